@@ -1,0 +1,243 @@
+"""CQN and CQN-AS: coarse-to-fine Q-networks over single actions and over action sequences.
+
+Papers: Seo, Uruc, James, "Continuous Control with Coarse-to-fine Reinforcement Learning" (CoRL 2024) and Seo, Abbeel,
+"Reinforcement Learning with Action Sequence for Data-Efficient Robot Learning" (2024). Shapes: [B, L, T, A, K, Z] = batch,
+level, sequence step, action dimension, bin, atom. CQN is the case T = 1 without recurrence.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from tensordict import TensorDict
+from torch import Tensor, nn
+
+from zoomrl.agents.base import Metrics
+from zoomrl.agents.config import CQNASConfig, CQNConfig
+from zoomrl.control.plan import Plan
+from zoomrl.math import grid
+from zoomrl.math.bin_losses import categorical_bin_losses
+from zoomrl.math.categorical import project, support
+from zoomrl.math.losses import margin_loss, masked_mean
+from zoomrl.nets.critic import CoarseToFineCritic
+from zoomrl.nets.normalize import Normalizer
+
+
+class CQN:
+    """One critic, its target and one optimiser; no actor.
+
+    Args:
+        config: hyper-parameters; a :class:`CQNASConfig` makes it CQN-AS.
+        state_dim: length S of the (stacked) observation vector.
+        action_dim: action dimensions A.
+        seed: of the weights and of the ties broken while learning.
+        statistics: mean and standard deviation [S] of the demonstrations, for ``normalize="demos"``.
+    """
+
+    def __init__(
+        self,
+        config: CQNConfig,
+        state_dim: int,
+        action_dim: int,
+        seed: int = 0,
+        statistics: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
+        grid.check_grid(config.levels, config.bins)
+        self.config = config
+        self.horizon = config.horizon if isinstance(config, CQNASConfig) else 1
+        self.normalizer = Normalizer(state_dim, statistics if config.normalize == "demos" else None)
+        self.atoms = support(config.v_min, config.v_max, config.atoms)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.critic = CoarseToFineCritic(
+                state_dim=state_dim,
+                action_dim=action_dim,
+                horizon=self.horizon,
+                levels=config.levels,
+                bins=config.bins,
+                outputs=config.atoms if config.value == "categorical" else 1,
+                hidden_dim=config.hidden_dim,
+                hidden_bias=config.hidden_bias,
+                trunk_dim=config.trunk_dim,
+                gru_layers=config.gru_layers if isinstance(config, CQNASConfig) else 0,
+                dueling=config.dueling,
+            )
+        self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
+        self.optimizer = _optimizer(config, self.critic)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.updates = 0
+
+    @torch.no_grad()
+    def act(self, observation: Mapping[str, Tensor], generator: torch.Generator) -> Plan:
+        """Greedy chunk [N, T, A] at the centres of the finest intervals (CQN paper, algorithm 1)."""
+        critic = self.target_critic if self.config.act_with == "target" else self.critic
+        cell, _ = self._descend(critic, self.normalizer(observation["state"]), generator)
+        actions = grid.cell_centre(cell, self.config.levels, self.config.bins)
+        return Plan(actions, torch.ones(actions.shape[:2], dtype=torch.bool))
+
+    def update(self, batch: TensorDict) -> Metrics:
+        """One step on the temporal-difference loss and, for demonstrated samples, the imitation losses.
+
+        Args:
+            batch: ``obs`` and ``next_obs`` {state [B, S]}, ``actions`` [B, T, A] in [-1, 1], ``valid`` [B, T],
+                ``reward`` [B] (n-step return), ``discount`` [B], ``is_demo`` [B].
+        """
+        config = self.config
+        target = self._target(batch)
+        cell = grid.to_cell(batch["actions"], config.levels, config.bins)
+        chosen = self._levels(grid.path, cell)
+        centres = self._levels(grid.centres, cell)
+        features = self.critic.features(self.normalizer(batch["obs", "state"]))
+        outputs = self.critic(features, centres)
+
+        # Padded steps of a chunk are no data: they reach neither mean.
+        weight = batch["valid"][:, None, :, None].to(outputs.dtype).expand(chosen.shape)
+        demo = weight * batch["is_demo"].to(outputs.dtype)[:, None, None, None]
+        loss, metrics = self._losses(outputs, chosen, target, weight, demo)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.updates += 1
+        self._step_target()
+        with torch.no_grad():
+            metrics |= {
+                "loss": loss.detach(),
+                "batch_reward": batch["reward"].mean(),
+                "demo_share": batch["is_demo"].to(torch.float32).mean(),
+            }
+        return metrics
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, target, optimiser, normaliser, random state and update counter."""
+        return {
+            "critic": self.critic.state_dict(),
+            "target_critic": self.target_critic.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "normalizer": self.normalizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "updates": self.updates,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore :meth:`state_dict`."""
+        self.critic.load_state_dict(state["critic"])
+        self.target_critic.load_state_dict(state["target_critic"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.normalizer.load_state_dict(state["normalizer"])
+        self.generator.set_state(state["generator"])
+        self.updates = state["updates"]
+
+    def _levels(self, function: Any, cell: Tensor) -> Tensor:
+        """Apply a grid function over [B, T, A] as flat dimensions: [B, L, T, A]."""
+        flat = function(cell.flatten(1), self.config.levels, self.config.bins)
+        return flat.view(len(cell), self.config.levels, *cell.shape[1:])
+
+    def _descend(
+        self, critic: CoarseToFineCritic, state: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Zoom greedily: finest cell [B, T, A] and the chosen bins' outputs [B, L, T, A, Z]."""
+        config = self.config
+        features = critic.features(state)
+        cell = torch.zeros(len(state), self.horizon, critic.shape[0], dtype=torch.int64)
+        kept = []
+        for level in range(config.levels):
+            centre = grid.cell_centre(cell, level, config.bins)
+            outputs = critic(features, centre[:, None], level)[:, 0]
+            index = self._best_bin(self._expected(outputs), generator)
+            kept.append(_pick(outputs, index))
+            cell = grid.zoom(cell, index, config.bins)
+        return cell, torch.stack(kept, 1)
+
+    def _best_bin(self, values: Tensor, generator: torch.Generator) -> Tensor:
+        """Argmax over bins [..., K], drawn uniformly where all bins are within the tie threshold."""
+        best = values.argmax(-1)
+        if self.config.tie_threshold <= 0:
+            return best
+        tied = values.amax(-1) - values.amin(-1) < self.config.tie_threshold
+        draw = torch.randint(self.config.bins, best.shape, generator=generator)
+        return torch.where(tied, draw, best)
+
+    def _expected(self, outputs: Tensor) -> Tensor:
+        """Expected value of each bin: [..., Z] -> [...]."""
+        if self.config.value == "scalar":
+            return outputs[..., 0]
+        return torch.softmax(outputs, -1) @ self.atoms
+
+    @torch.no_grad()
+    def _target(self, batch: TensorDict) -> Tensor:
+        """Bootstrap target of every (level, step, dimension): [B, L, T, A, Z] (CQN paper, equation 2)."""
+        state = self.normalizer(batch["next_obs", "state"])
+        if self.config.double_q:
+            cell, _ = self._descend(self.critic, state, self.generator)
+            outputs = self.target_critic(self.target_critic.features(state), self._levels(grid.centres, cell))
+            outputs = _pick(outputs, self._levels(grid.path, cell))
+        else:
+            _, outputs = self._descend(self.target_critic, state, self.generator)
+        reward, discount = batch["reward"], batch["discount"]
+        if self.config.value == "scalar":
+            return _rows(reward, outputs) + _rows(discount, outputs) * outputs
+        probs = torch.softmax(outputs, -1)
+        return project(probs.flatten(1, 3), reward, discount, self.atoms).view_as(probs)
+
+    def _losses(
+        self, outputs: Tensor, chosen: Tensor, target: Tensor, weight: Tensor, demo: Tensor
+    ) -> tuple[Tensor, Metrics]:
+        """Total loss and its parts; ``weight`` and ``demo`` [B, L, T, A] select the rows of each mean."""
+        config = self.config
+        if config.value == "scalar":
+            values = outputs[..., 0]
+            td = masked_mean(F.mse_loss(_pick(values[..., None], chosen), target, reduction="none")[..., 0], weight)
+            loss = config.critic_lambda * td
+            metrics = {"critic_loss": td.detach()}
+            if config.bc_lambda > 0:
+                margin = masked_mean(margin_loss(values, chosen, config.bc_margin), demo)
+                loss = loss + config.bc_lambda * margin
+                metrics["margin_loss"] = margin.detach()
+        else:
+            td_weight = weight * (config.critic_lambda / weight.sum().clamp(min=1))
+            bc_weight = demo * (config.bc_lambda / demo.sum().clamp(min=1))
+            rows = (len(outputs), -1)
+            loss, parts = categorical_bin_losses(
+                outputs.reshape(*rows, *outputs.shape[-2:]),
+                chosen.reshape(rows),
+                target.reshape(*rows, target.shape[-1]),
+                td_weight.reshape(rows),
+                bc_weight.reshape(rows),
+                self.atoms,
+                config.bc_margin,
+            )
+            coefficients = parts.new_tensor([config.critic_lambda, config.bc_lambda, config.bc_lambda])
+            td, dominance, margin = (parts / coefficients.clamp(min=1e-12)).unbind()
+            metrics = {"critic_loss": td, "dominance_loss": dominance, "margin_loss": margin}
+            target = target @ self.atoms
+        with torch.no_grad():
+            metrics["q_target"] = target.mean()
+            metrics["q_target_max"] = target.amax()
+        return loss, metrics
+
+    def _step_target(self) -> None:
+        if self.updates % self.config.target_interval == 0:
+            online, target = list(self.critic.parameters()), list(self.target_critic.parameters())
+            with torch.no_grad():
+                torch._foreach_lerp_(target, online, self.config.target_tau)
+
+
+def _optimizer(config: CQNConfig, module: nn.Module) -> torch.optim.Optimizer:
+    if config.optimizer == "adam":
+        return torch.optim.Adam(module.parameters(), lr=config.lr, fused=True)
+    return torch.optim.AdamW(module.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
+
+
+def _pick(outputs: Tensor, index: Tensor) -> Tensor:
+    """Outputs [..., K, Z] of the bins ``index`` [...]: [..., Z]."""
+    where = index[..., None, None].expand(*index.shape, 1, outputs.shape[-1])
+    return outputs.gather(-2, where).squeeze(-2)
+
+
+def _rows(values: Tensor, like: Tensor) -> Tensor:
+    """View [B] so that it broadcasts against ``like`` [B, ...]."""
+    return values.view(-1, *[1] * (like.ndim - 1))

@@ -1,0 +1,31 @@
+"""Options of acting: how plans become actions. Plain data: loads no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ControlConfig:
+    """From action chunks to executed actions, in training, evaluation and deployment alike."""
+
+    executor: Literal["temporal_ensemble", "receding_horizon", "open_loop"] = "temporal_ensemble"
+    """Average all plans made for the present step, re-plan every few steps, or play each chunk to its end."""
+    replan_every: int = 1
+    """Decisions between plans (receding horizon)."""
+    ensemble_gain: float = 0.01
+    """Temporal ensemble: weights are exp(-gain * rank)."""
+    ensemble_favours: Literal["oldest", "newest"] = "oldest"
+    """Temporal ensemble: which prediction has rank 0 and thus the largest weight (published: the oldest)."""
+    noise: str = "0.01"
+    """Standard deviation of exploration noise in [-1, 1] units: a number, linear(init,final,duration) or
+    step_linear(init,f1,d1,f2,d2) over environment steps."""
+    uniform_steps: int = 0
+    """Environment steps at the start whose actions are drawn uniformly."""
+    snap: bool = False
+    """Snap explored actions to the finest grid, as CQN stores them (chunked agents do not)."""
+    action_range: Literal["env", "demos"] = "env"
+    """What [-1, 1] maps to: the environment's bounds, or the range of the successful demonstrations (clipped to the bounds)."""
+    action_margin: float = 0.0
+    """Widening of the demonstrations' range at both ends, as a share of each end's magnitude (published RLBench: 0.2)."""

@@ -1,0 +1,96 @@
+"""Observations in, environment actions out: the one path used by training, evaluation and deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from zoomrl.control.config import ControlConfig
+from zoomrl.control.executor import make_executor
+from zoomrl.control.explore import Explorer
+from zoomrl.control.plan import Plan
+from zoomrl.control.scaling import ActionScaler
+from zoomrl.control.stack import FrameStack
+
+
+class Planner(Protocol):
+    """What the controller needs of an agent."""
+
+    horizon: int
+
+    def act(self, observation: Mapping[str, Tensor], generator: torch.Generator) -> Plan:
+        """Plans for N environments."""
+        ...
+
+
+class Controller:
+    """Stacks observations, asks the agent for plans when the executor wants them, explores and scales.
+
+    Args:
+        agent: proposes plans.
+        config: execution options.
+        scaler: [-1, 1] to the environment's units.
+        num_envs: environments N stepped together.
+        frame_stack: observations stacked.
+        seed: of tie-breaks.
+        explorer: noise on executed actions; None in evaluation and deployment.
+    """
+
+    def __init__(
+        self,
+        agent: Planner,
+        config: ControlConfig,
+        scaler: ActionScaler,
+        num_envs: int,
+        frame_stack: int = 1,
+        seed: int = 0,
+        explorer: Explorer | None = None,
+    ) -> None:
+        self._agent = agent
+        self._scaler = scaler
+        self._executor = make_executor(config, num_envs, agent.horizon, len(scaler.low))
+        self._stack = FrameStack(num_envs, frame_stack)
+        self._explorer = explorer
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def reset(self, which: NDArray[np.bool_]) -> None:
+        """Start new episodes in the environments ``which`` [N] bool."""
+        self._executor.reset(torch.from_numpy(which))
+        self._stack.reset(which)
+
+    def act(self, observation: Mapping[str, NDArray[Any]], env_steps: int = 0) -> NDArray[np.float32]:
+        """Actions [N, A] in the environment's units for the newest observations [N, ...].
+
+        ``env_steps`` drives the exploration schedule.
+        """
+        stacked = self._stack.push(observation)
+        wanted = self._executor.needs_plan()
+        plan = self._agent.act(stacked, self.generator) if wanted.any() else None
+        action = self._executor.step(plan)
+        if self._explorer is not None:
+            action = self._explorer(action, env_steps)
+        return self._scaler.to_env(action.numpy())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plans in flight, stacked observations and random states."""
+        state = {
+            "executor": self._executor.state_dict(),
+            "stack": self._stack.state_dict(),
+            "generator": self.generator.get_state(),
+        }
+        if self._explorer is not None:
+            state["explorer"] = self._explorer.generator.get_state()
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore :meth:`state_dict`."""
+        self._executor.load_state_dict(state["executor"])
+        self._stack.load_state_dict(state["stack"])
+        self.generator.set_state(state["generator"])
+        if self._explorer is not None:
+            self._explorer.generator.set_state(state["explorer"])

@@ -1,0 +1,154 @@
+"""Plans to actions, for N environments stepped together.
+
+Every environment may be reset at its own time; validity is an explicit mask, never a special value.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from zoomrl.control.config import ControlConfig
+from zoomrl.control.plan import Plan
+from zoomrl.errors import ConfigError
+
+
+class Executor(Protocol):
+    """Turns a stream of plans into one action per decision."""
+
+    def reset(self, which: Tensor) -> None:
+        """Forget the plans of the environments ``which`` [N] bool."""
+        ...
+
+    def needs_plan(self) -> Tensor:
+        """Which environments want a plan before the next action: [N] bool."""
+        ...
+
+    def step(self, plan: Plan | None) -> Tensor:
+        """Take the plans of the environments that wanted one (rows of others are ignored); actions [N, A]."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next actions depend on."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore :meth:`state_dict`."""
+        ...
+
+
+class TemporalEnsemble:
+    """Averages all plans made for the present step (ACT; CQN-AS, section 3.3).
+
+    The action at step t is the weighted mean of the t-th entries of the plans made at t - T + 1 .. t, with weights
+    exp(-gain * rank). Plans are kept in a ring of T, so that memory is N x T x T x A whatever the episode's length.
+
+    Args:
+        num_envs, horizon, action_dim: N, T, A.
+        gain: decay of the weights by rank.
+        favours: rank 0 is the ``oldest`` or the ``newest`` prediction that is available.
+    """
+
+    def __init__(self, num_envs: int, horizon: int, action_dim: int, gain: float, favours: str) -> None:
+        self._plans = torch.zeros(num_envs, horizon * horizon, action_dim)
+        self._valid = torch.zeros(num_envs, horizon * horizon)
+        self._phase = 0
+        self._horizon = horizon
+        # At phase p the plan of age k lies in ring row (p - k) mod T, and its entry k is for now.
+        age = torch.arange(horizon)
+        self._entries = [(phase - age) % horizon * horizon + age for phase in range(horizon)]
+        # A common factor drops out of the normalised mean: ranks may be counted from the oldest possible age.
+        rank = horizon - 1 - age if favours == "oldest" else age
+        self._weight = torch.exp(-gain * rank)
+
+    def reset(self, which: Tensor) -> None:
+        """Forget the plans of ``which`` [N] bool."""
+        self._valid[which] = 0
+
+    def needs_plan(self) -> Tensor:
+        """All environments, at every step."""
+        return torch.ones(len(self._valid), dtype=torch.bool)
+
+    def step(self, plan: Plan | None) -> Tensor:
+        """Add the newest plans and average: [N, A]."""
+        if plan is None:
+            raise ValueError("a temporal ensemble needs a plan at every step")
+        row = slice(self._phase * self._horizon, (self._phase + 1) * self._horizon)
+        self._plans[:, row] = plan.actions
+        self._valid[:, row] = plan.valid
+        entries = self._entries[self._phase]
+        self._phase = (self._phase + 1) % self._horizon
+        weight = self._valid[:, entries] * self._weight
+        total = weight.sum(1, keepdim=True)
+        if not total.all():
+            raise ValueError("no valid prediction for the present step: a plan's first entry must be valid")
+        return torch.bmm((weight / total)[:, None], self._plans[:, entries])[:, 0]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The ring."""
+        return {"plans": self._plans.clone(), "valid": self._valid.clone(), "phase": self._phase}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore :meth:`state_dict`."""
+        self._plans.copy_(state["plans"])
+        self._valid.copy_(state["valid"])
+        self._phase = state["phase"]
+
+
+class RecedingHorizon:
+    """Plays the first ``replan_every`` entries of each plan, then asks for the next one.
+
+    A plan that becomes invalid earlier is left earlier. With ``replan_every`` equal to the horizon this is open loop.
+    """
+
+    def __init__(self, num_envs: int, horizon: int, action_dim: int, replan_every: int) -> None:
+        if not 1 <= replan_every <= horizon:
+            raise ConfigError(f"control.replan_every must lie in 1 .. {horizon} (the horizon), got {replan_every}")
+        self._every = replan_every
+        self._plans = torch.zeros(num_envs, horizon, action_dim)
+        self._left = torch.zeros(num_envs, dtype=torch.int64)
+        self._next = torch.zeros(num_envs, dtype=torch.int64)
+
+    def reset(self, which: Tensor) -> None:
+        """Forget the plans of ``which`` [N] bool."""
+        self._left[which] = 0
+
+    def needs_plan(self) -> Tensor:
+        """Environments whose plan is used up: [N] bool."""
+        return self._left == 0
+
+    def step(self, plan: Plan | None) -> Tensor:
+        """Next entry of each environment's plan: [N, A]."""
+        fresh = self.needs_plan()
+        if fresh.any():
+            if plan is None or not plan.valid[fresh, 0].all():
+                raise ValueError("an environment is out of actions: a plan whose first entry is valid is needed")
+            self._plans[fresh] = plan.actions[fresh]
+            # Entries up to the first invalid one.
+            usable = plan.valid.to(torch.int64).cumprod(1).sum(1).clamp(max=self._every)
+            self._left[fresh] = usable[fresh]
+            self._next[fresh] = 0
+        action = self._plans[torch.arange(len(self._next)), self._next]
+        self._next += 1
+        self._left -= 1
+        return action
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plans and positions."""
+        return {"plans": self._plans.clone(), "left": self._left.clone(), "next": self._next.clone()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore :meth:`state_dict`."""
+        self._plans.copy_(state["plans"])
+        self._left.copy_(state["left"])
+        self._next.copy_(state["next"])
+
+
+def make_executor(config: ControlConfig, num_envs: int, horizon: int, action_dim: int) -> Executor:
+    """The executor that ``config`` names."""
+    if config.executor == "temporal_ensemble":
+        return TemporalEnsemble(num_envs, horizon, action_dim, config.ensemble_gain, config.ensemble_favours)
+    every = horizon if config.executor == "open_loop" else config.replan_every
+    return RecedingHorizon(num_envs, horizon, action_dim, every)

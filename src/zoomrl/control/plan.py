@@ -1,0 +1,20 @@
+"""What an agent proposes and a controller executes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An action chunk per environment.
+
+    Attributes:
+        actions: [N, T, A] in [-1, 1]; entry t is meant for t decisions from now.
+        valid: [N, T] bool, which entries may be executed.
+    """
+
+    actions: Tensor
+    valid: Tensor

@@ -1,0 +1,35 @@
+"""Options of the replay and of the batches drawn from it. Plain data: loads no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    """What is kept, and what a learner's batch is made of."""
+
+    capacity: int = 1_000_000
+    """Online frames kept; the oldest episodes make room. Demonstrations are kept beside them for good."""
+    storage: Literal["ram", "disk"] = "ram"
+    """Keep frames in memory, or in a memory-mapped file in the run directory."""
+    batch_size: int = 512
+    """Samples per update."""
+    demo_fraction: float = 0.5
+    """Share of each batch drawn from demonstrations alone; the rest is drawn from everything."""
+    relabel_successes: bool = True
+    """Treat successful online episodes as demonstrations (self-imitation)."""
+    sampling: Literal["episode", "transition"] = "episode"
+    """Uniform over episodes and then over their steps (published), or uniform over all steps."""
+    n_step: int = 1
+    """Rewards summed before bootstrapping."""
+    discount: float = 0.99
+    """Discount per decision."""
+    tail: Literal["shorten", "exclude"] = "shorten"
+    """Near an episode's end: use fewer than n rewards, or leave those starts out (published)."""
+    padding: Literal["mask", "last_action", "zeros"] = "mask"
+    """Chunk steps beyond an episode's end: masked out of every loss, or trained as if they were the last action (published
+    for BiGym and HumanoidBench) or zeros (published for RLBench)."""
+    frame_stack: int = 1
+    """Observations stacked, oldest first; the first one is repeated at an episode's start."""

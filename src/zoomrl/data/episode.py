@@ -1,0 +1,111 @@
+"""One trajectory as arrays, every frame stored once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass
+class Episode:
+    """A finished trajectory of ``T`` decisions.
+
+    Attributes:
+        observations: name -> array [T + 1, ...]; row t is what the policy saw before action t, row T the last.
+        actions: float32 [T, A], in the environment's units, as executed (after clipping).
+        rewards: float32 [T]; rewards[t] follows actions[t].
+        terminated: the task ended (success or failure); no value lies beyond.
+        truncated: a time limit or interruption ended it; the value continues.
+        success: whether the task was solved at any step.
+        is_demo: whether the imitation losses may copy it.
+        seed: the reset seed, or -1 when unknown.
+        meta: provenance (policy, noise, versions); JSON-serialisable.
+    """
+
+    observations: Mapping[str, NDArray[Any]]
+    actions: NDArray[np.float32]
+    rewards: NDArray[np.float32]
+    terminated: bool
+    truncated: bool
+    success: bool
+    is_demo: bool = False
+    seed: int = -1
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    def validate(self) -> None:
+        """Raise ValueError naming the first inconsistent or non-finite array."""
+        steps = len(self.actions)
+        if steps < 1:
+            raise ValueError("an episode needs at least one action; this one has none")
+        if self.actions.ndim != 2:
+            raise ValueError(f"actions must be [T, A], got shape {self.actions.shape}")
+        if self.rewards.shape != (steps,):
+            raise ValueError(f"rewards must be [{steps}], got shape {self.rewards.shape}")
+        for name, array in self.observations.items():
+            if len(array) != steps + 1:
+                raise ValueError(f"observation {name!r} must have {steps + 1} rows (T + 1), got {len(array)}")
+        for name, array in (("actions", self.actions), ("rewards", self.rewards), *self.observations.items()):
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name!r} holds NaN or infinite values")
+
+
+class EpisodeBuilder:
+    """Collects an episode step by step."""
+
+    def __init__(self, observation: Mapping[str, NDArray[Any]], seed: int = -1) -> None:
+        self.seed = seed
+        self._observations = [dict(observation)]
+        self._actions: list[NDArray[np.float32]] = []
+        self._rewards: list[float] = []
+        self.success = False
+
+    def __len__(self) -> int:
+        return len(self._actions)
+
+    @property
+    def episode_return(self) -> float:
+        """Undiscounted sum of rewards so far."""
+        return float(sum(self._rewards))
+
+    @property
+    def actions(self) -> list[NDArray[np.float32]]:
+        """Actions taken so far, in the environment's units."""
+        return self._actions
+
+    @property
+    def last_observation(self) -> dict[str, NDArray[Any]]:
+        """What the environment showed last."""
+        return self._observations[-1]
+
+    def add(
+        self, action: NDArray[np.float32], reward: float, observation: Mapping[str, NDArray[Any]], success: bool
+    ) -> None:
+        """Append one decision and the observation that followed it."""
+        self._actions.append(np.array(action, dtype=np.float32))
+        self._rewards.append(float(reward))
+        self._observations.append(dict(observation))
+        self.success |= bool(success)
+
+    def build(self, *, terminated: bool, truncated: bool, is_demo: bool = False, **meta: Any) -> Episode:
+        """The finished :class:`Episode`; raises ValueError when it is empty or not finite."""
+        names = self._observations[0].keys()
+        episode = Episode(
+            observations={name: np.stack([o[name] for o in self._observations]) for name in names},
+            actions=np.stack(self._actions) if self._actions else np.zeros((0, 0), np.float32),
+            rewards=np.asarray(self._rewards, np.float32),
+            terminated=terminated,
+            truncated=truncated,
+            success=self.success,
+            is_demo=is_demo,
+            seed=self.seed,
+            meta=dict(meta),
+        )
+        episode.validate()
+        return episode

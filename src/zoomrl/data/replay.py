@@ -1,0 +1,170 @@
+"""The replay: demonstrations for good, online episodes in a ring, batches gathered by index.
+
+A batch is a TensorDict [B] with ``obs`` and ``next_obs`` (dicts; ``state`` [B, F * S]), ``actions`` [B, T, A] in [-1, 1],
+``valid`` [B, T], ``reward`` [B] (n-step return), ``discount`` [B] (gamma^n, 0 at terminal states) and ``is_demo`` [B].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tensordict import TensorDict
+from torchrl.data import ImmutableDatasetWriter, ReplayBuffer
+
+from zoomrl.data.config import ReplayConfig
+from zoomrl.data.episode import Episode
+from zoomrl.data.sampler import WindowSampler
+from zoomrl.data.storage import make_storage
+from zoomrl.data.table import EpisodeTable, Row
+from zoomrl.spec import EnvSpec
+
+Segment = dict[str, NDArray[Any]]
+
+
+class Replay:
+    """Stores episodes and draws batches.
+
+    Args:
+        config: capacity and batch composition.
+        spec: of the environment.
+        horizon: chunk length T.
+        demos: episodes of the protected region; those with ``is_demo`` feed the imitation losses.
+        to_unit: maps actions in the environment's units to [-1, 1].
+        seed: of the draws.
+        directory: for the files of ``storage="disk"``.
+    """
+
+    def __init__(
+        self,
+        config: ReplayConfig,
+        spec: EnvSpec,
+        horizon: int,
+        demos: Sequence[Episode],
+        to_unit: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+        seed: int = 0,
+        directory: Path | None = None,
+    ) -> None:
+        self.config = config
+        self._to_unit = to_unit
+        self._table = EpisodeTable(sum(len(e) + 1 for e in demos), config.capacity)
+        self._storage = make_storage(config.storage, self._table.slots, directory)
+        self.sampler = WindowSampler(config, self._table, horizon, seed)
+        self._buffer = ReplayBuffer(
+            storage=self._storage,
+            sampler=self.sampler,
+            writer=ImmutableDatasetWriter(),
+            batch_size=config.batch_size,
+            collate_fn=_identity,
+        )
+        # The storage allocates on its first write, whose extent becomes its length: touch the last slot.
+        blank = {
+            "obs": {n: torch.zeros(1, *s.shape, dtype=getattr(torch, s.dtype)) for n, s in spec.observations.items()},
+            "action": torch.zeros(1, spec.action_dim),
+            "reward": torch.zeros(1),
+        }
+        self._storage.set(torch.tensor([self._table.slots - 1]), TensorDict(blank, [1]))
+        for episode in demos:
+            self._store(self._table.protect, self._columns(episode), episode, is_demo=episode.is_demo)
+
+    @staticmethod
+    def bytes_needed(config: ReplayConfig, spec: EnvSpec, demo_frames: int) -> int:
+        """Bytes that the frames will take once the ring is full."""
+        frame = 4 * (spec.action_dim + 1)
+        for array in spec.observations.values():
+            frame += int(np.prod(array.shape)) * np.dtype(array.dtype).itemsize
+        return (config.capacity + demo_frames) * frame
+
+    def add(self, episode: Episode) -> None:
+        """Store a finished online episode; it becomes a demonstration if successful and relabelling is on."""
+        is_demo = episode.is_demo or (self.config.relabel_successes and episode.success)
+        self._store(self._table.append, self._columns(episode), episode, is_demo=is_demo)
+
+    def sample(self) -> TensorDict:
+        """A learner's batch."""
+        return self._buffer.sample()
+
+    def can_sample(self) -> bool:
+        """Whether any complete window is stored."""
+        lengths = self._table.pool(demos_only=False).length
+        return bool((lengths >= (1 if self.config.tail == "shorten" else self.config.n_step)).any())
+
+    @property
+    def rows(self) -> Iterable[Row]:
+        """The episodes alive, protected ones first."""
+        return iter(self._table)
+
+    @property
+    def added(self) -> int:
+        """Online episodes ever added."""
+        return self._table.added
+
+    @property
+    def oldest(self) -> int:
+        """Serial number of the oldest online episode alive; ``added`` when there is none."""
+        return next((row.serial for row in self._table.online), self.added)
+
+    def segment(self, since: int) -> Segment:
+        """Arrays of the online episodes with serial number ``since`` or later, for a checkpoint."""
+        rows = [row for row in self._table.online if row.serial >= since]
+        slots = torch.cat([self._table.indices(row) for row in rows]) if rows else torch.zeros(0, dtype=torch.int64)
+        frames = self._storage[:]
+        arrays = {f"obs/{name}": array[slots].numpy() for name, array in frames["obs"].items()}
+        arrays |= {name: frames[name][slots].numpy() for name in ("action", "reward")}
+        for name in ("serial", "length", "terminated", "truncated", "success", "is_demo", "seed"):
+            arrays[name] = np.array([getattr(row, name) for row in rows])
+        return arrays
+
+    def load_segments(self, segments: Iterable[Segment], oldest: int) -> None:
+        """Add the saved episodes from serial number ``oldest`` on, in order, into an empty ring."""
+        for segment in segments:
+            ends = np.cumsum(segment["length"] + 1)
+            for index, end in enumerate(ends):
+                serial, length = int(segment["serial"][index]), int(segment["length"][index])
+                if serial < max(oldest, self.added):
+                    continue
+                rows = slice(end - length - 1, end)
+                columns = {
+                    "obs": {k[4:]: torch.from_numpy(v[rows]) for k, v in segment.items() if k.startswith("obs/")},
+                    "action": torch.from_numpy(segment["action"][rows]),
+                    "reward": torch.from_numpy(segment["reward"][rows]),
+                }
+                self._table.restart_at(serial)
+                flags = {n: bool(segment[n][index]) for n in ("terminated", "truncated", "success", "is_demo")}
+                slots = self._table.append(length, seed=int(segment["seed"][index]), **flags)
+                self._write(slots, columns)
+
+    def _columns(self, episode: Episode) -> dict[str, Any]:
+        """Frames [T + 1] of an episode; the last has an observation only."""
+        episode.validate()
+        actions = np.zeros((len(episode) + 1, episode.actions.shape[1]), np.float32)
+        actions[:-1] = self._to_unit(episode.actions)
+        return {
+            "obs": {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in episode.observations.items()},
+            "action": torch.from_numpy(actions),
+            "reward": torch.from_numpy(np.append(episode.rewards, np.float32(0))),
+        }
+
+    def _store(
+        self, allocate: Callable[..., torch.Tensor], columns: Mapping[str, Any], episode: Episode, *, is_demo: bool
+    ) -> None:
+        slots = allocate(
+            len(episode),
+            terminated=episode.terminated,
+            truncated=episode.truncated,
+            success=episode.success,
+            is_demo=is_demo,
+            seed=episode.seed,
+        )
+        self._write(slots, columns)
+
+    def _write(self, slots: torch.Tensor, columns: Mapping[str, Any]) -> None:
+        self._storage.set(slots, TensorDict(dict(columns), [len(slots)]))
+
+
+def _identity(batch: TensorDict) -> TensorDict:
+    return batch

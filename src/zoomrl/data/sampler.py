@@ -1,0 +1,111 @@
+"""Draws windows of stored episodes: which episode, which start, and the slots that belong to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchrl.data.replay_buffers.samplers import Sampler
+
+from zoomrl.data.config import ReplayConfig
+from zoomrl.data.storage import Windows
+from zoomrl.data.table import EpisodeTable, Pool
+
+
+class WindowSampler(Sampler):
+    """A fixed share of demonstrations, the rest from everything (CQN paper, section 3.3).
+
+    Args:
+        config: batch composition.
+        table: the episodes.
+        horizon: chunk length T.
+        seed: of the draws.
+    """
+
+    def __init__(self, config: ReplayConfig, table: EpisodeTable, horizon: int, seed: int) -> None:
+        self.config = config
+        self.table = table
+        self.generator = torch.Generator().manual_seed(seed)
+        self._steps = torch.arange(max(horizon, config.n_step))
+        self._horizon = horizon
+        self._back = torch.arange(config.frame_stack - 1, -1, -1)
+
+    def sample(self, storage: Any, batch_size: int) -> tuple[Windows, dict[str, Any]]:
+        """Draw ``batch_size`` windows."""
+        demos = self.table.pool(demos_only=True)
+        from_demos = round(self.config.demo_fraction * batch_size) if self._starts(demos).any() else 0
+        parts = [
+            self._draw(pool, count)
+            for pool, count in ((demos, from_demos), (self.table.pool(demos_only=False), batch_size - from_demos))
+            if count
+        ]
+        columns = parts[0] if len(parts) == 1 else [torch.cat(pair) for pair in zip(*parts, strict=True)]
+        return self._windows(*columns), {}
+
+    def _starts(self, pool: Pool) -> Tensor:
+        """Number of start indices of each episode [E]."""
+        if self.config.tail == "shorten":
+            return pool.length
+        return (pool.length - self.config.n_step + 1).clamp(min=0)
+
+    def _draw(self, pool: Pool, count: int) -> list[Tensor]:
+        """Columns start, length, terminated, is_demo and first step [count]."""
+        starts = self._starts(pool)
+        ends = starts.cumsum(0)
+        if not len(starts) or ends[-1] == 0:
+            raise RuntimeError("the replay holds no complete window to sample; add an episode first")
+        if self.config.sampling == "transition":
+            draw = torch.randint(int(ends[-1]), (count,), generator=self.generator)
+            episode = torch.searchsorted(ends, draw, right=True)
+            first = draw - (ends[episode] - starts[episode])
+        else:
+            usable = starts.nonzero()[:, 0]
+            episode = usable[torch.randint(len(usable), (count,), generator=self.generator)]
+            share = torch.rand(count, generator=self.generator, dtype=torch.float64)
+            first = (share * starts[episode]).long()
+        return [pool.start[episode], pool.length[episode], pool.terminated[episode], pool.is_demo[episode], first]
+
+    def _windows(self, start: Tensor, length: Tensor, terminated: Tensor, is_demo: Tensor, first: Tensor) -> Windows:
+        config = self.config
+        left = length - first
+        count = left.clamp(max=config.n_step)
+        step = first[:, None] + self._steps
+        inside = torch.minimum(step, length[:, None] - 1)
+        # One fold for all columns: slots past the ring's end continue at its beginning.
+        columns = torch.cat([(first[:, None] - self._back), ((first + count)[:, None] - self._back)], 1).clamp_(min=0)
+        slots = self.table.wrap(torch.cat([columns, inside], 1).add_(start[:, None]))
+        stack = config.frame_stack
+        real = self._steps[: self._horizon] < left[:, None]
+        return Windows(
+            obs=slots[:, :stack],
+            next_obs=slots[:, stack : 2 * stack],
+            actions=slots[:, 2 * stack : 2 * stack + self._horizon],
+            valid=real if config.padding == "mask" else torch.ones_like(real),
+            real=real,
+            rewards=slots[:, 2 * stack : 2 * stack + config.n_step],
+            length=count,
+            terminal=terminated & (count == left),
+            is_demo=is_demo,
+            gamma=config.discount,
+            zero_padding=config.padding == "zeros",
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the random draws."""
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore :meth:`state_dict`."""
+        self.generator.set_state(state_dict["generator"])
+
+    def _empty(self) -> None:
+        raise NotImplementedError("a replay keeps its demonstrations; make a new one instead of emptying it")
+
+    def dumps(self, path: Any) -> None:
+        """Save :meth:`state_dict` to the file ``path``."""
+        torch.save(self.state_dict(), path)
+
+    def loads(self, path: Any) -> None:
+        """Load what :meth:`dumps` saved."""
+        self.load_state_dict(torch.load(path, weights_only=True))

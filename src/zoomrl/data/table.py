@@ -1,0 +1,141 @@
+"""Which frame slots hold which episode: a protected region, then a ring that evicts whole episodes.
+
+An episode of T actions takes T + 1 consecutive slots (the last holds the final observation only). Ring episodes may wrap
+around its end. Nothing but finished episodes is ever listed, so that no window can reach the write head.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from zoomrl.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One stored episode."""
+
+    serial: int
+    """Online episodes count up from 0; protected ones have -1."""
+    start: int
+    """Slot of its first frame."""
+    length: int
+    """Number of actions T."""
+    terminated: bool
+    truncated: bool
+    success: bool
+    is_demo: bool
+    seed: int
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Episodes to sample from, as columns [E]."""
+
+    start: Tensor
+    length: Tensor
+    terminated: Tensor
+    is_demo: Tensor
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+
+class EpisodeTable:
+    """Allocates slots and lists the episodes that are alive.
+
+    Args:
+        protected: slots of the protected region, at the front.
+        capacity: slots of the ring behind it.
+    """
+
+    def __init__(self, protected: int, capacity: int) -> None:
+        self.protected = protected
+        self.capacity = capacity
+        self.added = 0
+        self._protected_rows: list[Row] = []
+        self._ring: deque[Row] = deque()
+        self._filled = 0
+        self._head = 0
+        self._used = 0
+        self._pools: dict[bool, Pool] = {}
+
+    def __iter__(self) -> Iterator[Row]:
+        yield from self._protected_rows
+        yield from self._ring
+
+    def __len__(self) -> int:
+        return len(self._protected_rows) + len(self._ring)
+
+    @property
+    def online(self) -> Iterable[Row]:
+        """Ring episodes, oldest first."""
+        return self._ring
+
+    @property
+    def slots(self) -> int:
+        """Slots in all."""
+        return self.protected + self.capacity
+
+    def protect(
+        self, length: int, *, terminated: bool, truncated: bool, success: bool, is_demo: bool, seed: int
+    ) -> Tensor:
+        """Reserve protected slots for an episode; returns their indices [T + 1]."""
+        if self._filled + length + 1 > self.protected:
+            raise ValueError(f"the protected region of {self.protected} slots is full")
+        row = Row(-1, self._filled, length, terminated, truncated, success, is_demo, seed)
+        self._protected_rows.append(row)
+        self._filled += length + 1
+        self._pools.clear()
+        return self.indices(row)
+
+    def append(
+        self, length: int, *, terminated: bool, truncated: bool, success: bool, is_demo: bool, seed: int
+    ) -> Tensor:
+        """Make room in the ring for an episode, evicting the oldest; returns its slots [T + 1]."""
+        need = length + 1
+        if need > self.capacity:
+            raise ConfigError(
+                f"an episode of {length} steps needs {need} replay slots, but replay.capacity is {self.capacity}. "
+                "Raise replay.capacity or lower env.time_limit."
+            )
+        while self._used + need > self.capacity:
+            self._used -= self._ring.popleft().length + 1
+        row = Row(
+            self.added, self.protected + self._head, length, terminated, truncated, success, is_demo, seed
+        )
+        self._ring.append(row)
+        self._used += need
+        self._head = (self._head + need) % self.capacity
+        self.added += 1
+        self._pools.clear()
+        return self.indices(row)
+
+    def indices(self, row: Row) -> Tensor:
+        """Slots [T + 1] of an episode, in time order."""
+        return self.wrap(row.start + torch.arange(row.length + 1))
+
+    def wrap(self, slot: Tensor) -> Tensor:
+        """Fold slots that ran past the ring's end back to its beginning."""
+        return torch.where(slot >= self.slots, slot - self.capacity, slot)
+
+    def pool(self, *, demos_only: bool) -> Pool:
+        """Columns of all episodes, or of the demonstrations alone."""
+        if demos_only not in self._pools:
+            rows = [row for row in self if row.is_demo or not demos_only]
+            self._pools[demos_only] = Pool(
+                torch.tensor([row.start for row in rows], dtype=torch.int64),
+                torch.tensor([row.length for row in rows], dtype=torch.int64),
+                torch.tensor([row.terminated for row in rows], dtype=torch.bool),
+                torch.tensor([row.is_demo for row in rows], dtype=torch.bool),
+            )
+        return self._pools[demos_only]
+
+    def restart_at(self, added: int) -> None:
+        """Continue the serial numbers of an earlier run whose evicted episodes are not loaded again."""
+        self.added = added

@@ -1,0 +1,142 @@
+"""Recording demonstrations from an environment's scripted expert."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoomrl.data.episode import Episode, EpisodeBuilder
+from zoomrl.envs.base import Env, action_bounds
+from zoomrl.errors import ConfigError, DemonstrationError
+
+POLICY = "scripted-expert"
+
+DEMOS_STREAM = 0x64656D6F
+"""Keys the seeds of this module ("demo" in ASCII), so that no episode here starts as one in training does."""
+
+_PACKAGES = ("zoomrl", "numpy", "gymnasium", "mujoco", "metaworld", "dm-control")
+
+
+def collect_demos(
+    env: Env,
+    *,
+    episodes: int,
+    seed: int,
+    noise: float = 0.0,
+    max_attempts: int | None = None,
+    keep_failures: bool = True,
+    on_episode: Callable[[int, Episode], None] | None = None,
+) -> list[Episode]:
+    """Run the scripted expert until ``episodes`` episodes have succeeded.
+
+    The same arguments give the same episodes bit for bit; attempt k does not depend on the attempts before.
+
+    Args:
+        env: an environment with an expert. It is left wherever the last episode ended.
+        episodes: successful episodes wanted.
+        seed: not negative; reset seeds and noise derive from it and the number of the attempt.
+        noise: standard deviation of the Gaussian noise on the expert's action, as a fraction of half the
+            action range. The sum is clipped to the bounds, and what was executed is what is stored.
+        max_attempts: attempts after which to give up; None is ``5 * episodes + 20``.
+        keep_failures: return failed episodes too, with ``is_demo`` False.
+        on_episode: called with the number and the episode of every attempt, failed ones included.
+
+    Returns:
+        Episodes in the order of recording; exactly ``episodes`` of them have ``is_demo`` True.
+
+    Raises:
+        ConfigError: for an environment without an expert, or an argument out of range.
+        DemonstrationError: when the attempts run out; names the success rate.
+    """
+    spec = env.env_spec
+    _check_arguments(episodes, seed, noise)
+    if not env.has_expert:
+        raise _no_expert(spec.id)
+    attempts = 5 * episodes + 20 if max_attempts is None else max_attempts
+    if attempts < episodes:
+        raise ConfigError(f"max_attempts must be at least the {episodes} episodes wanted, got {attempts}")
+    kept: list[Episode] = []
+    successes = 0
+    for attempt in range(attempts):
+        episode = _record(env, np.random.SeedSequence(seed, spawn_key=(DEMOS_STREAM, attempt)), noise)
+        successes += episode.success
+        if episode.success or keep_failures:
+            kept.append(episode)
+        if on_episode is not None:
+            on_episode(attempt, episode)
+        if successes == episodes:
+            return kept
+    raise DemonstrationError(
+        f"the expert of {spec.id} succeeded in {successes} of {attempts} attempts "
+        f"({successes / attempts:.0%}) with noise {noise:g}; {episodes} successes were wanted. "
+        f"Use less noise, more attempts, or a time limit above {spec.time_limit} decisions"
+    )
+
+
+def collection_meta(env: Env, *, seed: int, noise: float = 0.0) -> dict[str, Any]:
+    """Provenance of a whole set: how it was collected, and the versions of the packages that matter."""
+    return {
+        "policy": POLICY,
+        "env": env.env_spec.id,
+        "seed": seed,
+        "noise": noise,
+        "versions": {name: version for name in _PACKAGES if (version := _version(name)) is not None},
+    }
+
+
+def _record(env: Env, sequence: np.random.SeedSequence, noise: float) -> Episode:
+    low, high = action_bounds(env.env_spec.action)
+    scale = (noise * (high - low) / 2).astype(np.float32)
+    rng = np.random.default_rng(sequence.spawn(1)[0])
+    reset_seed = int(sequence.generate_state(1)[0])
+    observation, _ = env.reset(seed=reset_seed)
+    builder = EpisodeBuilder(_copied(observation), seed=reset_seed)
+    terminated = truncated = False
+    while not (terminated or truncated):
+        expert = env.expert_action()
+        if expert is None:
+            raise _no_expert(env.env_spec.id)
+        disturbance = scale * rng.standard_normal(expert.shape, np.float32) if noise else np.float32(0.0)
+        action = np.clip(expert + disturbance, low, high).astype(np.float32)
+        observation, reward, terminated, truncated, info = env.step(action)
+        builder.add(action, reward, _copied(observation), bool(info["success"]))
+    return builder.build(
+        terminated=terminated,
+        truncated=truncated,
+        is_demo=builder.success,
+        policy=POLICY,
+        noise=noise,
+        env=env.env_spec.id,
+    )
+
+
+def _copied(observation: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    # An environment may show the same buffer at every step; an episode must not.
+    return {name: np.array(array) for name, array in observation.items()}
+
+
+def _check_arguments(episodes: int, seed: int, noise: float) -> None:
+    if episodes < 1:
+        raise ConfigError(f"episodes must be at least 1, got {episodes}")
+    if seed < 0:
+        raise ConfigError(f"seed must not be negative, got {seed}")
+    if not 0.0 <= noise < np.inf:
+        raise ConfigError(f"noise must be a finite fraction of half the action range, 0 or more, got {noise}")
+
+
+def _no_expert(env_id: str) -> ConfigError:
+    return ConfigError(
+        f"{env_id} has no scripted expert to collect demonstrations from. The Meta-World tasks "
+        "(metaworld:<task>, for example metaworld:drawer-open) have one; for others, bring a Minari data set"
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,21 @@
+"""Where demonstrations come from. Plain data: loads no h5py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """Demonstrations to learn from."""
+
+    source: str = "scripted"
+    """A demonstration set's path; ``scripted`` collects from the environment's expert; ``none`` learns without."""
+    episodes: int = 20
+    """Successful demonstrations to collect (scripted), or to use of a set (0: all)."""
+    noise: float = 0.0
+    """Standard deviation of noise on the scripted expert's actions, as a share of half the action range."""
+    seed: int = 0
+    """Seed of scripted demonstrations."""
+    directory: str = "demos"
+    """Where scripted demonstrations are kept, to be used again."""

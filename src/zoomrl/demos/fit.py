@@ -1,0 +1,48 @@
+"""Whether a demonstration set may be used with an environment."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from zoomrl.demos.reader import DemoSet
+from zoomrl.errors import DemonstrationError
+from zoomrl.spec import EnvSpec
+
+BOUND_TOLERANCE = 1e-6
+"""How far an action may lie beyond a bound, relative to max(1, |bound|): float32 rounding."""
+
+
+def check_fit(demos: DemoSet, spec: EnvSpec) -> None:
+    """Return when ``demos`` can be used in the environment that ``spec`` describes.
+
+    Raises:
+        DemonstrationError: listing every mismatch with both sides, or the first action outside the bounds
+            with its episode, step and dimension.
+    """
+    where = f"the demonstrations at {demos.path}" if demos.path else "the demonstrations"
+    found = demos.spec.mismatches(spec)
+    if found:
+        lines = "\n".join(f"  - {line}" for line in found)
+        raise DemonstrationError(
+            f"{where} (recorded in {demos.spec.id}) do not fit the environment {spec.id}; "
+            f"demonstrations against environment:\n{lines}\n"
+            "Set the environment up as it was when they were recorded, or collect them again with: "
+            "zoomrl demos collect"
+        )
+    _check_bounds(demos, spec, where)
+
+
+def _check_bounds(demos: DemoSet, spec: EnvSpec, where: str) -> None:
+    low, high = np.asarray(spec.action.low, np.float64), np.asarray(spec.action.high, np.float64)
+    lowest = low - BOUND_TOLERANCE * np.maximum(1.0, np.abs(low))
+    highest = high + BOUND_TOLERANCE * np.maximum(1.0, np.abs(high))
+    for index, episode in enumerate(demos.episodes):
+        outside = (episode.actions < lowest) | (episode.actions > highest)
+        if outside.any():
+            step, dim = (int(i) for i in np.argwhere(outside)[0])
+            raise DemonstrationError(
+                f"{where}: episode {index}, step {step}, action dimension {dim} is "
+                f"{float(episode.actions[step, dim]):g}, outside the bounds {low[dim]:g} .. {high[dim]:g} of "
+                f"{spec.id} ({int(outside.sum())} such entries in this episode). "
+                "Store actions as the environment executed them: clipped to its bounds"
+            )

@@ -1,0 +1,239 @@
+"""Reading a demonstration set: ours, or a Minari data set that others wrote."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoomrl.data.episode import Episode
+from zoomrl.demos import layout
+from zoomrl.demos.spaces import parse_action, parse_observations
+from zoomrl.errors import DemonstrationError
+from zoomrl.spec import ArraySpec, EnvSpec
+
+
+@dataclass(frozen=True)
+class DemoSet:
+    """A demonstration set in memory.
+
+    Attributes:
+        spec: what the episodes were recorded under.
+        episodes: at least one; failed ones are among them with ``is_demo`` False.
+        meta: provenance of the whole set.
+        sha256: hash of everything training sees of the episodes, see :func:`content_hash`.
+        path: where it was read from; empty when it was not.
+    """
+
+    spec: EnvSpec
+    episodes: list[Episode]
+    meta: dict[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+    path: str = ""
+
+    def __len__(self) -> int:
+        return len(self.episodes)
+
+    @property
+    def demos(self) -> list[Episode]:
+        """The episodes that imitation may copy."""
+        return [episode for episode in self.episodes if episode.is_demo]
+
+
+def read_demos(path: str | Path) -> DemoSet:
+    """Read a whole set.
+
+    A Minari data set without our keys is read as well: a lone observation array becomes ``state``, float64
+    becomes float32, the spec comes from its spaces (control rate and time limit 0, which is unknown), success
+    from ``infos/success`` or else the termination flag, and ``is_demo`` is the success where ``infos`` tell
+    it, otherwise True.
+
+    Raises:
+        DemonstrationError: when the set is missing, damaged, empty, or of a kind that cannot be read. Names
+            the file, and the episode where one is at fault.
+    """
+    with _open(path) as source:
+        digest = hashlib.sha256()
+        episodes = []
+        for index in range(source.total_episodes):
+            episode = source.episode(index)
+            _update(digest, episode)
+            episodes.append(episode)
+        return DemoSet(source.spec, episodes, source.meta, digest.hexdigest(), str(path))
+
+
+def read_episode(path: str | Path, index: int) -> Episode:
+    """Read one episode; errors as in :func:`read_demos`, and for an ``index`` that does not exist."""
+    with _open(path) as source:
+        if not 0 <= index < source.total_episodes:
+            raise DemonstrationError(
+                f"{source.file_path} holds the episodes 0 to {source.total_episodes - 1}; "
+                f"episode {index} does not exist"
+            )
+        return source.episode(index)
+
+
+def content_hash(path: str | Path) -> str:
+    """SHA-256 of the episodes as training sees them: arrays, flags and their order.
+
+    Independent of compression, provenance and reset seeds, so a set that was copied or written again with
+    the same content keeps its hash. Reads episode by episode; errors as in :func:`read_demos`.
+    """
+    with _open(path) as source:
+        digest = hashlib.sha256()
+        for index in range(source.total_episodes):
+            _update(digest, source.episode(index))
+        return digest.hexdigest()
+
+
+def _update(digest: Any, episode: Episode) -> None:
+    arrays = {f"observations/{name}": array for name, array in episode.observations.items()}
+    arrays |= {"actions": episode.actions, "rewards": episode.rewards}
+    for name, array in sorted(arrays.items()):
+        # Names, dtypes and shapes delimit the bytes: no two different episodes give one stream.
+        digest.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    flags = (episode.terminated, episode.truncated, episode.success, episode.is_demo)
+    digest.update(("".join("01"[bool(flag)] for flag in flags) + ";").encode())
+
+
+class _Source:
+    """An open set."""
+
+    def __init__(self, file: Any, file_path: Path, metadata: Mapping[str, Any]) -> None:
+        self._file = file
+        self.file_path = file_path
+        self.ours = layout.SPEC_KEY in metadata
+        self.meta: dict[str, Any] = dict(metadata.get(layout.META_KEY, {}))
+        self.total_episodes = int(metadata["total_episodes"])
+        present = sum(name.startswith("episode_") for name in file)
+        if present != self.total_episodes or present == 0:
+            raise DemonstrationError(
+                f"{file_path} holds {present} episodes, its metadata promises {self.total_episodes}, and at "
+                f"least one is needed: the set is incomplete. Copy it again, or {layout.COLLECT_HINT}"
+            )
+        self.spec = EnvSpec.from_dict(metadata[layout.SPEC_KEY]) if self.ours else _derive_spec(metadata)
+        if not self.ours:
+            self.spec = replace(self.spec, reports_success="success" in file["episode_0"].get("infos", ()))
+
+    def episode(self, index: int) -> Episode:
+        try:
+            group = self._file[layout.episode_key(index)]
+            episode = self._ours(group) if self.ours else self._foreign(group)
+            episode.validate()
+        except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+            raise DemonstrationError(
+                f"{self.file_path}: episode {index} cannot be read ({error}). "
+                f"The file is damaged or not a Minari data set; copy it again, or {layout.COLLECT_HINT}"
+            ) from error
+        return episode
+
+    def _ours(self, group: Any) -> Episode:
+        attributes = group.attrs
+        return Episode(
+            **self._arrays(group),
+            terminated=bool(group["terminations"][-1]),
+            truncated=bool(group["truncations"][-1]),
+            success=bool(attributes["success"]),
+            is_demo=bool(attributes["is_demo"]),
+            seed=int(attributes.get("seed", -1)),
+            meta=json.loads(attributes[layout.META_KEY]),
+        )
+
+    def _foreign(self, group: Any) -> Episode:
+        terminated = bool(group["terminations"][-1])
+        known = "infos" in group and "success" in group["infos"]
+        success = bool(np.any(group["infos"]["success"][()])) if known else terminated
+        return Episode(
+            **self._arrays(group),
+            terminated=terminated,
+            # A recording that merely stops was interrupted: its value continues.
+            truncated=bool(group["truncations"][-1]) or not terminated,
+            success=success,
+            is_demo=success if known else True,
+            seed=int(group.attrs.get("seed", -1)),
+        )
+
+    def _arrays(self, group: Any) -> dict[str, Any]:
+        stored = group["observations"]
+        if hasattr(stored, "keys"):
+            observations = {name: _load(stored[name], spec) for name, spec in self.spec.observations.items()}
+        else:
+            observations = {"state": _load(stored, self.spec.observations["state"])}
+        actions = _load(group["actions"], replace(self.spec.action, dtype="float32"))
+        return {
+            "observations": observations,
+            "actions": actions,
+            "rewards": _load(group["rewards"], ArraySpec(())),
+        }
+
+
+def _load(dataset: Any, spec: ArraySpec) -> NDArray[Any]:
+    if not hasattr(dataset, "dtype"):
+        raise ValueError(f"{dataset.name} must be an array, got a group")
+    if dataset.shape[1:] != spec.shape:
+        jpeg = ". Pictures encoded as JPEG are not read: write the set with jpeg_encoding=False"
+        raise ValueError(
+            f"{dataset.name} must have shape {list(spec.shape)} per step, got {list(dataset.shape[1:])}"
+            + (jpeg if spec.dtype == "uint8" else "")
+        )
+    return np.asarray(dataset[()], dtype=spec.dtype)
+
+
+def _derive_spec(metadata: Mapping[str, Any]) -> EnvSpec:
+    missing = [key for key in ("observation_space", "action_space") if key not in metadata]
+    if missing:
+        raise ValueError(f"the metadata lacks {' and '.join(missing)}, so the shapes are unknown")
+    env_spec = metadata.get("env_spec")
+    name = f"gym:{json.loads(env_spec)['id']}" if env_spec else str(metadata.get("dataset_id", "unknown"))
+    return EnvSpec(
+        id=name,
+        observations=parse_observations(metadata["observation_space"]),
+        action=parse_action(metadata["action_space"]),
+        control_hz=0.0,
+        time_limit=0,
+    )
+
+
+@contextmanager
+def _open(path: str | Path) -> Iterator[_Source]:
+    import h5py
+
+    folder = layout.data_dir(path)
+    metadata_path, file_path = folder / layout.METADATA_FILE, folder / layout.MAIN_FILE
+    for needed in (metadata_path, file_path):
+        if not needed.is_file():
+            raise DemonstrationError(
+                f"no demonstration set at {path}: {needed} is missing; {layout.COLLECT_HINT}"
+            )
+    try:
+        metadata = json.loads(metadata_path.read_text(encoding="utf-8"))
+        if metadata.get("data_format", "hdf5") != "hdf5":
+            raise ValueError(f"its data format is {metadata['data_format']!r}; only 'hdf5' is read")
+    except (OSError, ValueError, AttributeError) as error:
+        raise DemonstrationError(
+            f"{metadata_path} cannot be read ({error}). Copy the set again, or {layout.COLLECT_HINT}"
+        ) from error
+    try:
+        file = h5py.File(file_path, "r")
+    except OSError as error:
+        raise DemonstrationError(
+            f"{file_path} cannot be opened ({error}). The file is truncated or damaged; copy it again, "
+            f"or {layout.COLLECT_HINT}"
+        ) from error
+    with file:
+        try:
+            source = _Source(file, file_path, metadata)
+        except (KeyError, TypeError, ValueError, OSError, RuntimeError) as error:
+            raise DemonstrationError(
+                f"{folder} is not a set that can be read: {error}. Expected Box or Dict-of-Box observations, "
+                "a bounded Box action and the episode groups that Minari writes"
+            ) from error
+        yield source

@@ -1,0 +1,187 @@
+"""Writing a demonstration set in Minari's HDF5 layout: all of it, or nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoomrl.data.episode import Episode
+from zoomrl.demos import layout
+from zoomrl.demos.spaces import box_space_json, dict_space_json
+from zoomrl.errors import DemonstrationError
+from zoomrl.spec import EnvSpec
+
+
+def write_demos(
+    path: str | Path,
+    episodes: Iterable[Episode],
+    spec: EnvSpec,
+    *,
+    overwrite: bool = False,
+    meta: dict[str, Any] | None = None,
+) -> None:
+    """Write ``episodes`` to the folder ``path``, one at a time, so that a generator need not fit in memory.
+
+    The new files appear under their names only when all of them are complete and on the disk. Whatever
+    fails before leaves an existing set as it was and no partial files.
+
+    Args:
+        path: folder of the set; ``data/main_data.hdf5`` and ``data/metadata.json`` are written into it.
+        episodes: actions in the environment's units, observations with T + 1 rows.
+        spec: what the episodes were recorded under; every episode must have its shapes and dtypes.
+        overwrite: replace a set that is already there.
+        meta: provenance of the whole set; JSON-serialisable.
+
+    Raises:
+        DemonstrationError: when a set exists and ``overwrite`` is off, when there is no episode, or when an
+            episode does not have the shapes of ``spec``, is inconsistent or not finite.
+    """
+    root = Path(path)
+    if root.exists() and not root.is_dir():
+        raise DemonstrationError(f"{root} is a file; a demonstration set is a folder, pass another path")
+    target = root / layout.DATA_DIR
+    if target.exists() and not overwrite:
+        raise DemonstrationError(f"{root} already holds a demonstration set; pass overwrite or another path")
+    if target.exists() and not (target / layout.METADATA_FILE).exists():
+        raise DemonstrationError(f"{target} exists and is not a demonstration set; it is left alone")
+    if (root / layout.METADATA_FILE).exists():
+        raise DemonstrationError(f"{root} is itself the data folder of a set; pass the folder above it")
+    created = not root.exists()
+    root.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=root))
+    try:
+        # mkdtemp makes a private folder; the set should be as readable as its parent.
+        staging.chmod(root.stat().st_mode & 0o777)
+        total_episodes, total_steps = _write_arrays(staging / layout.MAIN_FILE, episodes, spec)
+        metadata = _metadata(spec, total_episodes, total_steps, meta or {})
+        (staging / layout.METADATA_FILE).write_text(json.dumps(metadata), encoding="utf-8")
+        for name in (layout.MAIN_FILE, layout.METADATA_FILE, "."):
+            _fsync(staging / name)
+        _swap(staging, target)
+        _fsync(root)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        if created and not any(root.iterdir()):
+            root.rmdir()
+        raise
+
+
+def _write_arrays(file_path: Path, episodes: Iterable[Episode], spec: EnvSpec) -> tuple[int, int]:
+    import h5py
+
+    total_episodes = total_steps = 0
+    with h5py.File(file_path, "w", track_order=True) as file:
+        for index, episode in enumerate(episodes):
+            _check(index, episode, spec)
+            _write_episode(file.create_group(layout.episode_key(index)), index, episode)
+            total_episodes += 1
+            total_steps += len(episode)
+    if total_episodes == 0:
+        raise DemonstrationError("a demonstration set needs at least one episode; none came")
+    return total_episodes, total_steps
+
+
+def _write_episode(group: Any, index: int, episode: Episode) -> None:
+    steps = len(episode)
+    _dataset(group, "actions", episode.actions)
+    _dataset(group, "rewards", episode.rewards)
+    _dataset(group, "terminations", _last_only(steps, episode.terminated))
+    _dataset(group, "truncations", _last_only(steps, episode.truncated))
+    observations = group.create_group("observations")
+    for name, array in episode.observations.items():
+        _dataset(observations, name, array)
+    # An episode knows whether it succeeded, not when: the last entry speaks for all of it.
+    _dataset(group.create_group("infos"), "success", _last_only(steps, episode.success))
+    group.attrs["id"] = index
+    group.attrs["total_steps"] = steps
+    group.attrs["success"] = episode.success
+    group.attrs["is_demo"] = episode.is_demo
+    if episode.seed >= 0:
+        group.attrs["seed"] = episode.seed
+    if "policy" in episode.meta:
+        group.attrs["policy"] = str(episode.meta["policy"])
+    group.attrs[layout.META_KEY] = json.dumps(episode.meta)
+
+
+def _dataset(group: Any, name: str, array: np.ndarray) -> None:
+    # The checksum turns a flipped bit into a read error instead of a wrong number.
+    group.create_dataset(
+        name, data=array, chunks=True, compression="gzip", compression_opts=1, shuffle=True, fletcher32=True
+    )
+
+
+def _last_only(steps: int, value: bool) -> np.ndarray:
+    flags = np.zeros(steps, np.bool_)
+    flags[-1] = value
+    return flags
+
+
+def _check(index: int, episode: Episode, spec: EnvSpec) -> None:
+    try:
+        episode.validate()
+    except ValueError as error:
+        raise DemonstrationError(f"episode {index} cannot be stored: {error}") from error
+    parts = [("actions", episode.actions, spec.action.shape, spec.action.dtype)]
+    for name in sorted(set(spec.observations) | set(episode.observations)):
+        if name not in episode.observations or name not in spec.observations:
+            raise DemonstrationError(
+                f"episode {index} has the observations {sorted(episode.observations)}, "
+                f"but the set is declared with {sorted(spec.observations)}"
+            )
+        expected = spec.observations[name]
+        parts.append((f"observation {name!r}", episode.observations[name], expected.shape, expected.dtype))
+    parts.append(("rewards", episode.rewards, (), "float32"))
+    for what, array, shape, dtype in parts:
+        if array.shape[1:] != tuple(shape) or array.dtype != np.dtype(dtype):
+            raise DemonstrationError(
+                f"episode {index}: {what} must be {dtype}{list(shape)} per step, "
+                f"got {array.dtype}{list(array.shape[1:])}"
+            )
+
+
+def _metadata(spec: EnvSpec, total_episodes: int, total_steps: int, meta: dict[str, Any]) -> dict[str, Any]:
+    name = re.sub(r"[^\w-]+", "-", spec.id, flags=re.ASCII)
+    return {
+        "total_episodes": total_episodes,
+        "total_steps": total_steps,
+        "data_format": "hdf5",
+        "jpeg_encoding": False,  # pictures are stored as they are: what was recorded is what is read
+        "observation_space": dict_space_json(spec.observations),
+        "action_space": box_space_json(spec.action),
+        "dataset_id": f"zoomrl/{name}-v0",
+        "minari_version": layout.MINARI_VERSION,
+        layout.SPEC_KEY: spec.to_dict(),
+        layout.META_KEY: meta,
+    }
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _swap(staging: Path, target: Path) -> None:
+    """Put ``staging`` in the place of ``target``; an old ``target`` is put back when that fails."""
+    if not target.exists():
+        staging.rename(target)
+        return
+    # A folder cannot be renamed onto a full one, so the old one steps aside for an instant.
+    retired = Path(f"{staging}.old")
+    target.rename(retired)
+    try:
+        staging.rename(target)
+    except BaseException:
+        retired.rename(target)
+        raise
+    shutil.rmtree(retired)

@@ -1,0 +1,28 @@
+"""Environments. Names load on first use, so that importing the options alone needs no simulator."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zoomrl.envs.base import Env
+    from zoomrl.envs.gym import wrap_gym_env
+    from zoomrl.envs.registry import make_env
+    from zoomrl.envs.vector import VectorEnv, make_vector_env
+
+__all__ = ["Env", "VectorEnv", "make_env", "make_vector_env", "wrap_gym_env"]
+
+_HOMES = {
+    "Env": "base",
+    "VectorEnv": "vector",
+    "make_env": "registry",
+    "make_vector_env": "vector",
+    "wrap_gym_env": "gym",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,204 @@
+"""The contract of an environment, and everything that all adapters share.
+
+An adapter only knows how to begin an episode from a seed and how to advance its simulator by one control
+step. Action checks, action repeat, the time limit, the end on success and the refusal to step a finished
+episode are written here, once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from zoomrl.errors import ConfigError
+from zoomrl.spec import ArraySpec, EnvSpec
+
+Observation = dict[str, NDArray[Any]]
+
+# numpy's RandomState, which some simulators seed, takes no more than 32 bits.
+MAX_SEED = 2**32
+
+
+@dataclass(frozen=True)
+class ControlStep:
+    """What a simulator reports after one control step (before action repeat is applied)."""
+
+    observation: Observation
+    reward: float
+    terminated: bool = False
+    truncated: bool = False
+    success: bool = False
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Env(gymnasium.Env[Observation, NDArray[np.float32]], ABC):
+    """A seeded, time-limited environment with named observations and bounded continuous actions.
+
+    Attributes:
+        env_spec: names, shapes, bounds and rates; plain data.
+        has_expert: whether :meth:`expert_action` returns actions.
+    """
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012  (gymnasium declares it as an instance attribute)
+    render_mode = "rgb_array"
+    has_expert: bool = False
+
+    def __init__(self, env_spec: EnvSpec, *, terminate_on_success: bool = False) -> None:
+        self.env_spec = env_spec
+        self._terminate_on_success = terminate_on_success
+        self._low, self._high = action_bounds(env_spec.action)
+        self._decisions = 0
+        self._running = False
+        self.action_space = gymnasium.spaces.Box(self._low, self._high, dtype=np.float32)
+        self.observation_space = gymnasium.spaces.Dict(
+            {name: _box(spec) for name, spec in env_spec.observations.items()}
+        )  # type: ignore[assignment]
+
+    # ---- what users call -------------------------------------------------------------------------------
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin an episode.
+
+        Args:
+            seed: the same seed gives a bit-identical episode for the same actions, whatever happened
+                before. None continues from the environment's own random stream.
+            options: accepted for Gymnasium's sake and unused.
+
+        Returns:
+            The first observation (``state`` is float32 [S]) and the simulator's info.
+
+        Raises:
+            ValueError: for a seed outside 0 .. 2**32 - 1.
+        """
+        if seed is not None and not 0 <= seed < MAX_SEED:
+            raise ValueError(f"seed must lie in 0 .. {MAX_SEED - 1}, got {seed}")
+        super().reset(seed=seed)
+        episode_seed = int(self.np_random.integers(MAX_SEED)) if seed is None else int(seed)
+        observation, info = self._begin(episode_seed)
+        self._decisions = 0
+        self._running = True
+        return observation, dict(info)
+
+    def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Take one decision: the clipped action is held for ``action_repeat`` control steps.
+
+        Args:
+            action: float32 [A], in the environment's units.
+
+        Returns:
+            ``(observation, reward, terminated, truncated, info)``: the reward is summed over the repeats,
+            at most one of the two flags is set, and ``info["success"]`` says whether any repeat succeeded.
+
+        Raises:
+            ValueError: for an action of the wrong shape or with NaN or infinite entries.
+            gymnasium.error.ResetNeeded: before the first reset and after the end of an episode.
+        """
+        if not self._running:
+            raise gymnasium.error.ResetNeeded(
+                f"{self.env_spec.id}: no episode is running; call reset() before step()"
+            )
+        clipped = np.clip(check_actions(action, self.env_spec.action), self._low, self._high)
+        reward, success = 0.0, False
+        for _ in range(self.env_spec.action_repeat):
+            now = self._advance(clipped)
+            reward += float(now.reward)
+            success |= bool(now.success)
+            terminated = now.terminated or (success and self._terminate_on_success)
+            if terminated or now.truncated:
+                break
+        self._decisions += 1
+        # An episode that reaches its goal on the last allowed decision has ended: nothing lies beyond it.
+        truncated = not terminated and (now.truncated or self._decisions >= self.env_spec.time_limit)
+        self._running = not (terminated or truncated)
+        return now.observation, reward, terminated, truncated, {**now.info, "success": success}
+
+    @abstractmethod
+    def render(self) -> NDArray[np.uint8]:
+        """The current picture, uint8 [H, W, 3]. The renderer is created at the first call."""
+
+    def expert_action(self) -> NDArray[np.float32] | None:
+        """The scripted expert's action for the current state, float32 [A] within the bounds, or None."""
+        action = self._expert()
+        if action is None:
+            return None
+        return np.clip(np.asarray(action, np.float32), self._low, self._high)
+
+    # ---- what adapters fill in -------------------------------------------------------------------------
+
+    @abstractmethod
+    def _begin(self, seed: int) -> tuple[Observation, Mapping[str, Any]]:
+        """Start an episode that depends on ``seed`` alone."""
+
+    @abstractmethod
+    def _advance(self, action: NDArray[np.float32]) -> ControlStep:
+        """Advance the simulator by one control step with a clipped action, float32 [A]."""
+
+    def _expert(self) -> NDArray[Any] | None:
+        """The scripted expert's unclipped action [A]; None where there is no expert."""
+        return None
+
+
+def check_actions(actions: NDArray[Any], spec: ArraySpec, batch: tuple[int, ...] = ()) -> NDArray[np.float32]:
+    """``actions`` as float32 [*batch, A]; ValueError when the shape is wrong or an entry is not finite."""
+    with np.errstate(over="ignore"):
+        array = np.asarray(actions, dtype=np.float32)
+    if array.shape != (*batch, *spec.shape):
+        raise ValueError(f"action must have shape {(*batch, *spec.shape)}, got {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"action must be finite, got {array.tolist()}")
+    return array
+
+
+def action_bounds(spec: ArraySpec) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Lower and upper bound of an action, float32 [A] each; ConfigError when there are none."""
+    if spec.low is None or spec.high is None:
+        raise ConfigError("an environment needs finite action bounds; this action has none")
+    return np.asarray(spec.low, np.float32), np.asarray(spec.high, np.float32)
+
+
+def decisions_allowed(
+    env_id: str, asked: int | None, action_repeat: int, native: int, *, native_is_hard: bool
+) -> int:
+    """The time limit in decisions.
+
+    Args:
+        env_id: for the message.
+        asked: decisions wanted, or None for the environment's own limit.
+        action_repeat: control steps per decision.
+        native: the environment's own limit in control steps.
+        native_is_hard: whether the simulator itself ends the episode there.
+
+    Raises:
+        ConfigError: for an action repeat or limit below one, or a limit beyond a hard native one.
+    """
+    if action_repeat < 1:
+        raise ConfigError(f"action_repeat must be at least 1, got {action_repeat}")
+    most = native // action_repeat
+    if most < 1:
+        raise ConfigError(f"action_repeat {action_repeat} exceeds the {native} control steps of {env_id}")
+    if asked is None:
+        return most
+    if asked < 1:
+        raise ConfigError(f"time_limit must be at least 1 decision, got {asked}")
+    if native_is_hard and asked > most:
+        raise ConfigError(
+            f"time_limit {asked} is too long for {env_id}: its simulator stops after {native} control steps, "
+            f"which is {most} decisions at action_repeat {action_repeat}"
+        )
+    return asked
+
+
+def _box(spec: ArraySpec) -> gymnasium.spaces.Box:
+    dtype = np.dtype(spec.dtype)
+    floating = np.issubdtype(dtype, np.floating)
+    low = np.reshape(spec.low, spec.shape) if spec.low is not None else -np.inf if floating else 0
+    high = np.reshape(spec.high, spec.shape) if spec.high is not None else np.inf if floating else 255
+    return gymnasium.spaces.Box(low, high, shape=spec.shape, dtype=dtype.type)

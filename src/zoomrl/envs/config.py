@@ -1,0 +1,26 @@
+"""Options of an environment. No simulator is imported here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """Which environment, and how it is run."""
+
+    id: str = "metaworld:drawer-open"
+    """Environment id: metaworld:<task>, dmc:<domain>-<task> or gym:<Gymnasium id>."""
+    reward: Literal["auto", "sparse", "dense", "native"] = "auto"
+    """Reward signal. Meta-World offers sparse (1 on success; what auto means there) and dense; the others are native."""
+    time_limit: int | None = None
+    """Decisions per episode; None keeps the environment's own limit."""
+    action_repeat: int = 1
+    """Simulator control steps per decision; rewards are summed."""
+    terminate_on_success: bool = True
+    """End the episode at the first success (Meta-World)."""
+    num_envs: int = 1
+    """Training environments stepped together."""
+    workers: Literal["serial", "process"] = "serial"
+    """Step them in this process, or each in a worker process of its own."""

@@ -1,0 +1,112 @@
+"""The DeepMind Control Suite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoomrl.envs.base import ControlStep, Env, Observation, decisions_allowed
+from zoomrl.envs.config import EnvConfig
+from zoomrl.envs.rendering import FRAME_SIZE, prefer_headless_gl
+from zoomrl.errors import ConfigError, missing_extra, unknown_name
+from zoomrl.spec import ArraySpec, EnvSpec
+
+_CONTROL_STEPS = 1000
+# MuJoCo's stand-in for "no limit" on an actuator (mjMAXVAL).
+_UNBOUNDED = 1e10
+
+
+def dmc_tasks() -> tuple[str, ...]:
+    """Names ``<domain>-<task>`` of all suite tasks, sorted. MissingDependencyError without dm_control."""
+    return tuple(sorted(f"{domain}-{task}" for domain, task in _suite().ALL_TASKS))
+
+
+class DMCEnv(Env):
+    """One suite task. ``state`` is the suite's observation, flattened in its own key order.
+
+    The suite reports no success. Its time limit truncates; a task that ends itself terminates.
+    """
+
+    def __init__(self, name: str, config: EnvConfig) -> None:
+        if config.reward not in ("auto", "native"):
+            raise ConfigError(
+                f"reward {config.reward!r} is not available for dmc; choose 'native' (the meaning of 'auto')"
+            )
+        domain, task = _resolve(name)
+        env_id = f"dmc:{domain}-{task}"
+        limit = decisions_allowed(
+            env_id, config.time_limit, config.action_repeat, _CONTROL_STEPS, native_is_hard=True
+        )
+        # A few tasks also draw their model from this seed; a fixed one keeps the model the same everywhere.
+        self._sim: Any = _suite().load(domain, task, task_kwargs={"random": 0})
+        actions = self._sim.action_spec()
+        if not all((np.abs(bound) < _UNBOUNDED).all() for bound in (actions.minimum, actions.maximum)):
+            raise ConfigError(
+                f"{env_id} has unbounded actions; only tasks with finite action bounds can be used"
+            )
+        size = sum(int(np.prod(entry.shape)) for entry in self._sim.observation_spec().values())
+        spec = EnvSpec(
+            id=env_id,
+            observations={"state": ArraySpec((size,))},
+            action=ArraySpec(
+                tuple(actions.shape),
+                low=tuple(float(v) for v in actions.minimum),
+                high=tuple(float(v) for v in actions.maximum),
+            ),
+            control_hz=1.0 / (float(self._sim.control_timestep()) * config.action_repeat),
+            time_limit=limit,
+            action_repeat=config.action_repeat,
+        )
+        super().__init__(spec)
+
+    def _begin(self, seed: int) -> tuple[Observation, Mapping[str, Any]]:
+        self._sim.task.random.seed(seed)
+        return _flat(self._sim.reset().observation), {}
+
+    def _advance(self, action: NDArray[np.float32]) -> ControlStep:
+        now = self._sim.step(action.astype(np.float64))
+        ended = now.last()
+        return ControlStep(
+            _flat(now.observation),
+            float(now.reward),
+            terminated=ended and now.discount == 0.0,
+            truncated=ended and now.discount != 0.0,
+        )
+
+    def render(self) -> NDArray[np.uint8]:
+        """The scene from the task's first camera, uint8 [240, 240, 3]."""
+        frame: NDArray[np.uint8] = self._sim.physics.render(FRAME_SIZE, FRAME_SIZE, camera_id=0)
+        return frame
+
+    def close(self) -> None:
+        """Free the simulator and its renderer. Safe to call twice."""
+        self._sim.physics.free()
+
+
+def _flat(observation: Mapping[str, Any]) -> Observation:
+    """Entries may be scalars; each becomes a flat run of numbers."""
+    parts = [np.ravel(np.asarray(value)) for value in observation.values()]
+    return {"state": np.concatenate(parts).astype(np.float32)}
+
+
+def _resolve(name: str) -> tuple[str, str]:
+    """``(domain, task)`` of a name written with a dash or, as in much of the literature, an underscore."""
+    known = {f"{domain}_{task}": (domain, task) for domain, task in _suite().ALL_TASKS}
+    key = name.replace("-", "_")
+    if key.startswith("cup_"):
+        key = "ball_in_" + key
+    if key not in known:
+        raise unknown_name("DeepMind Control task", name, dmc_tasks())
+    return known[key]
+
+
+def _suite() -> Any:
+    prefer_headless_gl()
+    try:
+        from dm_control import suite
+    except ImportError as error:
+        raise missing_extra("dm_control", "dmc") from error
+    return suite

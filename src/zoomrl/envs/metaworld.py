@@ -1,0 +1,159 @@
+"""Meta-World v3: fifty Sawyer manipulation tasks with scripted experts."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoomrl.envs.base import ControlStep, Env, Observation, decisions_allowed
+from zoomrl.envs.config import EnvConfig
+from zoomrl.envs.rendering import FRAME_SIZE, prefer_headless_gl
+from zoomrl.errors import ConfigError, missing_extra, unknown_name
+from zoomrl.spec import ArraySpec, EnvSpec
+
+_SUFFIX = "-v3"
+_CAMERA = "corner2"
+_CONTROL_HZ = 80.0
+_CONTROL_STEPS = 500
+_STATE_DIM = 39
+_ACTION_DIM = 4
+
+
+def metaworld_tasks() -> tuple[str, ...]:
+    """Names of all tasks, sorted, without the version suffix. MissingDependencyError without Meta-World."""
+    return tuple(sorted(name.removesuffix(_SUFFIX) for name in _classes()))
+
+
+class MetaWorldEnv(Env):
+    """One Meta-World task; every reset draws a fresh object and goal placement from the task's own range.
+
+    ``state`` holds the simulator's 39 numbers: hand, gripper and object now (18), the same one control
+    step earlier (18), and the goal (3). Success is that of the present step, and can be transient.
+    """
+
+    has_expert = True
+
+    def __init__(self, task: str, config: EnvConfig) -> None:
+        if config.reward == "native":
+            raise ConfigError(
+                "reward 'native' is ambiguous for Meta-World; choose 'sparse', 'dense' or 'auto'"
+            )
+        task = task.removesuffix(_SUFFIX)
+        env_id = f"metaworld:{task}"
+        limit = decisions_allowed(
+            env_id, config.time_limit, config.action_repeat, _CONTROL_STEPS, native_is_hard=True
+        )
+        classes = _classes()
+        if task + _SUFFIX not in classes:
+            raise unknown_name("Meta-World task", task, metaworld_tasks())
+        self._sparse = config.reward != "dense"
+        spec = EnvSpec(
+            id=env_id,
+            observations={"state": ArraySpec((_STATE_DIM,))},
+            action=ArraySpec((_ACTION_DIM,), low=(-1.0,) * _ACTION_DIM, high=(1.0,) * _ACTION_DIM),
+            control_hz=_CONTROL_HZ / config.action_repeat,
+            time_limit=limit,
+            action_repeat=config.action_repeat,
+            reports_success=True,
+            reward="sparse" if self._sparse else "dense",
+        )
+        super().__init__(spec, terminate_on_success=config.terminate_on_success)
+        self._name = task + _SUFFIX
+        self._sim: Any = classes[self._name]()
+        self._policy: Any = _policies()[self._name]()
+        self._full_state: NDArray[np.float64] | None = None
+        self._renderer: Any = None
+
+    def _begin(self, seed: int) -> tuple[Observation, Mapping[str, Any]]:
+        self._sim.set_task(self._draw_task(seed))
+        self._full_state, info = self._sim.reset()
+        return self._observation(), info
+
+    def _draw_task(self, seed: int) -> Any:
+        """A task whose placement depends on ``seed`` alone.
+
+        Upstream ignores ``reset(seed=...)``. Its own way to a placement is to let ``reset_model`` draw one
+        (rejecting those that overlap) and to freeze it. Frozen is how it must then be reset: upstream resets
+        the model twice and reads the observation from poses that only the first of them has settled, so with
+        a fresh draw in each the first observation would show the wrong placement.
+        """
+        from metaworld.types import Task
+
+        sim = self._sim
+        sim._set_task_called = True
+        sim._freeze_rand_vec = False
+        sim.seeded_rand_vec = True
+        sim.np_random = np.random.default_rng(seed)
+        sim.reset_model()
+        data = {"env_cls": type(sim), "rand_vec": sim._last_rand_vec, "partially_observable": False}
+        return Task(self._name, pickle.dumps(data))
+
+    def _advance(self, action: NDArray[np.float32]) -> ControlStep:
+        self._full_state, reward, terminated, truncated, info = self._sim.step(action)
+        success = bool(info["success"])
+        return ControlStep(
+            self._observation(),
+            float(success) if self._sparse else float(reward),
+            terminated,
+            truncated,
+            success,
+            info,
+        )
+
+    def _observation(self) -> Observation:
+        assert self._full_state is not None
+        return {"state": self._full_state.astype(np.float32)}
+
+    def _expert(self) -> NDArray[Any] | None:
+        if self._full_state is None:
+            raise RuntimeError(f"{self.env_spec.id}: the expert needs a state; call reset() first")
+        action: NDArray[Any] = self._policy.get_action(self._full_state)
+        return action
+
+    def render(self) -> NDArray[np.uint8]:
+        """The scene from the front corner, uint8 [240, 240, 3]."""
+        if self._renderer is None:
+            import mujoco
+
+            self._renderer = mujoco.Renderer(self._sim.model, FRAME_SIZE, FRAME_SIZE)
+        self._renderer.update_scene(self._sim.data, camera=_CAMERA)
+        # This camera is mounted upside down in the scene files.
+        return np.ascontiguousarray(np.rot90(self._renderer.render(), 2))
+
+    def close(self) -> None:
+        """Free the renderer. Safe to call twice."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+        self._sim.close()
+
+
+def _metaworld() -> ModuleType:
+    prefer_headless_gl()
+    try:
+        import metaworld
+    except ImportError as error:
+        raise missing_extra("metaworld", "metaworld") from error
+    return metaworld
+
+
+def _classes() -> Mapping[str, type]:
+    _metaworld()
+    from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+
+    return ALL_V3_ENVIRONMENTS
+
+
+def _policies() -> Mapping[str, type]:
+    _metaworld()
+    from metaworld.policies import ENV_POLICY_MAP
+
+    # The experts' gains exceed the action range; their actions are clipped here, so the advice is moot.
+    warnings.filterwarnings("ignore", message="Constant.s. may be too high", category=UserWarning)
+    return ENV_POLICY_MAP

@@ -1,0 +1,75 @@
+"""From an environment id to an environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from zoomrl.envs.base import Env
+from zoomrl.envs.config import EnvConfig
+from zoomrl.errors import ConfigError, MissingDependencyError, unknown_name
+
+
+def make_env(config: EnvConfig | str, **overrides: Any) -> Env:
+    """Build one environment.
+
+    Args:
+        config: options, or just the id.
+        overrides: fields of :class:`EnvConfig` to replace, for example ``time_limit=150``.
+
+    Raises:
+        ConfigError: for an unknown id or an option that the environment cannot honour.
+        MissingDependencyError: when the simulator is not installed.
+    """
+    config = EnvConfig(id=config) if isinstance(config, str) else config
+    config = replace(config, **overrides)
+    domain, colon, name = config.id.partition(":")
+    if not colon:
+        raise ConfigError(_without_domain(config.id))
+    if domain not in _BUILDERS:
+        raise unknown_name("environment domain", domain, _BUILDERS)
+    if not name:
+        raise ConfigError(f"environment id {config.id!r} names no task after the colon. {_FORMS}")
+    return _BUILDERS[domain](name, config)
+
+
+def _metaworld(name: str, config: EnvConfig) -> Env:
+    from zoomrl.envs.metaworld import MetaWorldEnv
+
+    return MetaWorldEnv(name, config)
+
+
+def _dmc(name: str, config: EnvConfig) -> Env:
+    from zoomrl.envs.dmc import DMCEnv
+
+    return DMCEnv(name, config)
+
+
+def _gym(name: str, config: EnvConfig) -> Env:
+    from zoomrl.envs.gym import make_gym_env
+
+    return make_gym_env(name, config)
+
+
+_BUILDERS: dict[str, Callable[[str, EnvConfig], Env]] = {"metaworld": _metaworld, "dmc": _dmc, "gym": _gym}
+
+_FORMS = (
+    "Write metaworld:<task>, dmc:<domain>-<task> or gym:<Gymnasium id>, "
+    "for example metaworld:drawer-open, dmc:cartpole-swingup or gym:Pendulum-v1."
+)
+
+
+def _without_domain(name: str) -> str:
+    message = f"environment id {name!r} has no domain. {_FORMS}"
+    task = name.removesuffix("-v3")
+    return f"{message} Did you mean metaworld:{task}?" if task in _metaworld_names() else message
+
+
+def _metaworld_names() -> tuple[str, ...]:
+    from zoomrl.envs.metaworld import metaworld_tasks
+
+    try:
+        return metaworld_tasks()
+    except MissingDependencyError:
+        return ()

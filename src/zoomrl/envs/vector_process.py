@@ -1,0 +1,254 @@
+"""A vector environment with one worker process per environment.
+
+A worker that dies costs its episode and nothing else: it is reported, restarted, and listed in
+``StepResult.died``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import pickle
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoomrl.envs.base import Env, Observation
+from zoomrl.envs.vector_base import Outcome, VectorEnv
+from zoomrl.envs.vector_worker import HELLO, Failure, serve
+from zoomrl.errors import ConfigError, WorkerError
+from zoomrl.spec import EnvSpec
+
+_log = logging.getLogger("zoomrl.envs")
+
+# Importing a simulator and loading its assets takes seconds, and far longer from a cold network disk.
+_START_TIMEOUT_S = 180.0
+_CLOSE_TIMEOUT_S = 5.0
+_DEATHS_IN_A_ROW = 3
+
+
+@dataclass(frozen=True)
+class _Died:
+    """Why a worker will not answer any more."""
+
+    reason: str
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+    name: str
+    deaths: int = 0
+    ticket: int = HELLO
+    """Number of the latest request; replies to earlier ones are stale."""
+
+
+class ProcessVectorEnv(VectorEnv):
+    """Steps each environment in a process of its own.
+
+    Args:
+        factories: one per environment, pickled with cloudpickle, so closures work.
+        timeout_s: seconds after which a worker that does not answer counts as dead.
+        start_method: ``spawn`` or ``forkserver``. Never ``fork``: it copies locks that the threads of a
+            training process hold. As always with these, a script needs ``if __name__ == "__main__":``.
+
+    Raises:
+        WorkerError: when an environment raises (its traceback is in the message), or a worker dies three
+            times in a row without completing a step. zoomrl's own errors arrive unchanged.
+    """
+
+    def __init__(
+        self,
+        factories: Sequence[Callable[[], Env]],
+        timeout_s: float = 60.0,
+        start_method: Literal["spawn", "forkserver"] = "spawn",
+    ) -> None:
+        if start_method not in ("spawn", "forkserver"):
+            raise ConfigError(f"start_method must be 'spawn' or 'forkserver', got {start_method!r}")
+        self._timeout_s = timeout_s
+        self._context = multiprocessing.get_context(start_method)
+        self._payloads = [_pickled(factory) for factory in factories]
+        self._workers: list[_Worker] = []
+        try:
+            self._workers = [self._start(index, f"worker {index}") for index in range(len(factories))]
+            specs = self._hellos(range(len(factories)))
+            for index, (worker, spec) in enumerate(zip(self._workers, specs, strict=True)):
+                worker.name = f"worker {index} ({spec.id})"
+            super().__init__(specs)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """Process ids, one per environment; they change when a worker is restarted."""
+        return [int(worker.process.pid or -1) for worker in self._workers]
+
+    def render(self, index: int) -> NDArray[np.uint8]:
+        """Picture of environment ``index``, uint8 [H, W, 3]. WorkerError when its worker dies over it."""
+        reply = self._ask({index: ("render", None)})[index]
+        if isinstance(reply, _Died):
+            raise WorkerError(f"{self._workers[index].name} died while rendering ({reply.reason})")
+        frame: NDArray[np.uint8] = reply
+        return frame
+
+    def close(self) -> None:
+        """End all workers, by force where they do not end by themselves. Safe to call twice."""
+        for worker in self._workers:
+            _try_send(worker.pipe, (HELLO, "close", None))
+        deadline = time.monotonic() + _CLOSE_TIMEOUT_S
+        for worker in self._workers:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+            _end(worker)
+        self._workers = []
+
+    def _reset_one(self, index: int, seed: int) -> tuple[Observation, dict[str, Any]]:
+        # No episode is lost when a worker dies here, so the reset is simply tried again.
+        while True:
+            reply = self._ask({index: ("reset", seed)})[index]
+            if not isinstance(reply, _Died):
+                observation, info = reply
+                return observation, info
+            self._revive(index, reply)
+
+    def _step_some(self, actions: Mapping[int, NDArray[np.float32]]) -> dict[int, Outcome | None]:
+        replies = self._ask({index: ("step", action) for index, action in actions.items()})
+        outcomes: dict[int, Outcome | None] = {}
+        for index, reply in replies.items():
+            if isinstance(reply, _Died):
+                outcomes[index] = None
+                self._revive(index, reply, lost=", its episode is dropped")
+            else:
+                outcomes[index] = reply
+                self._workers[index].deaths = 0
+        return outcomes
+
+    # ---- talking to workers ----------------------------------------------------------------------------
+
+    def _ask(self, requests: Mapping[int, tuple[str, Any]]) -> dict[int, Any]:
+        """Send all requests, then collect all replies; a dead worker's reply is :class:`_Died`."""
+        if not self._workers:
+            raise WorkerError("this vector environment is closed")
+        for index, request in requests.items():
+            worker = self._workers[index]
+            worker.ticket += 1
+            # A failed send means a dead worker, which collecting its reply then finds out.
+            _try_send(worker.pipe, (worker.ticket, *request))
+        return self._collect(requests, self._timeout_s)
+
+    def _collect(self, indices: Mapping[int, Any] | range, timeout_s: float) -> dict[int, Any]:
+        deadline = time.monotonic() + timeout_s
+        replies: dict[int, Any] = {}
+        waiting = {self._workers[index].pipe: index for index in indices}
+        while waiting:
+            ready = wait(list(waiting), max(0.0, deadline - time.monotonic()))
+            if not ready:
+                replies |= {i: _Died(f"did not answer within {timeout_s:g} s") for i in waiting.values()}
+                break
+            for pipe in ready:
+                assert isinstance(pipe, Connection)
+                index = waiting[pipe]
+                ticket, reply = _receive(self._workers[index])
+                if ticket == self._workers[index].ticket:
+                    replies[index] = reply
+                    del waiting[pipe]
+        failed = [i for i in sorted(replies) if isinstance(replies[i], Failure)]
+        if failed:
+            self._raise(self._workers[failed[0]], replies[failed[0]])
+        return replies
+
+    @staticmethod
+    def _raise(worker: _Worker, failure: Failure) -> None:
+        if failure.error is not None:
+            raise failure.error
+        raise WorkerError(f"{worker.name} raised {failure.summary}\n\nIts traceback:\n{failure.trace}")
+
+    # ---- birth and death -------------------------------------------------------------------------------
+
+    def _start(self, index: int, name: str) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(  # type: ignore[attr-defined]
+            target=serve, args=(theirs, self._payloads[index]), name=f"zoomrl-env-{index}", daemon=True
+        )
+        process.start()
+        # Only the worker may hold this end, or its death would not close the pipe.
+        theirs.close()
+        return _Worker(process, ours, name)
+
+    def _hellos(self, indices: range) -> list[EnvSpec]:
+        """Specs of freshly started workers, restarting any that die over it."""
+        replies = self._collect(indices, _START_TIMEOUT_S)
+        specs = []
+        for index in indices:
+            reply = replies[index]
+            specs.append(self._revive(index, reply) if isinstance(reply, _Died) else reply)
+        return specs
+
+    def _revive(self, index: int, death: _Died, lost: str = "") -> EnvSpec:
+        """Replace a dead worker, reporting the death and what it ``lost``; WorkerError if it keeps dying."""
+        while True:
+            old = self._workers[index]
+            _end(old)
+            deaths = old.deaths + 1
+            if deaths >= _DEATHS_IN_A_ROW:
+                self.close()
+                raise WorkerError(
+                    f"{old.name} died {deaths} times in a row without completing a step "
+                    f"(last: {death.reason}). Run the environment with workers='serial' to see the fault "
+                    "itself; if it was killed for want of memory, use fewer environments; if it is merely "
+                    "slow, raise the timeout"
+                )
+            _log.warning("%s died (%s); restarted%s", old.name, death.reason, lost)
+            self._workers[index] = self._start(index, old.name)
+            self._workers[index].deaths = deaths
+            reply = self._collect({index: None}, _START_TIMEOUT_S)[index]
+            if not isinstance(reply, _Died):
+                spec: EnvSpec = reply
+                return spec
+            death = reply
+
+
+def _receive(worker: _Worker) -> tuple[int, Any]:
+    """The ticket and value waiting in the pipe; the value is :class:`_Died` when the pipe is closed."""
+    try:
+        ticket, value = worker.pipe.recv()
+    except (EOFError, OSError):
+        worker.process.join(_CLOSE_TIMEOUT_S)
+        return worker.ticket, _Died(_exit_reason(worker.process.exitcode))
+    return ticket, value
+
+
+def _exit_reason(code: int | None) -> str:
+    if code is None:
+        return "closed its pipe"
+    return f"killed by signal {-code}" if code < 0 else f"exited with code {code}"
+
+
+def _try_send(pipe: Connection, message: Any) -> None:
+    with contextlib.suppress(OSError):
+        pipe.send(message)
+
+
+def _end(worker: _Worker) -> None:
+    """Make sure that the process is gone. It gets no chance to object: it may hang anywhere."""
+    if worker.process.is_alive():
+        worker.process.kill()
+    worker.process.join()
+    worker.pipe.close()
+
+
+def _pickled(factory: Callable[[], Env]) -> bytes:
+    try:
+        import cloudpickle  # type: ignore[import-untyped]
+    except ImportError:
+        return pickle.dumps(factory)
+    payload: bytes = cloudpickle.dumps(factory)
+    return payload

@@ -1,0 +1,47 @@
+"""Scalar schedules over environment steps, written as short strings (DrQ-v2's notation)."""
+
+from __future__ import annotations
+
+import re
+
+_FORM = re.compile(r"(\w+)\(([^)]*)\)")
+
+
+def schedule(text: str, step: int) -> float:
+    """Value of the schedule ``text`` at ``step``.
+
+    Forms: a number, ``linear(init, final, duration)``, or
+    ``step_linear(init, final1, duration1, final2, duration2)`` (two linear pieces one after the other).
+
+    Raises:
+        ValueError: the text is none of these.
+    """
+    kind, numbers = parse_schedule(text)
+    if kind == "constant":
+        return numbers[0]
+    start, value = 0.0, numbers[0]
+    for final, duration in zip(numbers[1::2], numbers[2::2], strict=True):
+        if step <= start + duration:
+            return value + (final - value) * min(max((step - start) / duration, 0.0), 1.0)
+        start, value = start + duration, final
+    return value
+
+
+def parse_schedule(text: str) -> tuple[str, tuple[float, ...]]:
+    """Kind and numbers of a schedule; raises ValueError when ``text`` is malformed."""
+    expected = "expected a number, linear(init, final, duration) or step_linear(init, f1, d1, f2, d2)"
+    try:
+        return "constant", (float(text),)
+    except ValueError:
+        pass
+    match = _FORM.fullmatch(text.strip())
+    try:
+        numbers = tuple(float(part) for part in match[2].split(",")) if match else ()
+    except ValueError:
+        numbers = ()
+    kind = match[1] if match else ""
+    if {"linear": 3, "step_linear": 5}.get(kind) != len(numbers):
+        raise ValueError(f"{expected}; got {text!r}")
+    if any(duration <= 0 for duration in numbers[2::2]):
+        raise ValueError(f"schedule durations must be positive; got {text!r}")
+    return kind, numbers

@@ -1,0 +1,154 @@
+"""The coarse-to-fine critic: values of every bin of every action dimension at one or several zoom levels.
+
+CQN (Seo et al. 2024, section 3.2) and CQN-AS (Seo & Abbeel 2024, section 3.2) differ by the GRU over the sequence only.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zoomrl.nets.gru import GRU
+from zoomrl.nets.init import orthogonal_, zero_
+
+Dueling = Literal["separate", "shared", "none"]
+
+
+class CoarseToFineCritic(nn.Module):
+    """Q-network over the zoom grid.
+
+    The input of each (level, step) is [features, centre of the interval chosen so far, step one-hot, level one-hot]. The
+    first layer is evaluated in parts, so that the features are multiplied once per sample and not once per
+    level and step.
+
+    Args:
+        state_dim: length S of the observation vector.
+        action_dim: action dimensions A.
+        horizon: sequence steps T.
+        levels, bins: the zoom grid (L, K).
+        outputs: numbers per bin: Z atoms, or 1 for a scalar critic.
+        hidden_dim: width H of the two hidden layers and of the GRU.
+        hidden_bias: biases in the hidden layers.
+        trunk_dim: width of the Linear-LayerNorm-tanh trunk before them; 0 feeds the observation itself.
+        gru_layers: layers of the recurrence over the sequence; 0 for none (CQN).
+        dueling: ``separate`` value and advantage streams (published), two heads on one ``shared`` stream, or ``none``.
+    """
+
+    def __init__(
+        self,
+        *,
+        state_dim: int,
+        action_dim: int,
+        horizon: int,
+        levels: int,
+        bins: int,
+        outputs: int,
+        hidden_dim: int,
+        hidden_bias: bool,
+        trunk_dim: int,
+        gru_layers: int,
+        dueling: Dueling,
+    ) -> None:
+        super().__init__()
+        self.shape = (action_dim, bins, outputs)
+        self.horizon = horizon
+
+        def stream() -> _Stream:
+            return _Stream(
+                state_dim, action_dim, horizon, levels, hidden_dim, hidden_bias, trunk_dim, gru_layers
+            )
+
+        self.streams = nn.ModuleList([stream() for _ in range(2 if dueling == "separate" else 1)])
+        self.advantage = nn.Linear(hidden_dim, action_dim * bins * outputs)
+        self.value = None if dueling == "none" else nn.Linear(hidden_dim, action_dim * outputs)
+        self.apply(orthogonal_)
+        zero_(self.advantage)
+        if self.value is not None:
+            zero_(self.value)
+
+    def features(self, state: Tensor) -> list[Tensor]:
+        """What all levels and steps share: ``state`` [B, S] -> one [B, H] per stream."""
+        return [stream.features(state) for stream in self.streams]
+
+    def forward(self, features: list[Tensor], centres: Tensor, first_level: int = 0) -> Tensor:
+        """Outputs of every bin.
+
+        Args:
+            features: of :meth:`features`.
+            centres: [B, l, T, A] centres of the intervals chosen so far, for l consecutive levels.
+            first_level: level of ``centres[:, 0]``.
+
+        Returns:
+            [B, l, T, A, K, Z] logits, or values when Z is 1.
+        """
+        action_dim, bins, outputs = self.shape
+        lead = centres.shape[:3]
+        hidden = [s(f, centres, first_level) for s, f in zip(self.streams, features, strict=True)]
+        weight, bias = self.advantage.weight, self.advantage.bias
+        if self.value is None:
+            return F.linear(hidden[0], weight, bias).view(*lead, action_dim, bins, outputs)
+        # The mean over bins is linear: centring the head's weights equals centring its outputs, on far fewer numbers.
+        weight = _centred(weight.view(action_dim, bins, outputs, -1)).reshape(weight.shape)
+        bias = _centred(bias.view(action_dim, bins, outputs)).reshape(bias.shape)
+        advantage = F.linear(hidden[-1], weight, bias).view(*lead, action_dim, bins, outputs)
+        return advantage + self.value(hidden[0]).view(*lead, action_dim, 1, outputs)
+
+
+class _Stream(nn.Module):
+    """Observation and intervals to hidden units: trunk, two layers, recurrence over the sequence."""
+
+    def __init__(
+        self,
+        state_dim: int,
+        action_dim: int,
+        horizon: int,
+        levels: int,
+        hidden_dim: int,
+        hidden_bias: bool,
+        trunk_dim: int,
+        gru_layers: int,
+    ) -> None:
+        super().__init__()
+        self.trunk = (
+            nn.Sequential(nn.Linear(state_dim, trunk_dim, bias=False), nn.LayerNorm(trunk_dim), nn.Tanh())
+            if trunk_dim
+            else nn.Identity()
+        )
+        self.width = trunk_dim or state_dim
+        # A sequence of one step needs no step one-hot.
+        self.positions = horizon if gru_layers else 0
+        self.levels = levels
+        self.first = nn.Linear(self.width + action_dim + self.positions + levels, hidden_dim, bias=hidden_bias)
+        self.first_norm = nn.LayerNorm(hidden_dim)
+        self.second = nn.Linear(hidden_dim, hidden_dim, bias=hidden_bias)
+        self.second_norm = nn.LayerNorm(hidden_dim)
+        self.gru = GRU(hidden_dim, hidden_dim, gru_layers) if gru_layers else None
+
+    def features(self, state: Tensor) -> Tensor:
+        return F.linear(self.trunk(state), self.first.weight[:, : self.width], self.first.bias)
+
+    def forward(self, features: Tensor, centres: Tensor, first_level: int) -> Tensor:
+        batch, count, horizon, _ = centres.shape
+        weight = self.first.weight[:, self.width :]
+        level = torch.eye(self.levels, device=centres.device, dtype=centres.dtype)
+        parts = [centres]
+        if self.positions:
+            step = torch.eye(horizon, device=centres.device, dtype=centres.dtype)
+            parts.append(step.expand(batch, count, horizon, horizon))
+        rows = level[first_level : first_level + count, None]
+        parts.append(rows.expand(batch, count, horizon, self.levels))
+        x = F.linear(torch.cat(parts, -1), weight) + features[:, None, None]
+        x = F.silu(self.first_norm(x))
+        x = F.silu(self.second_norm(self.second(x)))
+        if self.gru is None:
+            return x
+        # Each level is a sequence of its own.
+        return self.gru(x.flatten(0, 1)).view(batch, count, horizon, -1)
+
+
+def _centred(weight: Tensor) -> Tensor:
+    """Subtract the mean over bins (axis 1) from [A, K, ...]."""
+    return weight - weight.mean(1, keepdim=True)

@@ -1,0 +1,60 @@
+"""A gated recurrent unit written out in matrix products, so that it can be compiled and captured.
+
+``nn.GRU`` breaks a compiled graph and hides its first step's product with a zero state. This module has ``nn.GRU``'s
+parameter names, initialisation and results.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class GRU(nn.Module):
+    """``layers`` stacked GRUs, batch first, zero initial state: [N, T, I] -> [N, T, H]."""
+
+    def __init__(self, input_dim: int, hidden_dim: int, layers: int = 1) -> None:
+        super().__init__()
+        if layers < 1:
+            raise ValueError(f"a GRU needs at least one layer, got {layers}")
+        self.layers = layers
+        bound = hidden_dim**-0.5
+        for layer in range(layers):
+            width = input_dim if layer == 0 else hidden_dim
+            for name, shape in (
+                ("weight_ih", (3 * hidden_dim, width)),
+                ("weight_hh", (3 * hidden_dim, hidden_dim)),
+                ("bias_ih", (3 * hidden_dim,)),
+                ("bias_hh", (3 * hidden_dim,)),
+            ):
+                parameter = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
+                self.register_parameter(f"{name}_l{layer}", parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run over the sequence ``x`` [N, T, I]."""
+        for layer in range(self.layers):
+            weights = (getattr(self, f"{name}_l{layer}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+            x = _run_layer(x, *weights)
+        return x
+
+
+def _run_layer(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> Tensor:
+    gates = F.linear(x, weight_ih, bias_ih)
+    # The initial state is zero: the first recurrent product is its bias.
+    state = _cell(gates[:, 0], bias_hh, None)
+    states = [state]
+    for step in range(1, x.shape[1]):
+        state = _cell(gates[:, step], F.linear(state, weight_hh, bias_hh), state)
+        states.append(state)
+    return torch.stack(states, 1)
+
+
+def _cell(from_input: Tensor, from_state: Tensor, state: Tensor | None) -> Tensor:
+    hidden = from_input.shape[-1] // 3
+    gates = torch.sigmoid(from_input[..., : 2 * hidden] + from_state[..., : 2 * hidden])
+    reset, update = gates.chunk(2, -1)
+    candidate = torch.tanh(torch.addcmul(from_input[..., 2 * hidden :], reset, from_state[..., 2 * hidden :]))
+    if state is None:
+        return candidate - update * candidate
+    return torch.lerp(candidate, state, update)

@@ -1,0 +1,110 @@
+"""What an environment shows and accepts: names, shapes, dtypes, bounds, control rate.
+
+The spec is plain data: it is written into demonstration files and run directories, and compared there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """Shape, dtype and bounds of one array. ``low`` and ``high`` are per element, or None when unbounded."""
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    low: tuple[float, ...] | None = None
+    high: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """The contract between an environment and everything above it.
+
+    Attributes:
+        id: full environment id, for example ``metaworld:drawer-open``.
+        observations: name -> array; ``state`` is float32 [S].
+        action: float32 [A] with finite bounds, in the environment's own units.
+        control_hz: decisions per second of simulated time (after action repeat); 0 when unknown.
+        time_limit: decisions after which an episode is truncated.
+        action_repeat: simulator control steps per decision.
+        reports_success: whether ``info["success"]`` carries meaning.
+        reward: ``sparse``, ``dense`` or ``native``: which reward the environment was built with.
+    """
+
+    id: str
+    observations: Mapping[str, ArraySpec]
+    action: ArraySpec
+    control_hz: float
+    time_limit: int
+    action_repeat: int = 1
+    reports_success: bool = False
+    reward: str = "native"
+
+    @property
+    def action_dim(self) -> int:
+        """Number of action dimensions A."""
+        return self.action.shape[0]
+
+    @property
+    def state_dim(self) -> int:
+        """Length S of the ``state`` observation."""
+        return self.observations["state"].shape[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-serialisable form."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> EnvSpec:
+        """Inverse of :meth:`to_dict`."""
+        fields = dict(data)
+        fields["observations"] = {k: _array(v) for k, v in data["observations"].items()}
+        fields["action"] = _array(data["action"])
+        return EnvSpec(**fields)
+
+    def mismatches(self, other: EnvSpec) -> list[str]:
+        """Differences that make data recorded under ``self`` unusable under ``other``, both sides named.
+
+        Compared: action shape and bounds, the shape and dtype of every observation, control rate and
+        action repeat. Not compared: time limit, reward and id (data may be reused across those).
+        """
+        found = []
+        if self.action.shape != other.action.shape:
+            found.append(f"action shape {self.action.shape} against {other.action.shape}")
+        else:
+            for side in ("low", "high"):
+                ours, theirs = getattr(self.action, side), getattr(other.action, side)
+                if not _close(ours, theirs):
+                    found.append(f"action {side} bound {ours} against {theirs}")
+        for name in sorted(set(self.observations) | set(other.observations)):
+            ours, theirs = self.observations.get(name), other.observations.get(name)
+            if ours is None or theirs is None:
+                found.append(f"observation {name!r} {_brief(ours)} against {_brief(theirs)}")
+            elif (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype):
+                found.append(f"observation {name!r} {_brief(ours)} against {_brief(theirs)}")
+        if self.control_hz and other.control_hz and abs(self.control_hz - other.control_hz) > 1e-6:
+            found.append(f"control rate {self.control_hz:g} Hz against {other.control_hz:g} Hz")
+        if self.action_repeat != other.action_repeat:
+            found.append(f"action repeat {self.action_repeat} against {other.action_repeat}")
+        return found
+
+
+def _array(data: Mapping[str, Any]) -> ArraySpec:
+    def bounds(value: Any) -> tuple[float, ...] | None:
+        return None if value is None else tuple(float(v) for v in value)
+
+    return ArraySpec(tuple(data["shape"]), data["dtype"], bounds(data["low"]), bounds(data["high"]))
+
+
+def _brief(spec: ArraySpec | None) -> str:
+    return "absent" if spec is None else f"{spec.dtype}{list(spec.shape)}"
+
+
+def _close(a: tuple[float, ...] | None, b: tuple[float, ...] | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return all(abs(x - y) <= 1e-6 * max(1.0, abs(x), abs(y)) for x, y in zip(a, b, strict=True))

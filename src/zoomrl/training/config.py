@@ -1,0 +1,167 @@
+"""Everything that defines a run. Plain data: importing this module loads no torch and no simulator."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import dacite
+
+from zoomrl.agents.config import AGENT_CONFIGS, AgentConfig, CQNASConfig
+from zoomrl.control.config import ControlConfig
+from zoomrl.data.config import ReplayConfig
+from zoomrl.demos.config import DemoConfig
+from zoomrl.envs.config import EnvConfig
+from zoomrl.errors import ConfigError, unknown_name
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Evaluation, in environments and with seeds of its own."""
+
+    every: int = 2500
+    """Environment steps between evaluations; 0 evaluates at the end only."""
+    episodes: int = 25
+    """Episodes per evaluation during training (published: 25 with demonstrations, 10 otherwise)."""
+    final_episodes: int = 50
+    """Episodes of the evaluation at the end, with seeds not used before."""
+    num_envs: int = 1
+    """Evaluation environments stepped together."""
+    video: bool = True
+    """Film the first episode of the evaluation at the end, where rendering works."""
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """What is written while training. JSON lines are always written."""
+
+    every: int = 500
+    """Environment steps between rows of learning metrics."""
+    tensorboard: bool = True
+    """Write TensorBoard event files."""
+    wandb: str = ""
+    """Weights & Biases project to log to; empty for none."""
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """Saved states."""
+
+    every: int = 5000
+    """Environment steps between checkpoints; one is also written at the end, on SIGTERM and on Ctrl-C."""
+    keep: int = 2
+    """Newest checkpoints kept."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run."""
+
+    preset: str = "quickstart"
+    """Name of the recipe that the other defaults come from."""
+    env: EnvConfig = field(default_factory=EnvConfig)
+    agent: AgentConfig = field(default_factory=CQNASConfig)
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+    control: ControlConfig = field(default_factory=ControlConfig)
+    demos: DemoConfig = field(default_factory=DemoConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    steps: int = 5000
+    """Environment steps of online training."""
+    seed: int = 1
+    """Seed of everything random."""
+    offline_updates: int = 0
+    """Updates on the demonstrations before the first step."""
+    seed_steps: int = 0
+    """Environment steps before the first online update."""
+    updates_per_step: float = 1.0
+    """Updates per decision; 0.5 updates every second one."""
+    threads: int = 0
+    """CPU threads for learning; 0 measures which number is fastest on this machine."""
+    run_dir: str = ""
+    """Where everything is written; empty for runs/<preset>-<environment>-s<seed>."""
+    resume: bool = True
+    """Continue the run in ``run_dir`` if one with this config is there; otherwise such a run is an error."""
+
+    def __post_init__(self) -> None:
+        for name, value, low in (
+            ("steps", self.steps, 0),
+            ("offline_updates", self.offline_updates, 0),
+            ("seed_steps", self.seed_steps, 0),
+            ("updates_per_step", self.updates_per_step, 0),
+            ("threads", self.threads, 0),
+            ("seed", self.seed, 0),
+            ("checkpoint.keep", self.checkpoint.keep, 1),
+            ("checkpoint.every", self.checkpoint.every, 1),
+            ("log.every", self.log.every, 1),
+            ("eval.every", self.eval.every, 0),
+            ("eval.episodes", self.eval.episodes, 1),
+            ("eval.final_episodes", self.eval.final_episodes, 1),
+            ("eval.num_envs", self.eval.num_envs, 1),
+            ("replay.batch_size", self.replay.batch_size, 1),
+            ("replay.n_step", self.replay.n_step, 1),
+            ("replay.frame_stack", self.replay.frame_stack, 1),
+            ("replay.capacity", self.replay.capacity, 2),
+            ("demos.episodes", self.demos.episodes, 0),
+        ):
+            if value < low:
+                raise ConfigError(f"{name} must be at least {low}, got {value}")
+        for name, share in (("replay.demo_fraction", self.replay.demo_fraction), ("replay.discount", self.replay.discount)):
+            if not 0 <= share <= 1:
+                raise ConfigError(f"{name} must lie in 0 .. 1, got {share}")
+        if self.demos.source == "none" and self.offline_updates:
+            raise ConfigError(
+                f"offline_updates={self.offline_updates} needs demonstrations, but demos.source is 'none'"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-serialisable form; the agent's algorithm is named beside its hyper-parameters."""
+        data = dataclasses.asdict(self)
+        data["agent"] = {"name": self.agent.name, **data["agent"]}
+        return data
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> TrainConfig:
+        """Inverse of :meth:`to_dict`.
+
+        Raises:
+            ConfigError: for an unknown field or a value of the wrong type.
+        """
+        fields = dict(data)
+        agent = dict(fields["agent"])
+        name = agent.pop("name")
+        if name not in AGENT_CONFIGS:
+            raise unknown_name("agent", name, AGENT_CONFIGS)
+        strict = dacite.Config(strict=True)
+        try:
+            fields["agent"] = dacite.from_dict(AGENT_CONFIGS[name], agent, strict)
+            return dacite.from_dict(TrainConfig, fields, strict)
+        except dacite.DaciteError as error:
+            raise ConfigError(f"the config does not fit this version of zoomrl: {error}") from error
+
+
+FREE_TO_CHANGE = frozenset({"steps", "threads", "run_dir", "resume", "log", "checkpoint", "eval"})
+"""Top-level fields that a resumed run may change: they do not alter what has been learnt so far."""
+
+
+def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
+    """Fields that keep ``new`` from continuing a run made with ``old``, as ``name: old -> new``."""
+    before, after = _flat(old.to_dict()), _flat(new.to_dict())
+    return [
+        f"{key}: {before.get(key)!r} -> {after.get(key)!r}"
+        for key in sorted(before | after)
+        if key.split(".")[0] not in FREE_TO_CHANGE and before.get(key) != after.get(key)
+    ]
+
+
+def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

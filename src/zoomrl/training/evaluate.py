@@ -1,0 +1,116 @@
+"""Noise-free evaluation in environments of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoomrl.control.controller import Controller
+from zoomrl.envs.vector_base import VectorEnv
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Per-episode results, in the order of the seeds."""
+
+    returns: list[float]
+    lengths: list[int]
+    successes: list[bool]
+    seeds: list[int]
+
+    @property
+    def success_rate(self) -> float:
+        """Share of successful episodes."""
+        return sum(self.successes) / len(self.successes)
+
+    def row(self) -> dict[str, Any]:
+        """Summary and per-episode values, for the log."""
+        low, high = wilson_interval(sum(self.successes), len(self.successes))
+        return {
+            "episodes": len(self.returns),
+            "success_rate": self.success_rate,
+            "success_low": low,
+            "success_high": high,
+            "return_mean": float(np.mean(self.returns)),
+            "return_std": float(np.std(self.returns)),
+            "length_mean": float(np.mean(self.lengths)),
+            "returns": self.returns,
+            "lengths": self.lengths,
+            "successes": self.successes,
+            "seeds": self.seeds,
+        }
+
+
+def evaluate(
+    controller: Controller,
+    envs: VectorEnv,
+    seeds: Sequence[int],
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    on_frame: Callable[[NDArray[np.uint8]], None] | None = None,
+) -> Evaluation | None:
+    """Run one episode per seed, several at a time.
+
+    Args:
+        controller: without exploration, for as many environments as ``envs`` has.
+        envs: evaluation environments.
+        seeds: reset seed of each episode.
+        stop: asked at every step; True abandons the evaluation.
+        on_frame: receives the pictures of the first seed's episode.
+
+    Returns:
+        The results, or None when abandoned.
+    """
+    count = envs.num_envs
+    results: dict[int, tuple[float, int, bool]] = {}
+    waiting = list(range(len(seeds)))[::-1]
+    running = np.full(count, -1)
+    total, length, success = np.zeros(count), np.zeros(count, int), np.zeros(count, bool)
+    observation = {n: np.zeros((count, *s.shape), s.dtype) for n, s in envs.env_spec.observations.items()}
+
+    def begin(index: int) -> None:
+        first, _ = envs.reset(index, seeds[running[index]])
+        for name, array in first.items():
+            observation[name][index] = array
+        total[index], length[index], success[index] = 0, 0, False
+        controller.reset(np.arange(count) == index)
+
+    for index in range(count):
+        if waiting:
+            running[index] = waiting.pop()
+            begin(index)
+    while (running >= 0).any():
+        if stop():
+            return None
+        if on_frame is not None and 0 in running:
+            on_frame(envs.render(int(np.flatnonzero(running == 0)[0])))
+        active = running >= 0
+        result = envs.step(controller.act(observation), active)
+        observation = result.obs
+        total += result.reward
+        length += active
+        success |= result.success
+        for index in np.flatnonzero(active):
+            if index in result.died:
+                begin(index)
+            elif result.terminated[index] or result.truncated[index]:
+                results[running[index]] = float(total[index]), int(length[index]), bool(success[index])
+                running[index] = waiting.pop() if waiting else -1
+                if running[index] >= 0:
+                    begin(index)
+    ordered = [results[k] for k in range(len(seeds))]
+    return Evaluation(*(list(column) for column in zip(*ordered, strict=True)), seeds=list(seeds))
+
+
+def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
+    """95 % confidence interval of a success rate (Wilson 1927); honest also at 0 and 100 %."""
+    share = successes / trials
+    centre = share + z * z / (2 * trials)
+    spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)

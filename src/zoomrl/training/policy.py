@@ -1,0 +1,94 @@
+"""A trained policy for use outside the training loop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoomrl.agents.registry import make_agent
+from zoomrl.control.controller import Controller
+from zoomrl.control.scaling import ActionScaler
+from zoomrl.errors import CheckpointError
+from zoomrl.spec import EnvSpec
+from zoomrl.training.checkpoint import Checkpoints, read_state
+from zoomrl.training.config import TrainConfig
+
+
+class Policy:
+    """Noise-free policy of a run: observations in, actions in the environment's units out.
+
+    The executor (temporal ensemble, receding horizon) is the one used in training, so that call :meth:`reset` when an episode
+    begins and :meth:`act` once per decision.
+    """
+
+    def __init__(self, config: TrainConfig, spec: EnvSpec, controller: Controller, env_steps: int, num_envs: int) -> None:
+        self.config = config
+        self.spec = spec
+        self.env_steps = env_steps
+        self.controller = controller
+        self._num_envs = num_envs
+
+    def reset(self) -> None:
+        """Begin new episodes everywhere."""
+        self.controller.reset(np.ones(self._num_envs, dtype=bool))
+
+    def act(self, observation: Mapping[str, NDArray[Any]] | NDArray[Any]) -> NDArray[np.float32]:
+        """Action for the newest observation.
+
+        Args:
+            observation: {name: array} as the environment shows it, or the bare state vector; for ``num_envs`` > 1 with a
+                leading axis [N, ...].
+
+        Returns:
+            [A] in the environment's units; [N, A] for several environments.
+        """
+        named = observation if isinstance(observation, Mapping) else {"state": observation}
+        arrays: dict[str, NDArray[Any]] = {}
+        for name, spec in self.spec.observations.items():
+            if name not in named:
+                raise ValueError(f"the policy expects observation {name!r}, got {sorted(named)}")
+            array = np.asarray(named[name], dtype=spec.dtype)
+            expected = spec.shape if self._num_envs == 1 else (self._num_envs, *spec.shape)
+            if array.shape not in (expected, (self._num_envs, *spec.shape)):
+                raise ValueError(f"observation {name!r} must have shape {expected}, got {array.shape}")
+            arrays[name] = array.reshape(self._num_envs, *spec.shape)
+        action = self.controller.act(arrays)
+        return action[0] if self._num_envs == 1 else action
+
+
+def load_policy(run: str | Path, *, num_envs: int = 1, seed: int = 0) -> Policy:
+    """Load the newest checkpoint of a run directory, or a given checkpoint file inside one.
+
+    Args:
+        run: ``runs/<name>`` or ``runs/<name>/checkpoints/step_<n>.pt``.
+        num_envs: environments acted for together.
+        seed: of tie-breaks.
+
+    Raises:
+        CheckpointError: there is no readable checkpoint.
+    """
+    path = Path(run)
+    directory = path.parent.parent if path.is_file() else path
+    if not (directory / "config.json").exists():
+        raise CheckpointError(f"{directory} is no run directory: it has no config.json")
+    config = TrainConfig.from_dict(json.loads((directory / "config.json").read_text()))
+    if path.is_file():
+        state = read_state(path)
+    else:
+        loaded = Checkpoints(directory, config.checkpoint.keep).load()
+        if loaded is None:
+            raise CheckpointError(f"{directory} holds no checkpoint yet; train first, or wait for the first one")
+        state = loaded[0]
+    bundle = json.loads((directory / "policy.json").read_text())
+    spec = EnvSpec.from_dict(bundle["spec"])
+    # Statistics come with the weights; zeros take their place until they are loaded.
+    agent = make_agent(config.agent, spec, frame_stack=config.replay.frame_stack, restoring=True)
+    agent.load_state_dict(state["agent"])
+    scaler = ActionScaler(np.asarray(bundle["action_low"]), np.asarray(bundle["action_high"]), spec.action)
+    controller = Controller(agent, config.control, scaler, num_envs, config.replay.frame_stack, seed)
+    return Policy(config, spec, controller, state["env_steps"], num_envs)

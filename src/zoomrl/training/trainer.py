@@ -1,0 +1,313 @@
+"""The one loop: every agent, every environment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from zoomrl.agents.base import Agent, Metrics
+from zoomrl.control.controller import Controller
+from zoomrl.data.episode import EpisodeBuilder
+from zoomrl.data.replay import Replay
+from zoomrl.envs.vector_base import StepResult, VectorEnv
+from zoomrl.errors import NonFiniteLossError
+from zoomrl.training.checkpoint import Checkpoints, write_atomically
+from zoomrl.training.config import TrainConfig
+from zoomrl.training.evaluate import Evaluation
+from zoomrl.training.logger import Logger
+from zoomrl.training.progress import ProgressLine
+from zoomrl.training.seeds import derive
+
+Evaluator = Callable[[int], Evaluation | None]
+
+
+class Trainer:
+    """Steps environments, stores episodes, updates the agent, evaluates, saves.
+
+    Everything that the future depends on is in :meth:`state_dict`, so that a checkpoint may be taken between any two steps.
+    The episode in flight is kept as its reset seed and its actions: on resuming it is played again, and dropped (by
+    name) should the environment answer differently.
+
+    Args:
+        config: the run.
+        directory: of the run.
+        agent, replay, controller, envs: the parts, already built; the controller explores.
+        evaluator: runs the evaluation at the given environment step, or returns None when abandoned.
+        checkpoints, logger, progress: where results go.
+        stop: True asks for a checkpoint and an early return.
+        say: prints a line for the user.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        directory: Path,
+        *,
+        agent: Agent,
+        replay: Replay,
+        controller: Controller,
+        envs: VectorEnv,
+        evaluator: Evaluator,
+        checkpoints: Checkpoints,
+        logger: Logger,
+        progress: ProgressLine,
+        stop: Callable[[], object],
+        say: Callable[[str], None],
+    ) -> None:
+        self.config = config
+        self.agent = agent
+        self.replay = replay
+        self._directory = directory
+        self._controller = controller
+        self._envs = envs
+        self._evaluator = evaluator
+        self._checkpoints = checkpoints
+        self._logger = logger
+        self._progress = progress
+        self._stop = stop
+        self._say = say
+        self.env_steps = 0
+        self.agent_steps = 0
+        self.updates = 0
+        self._credit = 0.0
+        self._next_eval = 0
+        self._next_log = config.log.every
+        self._next_checkpoint = config.checkpoint.every
+        self._episodes_begun = [0] * envs.num_envs
+        self._builders: list[EpisodeBuilder | None] = [None] * envs.num_envs
+        self._sums: dict[str, torch.Tensor] = {}
+        self._summed = 0
+        self._recent: list[bool] = []
+        self._last_eval: Evaluation | None = None
+        self._started = time.perf_counter()
+
+    def run(self) -> bool:
+        """Train until the configured step.
+
+        Returns:
+            Whether the end was reached; False when ``stop`` asked to leave (a checkpoint has been written).
+
+        Raises:
+            NonFiniteLossError: a loss became NaN or infinite.
+        """
+        if not self._learn_offline() or not self._learn_online():
+            self.save()
+            return False
+        if self._next_checkpoint != self.env_steps + self.config.checkpoint.every:
+            self.save()
+        return True
+
+    def save(self) -> Path:
+        """Write a checkpoint of this very moment."""
+        state = self.state_dict()
+        state["log_position"] = self._logger.sync()
+        return self._checkpoints.save(self.env_steps, state, self.replay)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the future of the run depends on, except the online episodes and the log."""
+        return {
+            "agent": self.agent.state_dict(),
+            "controller": self._controller.state_dict(),
+            "sampler": self.replay.sampler.state_dict(),
+            "env_steps": self.env_steps,
+            "agent_steps": self.agent_steps,
+            "updates": self.updates,
+            "credit": self._credit,
+            "next_eval": self._next_eval,
+            "next_log": self._next_log,
+            "next_checkpoint": self._next_checkpoint,
+            "episodes_begun": list(self._episodes_begun),
+            "in_flight": [
+                None if b is None else {"seed": b.seed, "actions": [torch.from_numpy(a) for a in b.actions]}
+                for b in self._builders
+            ],
+            "sums": dict(self._sums),
+            "summed": self._summed,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore :meth:`state_dict` and play the episodes in flight again."""
+        self.agent.load_state_dict(state["agent"])
+        self._controller.load_state_dict(state["controller"])
+        self.replay.sampler.load_state_dict(state["sampler"])
+        self.env_steps = state["env_steps"]
+        self.agent_steps = state["agent_steps"]
+        self.updates = state["updates"]
+        self._credit = state["credit"]
+        self._next_eval = state["next_eval"]
+        self._next_log = state["next_log"]
+        # A resumed run may ask for other checkpoint steps.
+        self._next_checkpoint = min(state["next_checkpoint"], self.env_steps + self.config.checkpoint.every)
+        self._episodes_begun = list(state["episodes_begun"])
+        self._sums = dict(state["sums"])
+        self._summed = state["summed"]
+        for index, saved in enumerate(state["in_flight"]):
+            if saved is not None:
+                self._replay_in_flight(index, saved["seed"], [a.numpy() for a in saved["actions"]])
+
+    def _learn_offline(self) -> bool:
+        total = self.config.offline_updates
+        if self.updates < total:
+            self._progress.phase("offline", total, self.updates)
+        while self.updates < total:
+            if self._stop():
+                return False
+            metrics = self._update()
+            if self.updates % 100 == 0 or self.updates == total:
+                self._progress.advance(self.updates, f"loss {metrics['loss']:.3f}  {self._speed():.0f} updates/s")
+            if self.updates == total:
+                self._log_metrics()
+        return True
+
+    def _learn_online(self) -> bool:
+        config = self.config
+        self._progress.phase("train", config.steps, self.env_steps)
+        while True:
+            if self._stop():
+                return False
+            if config.eval.every and self.env_steps >= self._next_eval and not self._evaluate():
+                return False
+            if self.env_steps >= self._next_checkpoint:
+                self._next_checkpoint = self.env_steps + config.checkpoint.every
+                self.save()
+            if self.env_steps >= config.steps:
+                return True
+            self._step()
+            if self.env_steps >= self._next_log:
+                self._next_log += config.log.every
+                self._log_metrics()
+
+    def _step(self) -> None:
+        """One decision in every environment, with the updates that belong to it."""
+        for index, builder in enumerate(self._builders):
+            if builder is None:
+                self._begin_episode(index)
+        builders = [b for b in self._builders if b is not None]
+        observation = {
+            name: np.stack([b.last_observation[name] for b in builders]) for name in builders[0].last_observation
+        }
+        action = self._controller.act(observation, self.env_steps)
+        # The action is chosen before the update of its step, as published.
+        if self.agent_steps >= self.config.seed_steps and self.replay.can_sample():
+            self._credit += self.config.updates_per_step * self._envs.num_envs
+            while self._credit >= 1:
+                self._credit -= 1
+                self._update()
+        result = self._envs.step(action)
+        self.agent_steps += self._envs.num_envs
+        self.env_steps += self._envs.num_envs * self.config.env.action_repeat
+        for index, builder in enumerate(builders):
+            self._record(index, builder, action[index], result)
+        self._progress.advance(self.env_steps, self._status())
+
+    def _record(
+        self, index: int, builder: EpisodeBuilder, action: NDArray[np.float32], result: StepResult
+    ) -> None:
+        if index in result.died:
+            self._builders[index] = None
+            self._say(f"environment {index} died and was restarted; its episode of {len(builder)} steps is dropped")
+            return
+        observation = {name: array[index] for name, array in result.obs.items()}
+        builder.add(action, float(result.reward[index]), observation, bool(result.success[index]))
+        terminated, truncated = bool(result.terminated[index]), bool(result.truncated[index])
+        if terminated or truncated:
+            episode = builder.build(terminated=terminated, truncated=truncated)
+            self.replay.add(episode)
+            self._builders[index] = None
+            self._recent = [*self._recent[-19:], episode.success]
+            row = {"env": index, "return": builder.episode_return, "length": len(episode), "success": episode.success}
+            self._logger.write("episode", {**self._counters(), **row})
+
+    def _begin_episode(self, index: int) -> None:
+        seed = derive(self.config.seed, "train_env", index, self._episodes_begun[index])
+        self._episodes_begun[index] += 1
+        observation, _ = self._envs.reset(index, seed)
+        self._builders[index] = EpisodeBuilder(observation, seed)
+        self._controller.reset(np.arange(self._envs.num_envs) == index)
+
+    def _replay_in_flight(self, index: int, seed: int, actions: list[NDArray[np.float32]]) -> None:
+        """Rebuild the episode that environment ``index`` was in."""
+        count = self._envs.num_envs
+        observation, _ = self._envs.reset(index, seed)
+        builder = EpisodeBuilder(observation, seed)
+        for action in actions:
+            rows = np.zeros((count, len(action)), np.float32)
+            rows[index] = action
+            result = self._envs.step(rows, np.arange(count) == index)
+            ended = index in result.died or result.terminated[index] or result.truncated[index]
+            if ended:
+                self._say(
+                    f"environment {index} did not repeat its episode in flight after resuming "
+                    f"(it ended at step {len(builder) + 1} of {len(actions)}); the episode is dropped"
+                )
+                return
+            builder.add(
+                action,
+                float(result.reward[index]),
+                {name: array[index] for name, array in result.obs.items()},
+                bool(result.success[index]),
+            )
+        self._builders[index] = builder
+
+    def _update(self) -> Metrics:
+        batch = self.replay.sample()
+        metrics = self.agent.update(batch)
+        if not torch.isfinite(metrics["loss"]):
+            path = self._directory / f"nonfinite_batch_{self.updates}.pt"
+            state = {"batch": batch.to_dict(), "metrics": metrics}
+            write_atomically(path, lambda file: torch.save(state, file))
+            last = self._checkpoints.newest()
+            raise NonFiniteLossError(
+                f"the loss became {metrics['loss'].item()} at update {self.updates} (environment step {self.env_steps}). "
+                f"The batch is saved in {path}. The last good checkpoint is "
+                f"{last if last else 'none, since none was due yet'}. Lower agent.lr, or look at the batch for extreme values."
+            )
+        self.updates += 1
+        for name, value in metrics.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._summed += 1
+        return metrics
+
+    def _evaluate(self) -> bool:
+        evaluation = self._evaluator(self.env_steps)
+        if evaluation is None:
+            return False
+        self._next_eval = self.env_steps - self.env_steps % self.config.eval.every + self.config.eval.every
+        self._last_eval = evaluation
+        self._logger.write("eval", {**self._counters(), **evaluation.row(), "seconds": self._seconds()})
+        return True
+
+    def _log_metrics(self) -> None:
+        means = {name: float(total / self._summed) for name, total in self._sums.items()}
+        speed = {"updates_per_s": self._speed(), "env_steps_per_s": self.env_steps / max(self._seconds(), 1e-9)}
+        self._logger.write("train", {**self._counters(), **means, "seconds": self._seconds(), **speed})
+        self._sums, self._summed = {}, 0
+
+    def _counters(self) -> dict[str, int]:
+        return {"env_steps": self.env_steps, "agent_steps": self.agent_steps, "updates": self.updates}
+
+    def _seconds(self) -> float:
+        return time.perf_counter() - self._started
+
+    def _speed(self) -> float:
+        return self.updates / max(self._seconds(), 1e-9)
+
+    def _status(self) -> str:
+        parts = []
+        if self._envs.env_spec.reports_success and self._recent:
+            parts.append(f"success {np.mean(self._recent):.0%} of last {len(self._recent)}")
+        if self._last_eval is not None:
+            shown = (
+                f"{self._last_eval.success_rate:.0%}"
+                if self._envs.env_spec.reports_success
+                else f"return {np.mean(self._last_eval.returns):.1f}"
+            )
+            parts.append(f"eval {shown}")
+        parts.append(f"{self._speed():.0f} updates/s")
+        return "  ".join(parts)

@@ -1,0 +1,108 @@
+"""The numbers of an inspection, worked out by hand on a tiny set."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from zoomrl.data.episode import Episode
+from zoomrl.demos.inspect import Spread, render_table, summarise
+from zoomrl.demos.store import DemoSet
+from zoomrl.errors import ConfigError, DemonstrationError
+from zoomrl.spec import ArraySpec, EnvSpec
+
+# Dimension 0 spans -1 .. 1, dimension 1 spans 0 .. 4.
+SPEC = EnvSpec(
+    "fake:tiny",
+    {"state": ArraySpec((1,))},
+    ArraySpec((2,), "float32", (-1.0, 0.0), (1.0, 4.0)),
+    control_hz=20.0,
+    time_limit=10,
+)
+
+
+def episode(actions, *, reward=1.0, success=True, is_demo=True):
+    array = np.asarray(actions, np.float32)
+    return Episode(
+        {"state": np.zeros((len(array) + 1, 1), np.float32)},
+        array,
+        np.full(len(array), reward, np.float32),
+        terminated=success,
+        truncated=not success,
+        success=success,
+        is_demo=is_demo,
+    )
+
+
+@pytest.fixture
+def summary():
+    pair = [[-1.0, 0.0], [0.5, 4.0]]
+    failed = episode(
+        [[0.0, 0.0], [0.0, 3.0], [1.0, 1.0], [0.1, 1.0]], reward=0.0, success=False, is_demo=False
+    )
+    return summarise(
+        DemoSet(SPEC, [episode(pair), episode(pair), failed], sha256="ab" * 32), levels=2, bins=2
+    )
+
+
+def test_counts(summary):
+    assert (summary.episodes, summary.demos, summary.successes) == (3, 2, 2)
+    assert summary.lengths == Spread(2, 2, 4, 8)
+    assert summary.returns == Spread(0, 2, 2, 4)
+    assert summary.duplicates == 1
+    assert summary.idle == 1 / 8
+
+
+def test_first_dimension(summary):
+    # -1, .5, -1, .5, 0, 0, 1, .1: cells of four are 0, 3, 0, 3, 2, 2, 3, 2 with centres -.75, .75, .25.
+    dim = summary.dimensions[0]
+    assert (dim.min, dim.max) == (-1.0, 1.0)
+    assert dim.mean == pytest.approx(0.1 / 8)
+    assert dim.std == pytest.approx(np.std([-1, 0.5, -1, 0.5, 0, 0, 1, 0.1]))
+    assert dim.saturated == 3 / 8
+    assert dim.coverage == (1.0, 0.75)
+    assert dim.beyond_outermost == 3 / 8
+    assert dim.max_error == pytest.approx(0.25)
+
+
+def test_second_dimension_is_in_its_own_units(summary):
+    # 0, 4, 0, 4, 0, 3, 1, 1: cells of four are 0, 3, 0, 3, 0, 3, 1, 1 with centres .5, 3.5, 1.5.
+    dim = summary.dimensions[1]
+    assert (dim.min, dim.max) == (0.0, 4.0)
+    assert dim.saturated == 5 / 8
+    assert dim.coverage == (1.0, 0.75)
+    assert dim.beyond_outermost == 5 / 8
+    assert dim.max_error == pytest.approx(0.5)
+
+
+def test_error_is_at_most_half_a_cell():
+    actions = np.random.default_rng(0).uniform([-1, 0], [1, 4], (500, 2))
+    summary = summarise(DemoSet(SPEC, [episode(actions)]))
+    assert summary.dimensions[0].max_error <= 1 / 125 + 1e-9
+    assert summary.dimensions[1].max_error <= 2 / 125 + 1e-9
+    assert summary.dimensions[0].coverage[:2] == (1.0, 1.0)
+
+
+def test_json_and_table(summary):
+    data = json.loads(json.dumps(summary.to_dict()))
+    assert data["dimensions"][0]["coverage"] == [1.0, 0.75]
+    console = Console(width=140, record=True, file=io.StringIO())
+    console.print(render_table(summary))
+    text = console.export_text()
+    for part in (
+        "fake:tiny",
+        "3 (2 demos, 2 successful)",
+        "0 to 2, median 2, total 4",
+        "12.5%",
+        "cells, level 2",
+    ):
+        assert part in text
+
+
+def test_refusals():
+    with pytest.raises(DemonstrationError, match="no episodes"):
+        summarise(DemoSet(SPEC, []))
+    with pytest.raises(ConfigError, match="levels=0, bins=5"):
+        summarise(DemoSet(SPEC, [episode([[0.0, 0.0]])]), levels=0)

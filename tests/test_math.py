@@ -1,0 +1,182 @@
+"""Golden numbers and properties of the pure tensor functions."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zoomrl.math.categorical import project, support
+from zoomrl.math.grid import cell_centre, centres, check_grid, decode, encode, snap, to_cell, zoom
+from zoomrl.math.losses import dominance_loss, margin_loss, masked_mean
+from zoomrl.math.returns import n_step
+from zoomrl.math.schedules import parse_schedule, schedule
+
+GOLDEN_GRID = [
+    (-1.0, (0, 0, 0), -0.992),
+    (-0.2, (2, 0, 0), -0.192),
+    (0.0, (2, 2, 2), 0.0),
+    (0.5, (3, 3, 3), 0.496),
+    (0.6, (4, 0, 0), 0.608),
+    (2 / 3, (4, 0, 4), 0.672),
+    (1.0, (4, 4, 4), 0.992),
+]
+
+
+@pytest.mark.parametrize(("action", "bins", "centre"), GOLDEN_GRID)
+def test_grid_golden_vectors(action, bins, centre):
+    index = encode(torch.tensor([action]), 3, 5)
+    assert tuple(index[:, 0].tolist()) == bins
+    assert decode(index, 5).item() == pytest.approx(centre, abs=1e-6)
+
+
+def test_all_125_triples_survive_a_round_trip():
+    index = torch.cartesian_prod(*[torch.arange(5)] * 3).T  # [3, 125]
+    assert torch.equal(encode(decode(index, 5), 3, 5), index)
+
+
+grids = st.tuples(st.integers(1, 4), st.integers(2, 9))
+actions = st.floats(-1, 1, width=32)
+
+
+@given(grids, st.lists(actions, min_size=1, max_size=5))
+def test_decoded_action_is_within_half_a_cell(grid, values):
+    levels, bins = grid
+    action = torch.tensor(values)
+    error = (decode(encode(action, levels, bins), bins) - action).abs()
+    assert error.max() <= 1 / bins**levels + 1e-6
+
+
+@given(grids, st.lists(actions, min_size=1, max_size=5))
+def test_snap_is_idempotent_and_equals_decode_of_encode(grid, values):
+    levels, bins = grid
+    once = snap(torch.tensor(values), levels, bins)
+    assert torch.equal(snap(once, levels, bins), once)
+    assert torch.equal(decode(encode(once, levels, bins), bins), once)
+
+
+@given(grids, st.lists(actions, min_size=1, max_size=5))
+def test_zooming_along_the_encoded_bins_visits_the_centres(grid, values):
+    """The independent slow way: carry interval bounds and cut them level by level."""
+    levels, bins = grid
+    action = torch.tensor(values)
+    index, rows = encode(action, levels, bins), centres(to_cell(action, levels, bins), levels, bins)
+    low, high, cell = -torch.ones(len(values)), torch.ones(len(values)), torch.zeros(len(values), dtype=torch.long)
+    for level in range(levels):
+        torch.testing.assert_close(rows[level], (low + high) / 2, atol=1e-6, rtol=0)
+        torch.testing.assert_close(cell_centre(cell, level, bins), rows[level], atol=1e-6, rtol=0)
+        width = (high - low) / bins
+        low, high = low + width * index[level], low + width * (index[level] + 1)
+        cell = zoom(cell, index[level], bins)
+    assert torch.equal(cell, to_cell(action, levels, bins))
+
+
+def test_grid_that_float32_cannot_address_is_refused():
+    with pytest.raises(ValueError, match="must not exceed"):
+        check_grid(10, 5)
+    with pytest.raises(ValueError, match="levels >= 1"):
+        check_grid(0, 5)
+
+
+def test_projection_golden_vectors():
+    atoms = support(-2, 2, 51)
+    uniform = torch.full((1, 1, 51), 1 / 51)
+    m = project(uniform, torch.zeros(1), torch.tensor([0.99]), atoms)[0, 0]
+    torch.testing.assert_close(m[24:27], torch.tensor([0.019804, 0.020000, 0.019804]), atol=1e-6, rtol=0)
+    assert m.sum().item() == pytest.approx(1, abs=1e-6)
+
+    m = project(uniform, torch.ones(1), torch.zeros(1), atoms)[0, 0]
+    assert m[37].item() == pytest.approx(0.5, abs=1e-5)
+    assert m[38].item() == pytest.approx(0.5, abs=1e-5)
+
+    m = project(uniform, torch.zeros(1), torch.zeros(1), atoms)[0, 0]
+    assert m[25].item() == pytest.approx(1, abs=1e-6)
+    assert m[[24, 26]].abs().max() < 1e-5
+
+
+@given(
+    st.floats(-5, 5, width=32),
+    st.sampled_from([0.0, 0.5, 0.97, 0.99, 1.0]),
+    st.integers(2, 101),
+    st.integers(0, 2**31),
+)
+def test_projection_keeps_the_mass_and_the_mean(reward, discount, count, seed):
+    atoms = support(-2, 2, count)
+    probs = torch.rand(1, 3, count, generator=torch.Generator().manual_seed(seed)).softmax(-1)
+    out = project(probs, torch.tensor([reward]), torch.tensor([discount]), atoms)
+    torch.testing.assert_close(out.sum(-1), torch.ones(1, 3), atol=1e-5, rtol=0)
+    clipped = (reward + discount * atoms).clamp(-2, 2)
+    torch.testing.assert_close((out * atoms).sum(-1), (probs * clipped).sum(-1), atol=1e-4, rtol=0)
+
+
+def test_repeated_backups_discount_geometrically():
+    atoms = support(-2, 2, 51)
+    probs = torch.full((1, 1, 51), 1 / 51)
+    probs = project(probs, torch.ones(1), torch.zeros(1), atoms)
+    for k in range(1, 301):
+        probs = project(probs, torch.zeros(1), torch.tensor([0.99]), atoms)
+        if k in (1, 100, 200, 300):
+            assert (probs * atoms).sum().item() == pytest.approx(0.99**k, rel=1e-3)
+
+
+def test_dominance_and_margin_at_a_zero_head():
+    probs = torch.full((2, 5, 51), 1 / 51, requires_grad=True)
+    chosen = torch.tensor([0, 3])
+    loss = dominance_loss(probs, chosen)
+    assert torch.equal(loss, torch.zeros(2))
+    (grad,) = torch.autograd.grad(loss.sum(), probs)
+    assert grad.abs().max() > 0  # equality already pushes the chosen bin up
+    torch.testing.assert_close(margin_loss(torch.zeros(2, 5), chosen, 0.1), torch.full((2,), 0.1))
+
+
+def test_margin_floor_is_margin_over_bins():
+    values = torch.tensor([[1.0, 0.0, 0.0, 0.0, 0.0]])
+    assert margin_loss(values, torch.tensor([0]), 0.1).item() == pytest.approx(0.1 / 5)
+
+
+def test_dominance_against_a_plain_loop():
+    gen = torch.Generator().manual_seed(0)
+    probs = torch.rand(4, 5, 7, generator=gen).softmax(-1)
+    chosen = torch.tensor([0, 1, 4, 2])
+    for row, best, loss in zip(probs, chosen, dominance_loss(probs, chosen), strict=True):
+        slow = 0.0
+        for other in range(5):
+            for z in range(7):
+                slow += max(0.0, float(row[best, : z + 1].sum() - row[other, : z + 1].sum())) / 5
+        assert loss.item() == pytest.approx(slow, abs=1e-5)
+
+
+def test_masked_mean_ignores_what_is_masked():
+    values = torch.tensor([1.0, math.nan, 3.0])
+    assert masked_mean(values, torch.tensor([1.0, 0.0, 1.0])).item() == 2.0
+    assert masked_mean(values, torch.zeros(3)).item() == 0.0
+
+
+def test_n_step_golden_vector():
+    reward = torch.ones(1, 3)
+    value, discount = n_step(reward, torch.tensor([3]), torch.tensor([True]), 0.99)
+    assert value.item() == pytest.approx(2.9701)
+    assert discount.item() == 0.0
+
+
+@given(st.lists(st.floats(-2, 2, width=32), min_size=1, max_size=6), st.integers(1, 6), st.booleans())
+def test_n_step_against_a_plain_loop(rewards, length, terminal):
+    length = min(length, len(rewards))
+    padded = torch.tensor([rewards[:length] + [math.nan] * (len(rewards) - length)])
+    value, discount = n_step(padded, torch.tensor([length]), torch.tensor([terminal]), 0.9)
+    slow = sum(0.9**k * r for k, r in enumerate(rewards[:length]))
+    assert value.item() == pytest.approx(slow, abs=1e-5)
+    assert discount.item() == pytest.approx(0.0 if terminal else 0.9**length)
+
+
+def test_schedules():
+    assert schedule("0.1", 10**9) == 0.1
+    assert schedule("linear(1, 0, 100)", 25) == pytest.approx(0.75)
+    assert schedule("linear(1, 0, 100)", 500) == 0.0
+    assert schedule("step_linear(1, 0.5, 10, 0.1, 10)", 5) == pytest.approx(0.75)
+    assert schedule("step_linear(1, 0.5, 10, 0.1, 10)", 15) == pytest.approx(0.3)
+    assert schedule("step_linear(1, 0.5, 10, 0.1, 10)", 99) == pytest.approx(0.1)
+    for bad in ("linear(1, 0)", "cosine(1, 0, 5)", "", "linear(1, 0, 0)", "linear(a, b, c)"):
+        with pytest.raises(ValueError, match=r"expected|positive"):
+            parse_schedule(bad)
