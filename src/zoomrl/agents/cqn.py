@@ -89,15 +89,14 @@ class CQN:
         config = self.config
         target = self._target(batch)
         cell = grid.to_cell(batch["actions"], config.levels, config.bins)
-        chosen = self._levels(grid.path, cell)
-        centres = self._levels(grid.centres, cell)
         features = self.critic.features(self.normalizer(batch["obs", "state"]))
-        outputs = self.critic(features, centres)
+        outputs = self.critic(features, self._levels(grid.centres, cell))
 
         # Padded steps of a chunk are no data: they reach neither mean.
-        weight = batch["valid"][:, None, :, None].to(outputs.dtype).expand(chosen.shape)
-        demo = weight * batch["is_demo"].to(outputs.dtype)[:, None, None, None]
-        loss, metrics = self._losses(outputs, chosen, target, weight, demo)
+        weight = batch["valid"][:, None].expand(-1, config.levels, -1).to(outputs.dtype)
+        demo = weight * batch["is_demo"][:, None, None]
+        chosen = _tokens(self._levels(grid.path, cell))
+        loss, metrics = self._losses(outputs, chosen, target, weight.flatten(), demo.flatten())
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -138,85 +137,89 @@ class CQN:
 
     def _descend(
         self, critic: CoarseToFineCritic, state: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Zoom greedily: finest cell [B, T, A] and the chosen bins' outputs [B, L, T, A, Z]."""
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Zoom greedily: finest cell [B, T, A], and each level's outputs of the chosen bins [A, Z, B * T]."""
         config = self.config
         features = critic.features(state)
         cell = torch.zeros(len(state), self.horizon, critic.shape[0], dtype=torch.int64)
         kept = []
         for level in range(config.levels):
             centre = grid.cell_centre(cell, level, config.bins)
-            outputs = critic(features, centre[:, None], level)[:, 0]
+            outputs = critic(features, centre[:, None], level)
             index = self._best_bin(self._expected(outputs), generator)
-            kept.append(_pick(outputs, index))
-            cell = grid.zoom(cell, index, config.bins)
-        return cell, torch.stack(kept, 1)
+            if not config.double_q:
+                kept.append(_pick(outputs, index))
+            cell = grid.zoom(cell, index.t().view(cell.shape), config.bins)
+        return cell, kept
 
     def _best_bin(self, values: Tensor, generator: torch.Generator) -> Tensor:
-        """Argmax over bins [..., K], drawn uniformly where all bins are within the tie threshold."""
-        best = values.argmax(-1)
+        """Argmax over bins [A, K, N], drawn uniformly where all bins are within the tie threshold: [A, N]."""
+        best = values.max(1).indices  # several times faster than argmax on the CPU
         if self.config.tie_threshold <= 0:
             return best
-        tied = values.amax(-1) - values.amin(-1) < self.config.tie_threshold
-        draw = torch.randint(self.config.bins, best.shape, generator=generator)
+        tied = values.amax(1) - values.amin(1) < self.config.tie_threshold
+        draw = torch.randint(self.config.bins, best.shape[::-1], generator=generator).t()
         return torch.where(tied, draw, best)
 
     def _expected(self, outputs: Tensor) -> Tensor:
-        """Expected value of each bin: [..., Z] -> [...]."""
+        """Expected value of each bin: [A, K, Z, N] -> [A, K, N]."""
         if self.config.value == "scalar":
-            return outputs[..., 0]
-        return torch.softmax(outputs, -1) @ self.atoms
+            return outputs[:, :, 0]
+        probs = torch.softmax(outputs, 2).flatten(0, 1)
+        return torch.bmm(self.atoms.expand(len(probs), 1, -1), probs).view(*outputs.shape[:2], -1)
 
     @torch.no_grad()
     def _target(self, batch: TensorDict) -> Tensor:
-        """Bootstrap target of every (level, step, dimension): [B, L, T, A, Z] (CQN paper, equation 2)."""
+        """Bootstrap target of every dimension and (sample, level, step): [A, Z, B * L * T] (CQN paper, equation 2)."""
         state = self.normalizer(batch["next_obs", "state"])
         if self.config.double_q:
             cell, _ = self._descend(self.critic, state, self.generator)
             outputs = self.target_critic(self.target_critic.features(state), self._levels(grid.centres, cell))
-            outputs = _pick(outputs, self._levels(grid.path, cell))
+            outputs = _pick(outputs, _tokens(self._levels(grid.path, cell)))
         else:
-            _, outputs = self._descend(self.target_critic, state, self.generator)
+            _, kept = self._descend(self.target_critic, state, self.generator)
+            levels = torch.stack(kept, 2).unflatten(-1, (len(state), self.horizon))
+            outputs = levels.movedim(3, 2).flatten(2)
         reward, discount = batch["reward"], batch["discount"]
         if self.config.value == "scalar":
-            return _rows(reward, outputs) + _rows(discount, outputs) * outputs
-        probs = torch.softmax(outputs, -1)
-        return project(probs.flatten(1, 3), reward, discount, self.atoms).view_as(probs)
+            per_token = outputs.shape[-1] // len(reward)
+            return reward.repeat_interleave(per_token) + discount.repeat_interleave(per_token) * outputs
+        # All rows of a sample share its projection.
+        probs = torch.softmax(outputs, 1).unflatten(-1, (len(state), -1)).permute(2, 0, 3, 1)
+        projected = project(probs.flatten(1, 2), reward, discount, self.atoms)
+        return projected.view(probs.shape).permute(1, 3, 0, 2).flatten(2)
 
     def _losses(
         self, outputs: Tensor, chosen: Tensor, target: Tensor, weight: Tensor, demo: Tensor
     ) -> tuple[Tensor, Metrics]:
-        """Total loss and its parts; ``weight`` and ``demo`` [B, L, T, A] select the rows of each mean."""
+        """Total loss and its parts; ``weight`` and ``demo`` [N] select the tokens of each mean."""
         config = self.config
         if config.value == "scalar":
-            values = outputs[..., 0]
-            td = masked_mean(F.mse_loss(_pick(values[..., None], chosen), target, reduction="none")[..., 0], weight)
+            values = outputs[:, :, 0]
+            td = masked_mean(F.mse_loss(_pick(outputs, chosen), target, reduction="none")[:, 0], weight)
             loss = config.critic_lambda * td
             metrics = {"critic_loss": td.detach()}
             if config.bc_lambda > 0:
-                margin = masked_mean(margin_loss(values, chosen, config.bc_margin), demo)
+                margin = masked_mean(margin_loss(values.movedim(1, -1), chosen, config.bc_margin), demo)
                 loss = loss + config.bc_lambda * margin
                 metrics["margin_loss"] = margin.detach()
         else:
-            td_weight = weight * (config.critic_lambda / weight.sum().clamp(min=1))
-            bc_weight = demo * (config.bc_lambda / demo.sum().clamp(min=1))
-            rows = (len(outputs), -1)
+            rows = len(outputs)  # every token counts once for each action dimension
             loss, parts = categorical_bin_losses(
-                outputs.reshape(*rows, *outputs.shape[-2:]),
-                chosen.reshape(rows),
-                target.reshape(*rows, target.shape[-1]),
-                td_weight.reshape(rows),
-                bc_weight.reshape(rows),
+                outputs,
+                chosen,
+                target,
+                weight * (config.critic_lambda / (rows * weight.sum().clamp(min=1))),
+                demo * (config.bc_lambda / (rows * demo.sum().clamp(min=1))),
                 self.atoms,
                 config.bc_margin,
             )
             coefficients = parts.new_tensor([config.critic_lambda, config.bc_lambda, config.bc_lambda])
             td, dominance, margin = (parts / coefficients.clamp(min=1e-12)).unbind()
             metrics = {"critic_loss": td, "dominance_loss": dominance, "margin_loss": margin}
-            target = target @ self.atoms
-        with torch.no_grad():
-            metrics["q_target"] = target.mean()
-            metrics["q_target_max"] = target.amax()
+            target = self.atoms @ target
+        metrics["q_target"] = target.mean()
+        metrics["q_target_max"] = target.amax()
         return loss, metrics
 
     def _step_target(self) -> None:
@@ -232,12 +235,12 @@ def _optimizer(config: CQNConfig, module: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.AdamW(module.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
 
+def _tokens(index: Tensor) -> Tensor:
+    """[B, L, T, A] to the critic's order [A, N]."""
+    return index.flatten(0, 2).t().contiguous()
+
+
 def _pick(outputs: Tensor, index: Tensor) -> Tensor:
-    """Outputs [..., K, Z] of the bins ``index`` [...]: [..., Z]."""
-    where = index[..., None, None].expand(*index.shape, 1, outputs.shape[-1])
-    return outputs.gather(-2, where).squeeze(-2)
-
-
-def _rows(values: Tensor, like: Tensor) -> Tensor:
-    """View [B] so that it broadcasts against ``like`` [B, ...]."""
-    return values.view(-1, *[1] * (like.ndim - 1))
+    """Outputs [A, K, Z, N] of the bins ``index`` [A, N]: [A, Z, N]."""
+    where = index[:, None, None].expand(-1, 1, outputs.shape[2], -1)
+    return outputs.gather(1, where)[:, 0]

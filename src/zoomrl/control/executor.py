@@ -66,6 +66,7 @@ class TemporalEnsemble:
     def reset(self, which: Tensor) -> None:
         """Forget the plans of ``which`` [N] bool."""
         self._valid[which] = 0
+        self._plans[which] = 0
 
     def needs_plan(self) -> Tensor:
         """All environments, at every step."""
@@ -76,7 +77,8 @@ class TemporalEnsemble:
         if plan is None:
             raise ValueError("a temporal ensemble needs a plan at every step")
         row = slice(self._phase * self._horizon, (self._phase + 1) * self._horizon)
-        self._plans[:, row] = plan.actions
+        # Zero where invalid: a weight of zero does not hide what is not finite.
+        self._plans[:, row] = plan.actions.masked_fill(~plan.valid[..., None], 0)
         self._valid[:, row] = plan.valid
         entries = self._entries[self._phase]
         self._phase = (self._phase + 1) % self._horizon

@@ -49,8 +49,10 @@ class _Gather:
 
     _storage: Any
 
-    def get(self, index: Windows) -> TensorDict:
-        """Batch for ``index``; see :mod:`zoomrl.data.replay` for its layout."""
+    def get(self, index: Any) -> TensorDict:
+        """Batch for a :class:`Windows` (see :mod:`zoomrl.data.replay` for its layout), or plain frames."""
+        if not isinstance(index, Windows):
+            return super().get(index)  # type: ignore[misc]
         frames = self._storage
         actions = frames["action"][index.actions]
         if index.zero_padding:

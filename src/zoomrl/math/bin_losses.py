@@ -1,7 +1,8 @@
 """The losses of a categorical coarse-to-fine critic, with their gradient in closed form.
 
 Autograd would keep about fifteen tensors of the logits' size alive. Here each is visited a few times: the gradient with
-respect to the logits is written in the forward pass, and imitation terms are computed on demonstrated samples alone.
+respect to the logits is written in the forward pass, and imitation terms are computed on demonstrated tokens alone.
+Tokens (sample, level, step) are the innermost axis N, so that every pass runs along contiguous vectors.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ def categorical_bin_losses(
     :mod:`zoomrl.math.losses`. Weights carry masks, means and loss coefficients.
 
     Args:
-        logits: [B, R, K, Z].
-        chosen: [B, R] int64, the bin of the stored action.
-        target: [B, R, Z], no gradient.
-        td_weight, bc_weight: [B, R]; samples whose ``bc_weight`` is 0 throughout cost no imitation arithmetic.
+        logits: [A, K, Z, N].
+        chosen: [A, N] int64, the bin of the stored action.
+        target: [A, Z, N], no gradient.
+        td_weight, bc_weight: [N]; tokens whose ``bc_weight`` is 0 cost no imitation arithmetic.
         atoms: [Z].
         margin: lead that the margin loss asks for.
 
@@ -52,56 +53,64 @@ class _CategoricalBinLosses(torch.autograd.Function):
         atoms: Tensor,
         margin: float,
     ) -> tuple[Tensor, Tensor]:
-        grad = torch.zeros_like(logits)
-        demo = (bc_weight > 0).any(1).nonzero()[:, 0]
-        dominance = margin_part = logits.new_zeros(())
-        if len(demo):
-            grad[demo], dominance, margin_part = _imitation(
-                logits[demo], chosen[demo], bc_weight[demo], atoms, margin
-            )
-        index = chosen[:, :, None, None].expand(-1, -1, 1, logits.shape[-1])
-        log_probs = torch.log_softmax(logits.gather(2, index)[:, :, 0], -1)
-        td = -(td_weight * (target * log_probs).sum(-1)).sum()
+        demo = bc_weight > 0
+        everything = bool(demo.all())
+        columns = demo.nonzero()[:, 0]
+        grad = torch.empty_like(logits) if everything else torch.zeros_like(logits)
+        imitation = logits.new_zeros(2)
+        # One action dimension at a time, so that the intermediate tensors stay in the cache.
+        for dim, index in enumerate(chosen):
+            if everything:
+                grad[dim], losses = _imitation(logits[dim], index, bc_weight, atoms, margin)
+                imitation += losses
+            elif len(columns):
+                part, losses = _imitation(
+                    logits[dim][..., columns], index[columns], bc_weight[columns], atoms, margin
+                )
+                grad[dim].index_copy_(-1, columns, part)
+                imitation += losses
+        where = chosen[:, None, None].expand(-1, 1, logits.shape[2], -1)
+        log_probs = torch.log_softmax(logits.gather(1, where)[:, 0], 1)
+        td = -((target * log_probs).sum((0, 1)) @ td_weight)
         # Cross-entropy under a target of mass 1: d/dlogits = p - m.
-        step = log_probs.exp_().sub_(target).mul_(td_weight[..., None])
-        grad.scatter_add_(2, index, step[:, :, None])
+        step = log_probs.exp_().sub_(target).mul_(td_weight)
+        grad.scatter_add_(1, where, step[:, None])
         ctx.save_for_backward(grad)
-        parts = torch.stack([td, dominance, margin_part])
+        parts = torch.cat([td.view(1), imitation])
         ctx.mark_non_differentiable(parts)
         return parts.sum(), parts
 
     @staticmethod
     def backward(ctx: Any, grad_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         (grad,) = ctx.saved_tensors
-        return grad.mul_(grad_total), None, None, None, None, None, None
+        return grad * grad_total, None, None, None, None, None, None
 
 
 def _imitation(
     logits: Tensor, chosen: Tensor, weight: Tensor, atoms: Tensor, margin: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradient [b, R, K, Z] of the imitation terms, and their two weighted sums."""
-    bins, count = logits.shape[-2:]
-    probs = torch.softmax(logits, -1)
-    values = probs @ atoms
-    best = chosen[..., None]
+) -> tuple[Tensor, Tensor]:
+    """Gradient [K, Z, N] of one dimension's imitation terms, and their weighted sums [2] (dominance, margin)."""
+    bins, count, tokens = logits.shape
+    probs = torch.softmax(logits, 1)
+    share = weight / bins
 
-    hinge = values.sub_(values.gather(-1, best)).add_(margin)
+    values = atoms @ probs
+    hinge = values - values.gather(0, chosen[None]) + margin
     lagging = (hinge > 0).to(logits.dtype)
-    margin_part = (weight * (hinge * lagging).mean(-1)).sum()
-    lagging.div_(bins)
-    lagging.scatter_add_(-1, best, -lagging.sum(-1, keepdim=True))
+    margin_part = (hinge * lagging).sum(0) @ share
+    # Values enter with the sign of -d loss / d value, as the distributions below.
+    lagging.neg_().scatter_add_(0, chosen[None], -lagging.sum(0, keepdim=True))
 
-    # F = p U with U the upper triangle of ones; the reverse cumulative sum of its gradient is a product with U^T.
-    upper = torch.ones(count, count, dtype=logits.dtype, device=logits.device).triu_()
-    cdf = probs @ upper
-    index = best[..., None].expand(*best.shape, count)
-    lead = cdf.gather(-2, index) - cdf
+    # F = L p with L the lower triangle of ones; the reverse cumulative sum of its gradient is a product with L^T.
+    lower = torch.ones(count, count, dtype=logits.dtype, device=logits.device).tril_()
+    cdf = lower @ probs
+    where = chosen.expand(1, count, tokens)
+    lead = cdf.gather(0, where) - cdf
     # The side taken at equality: a zero-initialised head must feel the loss.
-    behind = (lead >= 0).to(logits.dtype)
-    dominance = (weight * lead.mul_(behind).sum((-1, -2))).sum() / bins
-    behind.div_(-bins)
-    behind.scatter_add_(-2, index, -behind.sum(-2, keepdim=True))
+    behind = lead.sign().add_(1).clamp_(max=1)
+    dominance = lead.clamp_(min=0).sum((0, 1)) @ share
+    behind.scatter_add_(0, where, -behind.sum(0, keepdim=True))
 
-    grad = (behind @ upper.T).addcmul_(lagging[..., None], atoms)
-    grad.sub_((probs * grad).sum(-1, keepdim=True)).mul_(probs).mul_(weight[..., None, None])
-    return grad, dominance, margin_part
+    grad = (lower.t() @ behind).addcmul_(lagging[:, None], atoms[:, None])
+    grad = torch.ops.aten._softmax_backward_data(grad, probs, 1, logits.dtype)
+    return grad.mul_(-share), torch.stack([dominance, margin_part])

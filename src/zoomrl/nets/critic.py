@@ -82,19 +82,21 @@ class CoarseToFineCritic(nn.Module):
             first_level: level of ``centres[:, 0]``.
 
         Returns:
-            [B, l, T, A, K, Z] logits, or values when Z is 1.
+            [A, K, Z, N] logits, or values when Z is 1, for the N = B * l * T tokens in that order. Tokens are
+            innermost: everything done to the rows of K or Z numbers then runs along long contiguous vectors.
         """
         action_dim, bins, outputs = self.shape
-        lead = centres.shape[:3]
-        hidden = [s(f, centres, first_level) for s, f in zip(self.streams, features, strict=True)]
+        shape = (action_dim, bins, outputs, centres.shape[:3].numel())
+        hidden = [s(f, centres, first_level).flatten(0, 2) for s, f in zip(self.streams, features, strict=True)]
         weight, bias = self.advantage.weight, self.advantage.bias
         if self.value is None:
-            return F.linear(hidden[0], weight, bias).view(*lead, action_dim, bins, outputs)
+            return _head(weight, bias, hidden[0]).view(shape)
         # The mean over bins is linear: centring the head's weights equals centring its outputs, on far fewer numbers.
         weight = _centred(weight.view(action_dim, bins, outputs, -1)).reshape(weight.shape)
         bias = _centred(bias.view(action_dim, bins, outputs)).reshape(bias.shape)
-        advantage = F.linear(hidden[-1], weight, bias).view(*lead, action_dim, bins, outputs)
-        return advantage + self.value(hidden[0]).view(*lead, action_dim, 1, outputs)
+        advantage = _head(weight, bias, hidden[-1]).view(shape)
+        value = _head(self.value.weight, self.value.bias, hidden[0])
+        return advantage.add_(value.view(action_dim, 1, outputs, -1))
 
 
 class _Stream(nn.Module):
@@ -141,8 +143,10 @@ class _Stream(nn.Module):
         rows = level[first_level : first_level + count, None]
         parts.append(rows.expand(batch, count, horizon, self.levels))
         x = F.linear(torch.cat(parts, -1), weight) + features[:, None, None]
-        x = F.silu(self.first_norm(x))
-        x = F.silu(self.second_norm(self.second(x)))
+        # In place where no gradient needs the input.
+        inplace = not torch.is_grad_enabled()
+        x = F.silu(self.first_norm(x), inplace)
+        x = F.silu(self.second_norm(self.second(x)), inplace)
         if self.gru is None:
             return x
         # Each level is a sequence of its own.
@@ -152,3 +156,8 @@ class _Stream(nn.Module):
 def _centred(weight: Tensor) -> Tensor:
     """Subtract the mean over bins (axis 1) from [A, K, ...]."""
     return weight - weight.mean(1, keepdim=True)
+
+
+def _head(weight: Tensor, bias: Tensor, hidden: Tensor) -> Tensor:
+    """Linear map of ``hidden`` [N, H] with tokens innermost: [out, N]."""
+    return torch.addmm(bias[:, None], weight, hidden.t())

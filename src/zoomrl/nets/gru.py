@@ -40,21 +40,19 @@ class GRU(nn.Module):
 
 
 def _run_layer(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> Tensor:
-    gates = F.linear(x, weight_ih, bias_ih)
+    # Unbinding and splitting, not indexing: their gradients are one concatenation each.
+    inputs = F.linear(x, weight_ih, bias_ih).unbind(1)
+    hidden = weight_hh.shape[1]
     # The initial state is zero: the first recurrent product is its bias.
-    state = _cell(gates[:, 0], bias_hh, None)
-    states = [state]
-    for step in range(1, x.shape[1]):
-        state = _cell(gates[:, step], F.linear(state, weight_hh, bias_hh), state)
+    reset_update, candidate = bias_hh.split((2 * hidden, hidden), -1)
+    state = None
+    states = []
+    for gates in inputs:
+        if state is not None:
+            reset_update, candidate = F.linear(state, weight_hh, bias_hh).split((2 * hidden, hidden), -1)
+        from_input, candidate_input = gates.split((2 * hidden, hidden), -1)
+        reset, update = torch.sigmoid(from_input + reset_update).chunk(2, -1)
+        new = torch.tanh(torch.addcmul(candidate_input, reset, candidate))
+        state = new - update * new if state is None else torch.lerp(new, state, update)
         states.append(state)
     return torch.stack(states, 1)
-
-
-def _cell(from_input: Tensor, from_state: Tensor, state: Tensor | None) -> Tensor:
-    hidden = from_input.shape[-1] // 3
-    gates = torch.sigmoid(from_input[..., : 2 * hidden] + from_state[..., : 2 * hidden])
-    reset, update = gates.chunk(2, -1)
-    candidate = torch.tanh(torch.addcmul(from_input[..., 2 * hidden :], reset, from_state[..., 2 * hidden :]))
-    if state is None:
-        return candidate - update * candidate
-    return torch.lerp(candidate, state, update)

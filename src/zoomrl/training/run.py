@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
+import zoomrl
 from zoomrl.agents.base import Agent
 from zoomrl.agents.registry import make_agent
 from zoomrl.control.controller import Controller
@@ -28,7 +30,7 @@ from zoomrl.control.scaling import ActionScaler, make_scaler
 from zoomrl.data.episode import Episode
 from zoomrl.data.replay import Replay
 from zoomrl.demos.fit import check_fit
-from zoomrl.demos.store import DemoSet, read_demos, write_demos
+from zoomrl.demos.store import DemoSet, read_demos
 from zoomrl.envs.vector import VectorEnv, make_vector_env
 from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.math.grid import snap
@@ -61,6 +63,7 @@ class RunResult:
         training_seconds: wall time of this call's learning, evaluations during training included.
         video: the film that was made.
         video_problem: why there is none.
+        stopped_by: the signal that stopped it, if one did.
     """
 
     directory: Path
@@ -69,6 +72,7 @@ class RunResult:
     training_seconds: float
     video: Path | None
     video_problem: str | None
+    stopped_by: signal.Signals | None = None
 
 
 def run_directory(config: TrainConfig) -> Path:
@@ -105,7 +109,7 @@ def train(config: TrainConfig, *, make_env: Factory | None = None, console: Cons
         scaler = make_scaler(config.control, spec.action, episodes)
         agent = _agent(config, spec, episodes)
         replay = _replay(config, spec, agent.horizon, episodes, scaler, directory, console)
-        config = _set_threads(config, spec, episodes, agent, replay, scaler, directory, console)
+        _set_threads(config, spec, episodes, replay, directory, console)
         generator = torch.Generator().manual_seed(derive(config.seed, "noise"))
         levels, bins = config.agent.levels, config.agent.bins
         explorer = Explorer(config.control, lambda a: snap(a, levels, bins), generator)
@@ -123,6 +127,8 @@ def train(config: TrainConfig, *, make_env: Factory | None = None, console: Cons
             tester = _controller(config, agent, scaler, config.eval.num_envs, ties)
             return evaluate(tester, eval_envs.get(), _seeds(config, "eval_env", config.eval.episodes), stop=lambda: bool(stop))
 
+        if loaded:
+            _check_same_demos(directory, demos)
         _write_run_files(config, directory, spec, scaler, demos)
         with ProgressLine(console) as progress:
             trainer = Trainer(
@@ -140,7 +146,6 @@ def train(config: TrainConfig, *, make_env: Factory | None = None, console: Cons
                 say=lambda text: console.print(text, highlight=False),
             )
             if loaded:
-                _check_same_demos(loaded[0], demos, loaded[1])
                 checkpoints.restore_replay(loaded[0], replay)
                 trainer.load_state_dict(loaded[0])
                 console.print(f"resuming at step {trainer.env_steps} from {loaded[1]}", highlight=False)
@@ -153,8 +158,8 @@ def train(config: TrainConfig, *, make_env: Factory | None = None, console: Cons
                 "Run the same command again to resume.",
                 highlight=False,
             )
-            return RunResult(directory, False, None, seconds, None, None)
-        return _finish(config, directory, agent, scaler, eval_envs.get(), logger, trainer, seconds, bool(stop))
+            return RunResult(directory, False, None, seconds, None, None, stop.signal)
+        return _finish(config, directory, agent, scaler, eval_envs.get(), logger, trainer, seconds)
 
 
 class _LazyEnvs:
@@ -245,8 +250,8 @@ def _replay(
     console: Console,
 ) -> Replay:
     """Build the replay after saying what it takes; refuse what cannot fit."""
-    # A run never holds more frames than its steps, each episode's last one included.
-    most = config.steps + config.steps // 2 + spec.time_limit + 1
+    # Each step is one frame, and each episode's end another: a short run needs no more than that.
+    most = 2 * config.steps + spec.time_limit + 1
     settings = dataclasses.replace(config.replay, capacity=min(config.replay.capacity, most))
     needed = Replay.bytes_needed(settings, spec, sum(len(e) + 1 for e in episodes))
     free = psutil.virtual_memory().available
@@ -265,34 +270,25 @@ def _replay(
 
 
 def _set_threads(
-    config: TrainConfig,
-    spec: EnvSpec,
-    episodes: Sequence[Episode],
-    agent: Agent,
-    replay: Replay,
-    scaler: ActionScaler,
-    directory: Path,
-    console: Console,
-) -> TrainConfig:
+    config: TrainConfig, spec: EnvSpec, episodes: Sequence[Episode], replay: Replay, directory: Path, console: Console
+) -> None:
     """Fix the number of threads; a resumed run keeps the number that it began with, since sums depend on it."""
     path = directory / "threads.json"
     count = config.threads
     if not count and path.exists():
         count = int(json.loads(path.read_text())["threads"])
-    if not count and torch.get_num_threads() > 1 and episodes:
+    if not count and episodes:
         trial = _agent(config, spec, episodes)
-        seed = derive(config.seed, "measure")
-        sampler = Replay(config.replay, spec, agent.horizon, episodes, scaler.to_unit, seed) if False else replay
-        before = sampler.sampler.state_dict()
-        batch = sampler.sample()
-        sampler.sampler.load_state_dict(before)
+        before = replay.sampler.state_dict()
+        batch = replay.sample()
+        replay.sampler.load_state_dict(before)
         count, medians = fastest_threads(lambda: trial.update(batch))
         timings = ", ".join(f"{n}: {1000 * s:.1f} ms" for n, s in medians.items())
         console.print(f"threads: {count} (measured per update: {timings})", highlight=False)
+    # Without data to measure on, one thread: it is never the slow choice by much, two may be.
     count = count or 1
     torch.set_num_threads(count)
-    path.write_text(json.dumps({"threads": count}))
-    return config
+    _write_json(path, {"threads": count})
 
 
 def _controller(
@@ -305,10 +301,13 @@ def _seeds(config: TrainConfig, stream: Stream, count: int) -> list[int]:
     return [derive(config.seed, stream, index) for index in range(count)]
 
 
-def _check_same_demos(state: dict[str, Any], demos: DemoSet | None, path: Path) -> None:
-    now = demos.sha256 if demos else ""
-    if state.get("demos_sha256", now) != now:
-        raise CheckpointError(f"the demonstrations are not those that {path} was trained with; restore them to resume")
+def _check_same_demos(directory: Path, demos: DemoSet | None) -> None:
+    held = json.loads((directory / "policy.json").read_text())["demos_sha256"]
+    if held != (demos.sha256 if demos else ""):
+        raise CheckpointError(
+            f"the demonstrations are not those that {directory} was trained with (their contents differ). "
+            "Restore them to resume, or choose another --run-dir."
+        )
 
 
 def _write_run_files(
@@ -320,7 +319,7 @@ def _write_run_files(
         "action_low": scaler.low.tolist(),
         "action_high": scaler.high.tolist(),
         "demos_sha256": demos.sha256 if demos else "",
-        "zoomrl": "0.1.0",
+        "zoomrl": zoomrl.__version__,
         "torch": torch.__version__,
         "python": sys.version.split()[0],
     }
@@ -337,7 +336,6 @@ def _finish(
     logger: Logger,
     trainer: Trainer,
     seconds: float,
-    stopped: bool,
 ) -> RunResult:
     """Final evaluation with fresh seeds, its film and the result file."""
     frames: list[NDArray[np.uint8]] = []

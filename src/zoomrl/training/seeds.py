@@ -6,7 +6,9 @@ from typing import Literal
 
 import numpy as np
 
-Stream = Literal["agent", "replay", "noise", "ties", "train_env", "eval_env", "final_env", "eval_ties", "measure"]
+Stream = Literal[
+    "agent", "replay", "noise", "ties", "train_env", "eval_env", "final_env", "eval_ties", "measure", "cli_env"
+]
 
 _STREAMS: dict[Stream, int] = {
     "agent": 1,
@@ -18,6 +20,7 @@ _STREAMS: dict[Stream, int] = {
     "final_env": 7,
     "eval_ties": 8,
     "measure": 9,
+    "cli_env": 10,
 }
 
 

@@ -1,0 +1,124 @@
+"""The evaluations of a run, read from its directory. Loads no torch, so that plotting is quick."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from zoomrl.errors import CheckpointError
+
+Metric = Literal["success", "return"]
+"""What a curve shows: the success rate or the mean return of an evaluation."""
+
+Z95 = 1.96
+"""Standard errors on either side of a mean that make a 95 % interval."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One evaluation: its value with a 95 % interval, over ``episodes`` episodes."""
+
+    env_steps: int
+    value: float
+    low: float
+    high: float
+    episodes: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a plot needs of a run directory.
+
+    Attributes:
+        directory: where it was read.
+        config: as in ``config.json``.
+        reports_success: whether success means anything in its environment.
+        rows: the rows of ``metrics.jsonl``, in order.
+    """
+
+    directory: Path
+    config: dict[str, Any]
+    reports_success: bool
+    rows: tuple[dict[str, Any], ...]
+
+    @property
+    def name(self) -> str:
+        """What runs that differ only in their seed have in common."""
+        agent, env, preset = self.config["agent"]["name"], self.config["env"]["id"], self.config["preset"]
+        return f"{agent} on {env} (preset {preset})"
+
+    @property
+    def natural_metric(self) -> Metric:
+        """Success where the environment reports it, else return."""
+        return "success" if self.reports_success else "return"
+
+    def curve(self, metric: Metric) -> list[Point]:
+        """The evaluations during training, ordered by step."""
+        points = {row["env_steps"]: _point(row, metric) for row in self.rows if row["kind"] == "eval"}
+        return [points[step] for step in sorted(points)]
+
+    def final(self, metric: Metric) -> Point | None:
+        """The evaluation at the end, or None while the run has not reached it."""
+        rows = [row for row in self.rows if row["kind"] == "final"]
+        return _point(rows[-1], metric) if rows else None
+
+
+def read_run(directory: str | Path) -> Run:
+    """Read a run directory, which may belong to a run that is still going on.
+
+    Raises:
+        CheckpointError: it is no run directory, or one of its files is damaged.
+    """
+    root = Path(directory)
+    if not (root / "config.json").exists():
+        raise CheckpointError(
+            f"{root} is no run directory: it has no config.json. Pass a folder that `zoomrl train` made, "
+            "for example runs/quickstart-metaworld-drawer-open-s1"
+        )
+    config = _read_json(root / "config.json")
+    policy = _read_json(root / "policy.json") if (root / "policy.json").exists() else None
+    rows = tuple(read_rows(root / "metrics.jsonl"))
+    if policy is not None:
+        reports = bool(policy["spec"]["reports_success"])
+    else:
+        reports = any(any(row.get("successes", ())) for row in rows)
+    return Run(root, config, reports, rows)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON-lines file; a last line that is still being written is left out.
+
+    Raises:
+        CheckpointError: a line before the last one is damaged.
+    """
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise CheckpointError(
+                    f"{path}, line {number} is damaged ({error.msg}). Remove that line to read the rest"
+                ) from error
+    return rows
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged ({error}); the run cannot be read") from error
+    return data
+
+
+def _point(row: dict[str, Any], metric: Metric) -> Point:
+    if metric == "success":
+        value, low, high = row["success_rate"], row["success_low"], row["success_high"]
+    else:
+        value = row["return_mean"]
+        spread = Z95 * row["return_std"] / row["episodes"] ** 0.5
+        low, high = value - spread, value + spread
+    return Point(int(row["env_steps"]), value, low, high, int(row["episodes"]))

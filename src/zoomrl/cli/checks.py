@@ -1,0 +1,184 @@
+"""What this machine has: one check per line of `zoomrl doctor`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any, Literal
+
+import zoomrl
+from zoomrl.cli.rendering import rendering_fix
+
+GL_SECONDS = 30.0
+"""Time after which a backend counts as hanging."""
+
+_BACKENDS = {"linux": ("egl", "osmesa", "glfw"), "darwin": ("cgl",), "win32": ("wgl",)}
+_GIGABYTE = 1e9
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding.
+
+    Attributes:
+        group: heading that it belongs under.
+        name: what was looked at.
+        status: ``ok``; ``missing`` for something optional; ``failed`` for something that training needs.
+        detail: what was found.
+        fix: what to do; empty when there is nothing to do.
+        facts: the same for programs.
+    """
+
+    group: str
+    name: str
+    status: Literal["ok", "missing", "failed"]
+    detail: str
+    fix: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def check_core() -> list[Check]:
+    """Everything without which nothing can be trained."""
+    version = platform.python_version()
+    supported = (3, 11) <= sys.version_info[:2] < (3, 14)
+    checks = [
+        Check(
+            "core",
+            "python",
+            "ok" if supported else "failed",
+            f"{version} at {sys.executable}",
+            "" if supported else "Use Python 3.11, 3.12 or 3.13.",
+        ),
+        Check("core", "zoomrl", "ok", zoomrl.__version__),
+        _torch(),
+    ]
+    return checks + [_required(name) for name in ("torchrl", "tensordict", "numpy", "gymnasium", "h5py")]
+
+
+def check_simulators() -> list[Check]:
+    """The extras that bring environments."""
+    return [
+        _optional("simulators", "Meta-World", "metaworld", "metaworld", "pip install 'zoomrl[metaworld]'"),
+        _optional("simulators", "DeepMind Control", "dm_control", "dm-control", "pip install 'zoomrl[dmc]'"),
+        _optional("simulators", "MuJoCo", "mujoco", "mujoco", "pip install 'zoomrl[sim]'"),
+    ]
+
+
+def check_tools() -> list[Check]:
+    """What is good to have."""
+    checks = [
+        _optional("tools", "TensorBoard", "tensorboard", "tensorboard", "pip install tensorboard"),
+        _optional("tools", "Weights & Biases", "wandb", "wandb", "pip install 'zoomrl[wandb]'"),
+    ]
+    try:
+        import imageio_ffmpeg
+
+        checks.append(Check("tools", "ffmpeg", "ok", f"{imageio_ffmpeg.get_ffmpeg_version()}, for videos"))
+    except (ImportError, RuntimeError) as error:
+        checks.append(Check("tools", "ffmpeg", "missing", str(error), "pip install 'imageio[ffmpeg]'"))
+    return checks
+
+
+def check_machine() -> list[Check]:
+    """Processor, memory and disk."""
+    import psutil
+
+    memory = psutil.virtual_memory()
+    disk = shutil.disk_usage(os.getcwd())
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return [
+        Check("machine", "cores", "ok", f"{usable} usable of {os.cpu_count()}", facts={"cores": usable}),
+        _room("memory", memory.available, memory.total, least=1.0),
+        _room("disk", disk.free, disk.total, least=0.5),
+    ]
+
+
+def check_rendering() -> list[Check]:
+    """One check per OpenGL backend of this platform, each tried in a process of its own."""
+    if importlib.util.find_spec("mujoco") is None:
+        return [Check("rendering", "OpenGL", "missing", "needs MuJoCo", "pip install 'zoomrl[sim]'")]
+    return [probe_backend(backend) for backend in _BACKENDS.get(sys.platform, ())]
+
+
+def probe_backend(backend: str, seconds: float = GL_SECONDS) -> Check:
+    """Render with ``backend`` in a process of its own."""
+    environment = {**os.environ, "MUJOCO_GL": backend}
+    # Left over from another backend, it would make MuJoCo refuse this one.
+    environment.pop("PYOPENGL_PLATFORM", None)
+    command = [sys.executable, "-m", "zoomrl.cli.gl_probe"]
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds, check=False)
+        found = _answer(done)
+    except subprocess.TimeoutExpired:
+        found = {"ok": False, "reason": f"no picture within {seconds:.0f} s"}
+    if found["ok"]:
+        driver = f", {found['renderer']} ({found['vendor']})" if "renderer" in found else ""
+        return Check("rendering", backend, "ok", f"{found['fps']} frames/s{driver}", facts=found)
+    return Check(
+        "rendering", backend, "missing", found["reason"], rendering_fix(found["reason"], backend), facts=found
+    )
+
+
+def chosen_backend() -> str:
+    """The OpenGL backend that zoomrl uses here, by MUJOCO_GL or by its own choice."""
+    from zoomrl.envs.rendering import prefer_headless_gl
+
+    prefer_headless_gl()
+    return os.environ.get("MUJOCO_GL") or {"darwin": "cgl", "win32": "wgl"}.get(sys.platform, "glfw")
+
+
+def _answer(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    lines = done.stdout.strip().splitlines()
+    try:
+        found: dict[str, Any] = json.loads(lines[-1])
+        return found
+    except (IndexError, json.JSONDecodeError):
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return {"ok": False, "reason": f"the process ended with code {done.returncode}: {last}"}
+
+
+def _torch() -> Check:
+    try:
+        import torch
+    except Exception as error:
+        return Check("core", "torch", "failed", f"{type(error).__name__}: {error}", "pip install torch")
+    cuda = torch.cuda.is_available()
+    gpu = torch.cuda.get_device_name(0) if cuda else None
+    facts = {"version": torch.__version__, "threads": torch.get_num_threads(), "cuda": cuda, "gpu": gpu}
+    detail = f"{torch.__version__}, {torch.get_num_threads()} threads, {gpu or 'no CUDA'}"
+    return Check("core", "torch", "ok", detail, facts=facts)
+
+
+def _required(module: str) -> Check:
+    try:
+        # Imported, not only found: a version that does not fit another one fails here.
+        importlib.import_module(module)
+    except Exception as error:
+        return Check("core", module, "failed", f"{type(error).__name__}: {error}", "pip install --upgrade zoomrl")
+    return Check("core", module, "ok", metadata.version(module))
+
+
+def _optional(group: str, name: str, module: str, package: str, fix: str) -> Check:
+    if importlib.util.find_spec(module) is None:
+        return Check(group, name, "missing", "not installed", fix)
+    try:
+        return Check(group, name, "ok", metadata.version(package))
+    except metadata.PackageNotFoundError:
+        return Check(group, name, "missing", f"a folder named {module!r} hides the package", "Run from elsewhere.")
+
+
+def _room(name: str, free: float, total: float, least: float) -> Check:
+    detail = f"{free / _GIGABYTE:.1f} GB free of {total / _GIGABYTE:.1f} GB"
+    enough = free / _GIGABYTE >= least
+    fix = "" if enough else f"A small run takes about {least:g} GB; free some."
+    facts = {"free_bytes": int(free), "total_bytes": int(total)}
+    return Check("machine", name, "ok" if enough else "missing", detail, fix, facts)

@@ -1,0 +1,98 @@
+"""``zoomrl demos collect`` and ``zoomrl demos inspect``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+from zoomrl.demos.config import DemoConfig
+from zoomrl.envs.config import EnvConfig
+from zoomrl.errors import DemonstrationError
+
+if TYPE_CHECKING:
+    from zoomrl.data.episode import Episode
+
+
+@dataclass(frozen=True)
+class CollectDemos:
+    """Record demonstrations from an environment's scripted expert (Meta-World has one for every task)."""
+
+    out: Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="(default: where `zoomrl train` looks)")] = None
+    """Folder to write, in Minari's format."""
+    episodes: int = 20
+    """Successful episodes to record; failed attempts among them are kept too, and marked."""
+    noise: float = 0.0
+    """Standard deviation of noise on the expert's actions, as a share of half the action range."""
+    seed: int = 0
+    """Seed of the object placements and of the noise."""
+    overwrite: FlagCreatePairsOff[bool] = False
+    """Replace a set that is there already."""
+    env: EnvConfig = field(default_factory=EnvConfig)
+
+    def run(self) -> int:
+        """Record and write."""
+        from rich.console import Console
+        from rich.progress import Progress
+
+        from zoomrl.demos.collect import collect_demos, collection_meta
+        from zoomrl.demos.layout import DATA_DIR
+        from zoomrl.demos.store import write_demos
+        from zoomrl.envs.registry import make_env
+        from zoomrl.training.scripted import scripted_path
+
+        settings = DemoConfig(episodes=self.episodes, noise=self.noise, seed=self.seed)
+        out = self.out or scripted_path(settings, self.env)
+        if (out / DATA_DIR).exists() and not self.overwrite:
+            raise DemonstrationError(f"{out} already holds demonstrations; pass --overwrite or another --out")
+        env = make_env(replace(self.env, num_envs=1, workers="serial"))
+        try:
+            with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+                task = progress.add_task("recording", total=self.episodes)
+
+                def note(attempt: int, episode: Episode) -> None:
+                    progress.update(task, advance=float(episode.success), description=f"attempt {attempt + 1}")
+
+                episodes = collect_demos(
+                    env, episodes=self.episodes, seed=self.seed, noise=self.noise, on_episode=note
+                )
+            meta = collection_meta(env, seed=self.seed, noise=self.noise)
+            write_demos(out, episodes, env.env_spec, overwrite=self.overwrite, meta=meta)
+        finally:
+            env.close()
+        good, steps = sum(e.is_demo for e in episodes), sum(len(e) for e in episodes)
+        print(f"recorded {good} demonstrations in {len(episodes)} attempts, {steps} steps, into {out}")
+        print(f"train on them with: zoomrl train --env {self.env.id} --demos {out} --demos.episodes {good}")
+        return 0
+
+
+@dataclass(frozen=True)
+class InspectDemos:
+    """Show what a demonstration set holds, and how well a zoom grid can represent its actions."""
+
+    path: Positional[Path]
+    """Folder of the set."""
+    levels: int = 3
+    """Zoom levels of the grid."""
+    bins: int = 5
+    """Bins per level of the grid."""
+    json: FlagCreatePairsOff[bool] = False
+    """Print JSON instead of tables."""
+
+    def run(self) -> int:
+        """Print the summary."""
+        from rich.console import Console
+
+        from zoomrl.demos.inspect import render_table, summarise
+        from zoomrl.demos.store import read_demos
+
+        summary = summarise(read_demos(self.path), self.levels, self.bins)
+        if self.json:
+            print(json.dumps(summary.to_dict(), indent=2))
+        else:
+            Console().print(render_table(summary))
+        return 0

@@ -1,0 +1,112 @@
+"""``zoomrl eval``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+from zoomrl.cli.rendering import rendering_fix
+from zoomrl.errors import ConfigError, ZoomrlError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from zoomrl.envs.vector_base import VectorEnv
+
+_SUFFIXES = (".mp4", ".gif")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Evaluate a trained policy on episodes that it has not met, without exploration noise."""
+
+    run_path: Annotated[Positional[Path], arg(metavar="RUN")]
+    """Run directory (its newest checkpoint is taken), or a checkpoint file in one."""
+    episodes: int = 50
+    """Episodes to run."""
+    seed: int = 0
+    """Seed of the episodes; the same seed gives the same episodes."""
+    num_envs: int = 5
+    """Environments stepped together."""
+    video: Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="")] = None
+    """Film the first episode into this file (.mp4 or .gif)."""
+    json: FlagCreatePairsOff[bool] = False
+    """Print JSON instead of a table, with the result of each episode."""
+
+    def run(self) -> int:
+        """Evaluate and print."""
+        for name, value, low in (("episodes", self.episodes, 1), ("num-envs", self.num_envs, 1), ("seed", self.seed, 0)):
+            if value < low:
+                raise ConfigError(f"--{name} must be at least {low}, got {value}")
+        if self.video is not None and self.video.suffix not in _SUFFIXES:
+            raise ConfigError(f"a video is written as .mp4 or .gif, got {self.video.name!r}; change its suffix")
+        import torch
+
+        from zoomrl.envs.vector import make_vector_env
+        from zoomrl.training.evaluate import evaluate
+        from zoomrl.training.policy import load_policy
+        from zoomrl.training.seeds import derive
+        from zoomrl.training.video import write_video
+
+        # Acting takes small products only: a second thread costs more than it brings.
+        torch.set_num_threads(1)
+        count = min(self.num_envs, self.episodes)
+        policy = load_policy(self.run_path, num_envs=count, seed=self.seed)
+        seeds = [derive(self.seed, "cli_env", index) for index in range(self.episodes)]
+        frames: list[NDArray[np.uint8]] = []
+        with make_vector_env(policy.config.env, count) as envs:
+            different = policy.spec.mismatches(envs.env_spec)
+            if different:
+                raise ConfigError(
+                    f"{self.run_path} was trained in another environment than {policy.config.env.id} builds here; "
+                    "trained against built:\n  " + "\n  ".join(different) + "\nEvaluate it from Python with load_policy."
+                )
+            if self.video is not None:
+                _check_rendering(envs, seeds[0])
+            if sys.stderr.isatty():
+                print(f"running {self.episodes} episodes of {policy.spec.id} ...", file=sys.stderr)
+            on_frame = frames.append if self.video is not None else None
+            result = evaluate(policy.controller, envs, seeds, on_frame=on_frame)
+        assert result is not None  # nothing asked it to stop
+        row = {"run": str(self.run_path), "env": policy.spec.id, "env_steps": policy.env_steps, **result.row()}
+        if self.video is not None:
+            self.video.parent.mkdir(parents=True, exist_ok=True)
+            write_video(self.video, frames, policy.spec.control_hz or 30)
+            row["video"] = str(self.video)
+        if self.json:
+            print(json.dumps({**row, "reports_success": policy.spec.reports_success}, indent=2))
+        else:
+            _print_table(row, policy.spec.reports_success)
+        return 0
+
+
+def _check_rendering(envs: VectorEnv, seed: int) -> None:
+    """Render once before the work, so that it is not done in vain."""
+    envs.reset(0, seed)
+    try:
+        envs.render(0)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ZoomrlError(f"no video can be made: {reason}\n{rendering_fix(reason)}") from error
+
+
+def _print_table(row: dict[str, Any], reports_success: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{row['env']}, {row['episodes']} episodes", show_header=False)
+    if reports_success:
+        interval = f"95 % interval {row['success_low']:.0%} to {row['success_high']:.0%}"
+        table.add_row("success", f"{row['success_rate']:.0%} ({sum(row['successes'])} of {row['episodes']}; {interval})")
+    table.add_row("return", f"{row['return_mean']:.4g} ± {row['return_std']:.3g} (standard deviation)")
+    table.add_row("length", f"{row['length_mean']:.1f} decisions")
+    table.add_row("trained for", f"{row['env_steps']:,} environment steps")
+    if "video" in row:
+        table.add_row("video", row["video"])
+    Console().print(table)

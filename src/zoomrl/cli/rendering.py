@@ -1,0 +1,37 @@
+"""Known failures of off-screen rendering, and what mends them. Loads no OpenGL."""
+
+from __future__ import annotations
+
+APT = "apt-get install --no-install-recommends"
+EGL_PACKAGES = "libegl1 libopengl0 libgl1-mesa-dri"
+OSMESA_PACKAGES = "libosmesa6"
+
+_FIXES = {
+    "egl": f"Install EGL: {APT} {EGL_PACKAGES}",
+    "osmesa": f"Install OSMesa: {APT} {OSMESA_PACKAGES}; or use another backend, see `zoomrl doctor`",
+    "glfw": "The glfw backend needs a display. Without one, set MUJOCO_GL=egl (or osmesa)",
+}
+
+# Part of a message -> the backend that it comes from. The first that occurs counts.
+_SIGNS = (
+    ("OSMesa", "osmesa"),
+    ("eglQueryString", "egl"),  # libegl1 is missing
+    ("glGetError", "egl"),  # libopengl0 is missing
+    ("headless EGL display", "egl"),  # libgl1-mesa-dri is missing: no driver that renders without a GPU
+    ("EGL", "egl"),
+    ("GLFW", "glfw"),
+    ("mjr_makeContext", "glfw"),
+)
+
+
+def rendering_fix(reason: str, backend: str | None = None) -> str:
+    """What to do about a rendering failure.
+
+    Args:
+        reason: the error's text, type included.
+        backend: the OpenGL backend that failed, where known; some texts are the same for several.
+    """
+    if "No module named 'mujoco'" in reason:
+        return "Install a simulator: pip install 'zoomrl[metaworld]'"
+    found = backend or next((name for sign, name in _SIGNS if sign in reason), "")
+    return _FIXES.get(found, "`zoomrl doctor` tries every way of rendering and names what is missing")

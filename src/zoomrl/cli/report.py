@@ -1,0 +1,82 @@
+"""What is shown when a run has finished."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from zoomrl.analysis.curve import draw_curve
+from zoomrl.analysis.metrics import Run, read_run
+from zoomrl.analysis.plot import plot_runs
+from zoomrl.cli.rendering import rendering_fix
+from zoomrl.training.checkpoint import Checkpoints
+from zoomrl.training.config import TrainConfig, differences
+
+
+def finished_before(config: TrainConfig, directory: Path) -> bool:
+    """Whether ``directory`` holds the result of this very config, so that there is nothing left to do."""
+    newest = Checkpoints(directory, config.checkpoint.keep).newest()
+    if not config.resume or newest is None or not (directory / "result.json").exists():
+        return False
+    held = TrainConfig.from_dict(json.loads((directory / "config.json").read_text()))
+    result = _result(directory)
+    return (
+        not differences(held, config)
+        and result["env_steps"] >= config.steps
+        and result["episodes"] == config.eval.final_episodes
+        # A checkpoint beyond the result belongs to a run that was extended and then interrupted.
+        and int(newest.stem.removeprefix("step_")) <= result["env_steps"]
+    )
+
+
+def report(directory: Path, config: TrainConfig, video_problem: str | None) -> None:
+    """Print the result of a finished run and where its files are, and draw its curve."""
+    run = read_run(directory)
+    metric = run.natural_metric
+    plot = plot_runs([directory], directory / f"{metric}.png")
+    print(f"{_outcome(_result(directory), run)}\n")
+    points = run.curve(metric)
+    if len(points) > 1:
+        steps, values = [p.env_steps for p in points], [p.value for p in points]
+        bounds = (0.0, 1.0) if metric == "success" else None
+        print(f"{draw_curve(steps, values, bounds=bounds, percent=metric == 'success')}\n")
+    checkpoint = Checkpoints(directory, config.checkpoint.keep).newest()
+    for name, value in (
+        ("run", directory),
+        ("plot", plot),
+        ("video", _video(directory, config, video_problem)),
+        ("checkpoint", checkpoint),
+    ):
+        print(f"{name:<11} {value}")
+    print(f"{'next':<11} zoomrl eval {directory}")
+
+
+def _result(directory: Path) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((directory / "result.json").read_text())
+    return result
+
+
+def _outcome(result: dict[str, Any], run: Run) -> str:
+    count, minutes = result["episodes"], result["training_seconds"] / 60
+    if run.reports_success:
+        low, high = result["success_low"], result["success_high"]
+        text = (
+            f"success {result['success_rate']:.0%} ({sum(result['successes'])} of {count} fresh episodes; "
+            f"95 % interval {low:.0%} to {high:.0%})"
+        )
+    else:
+        text = f"return {result['return_mean']:.4g} ± {result['return_std']:.3g} over {count} fresh episodes"
+    return f"{text} after {minutes:.1f} minutes of training"
+
+
+def _video(directory: Path, config: TrainConfig, problem: str | None) -> str:
+    path = directory / "video.mp4"
+    if problem is None and path.exists():
+        return str(path)
+    if not config.eval.video:
+        return "none, since eval.video is off"
+    later = f"zoomrl eval {directory} --video {path}"
+    if problem is None:
+        return f"none; `zoomrl doctor` says whether pictures can be rendered here. If so: {later}"
+    return f"none: {problem}\n{'':<12}{rendering_fix(problem)}\n{'':<12}Then: {later}"

@@ -1,0 +1,117 @@
+"""``zoomrl train``: every field of the config as an option, and a few short forms."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import arg
+
+from zoomrl.agents.config import AGENT_CONFIGS, AgentConfig, CQNASConfig
+from zoomrl.control.config import ControlConfig
+from zoomrl.errors import ConfigError, unknown_name
+from zoomrl.recipes.presets import preset
+from zoomrl.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    AgentName = str
+else:
+    AgentName = Literal[tuple(AGENT_CONFIGS)]
+
+_PRESET_HELP = "Recipe that the other defaults come from; listed above."
+_AGENT_HELP = "Algorithm; another one than the preset's keeps the options that both have."
+
+
+@dataclass(frozen=True)
+class Train(TrainConfig):
+    """Train a policy, or continue an interrupted run. No option is needed."""
+
+    # The fields of the config, and short forms that only the command line has.
+
+    preset: Annotated[str, arg(metavar="NAME", help=_PRESET_HELP)] = "quickstart"
+    agent_name: Annotated[AgentName, arg(name="agent", help=_AGENT_HELP)] = "cqn_as"
+    env_id: Annotated[
+        str | None, arg(name="env", metavar="ID", help="Short for --env.id.", help_behavior_hint="")
+    ] = None
+    demo_source: Annotated[
+        str | None,
+        arg(name="demos", metavar="PATH|scripted|none", help="Short for --demos.source.", help_behavior_hint=""),
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Nothing is checked before the short forms are in their places; the config proper does it then."""
+
+    def to_config(self) -> TrainConfig:
+        """The config proper, with the short forms put in their places."""
+        fields = _fields(self)
+        if self.env_id is not None:
+            fields["env"] = replace(self.env, id=self.env_id)
+        if self.demo_source is not None:
+            fields["demos"] = replace(self.demos, source=self.demo_source)
+        if fields["demos"].source == "none" and self.offline_updates:
+            raise ConfigError(
+                f"without demonstrations there is nothing for the {self.offline_updates} updates before the first "
+                "step to learn from; add --offline-updates 0"
+            )
+        return TrainConfig(**fields)
+
+    def run(self) -> int:
+        """Train and report."""
+        config = self.to_config()
+        from zoomrl.cli.report import finished_before, report
+        from zoomrl.training.run import run_directory, train
+
+        directory = run_directory(config)
+        if finished_before(config, directory):
+            print(f"{directory} is finished already; raise --steps to go on, or choose another --seed.\n")
+            report(directory, config, video_problem=None)
+            return 0
+        result = train(config)
+        if not result.finished:
+            # train() has said where it stopped and how to resume.
+            return 128 + int(result.stopped_by or 0)
+        report(directory, config, video_problem=result.video_problem)
+        return 0
+
+
+def defaults(words: Sequence[str]) -> Train:
+    """The defaults of `zoomrl train`: ``--preset`` and ``--agent`` among its ``words`` choose them.
+
+    Raises:
+        ConfigError: for an unknown preset or agent.
+    """
+    config = preset(_value_of("--preset", words) or "quickstart")
+    name = _value_of("--agent", words) or config.agent.name
+    if name not in AGENT_CONFIGS:
+        raise unknown_name("agent", name, AGENT_CONFIGS)
+    return Train(**_fields(with_agent(config, name)), agent_name=name)
+
+
+def with_agent(config: TrainConfig, name: str) -> TrainConfig:
+    """``config`` with the agent called ``name``, keeping the hyper-parameters that both agents have."""
+    if config.agent.name == name:
+        return config
+    kind = AGENT_CONFIGS[name]
+    shared = {k: v for k, v in vars(config.agent).items() if k in kind.__dataclass_fields__}
+    agent: AgentConfig = kind(**shared)
+    chunked = isinstance(agent, CQNASConfig)
+    # A single action leaves nothing to average, and CQN stores what its grid can express.
+    executor = ControlConfig().executor if chunked else "open_loop"
+    return replace(config, agent=agent, control=replace(config.control, executor=executor, snap=not chunked))
+
+
+def _fields(config: TrainConfig) -> dict[str, Any]:
+    return {f.name: getattr(config, f.name) for f in dataclasses.fields(TrainConfig)}
+
+
+def _value_of(option: str, words: Sequence[str]) -> str | None:
+    """The value that ``option`` has among ``words``, as ``--option value`` or ``--option=value``; the last one counts."""
+    found = None
+    for index, word in enumerate(words):
+        if word == option and index + 1 < len(words):
+            found = words[index + 1]
+        elif word.startswith(f"{option}="):
+            found = word.removeprefix(f"{option}=")
+    return found

@@ -1,0 +1,112 @@
+"""All commands as one tree, which parsing, help and completion share. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, cast
+
+import tyro
+from tyro.conf import AvoidSubcommands, Positional, arg, subcommand
+
+from zoomrl.cli.command import Command
+from zoomrl.cli.demos import CollectDemos, InspectDemos
+from zoomrl.cli.doctor import Doctor
+from zoomrl.cli.evaluate import Evaluate
+from zoomrl.cli.plot import Plot
+from zoomrl.cli.presets import Presets, preset_list
+from zoomrl.cli.train import Train, defaults
+from zoomrl.errors import unknown_name
+
+PROG = "zoomrl"
+_DESCRIPTION = """Coarse-to-fine reinforcement learning of continuous control from a handful of demonstrations.
+
+  zoomrl doctor         what this machine can do, and how to get what is missing
+  zoomrl train          trains the quickstart preset; no option is needed
+  zoomrl train --help   every option; each command has such a help
+  zoomrl --version      the version
+  zoomrl ... --debug    shows the traceback of an error (as does ZOOMRL_DEBUG=1)"""
+
+@dataclass(frozen=True)
+class Demos:
+    """Record demonstrations, or look at some."""
+
+    command: Annotated[
+        Annotated[CollectDemos, subcommand("collect")] | Annotated[InspectDemos, subcommand("inspect")],
+        arg(name=""),
+    ]
+
+    def run(self) -> int:
+        """Run the command below."""
+        return self.command.run()
+
+
+@dataclass(frozen=True)
+class Completion:
+    """Print the script that completes commands and options on the Tab key."""
+
+    shell: Positional[Literal["bash", "zsh", "tcsh", "fish"]]
+    """Shell to print the script for."""
+
+    def run(self) -> int:
+        """Print the script."""
+        parse(["--tyro-print-completion", self.shell])
+        return 0
+
+
+COMMANDS: dict[str, type[Any]] = {
+    "train": Train,
+    "eval": Evaluate,
+    "demos": Demos,
+    "plot": Plot,
+    "presets": Presets,
+    "doctor": Doctor,
+    "completion": Completion,
+}
+_COMPLETION_SETUP = """Add the line of your shell to its start-up file:
+  bash  ~/.bashrc                   eval "$(zoomrl completion bash)"
+  zsh   ~/.zshrc, after compinit    eval "$(zoomrl completion zsh)"
+  tcsh  ~/.tcshrc                   zoomrl completion tcsh > ~/.zoomrl.tcsh; source ~/.zoomrl.tcsh
+  fish  ~/.config/fish/config.fish  zoomrl completion fish | source"""
+_NESTED = {"demos": ("collect", "inspect")}
+
+
+def check_command(words: Sequence[str]) -> None:
+    """Refuse an unknown command with the nearest known one; the parser would only list them all."""
+    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+        raise unknown_name("command", words[0], COMMANDS)
+    if len(words) > 1 and words[0] in _NESTED and not words[1].startswith("-") and words[1] not in _NESTED[words[0]]:
+        raise unknown_name(f"command of `{PROG} {words[0]}`", words[1], _NESTED[words[0]])
+
+
+def parse(words: Sequence[str]) -> Command:
+    """The command that ``words`` ask for. Leaves with SystemExit after help (0) or a usage error (2)."""
+    if words and words[0] in COMMANDS:
+        return _parse_one(words[0], COMMANDS[words[0]], list(words[1:]))
+    choices: Any = None
+    for name, kind in COMMANDS.items():
+        # The short description: the long ones would drown the list of commands.
+        default = {"default": defaults(())} if kind is Train else {}
+        choice = Annotated[kind, subcommand(name, prefix_name=False, description=_summary(kind), **default)]
+        choices = choice if choices is None else choices | choice
+    # Without AvoidSubcommands, the agent with its default would be a level of commands of its own.
+    return cast(
+        Command,
+        tyro.cli(choices, args=list(words), prog=PROG, description=_DESCRIPTION, config=(AvoidSubcommands,)),
+    )
+
+
+def _parse_one(name: str, kind: type[Any], words: list[str]) -> Command:
+    """Parse a known command by itself, so that messages name its own help."""
+    extra = {
+        "train": f"\n\nPresets, which the other defaults come from:\n{preset_list()}",
+        "completion": f"\n\n{_COMPLETION_SETUP}",
+    }
+    about = {"prog": f"{PROG} {name}", "description": _summary(kind) + extra.get(name, "")}
+    if kind is Train:
+        return tyro.cli(Train, args=words, default=defaults(words), config=(AvoidSubcommands,), **about)
+    return cast(Command, tyro.cli(kind, args=words, **about))
+
+
+def _summary(kind: type[Any]) -> str:
+    return (kind.__doc__ or "").partition("\n")[0]

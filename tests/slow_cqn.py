@@ -1,0 +1,188 @@
+"""A straightforward CQN / CQN-AS update, written from the formulas with autograd alone.
+
+The oracle of the fast update: levels one after the other, inputs concatenated and repeated, ``nn.GRU``, probabilities of all bins,
+a projection that scatters to the two neighbouring atoms, imitation losses on all samples and then masked.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from zoomrl.agents.config import CQNASConfig
+from zoomrl.agents.cqn import CQN
+
+
+class SlowStream(nn.Module):
+    def __init__(self, stream, horizon):
+        super().__init__()
+        self.trunk = copy.deepcopy(stream.trunk)
+        self.first = copy.deepcopy(stream.first)
+        self.first_norm = copy.deepcopy(stream.first_norm)
+        self.second = copy.deepcopy(stream.second)
+        self.second_norm = copy.deepcopy(stream.second_norm)
+        self.levels, self.horizon = stream.levels, horizon
+        self.gru = None
+        if stream.gru is not None:
+            hidden = stream.second.out_features
+            self.gru = nn.GRU(hidden, hidden, stream.gru.layers, batch_first=True)
+            self.gru.load_state_dict(stream.gru.state_dict())
+
+    def forward(self, state, centre, level):
+        """[B, S], [B, T, A], int -> [B, T, H]."""
+        batch, horizon, _ = centre.shape
+        features = self.trunk(state)[:, None].repeat(1, horizon, 1)
+        level_id = F.one_hot(torch.tensor(level), self.levels).float().repeat(batch, horizon, 1)
+        parts = [features, centre, level_id]
+        if self.gru is not None:
+            parts.insert(2, torch.eye(horizon).repeat(batch, 1, 1))
+        x = F.silu(self.first_norm(self.first(torch.cat(parts, -1))))
+        x = F.silu(self.second_norm(self.second(x)))
+        return x if self.gru is None else self.gru(x)[0]
+
+
+class SlowCritic(nn.Module):
+    def __init__(self, critic):
+        super().__init__()
+        self.streams = nn.ModuleList([SlowStream(s, critic.horizon) for s in critic.streams])
+        self.advantage = copy.deepcopy(critic.advantage)
+        self.value = copy.deepcopy(critic.value)
+        self.shape = critic.shape
+
+    def forward(self, state, centre, level):
+        """Outputs [B, T * A, K, Z] of one level."""
+        batch, horizon, action_dim = centre.shape
+        _, bins, outputs = self.shape
+        hidden = [stream(state, centre, level) for stream in self.streams]
+        advantage = self.advantage(hidden[-1]).view(batch, horizon * action_dim, bins, outputs)
+        if self.value is None:
+            return advantage
+        value = self.value(hidden[0]).view(batch, horizon * action_dim, 1, outputs)
+        return value + advantage - advantage.mean(2, keepdim=True)
+
+
+class SlowCQN:
+    """Update of a :class:`CQN` with the same weights; ``like`` gives config, weights and random state."""
+
+    def __init__(self, like: CQN):
+        self.config = like.config
+        self.horizon = like.horizon if isinstance(like.config, CQNASConfig) else 1
+        self.normalizer, self.atoms = like.normalizer, like.atoms
+        self.critic = SlowCritic(like.critic)
+        self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
+        self.generator = torch.Generator()
+        self.generator.set_state(like.generator.get_state())
+        kind = torch.optim.Adam if like.config.optimizer == "adam" else torch.optim.AdamW
+        decay = {} if like.config.optimizer == "adam" else {"weight_decay": like.config.weight_decay}
+        self.optimizer = kind(self.critic.parameters(), lr=like.config.lr, **decay)
+        self.updates = 0
+
+    def expected(self, outputs):
+        if self.config.value == "scalar":
+            return outputs[..., 0]
+        return (F.softmax(outputs, -1) * self.atoms).sum(-1)
+
+    def greedy(self, critic, state):
+        """Zoom by carrying interval bounds: continuous action [B, T, A]."""
+        config = self.config
+        shape = (len(state), self.horizon, critic.shape[0])
+        low, high = -torch.ones(shape), torch.ones(shape)
+        for level in range(config.levels):
+            q = self.expected(critic(state, (low + high) / 2, level)).view(*shape, config.bins)
+            index = q.argmax(-1)
+            tied = q.max(-1).values - q.min(-1).values < config.tie_threshold
+            draw = torch.randint(config.bins, shape, generator=self.generator)
+            if config.tie_threshold > 0:
+                index = torch.where(tied, draw, index)
+            width = (high - low) / config.bins
+            low = low + width * index
+            high = low + width
+        return (low + high) / 2
+
+    def outputs_of(self, critic, state, action):
+        """All levels' outputs along a continuous action, and the bins that it falls into."""
+        config = self.config
+        low, high = -torch.ones_like(action), torch.ones_like(action)
+        outputs, chosen = [], []
+        for level in range(config.levels):
+            width = (high - low) / config.bins
+            index = ((action - low) / width).floor().clamp(0, config.bins - 1).long()
+            outputs.append(critic(state, (low + high) / 2, level))
+            chosen.append(index.flatten(1))
+            low = low + width * index
+            high = low + width
+        return torch.stack(outputs, 1), torch.stack(chosen, 1)
+
+    def project(self, probs, reward, discount):
+        """Scatter to the two neighbours: probs [B, L, D, Z]."""
+        count = len(self.atoms)
+        step = (self.atoms[-1] - self.atoms[0]) / (count - 1)
+        position = (reward[:, None] + discount[:, None] * self.atoms - self.atoms[0]) / step
+        position = position.clamp(0, count - 1)[:, None, None].expand_as(probs)
+        lower = position.floor().clamp(max=count - 2)
+        share = position - lower
+        out = torch.zeros_like(probs)
+        out.scatter_add_(-1, lower.long(), probs * (1 - share))
+        out.scatter_add_(-1, lower.long() + 1, probs * share)
+        return out
+
+    def loss(self, batch):
+        config = self.config
+        state = self.normalizer(batch["obs", "state"])
+        next_state = self.normalizer(batch["next_obs", "state"])
+        categorical = config.value == "categorical"
+        with torch.no_grad():
+            chooser = self.critic if config.double_q else self.target_critic
+            action = self.greedy(chooser, next_state)
+            outputs, index = self.outputs_of(self.target_critic, next_state, action)
+            where = index[..., None, None].expand(*index.shape, 1, outputs.shape[-1])
+            best = outputs.gather(3, where)[:, :, :, 0]
+            if categorical:
+                target = self.project(F.softmax(best, -1), batch["reward"], batch["discount"])
+            else:
+                target = batch["reward"][:, None, None] + batch["discount"][:, None, None] * best[..., 0]
+        outputs, chosen = self.outputs_of(self.critic, state, batch["actions"])
+        valid = batch["valid"].float()[:, None, :, None]
+        weight = valid.expand(-1, config.levels, -1, self.critic.shape[0]).flatten(2)
+        demo = weight * batch["is_demo"].float()[:, None, None]
+
+        def mean(values, mask):
+            return (values * mask).sum() / mask.sum() if mask.sum() > 0 else values.sum() * 0
+
+        if categorical:
+            log_probs = F.log_softmax(outputs, -1)
+            where = chosen[..., None, None].expand(*chosen.shape, 1, outputs.shape[-1])
+            td = mean(-(target * log_probs.gather(3, where)[:, :, :, 0]).sum(-1), weight)
+        else:
+            q = outputs[..., 0].gather(3, chosen[..., None])[..., 0]
+            td = mean((q - target) ** 2, weight)
+        loss = config.critic_lambda * td
+        if config.bc_lambda > 0:
+            if categorical:
+                probs = F.softmax(outputs, -1)
+                cdf = probs.cumsum(-1)
+                dominance = (cdf.gather(3, where) - cdf).clamp(min=0).sum(-1).mean(-1)
+                loss = loss + config.bc_lambda * mean(dominance, demo)
+                values = (probs * self.atoms).sum(-1)
+            else:
+                values = outputs[..., 0]
+            lead = values.gather(3, chosen[..., None]) - values
+            loss = loss + config.bc_lambda * mean((config.bc_margin - lead).clamp(min=0).mean(-1), demo)
+        return loss
+
+    def update(self, batch):
+        loss = self.loss(batch)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.updates += 1
+        if self.updates % self.config.target_interval == 0:
+            tau = self.config.target_tau
+            with torch.no_grad():
+                pairs = zip(self.critic.parameters(), self.target_critic.parameters(), strict=True)
+                for online, target in pairs:
+                    target.copy_(tau * online + (1 - tau) * target)
+        return loss.detach()

@@ -1,0 +1,170 @@
+"""Evaluation: every seed once, in order, whatever the number of environments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from toy import ToyEnv
+from zoomrl.control.config import ControlConfig
+from zoomrl.control.controller import Controller
+from zoomrl.control.plan import Plan
+from zoomrl.control.scaling import make_scaler
+from zoomrl.envs.config import EnvConfig
+from zoomrl.envs.gym import wrap_gym_env
+from zoomrl.envs.vector import SerialVectorEnv
+from zoomrl.envs.vector_base import Outcome
+from zoomrl.training.evaluate import Evaluation, evaluate, wilson_interval
+
+SEEDS = [11, 3, 8, 3_000_000_000, 25, 4, 19]
+
+
+class Steady:
+    """A chunk of decaying pushes towards the origin; each row depends on that row's observation alone."""
+
+    horizon = 4
+
+    def act(self, observation: Mapping[str, Tensor], generator: torch.Generator) -> Plan:
+        newest = observation["state"][:, -3:]
+        push = (-0.7 * newest[:, :2]).clamp(-1, 1)
+        actions = push[:, None] * 0.8 ** torch.arange(4)[None, :, None]
+        return Plan(actions, torch.ones(len(actions), 4, dtype=torch.bool))
+
+
+class Spied(SerialVectorEnv):
+    """Notes resets and draws a picture that names the seed."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__([lambda: wrap_gym_env(ToyEnv(), EnvConfig(id="gym:toy", time_limit=30))] * count)
+        self.resets: list[int] = []
+        self.seed_of: dict[int, int] = {}
+
+    def reset(self, index: int, seed: int) -> Any:
+        self.resets.append(seed)
+        self.seed_of[index] = seed
+        return super().reset(index, seed)
+
+    def render(self, index: int) -> np.ndarray:
+        return np.full((1, 1, 3), self.seed_of[index] % 256, np.uint8)
+
+
+def controller(envs: SerialVectorEnv, **options: Any) -> Controller:
+    config = ControlConfig(**options)
+    return Controller(
+        Steady(), config, make_scaler(config, envs.env_spec.action, []), envs.num_envs, frame_stack=2
+    )
+
+
+def one_by_one(**options: Any) -> list[tuple[float, int, bool]]:
+    """Each seed in a fresh environment with a fresh controller, in a plain loop."""
+    results = []
+    for seed in SEEDS:
+        envs = SerialVectorEnv([lambda: wrap_gym_env(ToyEnv(), EnvConfig(id="gym:toy", time_limit=30))])
+        actor = controller(envs, **options)
+        observation, _ = envs.reset(0, seed)
+        total, length, success, ended = 0.0, 0, False, False
+        while not ended:
+            result = envs.step(actor.act({n: a[None] for n, a in observation.items()}))
+            observation = {n: a[0] for n, a in result.obs.items()}
+            total += float(result.reward[0])
+            length += 1
+            success |= bool(result.success[0])
+            ended = bool(result.terminated[0] or result.truncated[0])
+        results.append((total, length, success))
+    return results
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"executor": "receding_horizon", "replan_every": 3}, {"executor": "open_loop"}]
+)
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 10])
+def test_results_do_not_depend_on_the_number_of_environments(count, options):
+    envs = Spied(count)
+    result = evaluate(controller(envs, **options), envs, SEEDS)
+    assert result is not None
+    assert sorted(envs.resets) == sorted(SEEDS)
+    assert result.seeds == SEEDS
+    assert list(zip(result.returns, result.lengths, result.successes, strict=True)) == one_by_one(**options)
+    assert len(set(result.lengths)) > 2, "episodes should end at different times"
+
+
+def test_a_second_evaluation_with_the_same_parts_is_equal():
+    envs = Spied(3)
+    actor = controller(envs)
+    assert evaluate(actor, envs, SEEDS) == evaluate(actor, envs, SEEDS)
+
+
+def test_film_shows_the_first_seeds_episode_only():
+    envs = Spied(2)
+    frames: list[np.ndarray] = []
+    result = evaluate(controller(envs), envs, SEEDS, on_frame=frames.append)
+    assert result is not None
+    assert [int(f[0, 0, 0]) for f in frames] == [SEEDS[0] % 256] * result.lengths[0]
+
+
+@pytest.mark.parametrize("after", [0, 1, 5])
+def test_stop_abandons(after):
+    envs, asked = Spied(2), []
+
+    def stop() -> bool:
+        asked.append(1)
+        return len(asked) > after
+
+    assert evaluate(controller(envs), envs, SEEDS, stop=stop) is None
+    assert len(asked) == after + 1
+
+
+def test_episode_of_a_died_worker_is_run_again():
+    class Mortal(Spied):
+        decisions = 0
+
+        def _step_some(self, actions: Any) -> dict[int, Outcome | None]:
+            outcomes = super()._step_some(actions)
+            self.decisions += 1
+            return {**outcomes, 1: None} if self.decisions == 4 else outcomes
+
+    envs = Mortal(2)
+    result = evaluate(controller(envs), envs, SEEDS)
+    assert result is not None
+    assert envs.resets.count(SEEDS[1]) == 2
+    assert list(zip(result.returns, result.lengths, result.successes, strict=True)) == one_by_one()
+
+
+def test_row_summarises():
+    row = Evaluation([1.0, 2.0, 6.0], [3, 4, 5], [True, False, True], [7, 8, 9]).row()
+    assert row["episodes"] == 3
+    assert row["success_rate"] == pytest.approx(2 / 3)
+    assert row["return_mean"] == 3.0
+    assert row["return_std"] == pytest.approx(np.sqrt(14 / 3))
+    assert row["length_mean"] == 4.0
+    assert row["seeds"] == [7, 8, 9]
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    [
+        # Brown, Cai, DasGupta (2001) and the usual calculators, z = 1.96.
+        (0, 10, 0.0, 0.2775),
+        (10, 10, 0.7225, 1.0),
+        (5, 10, 0.2366, 0.7634),
+        (1, 1, 0.2065, 1.0),
+        (15, 50, 0.1910, 0.4375),
+        (81, 263, 0.2553, 0.3662),
+    ],
+)
+def test_wilson_interval(successes, trials, low, high):
+    assert wilson_interval(successes, trials) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_wilson_interval_solves_its_equation():
+    for trials in (1, 3, 25, 400):
+        for successes in range(0, trials + 1, max(1, trials // 7)):
+            share = successes / trials
+            for bound in wilson_interval(successes, trials):
+                if 0 < bound < 1:
+                    assert (share - bound) ** 2 == pytest.approx(1.96**2 * bound * (1 - bound) / trials)

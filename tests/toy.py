@@ -1,0 +1,151 @@
+"""A tiny deterministic environment, tiny configs, and comparisons of finished runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from rich.console import Console
+
+from zoomrl.agents.config import CQNASConfig
+from zoomrl.control.config import ControlConfig
+from zoomrl.data.config import ReplayConfig
+from zoomrl.data.episode import EpisodeBuilder
+from zoomrl.demos.config import DemoConfig
+from zoomrl.demos.store import write_demos
+from zoomrl.envs.config import EnvConfig
+from zoomrl.envs.gym import wrap_gym_env
+from zoomrl.training.config import CheckpointConfig, EvalConfig, LogConfig, TrainConfig
+from zoomrl.training.logger import WALL_FIELDS
+from zoomrl.training.run import RunResult, train
+
+
+class ToyEnv(gymnasium.Env):
+    """Push a point to the origin. Depends on the seed and the actions alone; ends in every way there is."""
+
+    observation_space = gymnasium.spaces.Box(-10, 10, (3,), np.float32)
+    action_space = gymnasium.spaces.Box(np.array([-1, -2], np.float32), np.array([1, 2], np.float32))
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.point = self.np_random.uniform(-1, 1, 2)
+        self.clock = 0
+        self.fuse = int(self.np_random.integers(5, 40))
+        return self._show(), {"success": False}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.point = 0.9 * self.point + 0.2 * action + self.np_random.normal(0, 0.01, 2)
+        self.clock += 1
+        distance = float(np.abs(self.point).sum())
+        success = distance < 0.4
+        return self._show(), -distance, success or self.clock == self.fuse, False, {"success": success}
+
+    def _show(self) -> np.ndarray:
+        return np.array([*self.point, self.clock / 10], np.float32)
+
+
+def demo_set(path: Path, count: int = 3, first_seed: int = 0) -> Path:
+    """Successful toy episodes on disk, and a failed one between them."""
+    env = wrap_gym_env(ToyEnv(), EnvConfig(id="gym:toy", time_limit=12))
+    episodes, seed = [], first_seed
+    while len(episodes) < count + 1:
+        observation, _ = env.reset(seed=seed)
+        builder = EpisodeBuilder(observation, seed)
+        ended, failing = False, len(episodes) == 1
+        while not ended:
+            action = np.clip(-3 * observation["state"][:2], -1, 1) * (-1 if failing else 1)
+            observation, reward, terminated, truncated, info = env.step(action.astype(np.float32))
+            builder.add(action.astype(np.float32), reward, observation, info["success"])
+            ended = terminated or truncated
+        if builder.success != failing and len(builder) > 1:
+            episodes.append(
+                builder.build(terminated=terminated, truncated=truncated, is_demo=builder.success)
+            )
+        seed += 1
+    write_demos(path, episodes, env.env_spec)
+    return path
+
+
+def tiny(directory: Path, demos: Path | None = None, **changes: Any) -> TrainConfig:
+    """A run of seconds; ``changes`` are ``field=value`` or ``group__field=value``."""
+    config = TrainConfig(
+        env=EnvConfig(id="gym:toy", time_limit=12),
+        agent=CQNASConfig(horizon=3, hidden_dim=12, trunk_dim=6, atoms=7, bins=3, levels=2, lr=1e-3),
+        replay=ReplayConfig(batch_size=6, n_step=2, frame_stack=2, capacity=35),
+        control=ControlConfig(noise="linear(0.5,0.1,50)"),
+        demos=DemoConfig(source=str(demos) if demos else "none", episodes=0),
+        eval=EvalConfig(every=20, episodes=2, final_episodes=2, num_envs=2, video=False),
+        log=LogConfig(every=7, tensorboard=False),
+        checkpoint=CheckpointConfig(every=15),
+        steps=60,
+        threads=1,
+        seed_steps=3,
+        offline_updates=4 if demos else 0,
+        run_dir=str(directory),
+    )
+    for name, value in changes.items():
+        group, _, field = name.rpartition("__")
+        if group:
+            value = dataclasses.replace(getattr(config, group), **{field: value})
+        config = dataclasses.replace(config, **{group or field: value})
+    return config
+
+
+def run(config: TrainConfig) -> tuple[RunResult, str]:
+    """Train in the toy environment; returns the result and what was said."""
+    said = Console(file=io.StringIO(), width=1000)
+    make_env = ToyEnv if config.env.id == "gym:toy" else None
+    result = train(config, make_env=make_env, console=said)
+    return result, said.file.getvalue()  # type: ignore[attr-defined]
+
+
+def checkpoint_files(directory: Path) -> list[Path]:
+    return sorted((directory / "checkpoints").glob("step_*.pt"))
+
+
+def rows(directory: Path) -> list[dict[str, Any]]:
+    """Metrics without what the clock decides."""
+    lines = (directory / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in WALL_FIELDS} for line in lines]
+
+
+def assert_equal_trees(a: Any, b: Any, where: str = "state") -> None:
+    """Bit for bit, tensors included."""
+    assert type(a) is type(b), where
+    if isinstance(a, dict):
+        assert list(a) == list(b), where
+        for key in a:
+            assert_equal_trees(a[key], b[key], f"{where}.{key}")
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b), where
+        for index, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_equal_trees(x, y, f"{where}[{index}]")
+    elif isinstance(a, torch.Tensor):
+        assert a.dtype == b.dtype, where
+        assert a.shape == b.shape, where
+        assert a.numpy().tobytes() == b.numpy().tobytes(), where
+    else:
+        assert a == b, where
+
+
+def last_state(directory: Path) -> dict[str, Any]:
+    state = torch.load(checkpoint_files(directory)[-1], weights_only=True)
+    # The metrics file's length depends on the clock's digits; when to save next is no result.
+    return {k: v for k, v in state.items() if k not in ("log_position", "next_checkpoint")}
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    """Same newest checkpoint, same rows, same result."""
+    assert checkpoint_files(a)[-1].name == checkpoint_files(b)[-1].name
+    assert_equal_trees(last_state(a), last_state(b))
+    assert rows(a) == rows(b)
+    results = [json.loads((d / "result.json").read_text()) for d in (a, b)]
+    for result in results:
+        result.pop("training_seconds")
+    assert results[0] == results[1]
