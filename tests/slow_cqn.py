@@ -72,7 +72,7 @@ class SlowCQN:
         self.horizon = like.horizon if isinstance(like.config, CQNASConfig) else 1
         self.normalizer, self.atoms = like.normalizer, like.atoms
         self.critic = SlowCritic(like.critic)
-        self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
+        self.target_critic = SlowCritic(like.target_critic).requires_grad_(False)
         self.generator = torch.Generator()
         self.generator.set_state(like.generator.get_state())
         kind = torch.optim.Adam if like.config.optimizer == "adam" else torch.optim.AdamW

@@ -24,6 +24,24 @@ from zoomrl.training.evaluate import Evaluation, evaluate, wilson_interval
 SEEDS = [11, 3, 8, 3_000_000_000, 25, 4, 19]
 
 
+class LastingEnv(ToyEnv):
+    """Success ends nothing, and is lost again: it must count all the same."""
+
+    def step(self, action: np.ndarray) -> Any:
+        observation, reward, _, truncated, _ = super().step(action)
+        return (
+            observation,
+            reward,
+            self.clock >= self.fuse,
+            truncated,
+            {"success": self.clock % 7 == self.fuse % 5},
+        )
+
+
+def lasting() -> Any:
+    return wrap_gym_env(LastingEnv(), EnvConfig(id="gym:toy", time_limit=30))
+
+
 class Steady:
     """A chunk of decaying pushes towards the origin; each row depends on that row's observation alone."""
 
@@ -40,7 +58,7 @@ class Spied(SerialVectorEnv):
     """Notes resets and draws a picture that names the seed."""
 
     def __init__(self, count: int) -> None:
-        super().__init__([lambda: wrap_gym_env(ToyEnv(), EnvConfig(id="gym:toy", time_limit=30))] * count)
+        super().__init__([lasting] * count)
         self.resets: list[int] = []
         self.seed_of: dict[int, int] = {}
 
@@ -64,7 +82,7 @@ def one_by_one(**options: Any) -> list[tuple[float, int, bool]]:
     """Each seed in a fresh environment with a fresh controller, in a plain loop."""
     results = []
     for seed in SEEDS:
-        envs = SerialVectorEnv([lambda: wrap_gym_env(ToyEnv(), EnvConfig(id="gym:toy", time_limit=30))])
+        envs = SerialVectorEnv([lasting])
         actor = controller(envs, **options)
         observation, _ = envs.reset(0, seed)
         total, length, success, ended = 0.0, 0, False, False
@@ -91,6 +109,7 @@ def test_results_do_not_depend_on_the_number_of_environments(count, options):
     assert result.seeds == SEEDS
     assert list(zip(result.returns, result.lengths, result.successes, strict=True)) == one_by_one(**options)
     assert len(set(result.lengths)) > 2, "episodes should end at different times"
+    assert any(result.successes)
 
 
 def test_a_second_evaluation_with_the_same_parts_is_equal():

@@ -448,6 +448,15 @@ def test_leftovers_after_the_checkpoint_are_dropped(straight, demos, tmp_path):
     assert_same_run(straight, directory)
 
 
+def test_missing_metrics_file_does_not_break_resuming(demos, tmp_path):
+    directory = tmp_path / "run"
+    config = tiny(directory, demos)
+    crash_at(40, config)
+    (directory / "metrics.jsonl").unlink()
+    run(config)
+    assert rows(directory)[-1]["kind"] == "final"
+
+
 def test_only_the_newest_checkpoints_and_their_episodes_are_kept(straight):
     files = checkpoint_files(straight)
     assert [read_state(f)["env_steps"] for f in files] == [45, 60]

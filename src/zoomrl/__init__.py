@@ -4,12 +4,16 @@
 >>> result = train(preset("quickstart"))
 >>> policy = load_policy(result.directory)
 
-Names load on first use, so that ``import zoomrl`` costs nothing.
+Names load on first use, so that ``import zoomrl`` costs nothing. Its one side effect: on a Linux machine
+without a display it sets ``MUJOCO_GL``, unless that is set already.
 """
 
 from __future__ import annotations
 
+import ctypes
 import importlib
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -77,6 +81,26 @@ __all__ = [
     "wrap_gym_env",
     "write_demos",
 ]
+
+
+def _settle_gl() -> None:
+    """Choose MuJoCo's OpenGL backend: it is fixed when mujoco is imported, and torchrl does that in passing.
+
+    Without EGL's libraries, MUJOCO_GL=egl would make that very import fail, and training with it; glfw can
+    be imported everywhere.
+    """
+    from zoomrl.envs.rendering import prefer_headless_gl
+
+    if sys.platform == "linux":
+        try:
+            for library in ("libEGL.so.1", "libOpenGL.so.0"):
+                ctypes.CDLL(library)
+        except OSError:
+            os.environ.setdefault("MUJOCO_GL", "glfw")
+    prefer_headless_gl()
+
+
+_settle_gl()
 
 
 def __getattr__(name: str) -> Any:

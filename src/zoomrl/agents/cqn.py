@@ -125,7 +125,8 @@ class CQN:
         """Restore :meth:`state_dict`."""
         self.critic.load_state_dict(state["critic"])
         self.target_critic.load_state_dict(state["target_critic"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        # The optimiser would keep the very tensors it is given.
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         self.normalizer.load_state_dict(state["normalizer"])
         self.generator.set_state(state["generator"])
         self.updates = state["updates"]

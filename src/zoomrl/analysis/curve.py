@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 # Bit of each dot in a braille character, by row and column.
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
@@ -62,7 +63,7 @@ def _fitted(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _interpolate(steps: Sequence[float], values: Sequence[float], step: float) -> float:
-    for (x0, y0), (x1, y1) in zip(zip(steps, values, strict=True), zip(steps[1:], values[1:], strict=True), strict=False):
+    for (x0, y0), (x1, y1) in pairwise(zip(steps, values, strict=True)):
         if step <= x1:
             return y0 + (y1 - y0) * (step - x0) / max(x1 - x0, math.ulp(1.0))
     return values[-1]

@@ -24,9 +24,9 @@ _LABELS: dict[Metric, str] = {"success": "Successful episodes", "return": "Retur
 def plot_runs(directories: Sequence[str | Path], out: str | Path, *, metric: Metric | None = None) -> Path:
     """Draw the evaluations of runs against environment steps.
 
-    Runs that differ only in their seed share a colour: each is a thin line, their mean a thick one within the range that they
-    span. A run of its own is drawn with the 95 % interval of each evaluation. Diamonds, right of
-    the curves, are the evaluations after training, with fresh seeds and more episodes.
+    Runs that differ only in their seed share a colour: each is a thin line, their mean a thick one within
+    the range that they span. A run of its own is drawn with the 95 % interval of each evaluation. Diamonds,
+    right of the curves, are the evaluations after training, with fresh seeds and more episodes.
 
     Args:
         directories: of the runs; they may still be going on.
@@ -47,7 +47,7 @@ def plot_runs(directories: Sequence[str | Path], out: str | Path, *, metric: Met
     metric = _metric(runs, metric)
     for run in runs:
         if not run.curve(metric) and run.final(metric) is None:
-            raise CheckpointError(f"{run.directory} holds no evaluation yet; plot it when the first one is done")
+            raise CheckpointError(f"{run.directory} holds no evaluation yet; plot it after the first one")
     # Figure without pyplot: no global state, and no window system is asked for.
     from matplotlib.figure import Figure
 

@@ -32,7 +32,7 @@ class Check:
     Attributes:
         group: heading that it belongs under.
         name: what was looked at.
-        status: ``ok``; ``missing`` for something optional; ``failed`` for something that training needs.
+        status: ``ok``; ``warning`` where something optional is missing; ``failed`` where training needs it.
         detail: what was found.
         fix: what to do; empty when there is nothing to do.
         facts: the same for programs.
@@ -40,7 +40,7 @@ class Check:
 
     group: str
     name: str
-    status: Literal["ok", "missing", "failed"]
+    status: Literal["ok", "warning", "failed"]
     detail: str
     fix: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -80,11 +80,11 @@ def check_tools() -> list[Check]:
         _optional("tools", "Weights & Biases", "wandb", "wandb", "pip install 'zoomrl[wandb]'"),
     ]
     try:
-        import imageio_ffmpeg
+        import imageio_ffmpeg  # type: ignore[import-untyped]
 
         checks.append(Check("tools", "ffmpeg", "ok", f"{imageio_ffmpeg.get_ffmpeg_version()}, for videos"))
     except (ImportError, RuntimeError) as error:
-        checks.append(Check("tools", "ffmpeg", "missing", str(error), "pip install 'imageio[ffmpeg]'"))
+        checks.append(Check("tools", "ffmpeg", "warning", str(error), "pip install 'imageio[ffmpeg]'"))
     return checks
 
 
@@ -105,7 +105,7 @@ def check_machine() -> list[Check]:
 def check_rendering() -> list[Check]:
     """One check per OpenGL backend of this platform, each tried in a process of its own."""
     if importlib.util.find_spec("mujoco") is None:
-        return [Check("rendering", "OpenGL", "missing", "needs MuJoCo", "pip install 'zoomrl[sim]'")]
+        return [Check("rendering", "OpenGL", "warning", "needs MuJoCo", "pip install 'zoomrl[sim]'")]
     return [probe_backend(backend) for backend in _BACKENDS.get(sys.platform, ())]
 
 
@@ -116,7 +116,7 @@ def probe_backend(backend: str, seconds: float = GL_SECONDS) -> Check:
     environment.pop("PYOPENGL_PLATFORM", None)
     command = [sys.executable, "-m", "zoomrl.cli.gl_probe"]
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds)
         found = _answer(done)
     except subprocess.TimeoutExpired:
         found = {"ok": False, "reason": f"no picture within {seconds:.0f} s"}
@@ -124,7 +124,7 @@ def probe_backend(backend: str, seconds: float = GL_SECONDS) -> Check:
         driver = f", {found['renderer']} ({found['vendor']})" if "renderer" in found else ""
         return Check("rendering", backend, "ok", f"{found['fps']} frames/s{driver}", facts=found)
     return Check(
-        "rendering", backend, "missing", found["reason"], rendering_fix(found["reason"], backend), facts=found
+        "rendering", backend, "warning", found["reason"], rendering_fix(found["reason"], backend), facts=found
     )
 
 
@@ -163,17 +163,19 @@ def _required(module: str) -> Check:
         # Imported, not only found: a version that does not fit another one fails here.
         importlib.import_module(module)
     except Exception as error:
-        return Check("core", module, "failed", f"{type(error).__name__}: {error}", "pip install --upgrade zoomrl")
+        reason = f"{type(error).__name__}: {error}"
+        return Check("core", module, "failed", reason, "pip install --upgrade zoomrl")
     return Check("core", module, "ok", metadata.version(module))
 
 
 def _optional(group: str, name: str, module: str, package: str, fix: str) -> Check:
     if importlib.util.find_spec(module) is None:
-        return Check(group, name, "missing", "not installed", fix)
+        return Check(group, name, "warning", "not installed", fix)
     try:
         return Check(group, name, "ok", metadata.version(package))
     except metadata.PackageNotFoundError:
-        return Check(group, name, "missing", f"a folder named {module!r} hides the package", "Run from elsewhere.")
+        reason = f"a folder named {module!r} hides the package"
+        return Check(group, name, "warning", reason, "Run from another directory, or install it: " + fix)
 
 
 def _room(name: str, free: float, total: float, least: float) -> Check:
@@ -181,4 +183,4 @@ def _room(name: str, free: float, total: float, least: float) -> Check:
     enough = free / _GIGABYTE >= least
     fix = "" if enough else f"A small run takes about {least:g} GB; free some."
     facts = {"free_bytes": int(free), "total_bytes": int(total)}
-    return Check("machine", name, "ok" if enough else "missing", detail, fix, facts)
+    return Check("machine", name, "ok" if enough else "warning", detail, fix, facts)

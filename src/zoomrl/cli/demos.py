@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 class CollectDemos:
     """Record demonstrations from an environment's scripted expert (Meta-World has one for every task)."""
 
-    out: Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="(default: where `zoomrl train` looks)")] = None
+    out: Annotated[
+        Path | None, arg(metavar="PATH", help_behavior_hint="(default: where `zoomrl train` looks)")
+    ] = None
     """Folder to write, in Minari's format."""
     episodes: int = 20
     """Successful episodes to record; failed attempts among them are kept too, and marked."""
@@ -55,7 +57,8 @@ class CollectDemos:
                 task = progress.add_task("recording", total=self.episodes)
 
                 def note(attempt: int, episode: Episode) -> None:
-                    progress.update(task, advance=float(episode.success), description=f"attempt {attempt + 1}")
+                    done = float(episode.success)
+                    progress.update(task, advance=done, description=f"attempt {attempt + 1}")
 
                 episodes = collect_demos(
                     env, episodes=self.episodes, seed=self.seed, noise=self.noise, on_episode=note
@@ -94,5 +97,6 @@ class InspectDemos:
         if self.json:
             print(json.dumps(summary.to_dict(), indent=2))
         else:
-            Console().print(render_table(summary))
+            # Into a pipe or file nothing limits the width; rich would cut the numbers short at 80 columns.
+            Console(width=None if sys.stdout.isatty() else 120).print(render_table(summary))
         return 0

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from zoomrl.cli.checks import Check
 
-_MARKS = {"ok": "[green]ok[/]", "missing": "[yellow]--[/]", "failed": "[red]FAILED[/]"}
+_MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]--[/]", "failed": "[red]FAILED[/]"}
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,8 @@ class Doctor:
 
         found: list[Check] = []
         with Console(stderr=True).status("looking around ..."):
-            for look in (checks.check_core, checks.check_simulators, checks.check_tools, checks.check_machine):
-                found += look()
-            found += checks.check_rendering()
+            found += checks.check_core() + checks.check_simulators() + checks.check_tools()
+            found += checks.check_machine() + checks.check_rendering()
         backend = checks.chosen_backend()
         can_train = all(check.status != "failed" for check in found)
         can_render = any(c.group == "rendering" and c.name == backend and c.status == "ok" for c in found)
@@ -81,5 +80,5 @@ def _verdict(found: Sequence[Check], backend: str, can_train: bool, can_render: 
     else:
         lines.append("Videos cannot be made here yet; training does not need them.")
     if not any(c.name == "Meta-World" and c.status == "ok" for c in found):
-        lines.append(r"The presets for Meta-World, quickstart among them, need: pip install 'zoomrl\[metaworld]'")
+        lines.append(r"Meta-World's presets, quickstart among them, need: pip install 'zoomrl\[metaworld]'")
     return lines

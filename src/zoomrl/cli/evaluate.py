@@ -26,7 +26,7 @@ _SUFFIXES = (".mp4", ".gif")
 class Evaluate:
     """Evaluate a trained policy on episodes that it has not met, without exploration noise."""
 
-    run_path: Annotated[Positional[Path], arg(metavar="RUN")]
+    path: Annotated[Positional[Path], arg(name="run", metavar="RUN")]
     """Run directory (its newest checkpoint is taken), or a checkpoint file in one."""
     episodes: int = 50
     """Episodes to run."""
@@ -41,11 +41,7 @@ class Evaluate:
 
     def run(self) -> int:
         """Evaluate and print."""
-        for name, value, low in (("episodes", self.episodes, 1), ("num-envs", self.num_envs, 1), ("seed", self.seed, 0)):
-            if value < low:
-                raise ConfigError(f"--{name} must be at least {low}, got {value}")
-        if self.video is not None and self.video.suffix not in _SUFFIXES:
-            raise ConfigError(f"a video is written as .mp4 or .gif, got {self.video.name!r}; change its suffix")
+        self._check()
         import torch
 
         from zoomrl.envs.vector import make_vector_env
@@ -57,15 +53,17 @@ class Evaluate:
         # Acting takes small products only: a second thread costs more than it brings.
         torch.set_num_threads(1)
         count = min(self.num_envs, self.episodes)
-        policy = load_policy(self.run_path, num_envs=count, seed=self.seed)
+        policy = load_policy(self.path, num_envs=count, seed=self.seed)
         seeds = [derive(self.seed, "cli_env", index) for index in range(self.episodes)]
         frames: list[NDArray[np.uint8]] = []
         with make_vector_env(policy.config.env, count) as envs:
             different = policy.spec.mismatches(envs.env_spec)
             if different:
                 raise ConfigError(
-                    f"{self.run_path} was trained in another environment than {policy.config.env.id} builds here; "
-                    "trained against built:\n  " + "\n  ".join(different) + "\nEvaluate it from Python with load_policy."
+                    f"{self.path} was trained in another environment than {policy.config.env.id} is here. "
+                    "Trained against built:\n  "
+                    + "\n  ".join(different)
+                    + "\nFor an environment of your own, evaluate from Python with zoomrl.load_policy."
                 )
             if self.video is not None:
                 _check_rendering(envs, seeds[0])
@@ -74,7 +72,7 @@ class Evaluate:
             on_frame = frames.append if self.video is not None else None
             result = evaluate(policy.controller, envs, seeds, on_frame=on_frame)
         assert result is not None  # nothing asked it to stop
-        row = {"run": str(self.run_path), "env": policy.spec.id, "env_steps": policy.env_steps, **result.row()}
+        row = {"run": str(self.path), "env": policy.spec.id, "env_steps": policy.env_steps, **result.row()}
         if self.video is not None:
             self.video.parent.mkdir(parents=True, exist_ok=True)
             write_video(self.video, frames, policy.spec.control_hz or 30)
@@ -84,6 +82,20 @@ class Evaluate:
         else:
             _print_table(row, policy.spec.reports_success)
         return 0
+
+    def _check(self) -> None:
+        """Refuse what cannot work, before anything slow is imported."""
+        for name, value, low in (
+            ("episodes", self.episodes, 1),
+            ("num-envs", self.num_envs, 1),
+            ("seed", self.seed, 0),
+        ):
+            if value < low:
+                raise ConfigError(f"--{name} must be at least {low}, got {value}")
+        if self.video is not None and self.video.suffix not in _SUFFIXES:
+            raise ConfigError(
+                f"a video is written as .mp4 or .gif, got {self.video.name!r}; change its suffix"
+            )
 
 
 def _check_rendering(envs: VectorEnv, seed: int) -> None:
@@ -103,7 +115,8 @@ def _print_table(row: dict[str, Any], reports_success: bool) -> None:
     table = Table(title=f"{row['env']}, {row['episodes']} episodes", show_header=False)
     if reports_success:
         interval = f"95 % interval {row['success_low']:.0%} to {row['success_high']:.0%}"
-        table.add_row("success", f"{row['success_rate']:.0%} ({sum(row['successes'])} of {row['episodes']}; {interval})")
+        count = f"{sum(row['successes'])} of {row['episodes']}"
+        table.add_row("success", f"{row['success_rate']:.0%} ({count}; {interval})")
     table.add_row("return", f"{row['return_mean']:.4g} ± {row['return_std']:.3g} (standard deviation)")
     table.add_row("length", f"{row['length_mean']:.1f} decisions")
     table.add_row("trained for", f"{row['env_steps']:,} environment steps")

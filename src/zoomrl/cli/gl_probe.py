@@ -1,6 +1,7 @@
 """Renders a small MuJoCo scene and prints what came of it as JSON.
 
-A program of its own: MuJoCo fixes its OpenGL backend when it is imported, and a broken driver may crash the process.
+A program of its own: MuJoCo fixes its OpenGL backend when it is imported, and a broken driver may crash the
+process.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import zoomrl
+from zoomrl.cli.rendering import broken_backend
 from zoomrl.cli.tree import PROG, check_command, parse
 from zoomrl.errors import ConfigError, ZoomrlError
 
@@ -23,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after the program's name; those of this process by default.
 
     Returns:
-        0 on success, 1 when something failed, 2 for a command or option that cannot work, 128 plus the signal's number when
-        a signal stopped it.
+        0 on success, 1 when something failed, 2 for a command or option that cannot work, 128 plus the
+        signal's number when a signal stopped it.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words or os.environ.get(DEBUG_VARIABLE, "0") not in ("", "0")
@@ -48,14 +49,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output has left, as `head` does. Python's flush at exit must not fail over it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    except (ZoomrlError, OSError) as error:
-        if debug:
+    except (ZoomrlError, OSError, AttributeError) as error:
+        text = _text(error)
+        if debug or text is None:
             raise
-        print(f"error: {_text(error)}", file=sys.stderr)
+        print(f"error: {text}", file=sys.stderr)
         return USAGE_ERROR if isinstance(error, ConfigError) else FAILURE
 
 
-def _text(error: Exception) -> str:
+def _text(error: Exception) -> str | None:
+    """What to tell the user; None for a mistake of ours, which needs its traceback."""
+    if isinstance(error, AttributeError):
+        return broken_backend(error)
     if isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename else ""
         return f"{error.strerror}{where}"

@@ -15,7 +15,7 @@ from zoomrl.errors import ConfigError
 class Plot:
     """Draw the learning curves of one or several runs, also while they go on."""
 
-    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN ...")]
+    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN ...", help_behavior_hint="(required)")]
     """Run directories. Runs that differ only in their seed are drawn as one curve with its range."""
     out: Path = Path("plot.png")
     """Picture to write: .png, .pdf or .svg."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 APT = "apt-get install --no-install-recommends"
 EGL_PACKAGES = "libegl1 libopengl0 libgl1-mesa-dri"
 OSMESA_PACKAGES = "libosmesa6"
 
 _FIXES = {
     "egl": f"Install EGL: {APT} {EGL_PACKAGES}",
-    "osmesa": f"Install OSMesa: {APT} {OSMESA_PACKAGES}; or use another backend, see `zoomrl doctor`",
-    "glfw": "The glfw backend needs a display. Without one, set MUJOCO_GL=egl (or osmesa)",
+    "osmesa": f"Install OSMesa: {APT} {OSMESA_PACKAGES}",
+    "glfw": f"Without a display, rendering takes EGL: {APT} {EGL_PACKAGES}. Leave MUJOCO_GL unset, or egl",
 }
 
 # Part of a message -> the backend that it comes from. The first that occurs counts.
@@ -22,6 +24,19 @@ _SIGNS = (
     ("GLFW", "glfw"),
     ("mjr_makeContext", "glfw"),
 )
+
+
+def broken_backend(error: AttributeError) -> str | None:
+    """What to do when ``error`` comes from an OpenGL backend without its libraries, else None.
+
+    MuJoCo, PyOpenGL to be exact, fails in this way as soon as it is imported.
+    """
+    text = str(error)
+    if "eglQueryString" in text or "glGetError" in text:
+        backend = os.environ.get("MUJOCO_GL", "egl")
+        fix = rendering_fix(text, backend)
+        return f"MUJOCO_GL is {backend}, whose libraries are missing. {fix}; or unset MUJOCO_GL"
+    return None
 
 
 def rendering_fix(reason: str, backend: str | None = None) -> str:

@@ -58,7 +58,7 @@ def _result(directory: Path) -> dict[str, Any]:
 
 
 def _outcome(result: dict[str, Any], run: Run) -> str:
-    count, minutes = result["episodes"], result["training_seconds"] / 60
+    count, seconds = result["episodes"], result["training_seconds"]
     if run.reports_success:
         low, high = result["success_low"], result["success_high"]
         text = (
@@ -67,7 +67,8 @@ def _outcome(result: dict[str, Any], run: Run) -> str:
         )
     else:
         text = f"return {result['return_mean']:.4g} ± {result['return_std']:.3g} over {count} fresh episodes"
-    return f"{text} after {minutes:.1f} minutes of training"
+    duration = f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.0f} seconds"
+    return f"{text} after {duration} of training"
 
 
 def _video(directory: Path, config: TrainConfig, problem: str | None) -> str:

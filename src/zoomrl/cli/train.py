@@ -37,7 +37,12 @@ class Train(TrainConfig):
     ] = None
     demo_source: Annotated[
         str | None,
-        arg(name="demos", metavar="PATH|scripted|none", help="Short for --demos.source.", help_behavior_hint=""),
+        arg(
+            name="demos",
+            metavar="PATH|scripted|none",
+            help="Short for --demos.source.",
+            help_behavior_hint="",
+        ),
     ] = None
 
     def __post_init__(self) -> None:
@@ -52,14 +57,16 @@ class Train(TrainConfig):
             fields["demos"] = replace(self.demos, source=self.demo_source)
         if fields["demos"].source == "none" and self.offline_updates:
             raise ConfigError(
-                f"without demonstrations there is nothing for the {self.offline_updates} updates before the first "
-                "step to learn from; add --offline-updates 0"
+                f"without demonstrations there is nothing for the {self.offline_updates} updates before the "
+                "first step to learn from; add --offline-updates 0"
             )
         return TrainConfig(**fields)
 
     def run(self) -> int:
         """Train and report."""
         config = self.to_config()
+        from rich.console import Console
+
         from zoomrl.cli.report import finished_before, report
         from zoomrl.training.run import run_directory, train
 
@@ -68,7 +75,8 @@ class Train(TrainConfig):
             print(f"{directory} is finished already; raise --steps to go on, or choose another --seed.\n")
             report(directory, config, video_problem=None)
             return 0
-        result = train(config)
+        # Long paths stay on one line.
+        result = train(config, console=Console(stderr=True, soft_wrap=True))
         if not result.finished:
             # train() has said where it stopped and how to resume.
             return 128 + int(result.stopped_by or 0)
@@ -107,7 +115,7 @@ def _fields(config: TrainConfig) -> dict[str, Any]:
 
 
 def _value_of(option: str, words: Sequence[str]) -> str | None:
-    """The value that ``option`` has among ``words``, as ``--option value`` or ``--option=value``; the last one counts."""
+    """The last value of ``option`` among ``words``, which hold ``--option value`` or ``--option=value``."""
     found = None
     for index, word in enumerate(words):
         if word == option and index + 1 < len(words):

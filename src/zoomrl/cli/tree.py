@@ -19,13 +19,15 @@ from zoomrl.cli.train import Train, defaults
 from zoomrl.errors import unknown_name
 
 PROG = "zoomrl"
-_DESCRIPTION = """Coarse-to-fine reinforcement learning of continuous control from a handful of demonstrations.
+_DESCRIPTION = """\
+Coarse-to-fine reinforcement learning of continuous control from a handful of demonstrations.
 
   zoomrl doctor         what this machine can do, and how to get what is missing
   zoomrl train          trains the quickstart preset; no option is needed
   zoomrl train --help   every option; each command has such a help
   zoomrl --version      the version
   zoomrl ... --debug    shows the traceback of an error (as does ZOOMRL_DEBUG=1)"""
+
 
 @dataclass(frozen=True)
 class Demos:
@@ -75,8 +77,9 @@ def check_command(words: Sequence[str]) -> None:
     """Refuse an unknown command with the nearest known one; the parser would only list them all."""
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
         raise unknown_name("command", words[0], COMMANDS)
-    if len(words) > 1 and words[0] in _NESTED and not words[1].startswith("-") and words[1] not in _NESTED[words[0]]:
-        raise unknown_name(f"command of `{PROG} {words[0]}`", words[1], _NESTED[words[0]])
+    nested = _NESTED.get(words[0], ()) if len(words) > 1 else ()
+    if nested and not words[1].startswith("-") and words[1] not in nested:
+        raise unknown_name(f"{words[0]} command", words[1], nested)
 
 
 def parse(words: Sequence[str]) -> Command:
@@ -86,10 +89,10 @@ def parse(words: Sequence[str]) -> Command:
     choices: Any = None
     for name, kind in COMMANDS.items():
         # The short description: the long ones would drown the list of commands.
-        default = {"default": defaults(())} if kind is Train else {}
-        choice = Annotated[kind, subcommand(name, prefix_name=False, description=_summary(kind), **default)]
+        default: dict[str, Any] = {"default": defaults(())} if kind is Train else {}
+        marker = subcommand(name, prefix_name=False, description=_summary(kind), **default)
+        choice = Annotated[kind, marker]  # type: ignore[valid-type]
         choices = choice if choices is None else choices | choice
-    # Without AvoidSubcommands, the agent with its default would be a level of commands of its own.
     return cast(
         Command,
         tyro.cli(choices, args=list(words), prog=PROG, description=_DESCRIPTION, config=(AvoidSubcommands,)),
@@ -102,10 +105,18 @@ def _parse_one(name: str, kind: type[Any], words: list[str]) -> Command:
         "train": f"\n\nPresets, which the other defaults come from:\n{preset_list()}",
         "completion": f"\n\n{_COMPLETION_SETUP}",
     }
-    about = {"prog": f"{PROG} {name}", "description": _summary(kind) + extra.get(name, "")}
+    prog, about = f"{PROG} {name}", _summary(kind) + extra.get(name, "")
     if kind is Train:
-        return tyro.cli(Train, args=words, default=defaults(words), config=(AvoidSubcommands,), **about)
-    return cast(Command, tyro.cli(kind, args=words, **about))
+        # Without AvoidSubcommands, the agents would be a level of commands of their own.
+        return tyro.cli(
+            Train,
+            args=words,
+            default=defaults(words),
+            prog=prog,
+            description=about,
+            config=(AvoidSubcommands,),
+        )
+    return cast(Command, tyro.cli(kind, args=words, prog=prog, description=about))
 
 
 def _summary(kind: type[Any]) -> str:

@@ -61,14 +61,11 @@ class _CategoricalBinLosses(torch.autograd.Function):
         # One action dimension at a time, so that the intermediate tensors stay in the cache.
         for dim, index in enumerate(chosen):
             if everything:
-                grad[dim], losses = _imitation(logits[dim], index, bc_weight, atoms, margin)
-                imitation += losses
+                imitation += _imitation(logits[dim], index, bc_weight, atoms, margin, out=grad[dim])
             elif len(columns):
-                part, losses = _imitation(
-                    logits[dim][..., columns], index[columns], bc_weight[columns], atoms, margin
-                )
+                part = logits[dim][..., columns]
+                imitation += _imitation(part, index[columns], bc_weight[columns], atoms, margin, out=part)
                 grad[dim].index_copy_(-1, columns, part)
-                imitation += losses
         where = chosen[:, None, None].expand(-1, 1, logits.shape[2], -1)
         log_probs = torch.log_softmax(logits.gather(1, where)[:, 0], 1)
         td = -((target * log_probs).sum((0, 1)) @ td_weight)
@@ -87,9 +84,9 @@ class _CategoricalBinLosses(torch.autograd.Function):
 
 
 def _imitation(
-    logits: Tensor, chosen: Tensor, weight: Tensor, atoms: Tensor, margin: float
-) -> tuple[Tensor, Tensor]:
-    """Gradient [K, Z, N] of one dimension's imitation terms, and their weighted sums [2] (dominance, margin)."""
+    logits: Tensor, chosen: Tensor, weight: Tensor, atoms: Tensor, margin: float, *, out: Tensor
+) -> Tensor:
+    """Weighted sums [2] (dominance, margin) of one dimension's imitation terms; ``out`` [K, Z, N] receives the gradient."""
     bins, count, tokens = logits.shape
     probs = torch.softmax(logits, 1)
     share = weight / bins
@@ -113,4 +110,5 @@ def _imitation(
 
     grad = (lower.t() @ behind).addcmul_(lagging[:, None], atoms[:, None])
     grad = torch.ops.aten._softmax_backward_data(grad, probs, 1, logits.dtype)
-    return grad.mul_(-share), torch.stack([dominance, margin_part])
+    torch.mul(grad, -share, out=out)
+    return torch.stack([dominance, margin_part])

@@ -5,7 +5,7 @@ CQN (Seo et al. 2024, section 3.2) and CQN-AS (Seo & Abbeel 2024, section 3.2) d
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,19 @@ from zoomrl.nets.gru import GRU
 from zoomrl.nets.init import orthogonal_, zero_
 
 Dueling = Literal["separate", "shared", "none"]
+
+
+class Features(NamedTuple):
+    """What a critic computes once for a batch of observations.
+
+    Attributes:
+        inputs: per stream, the observation's part of the first layer [B, H].
+        weight, bias: of the advantage head, centred over the bins.
+    """
+
+    inputs: list[Tensor]
+    weight: Tensor
+    bias: Tensor
 
 
 class CoarseToFineCritic(nn.Module):
@@ -69,11 +82,16 @@ class CoarseToFineCritic(nn.Module):
         if self.value is not None:
             zero_(self.value)
 
-    def features(self, state: Tensor) -> list[Tensor]:
-        """What all levels and steps share: ``state`` [B, S] -> one [B, H] per stream."""
-        return [stream.features(state) for stream in self.streams]
+    def features(self, state: Tensor) -> Features:
+        """What all levels and steps of ``state`` [B, S] share."""
+        weight, bias = self.advantage.weight, self.advantage.bias
+        if self.value is not None:
+            # The mean over bins is linear: centring the head's weights equals centring its outputs, on far fewer numbers.
+            weight = _centred(weight.view(*self.shape, -1)).view(weight.shape)
+            bias = _centred(bias.view(self.shape)).view(bias.shape)
+        return Features([stream.features(state) for stream in self.streams], weight, bias)
 
-    def forward(self, features: list[Tensor], centres: Tensor, first_level: int = 0) -> Tensor:
+    def forward(self, features: Features, centres: Tensor, first_level: int = 0) -> Tensor:
         """Outputs of every bin.
 
         Args:
@@ -87,14 +105,11 @@ class CoarseToFineCritic(nn.Module):
         """
         action_dim, bins, outputs = self.shape
         shape = (action_dim, bins, outputs, centres.shape[:3].numel())
-        hidden = [s(f, centres, first_level).flatten(0, 2) for s, f in zip(self.streams, features, strict=True)]
-        weight, bias = self.advantage.weight, self.advantage.bias
+        pairs = zip(self.streams, features.inputs, strict=True)
+        hidden = [stream(inputs, centres, first_level).flatten(0, 2) for stream, inputs in pairs]
+        advantage = _head(features.weight, features.bias, hidden[-1]).view(shape)
         if self.value is None:
-            return _head(weight, bias, hidden[0]).view(shape)
-        # The mean over bins is linear: centring the head's weights equals centring its outputs, on far fewer numbers.
-        weight = _centred(weight.view(action_dim, bins, outputs, -1)).reshape(weight.shape)
-        bias = _centred(bias.view(action_dim, bins, outputs)).reshape(bias.shape)
-        advantage = _head(weight, bias, hidden[-1]).view(shape)
+            return advantage
         value = _head(self.value.weight, self.value.bias, hidden[0])
         return advantage.add_(value.view(action_dim, 1, outputs, -1))
 

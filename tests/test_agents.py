@@ -1,0 +1,224 @@
+"""CQN and CQN-AS against a straightforward update written with autograd alone, and their promises one by one."""
+
+import dataclasses
+
+import pytest
+import torch
+from slow_cqn import SlowCQN
+from tensordict import TensorDict
+
+from zoomrl.agents.config import CQNASConfig, CQNConfig
+from zoomrl.agents.cqn import CQN
+from zoomrl.math import grid
+
+STATE, ACTIONS = 7, 3
+TINY = {"hidden_dim": 12, "atoms": 11, "trunk_dim": 5, "lr": 1e-2}
+SCALAR = CQNConfig(
+    **{**TINY, "trunk_dim": 0}, value="scalar", dueling="none", hidden_bias=True, critic_lambda=1.0, bc_lambda=0.0
+)
+
+
+def make_batch(horizon, size=16, *, demo=0.5, valid=0.7, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    mask = torch.rand(size, horizon, generator=g) < valid
+    mask[:, 0] = True
+    return TensorDict(
+        {
+            "obs": {"state": torch.randn(size, STATE, generator=g)},
+            "next_obs": {"state": torch.randn(size, STATE, generator=g)},
+            "actions": torch.rand(size, horizon, ACTIONS, generator=g) * 2 - 1,
+            "valid": mask,
+            "reward": (torch.rand(size, generator=g) < 0.3).float(),
+            "discount": torch.where(torch.rand(size, generator=g) < 0.2, 0.0, 0.97),
+            "is_demo": torch.rand(size, generator=g) < demo,
+        },
+        [size],
+    )
+
+
+def statistics():
+    return torch.linspace(-1, 1, STATE), torch.linspace(0.5, 2, STATE)
+
+
+CASES = {
+    "cqn as published": (CQNConfig(**TINY), 0.5),
+    "cqn_as as published": (CQNASConfig(**TINY), 0.5),
+    "cqn_as, two GRU layers": (CQNASConfig(**TINY, gru_layers=2, horizon=3), 0.5),
+    "cqn_as, shared streams, normalised": (CQNASConfig(**TINY, dueling="shared", normalize="demos"), 0.5),
+    "cqn_as, all demonstrations": (CQNASConfig(**TINY, v_min=0.0, v_max=1.0), 1.1),
+    "cqn_as, no demonstrations": (CQNASConfig(**TINY), 0.0),
+    "cqn_as, single head": (CQNASConfig(**TINY, dueling="none"), 0.5),
+    "cqn_as, target chooses": (CQNASConfig(**TINY, double_q=False), 0.5),
+    "cqn, scalar": (SCALAR, 0.0),
+    "cqn, scalar, target chooses": (dataclasses.replace(SCALAR, double_q=False, optimizer="adam"), 0.0),
+    "cqn_as, scalar, dueling, margin": (CQNASConfig(**TINY, value="scalar", bc_lambda=1.0), 0.5),
+    "cqn_as, hard target copies": (CQNASConfig(**TINY, target_tau=1.0, target_interval=3), 0.5),
+    "cqn, other grid, plain argmax": (CQNConfig(**TINY, levels=2, bins=7, tie_threshold=0.0), 0.5),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_losses_and_gradients_equal_the_slow_version(case):
+    config, demo = CASES[case]
+    fast = CQN(config, STATE, ACTIONS, seed=3, statistics=statistics())
+    # Heads away from zero, so that no bins are tied and every path carries a gradient.
+    with torch.no_grad():
+        for critic in (fast.critic, fast.target_critic):
+            for head in (critic.advantage, critic.value):
+                if head is not None:
+                    head.weight.normal_(0, 0.3)
+    slow = SlowCQN(fast)
+    batch = make_batch(fast.horizon, demo=demo)
+    expected = slow.update(batch)
+    metrics = fast.update(batch)
+    torch.testing.assert_close(metrics["loss"], expected, rtol=1e-4, atol=1e-6)
+    theirs = dict(slow.critic.named_parameters())
+    for name, parameter in fast.critic.named_parameters():
+        torch.testing.assert_close(parameter.grad, theirs[name].grad, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_several_updates_stay_with_the_slow_version(case):
+    config, demo = CASES[case]
+    fast = CQN(config, STATE, ACTIONS, seed=3, statistics=statistics())
+    slow = SlowCQN(fast)
+    for step in range(6):
+        batch = make_batch(fast.horizon, demo=demo, seed=step)
+        expected = slow.update(batch)
+        torch.testing.assert_close(fast.update(batch)["loss"], expected, rtol=2e-3, atol=1e-5)
+    theirs = dict(slow.target_critic.named_parameters())
+    for name, parameter in fast.target_critic.named_parameters():
+        torch.testing.assert_close(parameter, theirs[name], rtol=1e-2, atol=5e-3)
+
+
+def test_padded_steps_reach_no_loss():
+    """Whatever stands in masked steps, losses and gradients are the same (the GRU is causal)."""
+    gradients = []
+    for filling in (0.9, -0.9):
+        agent = CQN(CQNASConfig(**TINY), STATE, ACTIONS, seed=1)
+        torch.nn.init.constant_(agent.critic.advantage.weight[::2], 0.2)
+        batch = make_batch(4)
+        # Masked steps lie at a chunk's end, as the replay builds them.
+        batch["valid"] = torch.arange(4) < torch.randint(1, 5, (16, 1), generator=torch.Generator().manual_seed(0))
+        batch["actions"] = torch.where(batch["valid"][..., None], batch["actions"], torch.tensor(filling))
+        agent.update(batch)
+        gradients.append(torch.cat([p.grad.flatten() for p in agent.critic.parameters()]))
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=1e-7)
+
+
+def test_a_batch_without_demonstrations_has_finite_losses():
+    agent = CQN(CQNASConfig(**TINY), STATE, ACTIONS)
+    metrics = agent.update(make_batch(4, demo=0.0))
+    assert all(torch.isfinite(v) for v in metrics.values())
+    assert metrics["dominance_loss"] == 0
+    assert metrics["margin_loss"] == 0
+
+
+def test_zero_heads_start_with_equal_values_and_uniform_actions():
+    agent = CQN(CQNConfig(hidden_dim=16, v_min=-2, v_max=2), STATE, ACTIONS)
+    plan = agent.act({"state": torch.randn(2000, STATE)}, torch.Generator().manual_seed(0))
+    cells = grid.to_cell(plan.actions, 3, 5).flatten()
+    counts = torch.bincount(cells, minlength=125).float()
+    expected = len(cells) / 125
+    assert ((counts - expected) ** 2 / expected).sum() < 190  # chi-square, 124 degrees of freedom, p > 1e-4
+    metrics = agent.update(make_batch(1, demo=1.1))
+    assert metrics["dominance_loss"].item() == pytest.approx(0, abs=1e-6)
+    assert metrics["margin_loss"].item() == pytest.approx(0.1, abs=1e-6)
+    assert metrics["critic_loss"].item() == pytest.approx(torch.log(torch.tensor(51.0)).item(), abs=1e-4)
+
+
+def test_without_tie_break_the_first_bin_is_taken():
+    agent = CQN(dataclasses.replace(SCALAR, tie_threshold=0.0), STATE, ACTIONS)
+    plan = agent.act({"state": torch.randn(3, STATE)}, torch.Generator())
+    torch.testing.assert_close(plan.actions, torch.full((3, 1, ACTIONS), -0.992))
+
+
+@pytest.mark.parametrize("network", ["online", "target"])
+def test_the_named_network_acts(network):
+    agent = CQN(CQNASConfig(**TINY, act_with=network), STATE, ACTIONS)
+    critic = agent.critic if network == "online" else agent.target_critic
+    with torch.no_grad():
+        # Prefer the highest bin everywhere, in this network alone.
+        bias = critic.advantage.bias.view(ACTIONS, 5, 11)
+        bias[:, 4, -1] = 50.0
+    plan = agent.act({"state": torch.randn(3, STATE)}, torch.Generator())
+    torch.testing.assert_close(plan.actions, torch.full((3, 4, ACTIONS), 0.992))
+    assert plan.valid.all()
+
+
+def test_hard_and_soft_targets():
+    def gap(agent):
+        pairs = zip(agent.critic.parameters(), agent.target_critic.parameters(), strict=True)
+        return max((a - b).abs().max().item() for a, b in pairs)
+
+    hard = CQN(CQNConfig(**TINY, target_tau=1.0, target_interval=2), STATE, ACTIONS)
+    hard.update(make_batch(1))
+    assert gap(hard) > 0
+    hard.update(make_batch(1))
+    assert gap(hard) == 0
+
+
+@pytest.mark.parametrize("config", [CQNASConfig(**TINY, normalize="demos"), SCALAR])
+def test_state_dict_continues_bit_for_bit(config):
+    one = CQN(config, STATE, ACTIONS, seed=0, statistics=statistics())
+    for step in range(3):
+        one.update(make_batch(one.horizon, seed=step))
+    two = CQN(config, STATE, ACTIONS, seed=9, statistics=(torch.zeros(STATE), torch.ones(STATE)))
+    two.load_state_dict(one.state_dict())
+    for step in range(3, 6):
+        batch = make_batch(one.horizon, seed=step)
+        a, b = one.update(batch), two.update(batch)
+        assert all(torch.equal(a[k], b[k]) for k in a)
+    states = {"state": torch.randn(5, STATE)}
+    plans = [agent.act(states, torch.Generator().manual_seed(1)).actions for agent in (one, two)]
+    assert torch.equal(*plans)
+
+
+def test_the_seed_decides_the_weights_and_leaves_the_global_generator_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    agents = [CQN(CQNConfig(**TINY), STATE, ACTIONS, seed=s) for s in (1, 1, 2)]
+    assert torch.equal(torch.rand(1), expected)
+    weights = [a.critic.streams[0].first.weight for a in agents]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_published_size_of_the_humanoid_network():
+    """Specification: h1hand (151 observations, 61 actions): CQN 0.53 M, CQN-AS 7.89 M trainable parameters."""
+    scalar = {"value": "scalar", "dueling": "none", "trunk_dim": 0, "bc_lambda": 0.0}
+    plain = CQN(CQNConfig(**scalar), 151, 61)
+    chunked = CQN(CQNASConfig(**scalar, hidden_dim=1024), 151, 61)
+    sizes = [sum(p.numel() for p in a.critic.parameters()) / 1e6 for a in (plain, chunked)]
+    assert sizes == [pytest.approx(0.53, abs=0.005), pytest.approx(7.89, abs=0.005)]
+
+
+def test_it_learns_a_one_step_problem():
+    """The best action is wherever the state says, and nowhere near the start of the argmax."""
+    torch.manual_seed(0)
+    agent = CQN(
+        dataclasses.replace(SCALAR, hidden_dim=32, lr=3e-3, target_tau=1.0, target_interval=1), STATE, 1, seed=0
+    )
+    for _ in range(400):
+        state = torch.randn(64, STATE)
+        action = torch.rand(64, 1, 1) * 2 - 1
+        reward = -(action[:, 0, 0] - torch.tanh(state[:, 0])).abs()
+        zeros = torch.zeros(64)
+        agent.update(
+            TensorDict(
+                {
+                    "obs": {"state": state},
+                    "next_obs": {"state": state},
+                    "actions": action,
+                    "valid": torch.ones(64, 1, dtype=torch.bool),
+                    "reward": reward,
+                    "discount": zeros,
+                    "is_demo": zeros > 0,
+                },
+                [64],
+            )
+        )
+    state = torch.randn(200, STATE)
+    chosen = agent.act({"state": state}, torch.Generator()).actions[:, 0, 0]
+    assert (chosen - torch.tanh(state[:, 0])).abs().mean() < 0.25

@@ -1,0 +1,112 @@
+"""Rules of the house, read from the source: floors, purity, no option that nobody reads."""
+
+import ast
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from zoomrl.agents.config import CQNASConfig, CQNConfig
+from zoomrl.control.config import ControlConfig
+from zoomrl.data.config import ReplayConfig
+from zoomrl.demos.config import DemoConfig
+from zoomrl.envs.config import EnvConfig
+from zoomrl.training.config import CheckpointConfig, EvalConfig, LogConfig, TrainConfig
+
+SOURCE = Path(__file__).parents[1] / "src" / "zoomrl"
+FLOOR = {
+    "errors": 0,
+    "spec": 0,
+    "math": 0,
+    "nets": 1,
+    "data": 1,
+    "control": 1,
+    "envs": 1,
+    "agents": 2,
+    "demos": 2,
+    "training": 3,
+    "analysis": 4,
+    "recipes": 5,
+    "cli": 5,
+    "__main__": 6,
+}
+# Rooms of one floor may not lean on each other, with these exceptions.
+SAME_FLOOR = {
+    ("errors", "errors"),
+    ("control", "data"),  # an action scaler reads episodes
+    ("envs", "data"),
+    ("cli", "recipes"),
+}
+
+
+def imports():
+    """(file, importing room, imported module) for every import in the package."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                yield path, room, node.module
+            elif isinstance(node, ast.Import):
+                for alias in node.names:
+                    yield path, room, alias.name
+
+
+def test_imports_point_down_the_floors():
+    wrong = []
+    for path, room, module in imports():
+        if not module.startswith("zoomrl.") or room == "__init__":
+            continue
+        other = module.split(".")[1]
+        if room == other or (room, other) in SAME_FLOOR or FLOOR[other] == 0:
+            continue
+        # Configs are plain data; training composes them and lower floors never import training's.
+        if FLOOR[other] >= FLOOR[room]:
+            wrong.append(f"{path.relative_to(SOURCE)} imports {module}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_math_imports_torch_only_and_envs_never_do():
+    for path, room, module in imports():
+        top = module.split(".")[0]
+        if room == "math":
+            assert module.startswith("zoomrl.math") or top in {"torch", "typing", "re", "__future__"}, (path, module)
+        if room in {"envs", "demos"}:
+            assert top not in {"torch", "torchrl", "tensordict"}, (path, module)
+        if room == "nets":
+            assert not module.startswith(("zoomrl.envs", "zoomrl.data")), (path, module)
+
+
+CONFIGS = [
+    CQNConfig, CQNASConfig, ControlConfig, ReplayConfig, DemoConfig, EnvConfig, EvalConfig, LogConfig,
+    CheckpointConfig, TrainConfig,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_every_config_field_is_read(config):
+    """Some attribute access outside the class that defines it, so that no option is dead."""
+    read = set()
+    for path in SOURCE.rglob("*.py"):
+        if "recipes" in path.parts or "cli" in path.parts or path.name == "config.py" and "training" not in path.parts:
+            continue
+        tree = ast.parse(path.read_text())
+        skip = {
+            id(inner)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef) and node.name == "__post_init__"
+            for inner in ast.walk(node)
+        }
+        read |= {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute) and id(n) not in skip}
+    dead = {f.name for f in dataclasses.fields(config)} - read - {"preset"}
+    assert not dead, f"{config.__name__}: nobody reads {sorted(dead)}"
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_every_config_field_is_documented(config):
+    tree = ast.parse(Path(__import__(config.__module__, fromlist=["_"]).__file__).read_text())
+    body = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == config.__name__).body
+    for node, after in zip(body, [*body[1:], None], strict=True):
+        plain = isinstance(node, ast.AnnAssign) and "ClassVar" not in ast.unparse(node.annotation)
+        if plain and "field(" not in ast.unparse(node):
+            documented = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+            assert documented, f"{config.__name__}.{node.target.id} has no description"

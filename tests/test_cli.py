@@ -1,0 +1,380 @@
+"""The command line as users meet it: help, mistakes, completion, and one tiny run from training to plot."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from zoomrl.agents.config import CQNASConfig, CQNConfig
+from zoomrl.cli.main import main
+from zoomrl.cli.train import defaults, with_agent
+from zoomrl.cli.tree import parse
+from zoomrl.errors import ZoomrlError
+from zoomrl.recipes.presets import PRESETS, preset
+from zoomrl.training.config import TrainConfig
+
+SMALL = """train --env metaworld:reach --env.time-limit 60 --demos.episodes 1 --agent.hidden-dim 16 --agent.atoms 11
+--replay.batch-size 8 --steps 60 --offline-updates 2 --eval.every 30 --eval.episodes 1 --eval.num-envs 1
+--eval.final-episodes 2 --log.no-tensorboard --threads 1""".split()
+
+HEAVY = ("torch", "torchrl", "tensordict", "gymnasium", "matplotlib", "h5py", "mujoco")
+
+
+def option_names(config: object, prefix: str = "") -> list[str]:
+    """Every field of a config as the option that sets it."""
+    names = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        name = field.name.replace("_", "-")
+        if dataclasses.is_dataclass(value):
+            names += option_names(value, f"{prefix}{name}.")
+        else:
+            names.append(f"--{prefix}{name}")
+    return names
+
+
+def finish(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    code = main(words)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+# ---- help ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_train_help_lists_every_option_and_preset(capsys, name):
+    code, out, _ = finish(["train", "--preset", name, "--help"], capsys)
+    assert code == 0
+    for option in [*option_names(preset(name)), "--agent ", "--env ", "--demos "]:
+        assert re.search(rf"{re.escape(option)}\b" if option[-1] != " " else re.escape(option), out), option
+    for known in PRESETS:
+        assert known in out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["eval"],
+        ["demos"],
+        ["demos", "collect"],
+        ["demos", "inspect"],
+        ["plot"],
+        ["presets"],
+        ["doctor"],
+        ["completion"],
+    ],
+)
+def test_every_command_has_help(capsys, words):
+    code, out, _ = finish([*words, "--help"], capsys)
+    assert code == 0
+    assert f"usage: zoomrl {' '.join(words)}" in out
+
+
+def test_no_command_shows_the_commands(capsys):
+    code, out, _ = finish([], capsys)
+    assert code == 0
+    for name in ("train", "eval", "demos", "plot", "presets", "doctor", "completion"):
+        assert f"• {name}" in out
+
+
+def test_version_and_presets(capsys):
+    assert finish(["--version"], capsys)[1].startswith("zoomrl 0.")
+    out = finish(["presets"], capsys)[1]
+    assert all(name in out for name in PRESETS)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["train", "--help"],
+        ["doctor", "--help"],
+        ["completion", "bash"],
+        ["train", "--steps", "many"],
+    ],
+)
+def test_nothing_heavy_is_imported_for_words_alone(words):
+    code = (
+        "import sys; from zoomrl.cli.main import main; main(sys.argv[1:]); "
+        f"print([m for m in {HEAVY} if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_bash_completes_commands_options_and_choices(tmp_path, capsys):
+    script = tmp_path / "complete.sh"
+    script.write_text(finish(["completion", "bash"], capsys)[1])
+    ask = (
+        f'source {script}; COMP_WORDS=("$@"); COMP_CWORD=$((${{#COMP_WORDS[@]}}-1)); '
+        'cur="${COMP_WORDS[$COMP_CWORD]}"; _tyro_zoomrl; echo "${COMPREPLY[@]}"'
+    )
+    for typed, expected in (
+        (["zoomrl", "tr"], {"train"}),
+        (["zoomrl", "demos", "c"], {"collect"}),
+        (["zoomrl", "train", "--agent.hidden-d"], {"--agent.hidden-dim"}),
+        (["zoomrl", "train", "--agent", ""], {"cqn", "cqn_as"}),
+        (["zoomrl", "train", "--env.reward", ""], {"auto", "sparse", "dense", "native"}),
+    ):
+        done = subprocess.run(["bash", "-c", ask, "-", *typed], capture_output=True, text=True, check=True)
+        assert set(done.stdout.split()) == expected
+
+
+# ---- what the words mean ---------------------------------------------------------------------------------
+
+
+def config_of(*words: str) -> TrainConfig:
+    command = parse(["train", *words])
+    return command.to_config()  # type: ignore[attr-defined]
+
+
+def test_no_words_are_the_quickstart():
+    assert config_of() == preset("quickstart")
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_preset_alone_is_that_preset(name):
+    assert config_of("--preset", name) == config_of(f"--preset={name}") == preset(name)
+
+
+def test_options_reach_their_fields():
+    config = config_of(
+        "--steps", "7", "--agent.hidden-dim", "32", "--env.id", "metaworld:door-open", "--no-resume"
+    )
+    assert (config.steps, config.agent.hidden_dim, config.env.id, config.resume) == (
+        7,
+        32,
+        "metaworld:door-open",
+        False,
+    )
+
+
+def test_short_forms():
+    config = config_of("--env", "metaworld:door-open", "--demos", "some/where")
+    assert (config.env.id, config.demos.source) == ("metaworld:door-open", "some/where")
+    assert config_of("--demos", "none", "--offline-updates", "0").demos.source == "none"
+
+
+def test_another_agent_keeps_what_both_share():
+    config = config_of("--agent", "cqn", "--agent.lr", "0.5")
+    start = preset("quickstart")
+    assert type(config.agent) is CQNConfig
+    assert config.agent.lr == 0.5
+    shared = {f.name for f in dataclasses.fields(CQNConfig)} - {"lr"}
+    assert all(getattr(config.agent, name) == getattr(start.agent, name) for name in shared)
+    assert (config.control.executor, config.control.snap) == ("open_loop", True)
+    back = with_agent(config, "cqn_as")
+    assert isinstance(back.agent, CQNASConfig)
+    assert (back.control.executor, back.control.snap) == ("temporal_ensemble", False)
+
+
+def test_agents_of_presets_equal_those_that_conversion_gives():
+    assert with_agent(preset("cqn_as-metaworld"), "cqn").agent == preset("cqn-metaworld").agent
+    assert defaults(["--agent=cqn"]).agent_name == "cqn"
+
+
+# ---- mistakes --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["trian"], "Did you mean train?"),
+        (["demos", "inspct"], "Did you mean inspect?"),
+        (["train", "--preset", "quikstart"], "Did you mean quickstart"),
+        (["train", "--preset=quikstart"], "Did you mean quickstart"),
+        (["train", "--agent", "cqnas"], "Did you mean cqn_as"),
+        (["train", "--agent.horizn", "3"], "--agent.horizon"),
+        (["train", "--agent.dueling", "bth"], "'separate', 'shared', 'none'"),
+        (["train", "--steps", "many"], "--steps"),
+        (["train", "--steps", "-1"], "steps must be at least 0, got -1"),
+        (["train", "--demos", "none"], "--offline-updates 0"),
+        (["eval"], "RUN"),
+        (["eval", "x", "--episodes", "0"], "--episodes must be at least 1"),
+        (["eval", "x", "--video", "x.avi"], ".mp4 or .gif"),
+        (["plot"], "zoomrl plot runs"),
+        (["completion", "sh"], "'bash', 'zsh'"),
+    ],
+)
+def test_usage_errors_are_explained(capsys, words, hint):
+    code, out, err = finish(words, capsys)
+    assert code == 2
+    assert hint in re.sub(r"\s*│\n│\s*", " ", err)
+    assert "Traceback" not in out + err
+
+
+@pytest.mark.parametrize("words", [["eval", "nowhere"], ["plot", "nowhere"], ["demos", "inspect", "nowhere"]])
+def test_missing_files_are_explained(capsys, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = finish(words, capsys)
+    assert code == 1
+    assert err.startswith("error: ")
+    assert "nowhere" in err
+    assert "Traceback" not in out + err
+
+
+def test_unknown_task_suggests_the_nearest(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = finish(["train", "--env", "metaworld:drawer-opn"], capsys)
+    assert code == 2
+    assert "Did you mean drawer-open" in err
+
+
+def test_debug_shows_the_traceback(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ZoomrlError):
+        main(["plot", "nowhere", "--debug"])
+    monkeypatch.setenv("ZOOMRL_DEBUG", "1")
+    with pytest.raises(ZoomrlError):
+        main(["plot", "nowhere"])
+
+
+def test_unwritable_place_is_an_error_not_a_traceback(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
+    code, _, err = finish([*SMALL, "--run-dir", "file/run"], capsys)
+    assert code == 1
+    assert "file" in err
+
+
+# ---- a run -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The directory in which a tiny run was made through the command line, and what that printed."""
+    place = tmp_path_factory.mktemp("cli")
+    return place, run_in(place, SMALL)
+
+
+def run_in(place: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "zoomrl", *words]
+    return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
+
+
+RUN = "runs/quickstart-metaworld-reach-s1"
+
+
+def test_training_reports_result_and_files(trained):
+    place, done = trained
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"success \d+% \(\d of 2 fresh episodes; 95 % interval", done.stdout)
+    assert "┤" in done.stdout
+    for name in ("success.png", "config.json", "result.json", "checkpoints/step_0000000060.pt"):
+        assert (place / RUN / name).exists()
+        assert name in done.stdout or name.endswith(".json")
+    video = re.search(r"^video +(.*)", done.stdout, re.MULTILINE)
+    assert video is not None
+    # Either the film is there, or the report says why not and what to do.
+    assert (place / video[1]).exists() or ("none: " in video[1] and "Then: zoomrl eval" in done.stdout)
+    assert not {"Traceback", "Exception"} & set(re.findall(r"\w+", done.stdout))
+
+
+def test_finished_run_shows_its_result_again(trained, capsys, monkeypatch):
+    place, done = trained
+    monkeypatch.chdir(place)
+    before = (place / RUN / "result.json").stat().st_mtime_ns
+    code, out, _ = finish(SMALL, capsys)
+    assert code == 0
+    assert "is finished already" in out
+    assert done.stdout.splitlines()[0] in out
+    assert (place / RUN / "result.json").stat().st_mtime_ns == before
+
+
+def test_another_config_in_the_same_place_is_refused(trained, capsys, monkeypatch):
+    monkeypatch.chdir(trained[0])
+    code, _, err = finish([*SMALL, "--agent.hidden-dim", "32"], capsys)
+    assert code == 1
+    assert "agent.hidden_dim: 16 -> 32" in err
+
+
+def test_evaluation(trained, capsys, monkeypatch):
+    monkeypatch.chdir(trained[0])
+    code, out, _ = finish(["eval", RUN, "--episodes", "3", "--json"], capsys)
+    assert code == 0
+    row = json.loads(out)
+    assert (row["episodes"], row["env"], row["env_steps"]) == (3, "metaworld:reach", 60)
+    assert len(set(row["seeds"])) == 3
+    final = json.loads((trained[0] / RUN / "result.json").read_text())
+    assert not set(row["seeds"]) & set(final["seeds"])
+    again = json.loads(finish(["eval", RUN, "--episodes", "3", "--json"], capsys)[1])
+    assert again["returns"] == row["returns"]
+    code, out, _ = finish(["eval", RUN, "--episodes", "1", "--seed", "1"], capsys)
+    assert code == 0
+    assert "metaworld:reach" in out
+
+
+def test_plot_of_the_run(trained, capsys, monkeypatch):
+    monkeypatch.chdir(trained[0])
+    code, out, _ = finish(["plot", RUN, "--out", "curves.png"], capsys)
+    assert (code, out.strip()) == (0, "curves.png")
+    assert Path("curves.png").exists()
+
+
+def test_demonstrations_of_the_run(trained, capsys, monkeypatch):
+    monkeypatch.chdir(trained[0])
+    path = "demos/metaworld-reach-1-s0"
+    code, out, _ = finish(["demos", "inspect", path], capsys)
+    assert code == 0
+    assert "1 successful" in out
+    code, out, _ = finish(["demos", "inspect", path, "--json", "--levels", "2"], capsys)
+    assert (json.loads(out)["demos"], json.loads(out)["levels"]) == (1, 2)
+
+
+def test_collecting_demonstrations(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["demos", "collect", "--env.id", "metaworld:reach", "--episodes", "2", "--out", "set"]
+    code, out, _ = finish(words, capsys)
+    assert code == 0
+    assert "recorded 2 demonstrations" in out
+    code, _, err = finish(words, capsys)
+    assert code == 1
+    assert "--overwrite" in err
+    assert finish([*words, "--overwrite"], capsys)[0] == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_interrupted_run_says_how_to_resume(tmp_path):
+    words = [*SMALL, "--steps", "100000", "--eval.every", "0", "--eval.no-video"]
+    command = [sys.executable, "-m", "zoomrl", *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        deadline = time.monotonic() + 60
+        metrics = tmp_path / RUN / "metrics.jsonl"
+        while time.monotonic() < deadline and not (metrics.exists() and metrics.read_text()):
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "same command again to resume" in " ".join(err.split())
+    assert list((tmp_path / RUN / "checkpoints").glob("step_*.pt"))
+
+
+# ---- the package -----------------------------------------------------------------------------------------
+
+
+def test_import_is_instant_and_names_load_on_use():
+    code = (
+        "import sys, zoomrl; "
+        f"assert not [m for m in {HEAVY} if m in sys.modules]; "
+        "from zoomrl import TrainConfig, EnvConfig, preset; assert isinstance(preset('quickstart'), TrainConfig); "
+        "assert 'torch' not in sys.modules; "
+        "from zoomrl import train, load_policy, make_env; assert callable(train); "
+        "assert all(getattr(zoomrl, n) is not None for n in zoomrl.__all__)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

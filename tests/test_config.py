@@ -1,0 +1,69 @@
+"""Run configs: round trips, refusals, presets."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+
+from zoomrl.agents.config import CQNASConfig
+from zoomrl.errors import ConfigError
+from zoomrl.recipes.presets import PRESETS, preset
+from zoomrl.training.config import EvalConfig, ReplayConfig, TrainConfig, differences
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_survive_json(name):
+    config = preset(name)
+    assert config.preset == name
+    assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_published_numbers():
+    """A few cells of the published table, typed in by hand."""
+    bigym, humanoid, dmc = preset("cqn_as-bigym"), preset("cqn_as-humanoid"), preset("cqn-dmc")
+    assert (bigym.agent.horizon, bigym.agent.lr, bigym.replay.batch_size) == (16, 5e-5, 512)
+    assert (bigym.agent.target_tau, bigym.agent.target_interval) == (0.02, 1)
+    assert (preset("cqn-bigym").agent.target_tau, preset("cqn-bigym").agent.target_interval) == (1.0, 50)
+    assert preset("cqn_as-rlbench").agent.bc_margin == 0.01
+    assert preset("cqn_as-rlbench").control.action_margin == 0.2
+    assert (humanoid.agent.hidden_dim, humanoid.updates_per_step, humanoid.replay.n_step) == (1024, 0.5, 3)
+    assert (dmc.agent.hidden_bias, dmc.control.noise, dmc.seed_steps) == (True, "0.1", 8000)
+    assert preset("cqn-dmc-walker").replay.batch_size == 512
+
+
+def test_unknown_preset_suggests():
+    with pytest.raises(ConfigError, match="Did you mean quickstart"):
+        preset("quikstart")
+
+
+def test_bad_values_are_refused_by_name():
+    with pytest.raises(ConfigError, match=r"replay.batch_size must be at least 1, got 0"):
+        TrainConfig(replay=ReplayConfig(batch_size=0))
+    with pytest.raises(ConfigError, match=r"demo_fraction must lie in 0 .. 1"):
+        TrainConfig(replay=ReplayConfig(demo_fraction=1.5))
+    with pytest.raises(ConfigError, match="needs demonstrations"):
+        dataclasses.replace(preset("cqn-dmc"), offline_updates=5)
+    data = preset("quickstart").to_dict()
+    with pytest.raises(ConfigError, match="unknown agent 'cqnas'. Did you mean cqn_as"):
+        TrainConfig.from_dict({**data, "agent": {**data["agent"], "name": "cqnas"}})
+    with pytest.raises(ConfigError, match="does not fit this version"):
+        TrainConfig.from_dict({**data, "speling": 1})
+
+
+def test_differences_name_the_field_and_ignore_what_may_change():
+    old = preset("quickstart")
+    assert differences(old, dataclasses.replace(old, steps=9, eval=EvalConfig(episodes=3))) == []
+    new = dataclasses.replace(old, agent=CQNASConfig(**{**vars(old.agent), "lr": 0.5}))
+    assert differences(old, new) == ["agent.lr: 0.001 -> 0.5"]
+
+
+def test_configs_and_presets_load_no_heavy_library():
+    code = (
+        "import sys, zoomrl.recipes.presets, zoomrl.training.config;"
+        "heavy = {'torch', 'torchrl', 'gymnasium', 'numpy', 'h5py', 'matplotlib', 'mujoco'} & set(sys.modules);"
+        "sys.exit(str(sorted(heavy)) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,119 @@
+"""What `zoomrl doctor` says: about this machine, and about what can be missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from zoomrl.cli import checks
+from zoomrl.cli.main import main
+from zoomrl.cli.rendering import rendering_fix
+
+
+def test_json_tells_what_a_program_needs(capsys, monkeypatch):
+    monkeypatch.setattr(checks, "_BACKENDS", {sys.platform: ("egl",)})
+    code = main(["doctor", "--json"])
+    report = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert report["can_train"] is True
+    assert set(report) == {"can_train", "can_render", "backend", "checks"}
+    by_name = {check["name"]: check for check in report["checks"]}
+    expected = {
+        "python",
+        "zoomrl",
+        "torch",
+        "torchrl",
+        "tensordict",
+        "numpy",
+        "cores",
+        "memory",
+        "disk",
+        "egl",
+    }
+    expected |= {"Meta-World", "DeepMind Control", "MuJoCo", "TensorBoard", "Weights & Biases", "ffmpeg"}
+    assert expected <= set(by_name)
+    assert all(set(c) == {"group", "name", "status", "detail", "fix", "facts"} for c in report["checks"])
+    assert {"version", "threads", "cuda", "gpu"} <= set(by_name["torch"]["facts"])
+    # Whatever is not as it should be comes with its remedy.
+    assert all(c["fix"] for c in report["checks"] if c["status"] != "ok")
+
+
+def test_backend_that_works_is_found():
+    egl = checks.probe_backend("egl")
+    if egl.status != "ok":
+        pytest.skip(f"no EGL on this machine: {egl.detail}")
+    assert egl.facts["fps"] > 0
+    assert egl.facts["renderer"]
+
+
+def test_backend_that_fails_is_reported_with_its_fix():
+    check = checks.probe_backend("no-such-backend")
+    assert check.status == "warning"
+    assert "no-such-backend" in check.detail
+    assert check.fix
+
+
+def test_backend_that_hangs_is_given_up():
+    check = checks.probe_backend("egl", seconds=0.01)
+    assert check.status == "warning"
+    assert "within" in check.detail
+
+
+@pytest.mark.parametrize(
+    ("reason", "backend", "package"),
+    [
+        ("AttributeError: 'NoneType' object has no attribute 'glGetError'", "egl", "libopengl0"),
+        ("AttributeError: 'NoneType' object has no attribute 'glGetError'", "osmesa", "libosmesa6"),
+        ("AttributeError: 'NoneType' object has no attribute 'eglQueryString'", None, "libegl1"),
+        ("ImportError: Cannot initialize a headless EGL display.", None, "libgl1-mesa-dri"),
+        ("FatalError: gladLoadGL error", "glfw", "display"),
+        ("ModuleNotFoundError: No module named 'mujoco'", None, "pip install"),
+        ("RuntimeError: something else", None, "zoomrl doctor"),
+    ],
+)
+def test_known_failures_have_a_remedy(reason, backend, package):
+    assert package in rendering_fix(reason, backend)
+
+
+def test_missing_package_is_named_with_its_install_command(monkeypatch):
+    found = checks._optional("simulators", "Nothing", "no_such_module", "x", "pip install x")
+    assert (found.status, found.fix) == ("warning", "pip install x")
+    assert checks._required("no_such_module").status == "failed"
+
+
+def test_what_training_needs_decides_the_exit_code(capsys, monkeypatch):
+    monkeypatch.setattr(checks, "_BACKENDS", {})
+    broken = checks.Check("core", "torch", "failed", "broken", "pip install torch")
+    monkeypatch.setattr(checks, "check_core", lambda: [broken])
+    assert main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert "Training cannot run" in out
+    assert "pip install torch" in out
+
+
+GL_CHOICE = """
+import ctypes, os, sys
+if sys.argv[1] == "hidden":
+    def refuse(name, *args, **kwargs):
+        raise OSError(name)
+    ctypes.CDLL = refuse
+import zoomrl
+print(os.environ.get("MUJOCO_GL"))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the choice is made on Linux only")
+@pytest.mark.parametrize("libraries", ["present", "hidden"])
+def test_import_never_asks_mujoco_for_libraries_that_are_missing(libraries):
+    # MUJOCO_GL=egl without libEGL would make `import mujoco` fail, which torchrl does when it is imported.
+    environment = {
+        k: v for k, v in os.environ.items() if k not in ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY")
+    }
+    command = [sys.executable, "-c", GL_CHOICE, libraries]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    expected = {"glfw"} if libraries == "hidden" else {"egl", "glfw"}
+    assert done.stdout.strip() in expected

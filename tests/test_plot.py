@@ -1,0 +1,153 @@
+"""Learning curves: reading runs that are still being written, drawing them, and the curve for the terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from zoomrl.analysis.curve import draw_curve
+from zoomrl.analysis.metrics import read_rows, read_run
+from zoomrl.analysis.plot import plot_runs
+from zoomrl.errors import CheckpointError, ConfigError
+from zoomrl.recipes.presets import preset
+from zoomrl.training.evaluate import Evaluation
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def write_run(
+    directory: Path, *, name: str = "quickstart", seed: int = 1, evals: int = 4, success: bool = True
+) -> Path:
+    """A run directory as training leaves it, without weights; the success rate rises by a tenth each time."""
+    directory.mkdir(parents=True)
+    config = dataclasses.replace(preset(name), seed=seed)
+    (directory / "config.json").write_text(json.dumps(config.to_dict()))
+    (directory / "policy.json").write_text(json.dumps({"spec": {"reports_success": success}}))
+    with open(directory / "metrics.jsonl", "w") as file:
+        for index in range(evals + 1):
+            wins = [k < 2 + index for k in range(10)]
+            result = Evaluation([float(w) for w in wins], [50] * 10, wins, list(range(10)))
+            kind, step = ("eval", 100 * index) if index < evals else ("final", 100 * (evals - 1))
+            file.write(json.dumps({"kind": kind, "env_steps": step, **result.row()}) + "\n")
+    return directory
+
+
+def test_curve_and_final_are_read(tmp_path):
+    run = read_run(write_run(tmp_path / "run"))
+    points = run.curve("success")
+    assert [p.env_steps for p in points] == [0, 100, 200, 300]
+    assert [p.value for p in points] == pytest.approx([0.2, 0.3, 0.4, 0.5])
+    assert all(p.low < p.value < p.high for p in points)
+    final = run.final("success")
+    assert final is not None
+    assert (final.env_steps, final.episodes) == (300, 10)
+    assert final.value == pytest.approx(0.6)
+
+
+def test_return_interval_is_that_of_the_mean(tmp_path):
+    point = read_run(write_run(tmp_path / "run")).curve("return")[0]
+    # 2 of 10 returns are 1: standard deviation 0.4, standard error 0.4 / sqrt(10).
+    assert point.value == pytest.approx(0.2)
+    assert point.high - point.value == pytest.approx(1.96 * 0.4 / 10**0.5)
+
+
+def test_torn_last_line_is_left_out(tmp_path):
+    path = write_run(tmp_path / "run") / "metrics.jsonl"
+    whole = read_rows(path)
+    path.write_text(path.read_text() + '{"kind": "eval", "env_st')
+    assert read_rows(path) == whole
+
+
+def test_damage_elsewhere_is_named(tmp_path):
+    path = write_run(tmp_path / "run") / "metrics.jsonl"
+    lines = path.read_text().splitlines()
+    lines[1] = lines[1][:20]
+    path.write_text("\n".join(lines))
+    with pytest.raises(CheckpointError, match="line 2"):
+        read_run(path.parent)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
+def test_formats(tmp_path, suffix):
+    out = plot_runs([write_run(tmp_path / "run")], tmp_path / "new" / f"plot{suffix}")
+    assert out.stat().st_size > 2000
+
+
+def test_seeds_share_one_curve_with_their_range(tmp_path):
+    runs = [write_run(tmp_path / f"s{seed}", seed=seed, evals=3 + seed) for seed in (1, 2)]
+    svg = plot_runs(runs, tmp_path / "plot.svg").read_text()
+    assert "mean of 2 seeds" in svg
+    assert "after training" in svg
+
+
+def test_presets_are_drawn_as_curves_of_their_own(tmp_path):
+    runs = [write_run(tmp_path / name, name=name) for name in ("cqn_as-metaworld", "cqn-metaworld")]
+    out = plot_runs(runs, tmp_path / "plot.png")
+    assert out.read_bytes().startswith(PNG)
+    assert len({read_run(run).name for run in runs}) == 2
+
+
+def test_metric_follows_the_environment(tmp_path):
+    run = write_run(tmp_path / "run", success=False)
+    assert read_run(run).natural_metric == "return"
+    assert plot_runs([run], tmp_path / "plot.png").exists()
+    with pytest.raises(ConfigError, match="reports no success"):
+        plot_runs([run], tmp_path / "plot.png", metric="success")
+
+
+def test_run_that_has_only_begun_or_only_ended(tmp_path):
+    begun = write_run(tmp_path / "begun")
+    (begun / "metrics.jsonl").write_text("")
+    with pytest.raises(CheckpointError, match="no evaluation yet"):
+        plot_runs([begun], tmp_path / "plot.png")
+    ended = write_run(tmp_path / "ended", evals=1)
+    rows = (ended / "metrics.jsonl").read_text().splitlines()
+    (ended / "metrics.jsonl").write_text(rows[-1] + "\n")
+    assert plot_runs([ended], tmp_path / "plot.png").exists()
+
+
+def test_wrong_inputs_are_explained(tmp_path):
+    with pytest.raises(CheckpointError, match="no run directory"):
+        plot_runs([tmp_path], tmp_path / "plot.png")
+    with pytest.raises(ConfigError, match=r"\.png"):
+        plot_runs([tmp_path], tmp_path / "plot.jpeg")
+
+
+def dots(picture: str) -> list[list[bool]]:
+    """The drawing's dots as [row][column], from the braille characters."""
+    bits = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
+    lines = [line.split("┤")[1] for line in picture.splitlines() if "┤" in line]
+    return [[bool(ord(c) - 0x2800 & b) for c in line for b in row] for line in lines for row in bits]
+
+
+def test_terminal_curve_runs_from_corner_to_corner():
+    picture = draw_curve([0, 10], [0.0, 1.0], bounds=(0, 1), percent=True, width=20, height=5)
+    grid = dots(picture)
+    assert grid[-1][0]
+    assert grid[0][-1]
+    # Every column holds a dot, and neighbours touch.
+    heights = [[r for r in range(len(grid)) if grid[r][c]] for c in range(len(grid[0]))]
+    assert all(heights)
+    assert all(min(a) - 1 <= max(b) for a, b in zip(heights, heights[1:], strict=False))
+    assert "100%" in picture
+    assert "0%" in picture
+    assert "10 environment steps" in picture
+
+
+def test_terminal_curve_has_no_gaps_at_a_jump():
+    grid = dots(draw_curve([0, 1, 1.001, 2], [0, 0, 1, 1], bounds=(0, 1), width=20, height=5))
+    assert all(any(row) for row in grid)
+
+
+@pytest.mark.parametrize("values", [[3.0], [3.0, 3.0], [-1e6, 2e6]])
+def test_terminal_curve_fits_any_values(values):
+    grid = dots(draw_curve(list(range(len(values))), values))
+    assert all(any(row[c] for row in grid) for c in range(len(grid[0])))
+
+
+def test_terminal_curve_refuses_nothing_to_draw():
+    with pytest.raises(ValueError, match="one value per step"):
+        draw_curve([], [])
