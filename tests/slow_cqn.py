@@ -1,6 +1,7 @@
 """A straightforward CQN / CQN-AS update, written from the formulas with autograd alone.
 
-The oracle of the fast update: levels one after the other, inputs concatenated and repeated, ``nn.GRU``, probabilities of all bins,
+The oracle of the fast update: levels one after the other, inputs concatenated and repeated, ``nn.GRU``,
+probabilities of all bins,
 a projection that scatters to the two neighbouring atoms, imitation losses on all samples and then masked.
 """
 

@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 import torch
-from slow_cqn import SlowCQN
 from tensordict import TensorDict
 
+from slow_cqn import SlowCQN
 from zoomrl.agents.config import CQNASConfig, CQNConfig
 from zoomrl.agents.cqn import CQN
 from zoomrl.math import grid
@@ -14,7 +14,12 @@ from zoomrl.math import grid
 STATE, ACTIONS = 7, 3
 TINY = {"hidden_dim": 12, "atoms": 11, "trunk_dim": 5, "lr": 1e-2}
 SCALAR = CQNConfig(
-    **{**TINY, "trunk_dim": 0}, value="scalar", dueling="none", hidden_bias=True, critic_lambda=1.0, bc_lambda=0.0
+    **{**TINY, "trunk_dim": 0},
+    value="scalar",
+    dueling="none",
+    hidden_bias=True,
+    critic_lambda=1.0,
+    bc_lambda=0.0,
 )
 
 
@@ -74,7 +79,9 @@ def test_losses_and_gradients_equal_the_slow_version(case):
     torch.testing.assert_close(metrics["loss"], expected, rtol=1e-4, atol=1e-6)
     theirs = dict(slow.critic.named_parameters())
     for name, parameter in fast.critic.named_parameters():
-        torch.testing.assert_close(parameter.grad, theirs[name].grad, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            parameter.grad, theirs[name].grad, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -198,7 +205,10 @@ def test_it_learns_a_one_step_problem():
     """The best action is wherever the state says, and nowhere near the start of the argmax."""
     torch.manual_seed(0)
     agent = CQN(
-        dataclasses.replace(SCALAR, hidden_dim=32, lr=3e-3, target_tau=1.0, target_interval=1), STATE, 1, seed=0
+        dataclasses.replace(SCALAR, hidden_dim=32, lr=3e-3, target_tau=1.0, target_interval=1),
+        STATE,
+        1,
+        seed=0,
     )
     for _ in range(400):
         state = torch.randn(64, STATE)

@@ -69,7 +69,10 @@ def test_math_imports_torch_only_and_envs_never_do():
     for path, room, module in imports():
         top = module.split(".")[0]
         if room == "math":
-            assert module.startswith("zoomrl.math") or top in {"torch", "typing", "re", "__future__"}, (path, module)
+            assert module.startswith("zoomrl.math") or top in {"torch", "typing", "re", "__future__"}, (
+                path,
+                module,
+            )
         if room in {"envs", "demos"}:
             assert top not in {"torch", "torchrl", "tensordict"}, (path, module)
         if room == "nets":
@@ -87,7 +90,11 @@ def test_every_config_field_is_read(config):
     """Some attribute access outside the class that defines it, so that no option is dead."""
     read = set()
     for path in SOURCE.rglob("*.py"):
-        if "recipes" in path.parts or "cli" in path.parts or path.name == "config.py" and "training" not in path.parts:
+        if (
+            "recipes" in path.parts
+            or "cli" in path.parts
+            or (path.name == "config.py" and "training" not in path.parts)
+        ):
             continue
         tree = ast.parse(path.read_text())
         skip = {

@@ -23,9 +23,22 @@ from zoomrl.errors import ZoomrlError
 from zoomrl.recipes.presets import PRESETS, preset
 from zoomrl.training.config import TrainConfig
 
-SMALL = """train --env metaworld:reach --env.time-limit 60 --demos.episodes 1 --agent.hidden-dim 16 --agent.atoms 11
---replay.batch-size 8 --steps 60 --offline-updates 2 --eval.every 30 --eval.episodes 1 --eval.num-envs 1
---eval.final-episodes 2 --log.no-tensorboard --threads 1""".split()
+OPTIONS = {
+    "--env": "metaworld:reach",
+    "--env.time-limit": 50,
+    "--demos.episodes": 1,
+    "--agent.hidden-dim": 16,
+    "--agent.atoms": 11,
+    "--replay.batch-size": 8,
+    "--steps": 60,
+    "--offline-updates": 2,
+    "--eval.every": 30,
+    "--eval.episodes": 1,
+    "--eval.num-envs": 1,
+    "--eval.final-episodes": 2,
+    "--threads": 1,
+}
+SMALL = ["train", "--log.no-tensorboard", *(str(word) for option in OPTIONS.items() for word in option)]
 
 HEAVY = ("torch", "torchrl", "tensordict", "gymnasium", "matplotlib", "h5py", "mujoco")
 
@@ -150,9 +163,7 @@ def test_preset_alone_is_that_preset(name):
 
 
 def test_options_reach_their_fields():
-    config = config_of(
-        "--steps", "7", "--agent.hidden-dim", "32", "--env.id", "metaworld:door-open", "--no-resume"
-    )
+    config = config_of("--steps", "7", "--agent.hidden-dim", "32", "--env.id", "metaworld:door-open", "--no-resume")
     assert (config.steps, config.agent.hidden_dim, config.env.id, config.resume) == (
         7,
         32,
@@ -180,8 +191,9 @@ def test_another_agent_keeps_what_both_share():
     assert (back.control.executor, back.control.snap) == ("temporal_ensemble", False)
 
 
-def test_agents_of_presets_equal_those_that_conversion_gives():
-    assert with_agent(preset("cqn_as-metaworld"), "cqn").agent == preset("cqn-metaworld").agent
+def test_the_preset_s_own_agent_changes_nothing():
+    for name in PRESETS:
+        assert with_agent(preset(name), preset(name).agent.name) == preset(name)
     assert defaults(["--agent=cqn"]).agent_name == "cqn"
 
 
@@ -265,7 +277,7 @@ def run_in(place: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
 
 
-RUN = "runs/quickstart-metaworld-reach-s1"
+RUN = "runs/quickstart-cqn_as-metaworld-reach-s1"
 
 
 def test_training_reports_result_and_files(trained):
@@ -351,9 +363,7 @@ def test_interrupted_run_says_how_to_resume(tmp_path):
     words = [*SMALL, "--steps", "100000", "--eval.every", "0", "--eval.no-video"]
     command = [sys.executable, "-m", "zoomrl", *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60
         metrics = tmp_path / RUN / "metrics.jsonl"
         while time.monotonic() < deadline and not (metrics.exists() and metrics.read_text()):
@@ -372,7 +382,7 @@ def test_import_is_instant_and_names_load_on_use():
     code = (
         "import sys, zoomrl; "
         f"assert not [m for m in {HEAVY} if m in sys.modules]; "
-        "from zoomrl import TrainConfig, EnvConfig, preset; assert isinstance(preset('quickstart'), TrainConfig); "
+        "from zoomrl import TrainConfig, preset; assert isinstance(preset('quickstart'), TrainConfig); "
         "assert 'torch' not in sys.modules; "
         "from zoomrl import train, load_policy, make_env; assert callable(train); "
         "assert all(getattr(zoomrl, n) is not None for n in zoomrl.__all__)"

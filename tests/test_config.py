@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from zoomrl.agents.config import CQNASConfig
+from zoomrl.control.config import ControlConfig
 from zoomrl.errors import ConfigError
 from zoomrl.recipes.presets import PRESETS, preset
 from zoomrl.training.config import EvalConfig, ReplayConfig, TrainConfig, differences
@@ -45,8 +46,18 @@ def test_bad_values_are_refused_by_name():
         TrainConfig(replay=ReplayConfig(demo_fraction=1.5))
     with pytest.raises(ConfigError, match="needs demonstrations"):
         dataclasses.replace(preset("cqn-dmc"), offline_updates=5)
+    for fields, words in (
+        ({"levels": 10}, r"must not exceed 1048576"),
+        ({"bins": 1}, r"agent.bins must be at least 2, got 1"),
+        ({"horizon": 0}, r"agent.horizon must be at least 1"),
+        ({"v_min": 3.0}, r"agent.v_max must exceed agent.v_min"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            TrainConfig(agent=CQNASConfig(**fields))
+    with pytest.raises(ConfigError, match=r"control.noise: expected a number, linear"):
+        TrainConfig(control=ControlConfig(noise="cosine(1)"))
     data = preset("quickstart").to_dict()
-    with pytest.raises(ConfigError, match="unknown agent 'cqnas'. Did you mean cqn_as"):
+    with pytest.raises(ConfigError, match=r"unknown agent 'cqnas'\. Did you mean cqn_as"):
         TrainConfig.from_dict({**data, "agent": {**data["agent"], "name": "cqnas"}})
     with pytest.raises(ConfigError, match="does not fit this version"):
         TrainConfig.from_dict({**data, "speling": 1})

@@ -90,9 +90,7 @@ def test_failures_are_kept_without_the_flag():
 
 
 def test_giving_up_names_the_rate():
-    with pytest.raises(
-        DemonstrationError, match=r"fake:point succeeded in 0 of 4 attempts \(0%\) with noise 0;"
-    ):
+    with pytest.raises(DemonstrationError, match=r"fake:point succeeded in 0 of 4 attempts \(0%\) with noise 0;"):
         collect_demos(PointEnv(farthest=1e6), episodes=2, seed=0, max_attempts=4)
 
 

@@ -39,12 +39,8 @@ def episode(actions, *, reward=1.0, success=True, is_demo=True):
 @pytest.fixture
 def summary():
     pair = [[-1.0, 0.0], [0.5, 4.0]]
-    failed = episode(
-        [[0.0, 0.0], [0.0, 3.0], [1.0, 1.0], [0.1, 1.0]], reward=0.0, success=False, is_demo=False
-    )
-    return summarise(
-        DemoSet(SPEC, [episode(pair), episode(pair), failed], sha256="ab" * 32), levels=2, bins=2
-    )
+    failed = episode([[0.0, 0.0], [0.0, 3.0], [1.0, 1.0], [0.1, 1.0]], reward=0.0, success=False, is_demo=False)
+    return summarise(DemoSet(SPEC, [episode(pair), episode(pair), failed], sha256="ab" * 32), levels=2, bins=2)
 
 
 def test_counts(summary):

@@ -68,10 +68,7 @@ def test_round_trip_keeps_everything(tmp_path_factory, lengths, state, action, f
     spec = make_spec(state, action)
     named = dict(zip(("terminated", "truncated", "success", "is_demo"), flags, strict=True))
     meta = {"policy": "p", "noise": 0.1, "nested": {"a/b": [1, None]}}
-    episodes = [
-        replace(make_episode(spec, steps, i), seed=seed, meta=meta, **named)
-        for i, steps in enumerate(lengths)
-    ]
+    episodes = [replace(make_episode(spec, steps, i), seed=seed, meta=meta, **named) for i, steps in enumerate(lengths)]
     write_demos(path, iter(episodes), spec, meta={"versions": {"numpy": "2"}})
     demos = read_demos(path)
     assert demos.spec == spec
@@ -348,7 +345,5 @@ def test_fit_refuses_actions_out_of_bounds():
     episodes[1].actions[2, 1] = 1.0 + 5e-7
     check_fit(DemoSet(spec, episodes), spec)
     episodes[1].actions[2, 1] = 1.5
-    with pytest.raises(
-        DemonstrationError, match=r"episode 1, step 2, action dimension 1 is 1\.5, .* -1 \.\. 1"
-    ):
+    with pytest.raises(DemonstrationError, match=r"episode 1, step 2, action dimension 1 is 1\.5, .* -1 \.\. 1"):
         check_fit(DemoSet(spec, episodes), spec)

@@ -110,9 +110,7 @@ print(os.environ.get("MUJOCO_GL"))
 @pytest.mark.parametrize("libraries", ["present", "hidden"])
 def test_import_never_asks_mujoco_for_libraries_that_are_missing(libraries):
     # MUJOCO_GL=egl without libEGL would make `import mujoco` fail, which torchrl does when it is imported.
-    environment = {
-        k: v for k, v in os.environ.items() if k not in ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY")
-    }
+    environment = {k: v for k, v in os.environ.items() if k not in ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY")}
     command = [sys.executable, "-c", GL_CHOICE, libraries]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     expected = {"glfw"} if libraries == "hidden" else {"egl", "glfw"}

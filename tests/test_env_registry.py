@@ -59,9 +59,7 @@ def test_lazy_names() -> None:
 
 
 def test_options_import_nothing_heavy() -> None:
-    code = (
-        "import sys, zoomrl.envs.config; print({'gymnasium', 'numpy', 'torch', 'mujoco'} & set(sys.modules))"
-    )
+    code = "import sys, zoomrl.envs.config; print({'gymnasium', 'numpy', 'torch', 'mujoco'} & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "set()"
 

@@ -18,9 +18,7 @@ def make(name: str = "cartpole-swingup", **options: object) -> DMCEnv:
     return DMCEnv(name, EnvConfig(**options))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    "name", ["cartpole-swingup", "ball_in_cup-catch", "finger-turn_hard", "quadruped-escape"]
-)
+@pytest.mark.parametrize("name", ["cartpole-swingup", "ball_in_cup-catch", "finger-turn_hard", "quadruped-escape"])
 def test_same_seed_same_episode(name: str) -> None:
     assert_honest_seeding(make(name), make(name))
 
@@ -77,9 +75,7 @@ def test_time_limit_truncates(limit: int | None) -> None:
 
 
 @pytest.mark.parametrize(("discount", "flags"), [(0.0, (True, False)), (1.0, (False, True))])
-def test_the_suites_last_step(
-    discount: float, flags: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_suites_last_step(discount: float, flags: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch) -> None:
     env = make()
     env.reset(seed=0)
     last = SimpleNamespace(observation={"x": np.zeros(5)}, reward=1.0, discount=discount, last=lambda: True)

@@ -121,9 +121,7 @@ def test_step_result(kind: Callable[..., VectorEnv]) -> None:
         kept = out.obs["state"].copy()
         for _ in range(4):
             later = env.step(actions(0, 0))
-        np.testing.assert_array_equal(
-            out.obs["state"], kept, "results must not be overwritten by later steps"
-        )
+        np.testing.assert_array_equal(out.obs["state"], kept, "results must not be overwritten by later steps")
         assert later.terminated.tolist() == [True, False]
         with pytest.raises(ValueError, match="finite"):
             env.step(np.full((2, 2), np.nan, np.float32))
@@ -153,9 +151,7 @@ def test_exiting_and_raising_workers(pair: ProcessVectorEnv, caplog: pytest.LogC
     assert pair.step(actions(EXIT, 0)).died == [0]
     assert "worker 0 (gym:Moody) died (exited with code 3)" in caplog.text
     pair.reset(0, seed=0)
-    with pytest.raises(
-        WorkerError, match=r"worker 1 \(gym:Moody\) raised KeyError: 'the drawer is stuck'"
-    ) as error:
+    with pytest.raises(WorkerError, match=r"worker 1 \(gym:Moody\) raised KeyError: 'the drawer is stuck'") as error:
         pair.step(actions(0, RAISE))
     assert "in step" in str(error.value), "the worker's traceback is part of the message"
     # Nobody died, so both go on; the reply of the one that answered was not left in its pipe.
@@ -186,9 +182,7 @@ def test_a_worker_that_keeps_dying_is_an_error(pair: ProcessVectorEnv) -> None:
     for _ in range(2):
         assert pair.step(actions(EXIT, 0), np.array([True, False])).died == [0]
         pair.reset(0, seed=0)
-    with pytest.raises(
-        WorkerError, match=r"died 3 times in a row without completing a step.*workers='serial'"
-    ):
+    with pytest.raises(WorkerError, match=r"died 3 times in a row without completing a step.*workers='serial'"):
         pair.step(actions(EXIT, 0))
 
 
@@ -199,9 +193,7 @@ def test_a_completed_step_clears_the_count(pair: ProcessVectorEnv) -> None:
         pair.step(actions(0, 0), np.array([True, False]))
 
 
-def test_an_interrupted_step_leaves_no_stale_reply(
-    pair: ProcessVectorEnv, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_step_leaves_no_stale_reply(pair: ProcessVectorEnv, monkeypatch: pytest.MonkeyPatch) -> None:
     from zoomrl.envs import vector_process
 
     def interrupted(*args: object) -> Any:

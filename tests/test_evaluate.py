@@ -73,9 +73,7 @@ class Spied(SerialVectorEnv):
 
 def controller(envs: SerialVectorEnv, **options: Any) -> Controller:
     config = ControlConfig(**options)
-    return Controller(
-        Steady(), config, make_scaler(config, envs.env_spec.action, []), envs.num_envs, frame_stack=2
-    )
+    return Controller(Steady(), config, make_scaler(config, envs.env_spec.action, []), envs.num_envs, frame_stack=2)
 
 
 def one_by_one(**options: Any) -> list[tuple[float, int, bool]]:

@@ -71,9 +71,7 @@ def test_compiles_without_a_break(backend, layers):
     compiled(x).square().sum().backward()
     theirs(x)[0].square().sum().backward()
     for name, parameter in ours.named_parameters():
-        torch.testing.assert_close(
-            parameter.grad, dict(theirs.named_parameters())[name].grad, rtol=1e-4, atol=1e-5
-        )
+        torch.testing.assert_close(parameter.grad, dict(theirs.named_parameters())[name].grad, rtol=1e-4, atol=1e-5)
 
 
 def test_no_layers_is_an_error():

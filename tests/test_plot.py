@@ -1,9 +1,10 @@
-"""Learning curves: reading runs that are still being written, drawing them, and the curve for the terminal."""
+"""Learning curves: reading runs that are still being written, drawing them, the curve for the terminal."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -131,7 +132,7 @@ def test_terminal_curve_runs_from_corner_to_corner():
     # Every column holds a dot, and neighbours touch.
     heights = [[r for r in range(len(grid)) if grid[r][c]] for c in range(len(grid[0]))]
     assert all(heights)
-    assert all(min(a) - 1 <= max(b) for a, b in zip(heights, heights[1:], strict=False))
+    assert all(min(a) - 1 <= max(b) for a, b in pairwise(heights))
     assert "100%" in picture
     assert "0%" in picture
     assert "10 environment steps" in picture

@@ -45,9 +45,7 @@ def coded(
     """Episode ``number``; its frames and actions carry the number and the step."""
     frames = np.arange(length + 1)
     state = np.stack([np.full(length + 1, number), frames, number * 100 + frames], 1).astype(np.float32)
-    pixels = np.broadcast_to((number * 7 + frames)[:, None, None, None] % 256, (length + 1, 1, 2, 2)).astype(
-        np.uint8
-    )
+    pixels = np.broadcast_to((number * 7 + frames)[:, None, None, None] % 256, (length + 1, 1, 2, 2)).astype(np.uint8)
     steps = np.arange(length)
     actions = np.stack([np.full(length, number + 1), steps + 1], 1).astype(np.float32)
     rewards = (np.sin(number * 31 + steps) + 2).astype(np.float32)
@@ -102,9 +100,7 @@ def stack(frames: np.ndarray, index: int, size: int) -> np.ndarray:
     return np.concatenate(rows, 0)
 
 
-def expected_row(
-    model: Model, config: ReplayConfig, horizon: int, episode: Episode, first: int
-) -> dict[str, Any]:
+def expected_row(model: Model, config: ReplayConfig, horizon: int, episode: Episode, first: int) -> dict[str, Any]:
     """One sample by the book."""
     length = len(episode)
     reward, used = 0.0, 0
@@ -240,9 +236,7 @@ def test_disk_storage_can_be_opened_again_with_another_size(tmp_path):
 
 
 def test_every_start_of_every_episode_is_drawn():
-    config = ReplayConfig(
-        capacity=23, batch_size=4000, demo_fraction=0.5, n_step=3, tail="exclude", frame_stack=2
-    )
+    config = ReplayConfig(capacity=23, batch_size=4000, demo_fraction=0.5, n_step=3, tail="exclude", frame_stack=2)
     demos = [coded(0, 5, is_demo=True)]
     model = Model(demos, config.capacity, True)
     replay = Replay(config, SPEC, 4, demos, to_unit)
@@ -328,9 +322,7 @@ def test_demonstrations_too_short_for_n_steps_are_left_out():
 @pytest.mark.parametrize("sampling", ["episode", "transition"])
 def test_distribution_of_draws(sampling, tail):
     draws, lengths = 20_000, [3, 5, 11, 2, 7]
-    config = ReplayConfig(
-        capacity=100, batch_size=draws, demo_fraction=0.0, sampling=sampling, n_step=3, tail=tail
-    )
+    config = ReplayConfig(capacity=100, batch_size=draws, demo_fraction=0.0, sampling=sampling, n_step=3, tail=tail)
     demos = [coded(0, lengths[0], is_demo=True)]
     replay = Replay(config, SPEC, 1, demos, to_unit, seed=3)
     for number, length in list(enumerate(lengths))[1:]:

@@ -155,9 +155,7 @@ def test_killed_run_ends_like_one_left_alone(changes, demos, tmp_path):
     saved = read_state(checkpoint_files(tmp_path / "killed")[-1])
     assert 30 <= saved["env_steps"] < 40
     assert saved["in_flight"][0]["actions"], "the checkpoint should lie inside an episode"
-    assert rows(tmp_path / "killed")[-1]["env_steps"] > saved["env_steps"], (
-        "rows should run past the checkpoint"
-    )
+    assert rows(tmp_path / "killed")[-1]["env_steps"] > saved["env_steps"], "rows should run past the checkpoint"
     result, said = run(config)
     assert result.finished
     assert f"resuming at step {saved['env_steps']}" in said
@@ -296,9 +294,7 @@ def test_another_config_is_refused_by_field(straight, demos, tmp_path):
     shutil.copytree(straight, copy)
     before = {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()}
     changed = tiny(copy, demos, agent__lr=0.5, replay__n_step=3, seed=4)
-    with pytest.raises(
-        CheckpointError, match=r"(?s)agent\.lr: 0\.001 -> 0\.5.*replay\.n_step: 2 -> 3.*seed: 1 -> 4"
-    ):
+    with pytest.raises(CheckpointError, match=r"(?s)agent\.lr: 0\.001 -> 0\.5.*replay\.n_step: 2 -> 3.*seed: 1 -> 4"):
         run(changed)
     with pytest.raises(CheckpointError, match="resume is off"):
         run(tiny(copy, demos, resume=False))
@@ -350,9 +346,7 @@ def test_evaluations_logs_and_checkpoints_leave_the_learning_alone(straight, dem
     run(config)
     # ``sums`` are the metrics not logged yet.
     skip = ("next_eval", "next_log", "sums", "summed")
-    ours, theirs = (
-        {k: v for k, v in last_state(d).items() if k not in skip} for d in (tmp_path / "run", straight)
-    )
+    ours, theirs = ({k: v for k, v in last_state(d).items() if k not in skip} for d in (tmp_path / "run", straight))
     assert_equal_trees(ours, theirs)
 
 
@@ -532,9 +526,7 @@ def test_full_disk_keeps_the_older_checkpoint(straight, demos, tmp_path, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint_module.os, "replace", full)
-        with pytest.raises(
-            CheckpointError, match=r"step_0000000030\.pt: No space left.*step_0000000015\.pt"
-        ) as caught:
+        with pytest.raises(CheckpointError, match=r"step_0000000030\.pt: No space left.*step_0000000015\.pt") as caught:
             run(config)
     assert isinstance(caught.value.__cause__, OSError)
     assert [p.name for p in checkpoint_files(tmp_path / "run")] == ["step_0000000015.pt"]

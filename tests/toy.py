@@ -64,9 +64,7 @@ def demo_set(path: Path, count: int = 3, first_seed: int = 0) -> Path:
             builder.add(action.astype(np.float32), reward, observation, info["success"])
             ended = terminated or truncated
         if builder.success != failing and len(builder) > 1:
-            episodes.append(
-                builder.build(terminated=terminated, truncated=truncated, is_demo=builder.success)
-            )
+            episodes.append(builder.build(terminated=terminated, truncated=truncated, is_demo=builder.success))
         seed += 1
     write_demos(path, episodes, env.env_spec)
     return path
@@ -130,7 +128,7 @@ def assert_equal_trees(a: Any, b: Any, where: str = "state") -> None:
         assert a.dtype == b.dtype, where
         assert a.shape == b.shape, where
         assert a.numpy().tobytes() == b.numpy().tobytes(), where
-    else:
+    elif where != "state.seconds":  # wall time, for the user alone
         assert a == b, where
 
 

@@ -10,11 +10,10 @@ without a display it sets ``MUJOCO_GL``, unless that is set already.
 
 from __future__ import annotations
 
-import ctypes
 import importlib
-import os
-import sys
 from typing import TYPE_CHECKING, Any
+
+from zoomrl.envs.rendering import prefer_headless_gl
 
 if TYPE_CHECKING:
     from zoomrl.agents.config import CQNASConfig, CQNConfig
@@ -83,24 +82,7 @@ __all__ = [
 ]
 
 
-def _settle_gl() -> None:
-    """Choose MuJoCo's OpenGL backend: it is fixed when mujoco is imported, and torchrl does that in passing.
-
-    Without EGL's libraries, MUJOCO_GL=egl would make that very import fail, and training with it; glfw can
-    be imported everywhere.
-    """
-    from zoomrl.envs.rendering import prefer_headless_gl
-
-    if sys.platform == "linux":
-        try:
-            for library in ("libEGL.so.1", "libOpenGL.so.0"):
-                ctypes.CDLL(library)
-        except OSError:
-            os.environ.setdefault("MUJOCO_GL", "glfw")
-    prefer_headless_gl()
-
-
-_settle_gl()
+prefer_headless_gl()
 
 
 def __getattr__(name: str) -> Any:

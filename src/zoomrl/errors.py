@@ -44,6 +44,4 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
 
 def missing_extra(module: str, extra: str) -> MissingDependencyError:
     """Build the error for a ``module`` that the extra ``extra`` would install."""
-    return MissingDependencyError(
-        f"{module!r} is not installed. Install it with: pip install 'zoomrl[{extra}]'"
-    )
+    return MissingDependencyError(f"{module!r} is not installed. Install it with: pip install 'zoomrl[{extra}]'")

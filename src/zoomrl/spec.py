@@ -82,9 +82,7 @@ class EnvSpec:
                     found.append(f"action {side} bound {ours} against {theirs}")
         for name in sorted(set(self.observations) | set(other.observations)):
             ours, theirs = self.observations.get(name), other.observations.get(name)
-            if ours is None or theirs is None:
-                found.append(f"observation {name!r} {_brief(ours)} against {_brief(theirs)}")
-            elif (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype):
+            if ours is None or theirs is None or (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype):
                 found.append(f"observation {name!r} {_brief(ours)} against {_brief(theirs)}")
         if self.control_hz and other.control_hz and abs(self.control_hz - other.control_hz) > 1e-6:
             found.append(f"control rate {self.control_hz:g} Hz against {other.control_hz:g} Hz")

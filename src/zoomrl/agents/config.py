@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
 
@@ -79,3 +79,9 @@ class CQNASConfig(CQNConfig):
 
 AgentConfig = CQNConfig | CQNASConfig
 AGENT_CONFIGS: dict[str, type[CQNConfig]] = {c.name: c for c in (CQNConfig, CQNASConfig)}
+
+
+def convert(config: CQNConfig, kind: type[CQNConfig]) -> CQNConfig:
+    """The hyper-parameters of ``config`` for another algorithm: shared fields are kept, the others are its defaults."""
+    names = {f.name for f in fields(kind)} & {f.name for f in fields(config)}
+    return kind(**{name: getattr(config, name) for name in names})

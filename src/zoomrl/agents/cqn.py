@@ -1,8 +1,8 @@
 """CQN and CQN-AS: coarse-to-fine Q-networks over single actions and over action sequences.
 
 Papers: Seo, Uruc, James, "Continuous Control with Coarse-to-fine Reinforcement Learning" (CoRL 2024) and Seo, Abbeel,
-"Reinforcement Learning with Action Sequence for Data-Efficient Robot Learning" (2024). Shapes: [B, L, T, A, K, Z] = batch,
-level, sequence step, action dimension, bin, atom. CQN is the case T = 1 without recurrence.
+"Reinforcement Learning with Action Sequence for Data-Efficient Robot Learning" (2024). Axes: B batch, L level,
+T sequence step, A action dimension, K bin, Z atom, N token (sample, level and step). CQN is the case T = 1 without recurrence.
 """
 
 from __future__ import annotations
@@ -46,7 +46,6 @@ class CQN:
         seed: int = 0,
         statistics: tuple[Tensor, Tensor] | None = None,
     ) -> None:
-        grid.check_grid(config.levels, config.bins)
         self.config = config
         self.horizon = config.horizon if isinstance(config, CQNASConfig) else 1
         self.normalizer = Normalizer(state_dim, statistics if config.normalize == "demos" else None)
@@ -225,7 +224,8 @@ class CQN:
 
     def _step_target(self) -> None:
         if self.updates % self.config.target_interval == 0:
-            online, target = list(self.critic.parameters()), list(self.target_critic.parameters())
+            online: list[Tensor] = list(self.critic.parameters())
+            target: list[Tensor] = list(self.target_critic.parameters())
             with torch.no_grad():
                 torch._foreach_lerp_(target, online, self.config.target_tau)
 

@@ -38,9 +38,7 @@ def make_agent(
     size = spec.state_dim * frame_stack
     statistics = None
     if config.normalize == "demos":
-        statistics = (
-            (torch.zeros(size), torch.ones(size)) if restoring else _statistics(demos, frame_stack)
-        )
+        statistics = (torch.zeros(size), torch.ones(size)) if restoring else _statistics(demos, frame_stack)
     return CQN(config, size, spec.action_dim, seed, statistics)
 
 

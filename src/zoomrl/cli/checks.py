@@ -123,9 +123,7 @@ def probe_backend(backend: str, seconds: float = GL_SECONDS) -> Check:
     if found["ok"]:
         driver = f", {found['renderer']} ({found['vendor']})" if "renderer" in found else ""
         return Check("rendering", backend, "ok", f"{found['fps']} frames/s{driver}", facts=found)
-    return Check(
-        "rendering", backend, "warning", found["reason"], rendering_fix(found["reason"], backend), facts=found
-    )
+    return Check("rendering", backend, "warning", found["reason"], rendering_fix(found["reason"], backend), facts=found)
 
 
 def chosen_backend() -> str:

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 class CollectDemos:
     """Record demonstrations from an environment's scripted expert (Meta-World has one for every task)."""
 
-    out: Annotated[
-        Path | None, arg(metavar="PATH", help_behavior_hint="(default: where `zoomrl train` looks)")
-    ] = None
+    out: Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="(default: where `zoomrl train` looks)")] = None
     """Folder to write, in Minari's format."""
     episodes: int = 20
     """Successful episodes to record; failed attempts among them are kept too, and marked."""
@@ -60,9 +58,7 @@ class CollectDemos:
                     done = float(episode.success)
                     progress.update(task, advance=done, description=f"attempt {attempt + 1}")
 
-                episodes = collect_demos(
-                    env, episodes=self.episodes, seed=self.seed, noise=self.noise, on_episode=note
-                )
+                episodes = collect_demos(env, episodes=self.episodes, seed=self.seed, noise=self.noise, on_episode=note)
             meta = collection_meta(env, seed=self.seed, noise=self.noise)
             write_demos(out, episodes, env.env_spec, overwrite=self.overwrite, meta=meta)
         finally:

@@ -93,9 +93,7 @@ class Evaluate:
             if value < low:
                 raise ConfigError(f"--{name} must be at least {low}, got {value}")
         if self.video is not None and self.video.suffix not in _SUFFIXES:
-            raise ConfigError(
-                f"a video is written as .mp4 or .gif, got {self.video.name!r}; change its suffix"
-            )
+            raise ConfigError(f"a video is written as .mp4 or .gif, got {self.video.name!r}; change its suffix")
 
 
 def _check_rendering(envs: VectorEnv, seed: int) -> None:

@@ -55,7 +55,7 @@ def _render() -> dict[str, object]:
 def _driver() -> dict[str, str]:
     """Vendor and renderer of the current context; nothing where PyOpenGL cannot ask."""
     try:
-        from OpenGL import GL
+        from OpenGL import GL  # type: ignore[import-untyped]
 
         return {
             "vendor": GL.glGetString(GL.GL_VENDOR).decode(),

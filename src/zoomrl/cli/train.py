@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
-from zoomrl.agents.config import AGENT_CONFIGS, AgentConfig, CQNASConfig
+from zoomrl.agents.config import AGENT_CONFIGS, CQNASConfig, convert
 from zoomrl.control.config import ControlConfig
 from zoomrl.errors import ConfigError, unknown_name
 from zoomrl.recipes.presets import preset
@@ -32,9 +32,9 @@ class Train(TrainConfig):
 
     preset: Annotated[str, arg(metavar="NAME", help=_PRESET_HELP)] = "quickstart"
     agent_name: Annotated[AgentName, arg(name="agent", help=_AGENT_HELP)] = "cqn_as"
-    env_id: Annotated[
-        str | None, arg(name="env", metavar="ID", help="Short for --env.id.", help_behavior_hint="")
-    ] = None
+    env_id: Annotated[str | None, arg(name="env", metavar="ID", help="Short for --env.id.", help_behavior_hint="")] = (
+        None
+    )
     demo_source: Annotated[
         str | None,
         arg(
@@ -101,9 +101,7 @@ def with_agent(config: TrainConfig, name: str) -> TrainConfig:
     """``config`` with the agent called ``name``, keeping the hyper-parameters that both agents have."""
     if config.agent.name == name:
         return config
-    kind = AGENT_CONFIGS[name]
-    shared = {k: v for k, v in vars(config.agent).items() if k in kind.__dataclass_fields__}
-    agent: AgentConfig = kind(**shared)
+    agent = convert(config.agent, AGENT_CONFIGS[name])
     chunked = isinstance(agent, CQNASConfig)
     # A single action leaves nothing to average, and CQN stores what its grid can express.
     executor = ControlConfig().executor if chunked else "open_loop"

@@ -26,6 +26,8 @@ class ControlConfig:
     snap: bool = False
     """Snap explored actions to the finest grid, as CQN stores them (chunked agents do not)."""
     action_range: Literal["env", "demos"] = "env"
-    """What [-1, 1] maps to: the environment's bounds, or the range of the successful demonstrations (clipped to the bounds)."""
+    """What [-1, 1] maps to: the environment's bounds, or the range of the successful demonstrations (clipped to the
+    bounds)."""
     action_margin: float = 0.0
-    """Widening of the demonstrations' range at both ends, as a share of each end's magnitude (published RLBench: 0.2)."""
+    """Widening of the demonstrations' range at both ends, as a share of each end's magnitude (published for RLBench:
+    0.2)."""

@@ -53,7 +53,7 @@ class TemporalEnsemble:
 
     def __init__(self, num_envs: int, horizon: int, action_dim: int, gain: float, favours: str) -> None:
         self._plans = torch.zeros(num_envs, horizon * horizon, action_dim)
-        self._valid = torch.zeros(num_envs, horizon * horizon)
+        self._log_valid = torch.full((num_envs, horizon * horizon), -torch.inf)
         self._phase = 0
         self._horizon = horizon
         # At phase p the plan of age k lies in ring row (p - k) mod T, and its entry k is for now.
@@ -61,16 +61,16 @@ class TemporalEnsemble:
         self._entries = [(phase - age) % horizon * horizon + age for phase in range(horizon)]
         # A common factor drops out of the normalised mean: ranks may be counted from the oldest possible age.
         rank = horizon - 1 - age if favours == "oldest" else age
-        self._weight = torch.exp(-gain * rank)
+        self._log_weight = -gain * rank
 
     def reset(self, which: Tensor) -> None:
         """Forget the plans of ``which`` [N] bool."""
-        self._valid[which] = 0
+        self._log_valid[which] = -torch.inf
         self._plans[which] = 0
 
     def needs_plan(self) -> Tensor:
         """All environments, at every step."""
-        return torch.ones(len(self._valid), dtype=torch.bool)
+        return torch.ones(len(self._plans), dtype=torch.bool)
 
     def step(self, plan: Plan | None) -> Tensor:
         """Add the newest plans and average: [N, A]."""
@@ -79,23 +79,23 @@ class TemporalEnsemble:
         row = slice(self._phase * self._horizon, (self._phase + 1) * self._horizon)
         # Zero where invalid: a weight of zero does not hide what is not finite.
         self._plans[:, row] = plan.actions.masked_fill(~plan.valid[..., None], 0)
-        self._valid[:, row] = plan.valid
+        self._log_valid[:, row] = torch.where(plan.valid, 0.0, -torch.inf)
         entries = self._entries[self._phase]
         self._phase = (self._phase + 1) % self._horizon
-        weight = self._valid[:, entries] * self._weight
-        total = weight.sum(1, keepdim=True)
-        if not total.all():
+        # A softmax of logarithms: no gain is too large for it.
+        weight = torch.softmax(self._log_valid[:, entries] + self._log_weight, 1)
+        if weight.isnan().any():
             raise ValueError("no valid prediction for the present step: a plan's first entry must be valid")
-        return torch.bmm((weight / total)[:, None], self._plans[:, entries])[:, 0]
+        return torch.bmm(weight[:, None], self._plans[:, entries])[:, 0]
 
     def state_dict(self) -> dict[str, Any]:
         """The ring."""
-        return {"plans": self._plans.clone(), "valid": self._valid.clone(), "phase": self._phase}
+        return {"plans": self._plans.clone(), "log_valid": self._log_valid.clone(), "phase": self._phase}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore :meth:`state_dict`."""
         self._plans.copy_(state["plans"])
-        self._valid.copy_(state["valid"])
+        self._log_valid.copy_(state["log_valid"])
         self._phase = state["phase"]
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from zoomrl.control.config import ControlConfig
-from zoomrl.math.schedules import parse_schedule, schedule
+from zoomrl.math.schedules import schedule
 
 
 class Explorer:
@@ -23,17 +23,16 @@ class Explorer:
     def __init__(
         self, config: ControlConfig, snap: Callable[[Tensor], Tensor] | None, generator: torch.Generator
     ) -> None:
-        parse_schedule(config.noise)
         self._config = config
         self._snap = snap if config.snap else None
         self.generator = generator
 
     def __call__(self, action: Tensor, env_steps: int) -> Tensor:
         """Action [N, A] in [-1, 1] to execute at ``env_steps``."""
-        # Drawn in either case, so that the stream of noise does not depend on where the uniform phase ends.
-        noise = torch.randn(action.shape, generator=self.generator) * schedule(self._config.noise, env_steps)
+        noise = torch.randn(action.shape, generator=self.generator)
         if env_steps < self._config.uniform_steps:
-            action = torch.rand(action.shape, generator=self.generator) * 2 - 1
+            # The normal distribution function makes the same draw uniform: one stream, wherever the phase ends.
+            action = torch.erf(noise / 2**0.5)
         else:
-            action = (action + noise).clamp(-1, 1)
+            action = (action + noise * schedule(self._config.noise, env_steps)).clamp(-1, 1)
         return action if self._snap is None else self._snap(action)

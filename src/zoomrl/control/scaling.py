@@ -56,5 +56,7 @@ def make_scaler(config: ControlConfig, action: ArraySpec, demos: Sequence[Episod
     low, high = actions.min(0), actions.max(0)
     low, high = low - config.action_margin * np.abs(low), high + config.action_margin * np.abs(high)
     return ActionScaler(
-        np.maximum(low, np.asarray(action.low, np.float32)), np.minimum(high, np.asarray(action.high, np.float32)), action
+        np.maximum(low, np.asarray(action.low, np.float32)),
+        np.minimum(high, np.asarray(action.high, np.float32)),
+        action,
     )

@@ -29,7 +29,7 @@ class ReplayConfig:
     tail: Literal["shorten", "exclude"] = "shorten"
     """Near an episode's end: use fewer than n rewards, or leave those starts out (published)."""
     padding: Literal["mask", "last_action", "zeros"] = "mask"
-    """Chunk steps beyond an episode's end: masked out of every loss, or trained as if they were the last action (published
-    for BiGym and HumanoidBench) or zeros (published for RLBench)."""
+    """Chunk steps beyond an episode's end: masked out of every loss, or trained as if they were the last action
+    (published for BiGym and HumanoidBench) or zeros (published for RLBench)."""
     frame_stack: int = 1
     """Observations stacked, oldest first; the first one is repeated at an episode's start."""

@@ -85,7 +85,11 @@ class EpisodeBuilder:
         return self._observations[-1]
 
     def add(
-        self, action: NDArray[np.float32], reward: float, observation: Mapping[str, NDArray[Any]], success: bool
+        self,
+        action: NDArray[np.float32],
+        reward: float,
+        observation: Mapping[str, NDArray[Any]],
+        success: bool,
     ) -> None:
         """Append one decision and the observation that followed it."""
         self._actions.append(np.array(action, dtype=np.float32))

@@ -1,6 +1,7 @@
 """The replay: demonstrations for good, online episodes in a ring, batches gathered by index.
 
-A batch is a TensorDict [B] with ``obs`` and ``next_obs`` (dicts; ``state`` [B, F * S]), ``actions`` [B, T, A] in [-1, 1],
+A batch is a TensorDict [B] with ``obs`` and ``next_obs`` (dicts; ``state`` [B, F * S]), ``actions`` [B, T, A] in
+[-1, 1],
 ``valid`` [B, T], ``reward`` [B] (n-step return), ``discount`` [B] (gamma^n, 0 at terminal states) and ``is_demo`` [B].
 """
 
@@ -150,7 +151,12 @@ class Replay:
         }
 
     def _store(
-        self, allocate: Callable[..., torch.Tensor], columns: Mapping[str, Any], episode: Episode, *, is_demo: bool
+        self,
+        allocate: Callable[..., torch.Tensor],
+        columns: Mapping[str, Any],
+        episode: Episode,
+        *,
+        is_demo: bool,
     ) -> None:
         slots = allocate(
             len(episode),

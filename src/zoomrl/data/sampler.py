@@ -37,7 +37,10 @@ class WindowSampler(Sampler):
         from_demos = round(self.config.demo_fraction * batch_size) if self._starts(demos).any() else 0
         parts = [
             self._draw(pool, count)
-            for pool, count in ((demos, from_demos), (self.table.pool(demos_only=False), batch_size - from_demos))
+            for pool, count in (
+                (demos, from_demos),
+                (self.table.pool(demos_only=False), batch_size - from_demos),
+            )
             if count
         ]
         columns = parts[0] if len(parts) == 1 else [torch.cat(pair) for pair in zip(*parts, strict=True)]
@@ -64,7 +67,13 @@ class WindowSampler(Sampler):
             episode = usable[torch.randint(len(usable), (count,), generator=self.generator)]
             share = torch.rand(count, generator=self.generator, dtype=torch.float64)
             first = (share * starts[episode]).long()
-        return [pool.start[episode], pool.length[episode], pool.terminated[episode], pool.is_demo[episode], first]
+        return [
+            pool.start[episode],
+            pool.length[episode],
+            pool.terminated[episode],
+            pool.is_demo[episode],
+            first,
+        ]
 
     def _windows(self, start: Tensor, length: Tensor, terminated: Tensor, is_demo: Tensor, first: Tensor) -> Windows:
         config = self.config

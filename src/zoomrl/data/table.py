@@ -1,7 +1,7 @@
 """Which frame slots hold which episode: a protected region, then a ring that evicts whole episodes.
 
-An episode of T actions takes T + 1 consecutive slots (the last holds the final observation only). Ring episodes may wrap
-around its end. Nothing but finished episodes is ever listed, so that no window can reach the write head.
+An episode of T actions takes T + 1 consecutive slots (the last holds the final observation only). Ring episodes may
+wrap around its end. Nothing but finished episodes is ever listed, so that no window can reach the write head.
 """
 
 from __future__ import annotations
@@ -106,9 +106,7 @@ class EpisodeTable:
             )
         while self._used + need > self.capacity:
             self._used -= self._ring.popleft().length + 1
-        row = Row(
-            self.added, self.protected + self._head, length, terminated, truncated, success, is_demo, seed
-        )
+        row = Row(self.added, self.protected + self._head, length, terminated, truncated, success, is_demo, seed)
         self._ring.append(row)
         self._used += need
         self._head = (self._head + need) % self.capacity

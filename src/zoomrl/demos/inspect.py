@@ -128,9 +128,7 @@ def _spread(values: list[int] | list[float]) -> Spread:
     return Spread(float(array.min()), float(np.median(array)), float(array.max()), float(array.sum()))
 
 
-def _dimension(
-    values: NDArray[np.float64], low: float, high: float, levels: int, bins: int
-) -> DimensionSummary:
+def _dimension(values: NDArray[np.float64], low: float, high: float, levels: int, bins: int) -> DimensionSummary:
     half = (high - low) / 2
     normal = (values - low) / half - 1.0
     finest = bins**levels
@@ -172,9 +170,7 @@ def render_table(summary: DemoSummary) -> Group:
         overview.add_row(name, value)
 
     finest = summary.bins**summary.levels
-    actions = Table(
-        title=f"Actions on a grid of {summary.levels} levels with {summary.bins} bins ({finest} cells)"
-    )
+    actions = Table(title=f"Actions on a grid of {summary.levels} levels with {summary.bins} bins ({finest} cells)")
     levels = [f"cells, level {level}" for level in range(1, summary.levels + 1)]
     for heading in ("dim", "min", "max", "mean", "std", "at bounds", *levels, "beyond grid", "max error"):
         actions.add_column(heading, justify="right")

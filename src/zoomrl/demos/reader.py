@@ -210,9 +210,7 @@ def _open(path: str | Path) -> Iterator[_Source]:
     metadata_path, file_path = folder / layout.METADATA_FILE, folder / layout.MAIN_FILE
     for needed in (metadata_path, file_path):
         if not needed.is_file():
-            raise DemonstrationError(
-                f"no demonstration set at {path}: {needed} is missing; {layout.COLLECT_HINT}"
-            )
+            raise DemonstrationError(f"no demonstration set at {path}: {needed} is missing; {layout.COLLECT_HINT}")
     try:
         metadata = json.loads(metadata_path.read_text(encoding="utf-8"))
         if metadata.get("data_format", "hdf5") != "hdf5":

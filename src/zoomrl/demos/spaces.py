@@ -15,9 +15,7 @@ from zoomrl.spec import ArraySpec
 
 def dict_space_json(observations: Mapping[str, ArraySpec]) -> str:
     """A ``Dict`` of ``Box`` spaces as Minari writes it."""
-    return json.dumps(
-        {"type": "Dict", "subspaces": {name: _box(spec) for name, spec in observations.items()}}
-    )
+    return json.dumps({"type": "Dict", "subspaces": {name: _box(spec) for name, spec in observations.items()}})
 
 
 def box_space_json(spec: ArraySpec) -> str:
@@ -45,9 +43,7 @@ def parse_action(text: str) -> ArraySpec:
     """
     spec = _array_spec(json.loads(text), "the action")
     if len(spec.shape) != 1 or spec.low is None or spec.high is None:
-        raise ValueError(
-            f"the action must be a bounded Box of shape [A], got shape {list(spec.shape)} or no bounds"
-        )
+        raise ValueError(f"the action must be a bounded Box of shape [A], got shape {list(spec.shape)} or no bounds")
     return spec
 
 

@@ -102,9 +102,7 @@ class Env(gymnasium.Env[Observation, NDArray[np.float32]], ABC):
             gymnasium.error.ResetNeeded: before the first reset and after the end of an episode.
         """
         if not self._running:
-            raise gymnasium.error.ResetNeeded(
-                f"{self.env_spec.id}: no episode is running; call reset() before step()"
-            )
+            raise gymnasium.error.ResetNeeded(f"{self.env_spec.id}: no episode is running; call reset() before step()")
         clipped = np.clip(check_actions(action, self.env_spec.action), self._low, self._high)
         reward, success = 0.0, False
         for _ in range(self.env_spec.action_repeat):
@@ -164,9 +162,7 @@ def action_bounds(spec: ArraySpec) -> tuple[NDArray[np.float32], NDArray[np.floa
     return np.asarray(spec.low, np.float32), np.asarray(spec.high, np.float32)
 
 
-def decisions_allowed(
-    env_id: str, asked: int | None, action_repeat: int, native: int, *, native_is_hard: bool
-) -> int:
+def decisions_allowed(env_id: str, asked: int | None, action_repeat: int, native: int, *, native_is_hard: bool) -> int:
     """The time limit in decisions.
 
     Args:

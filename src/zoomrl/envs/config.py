@@ -13,7 +13,8 @@ class EnvConfig:
     id: str = "metaworld:drawer-open"
     """Environment id: metaworld:<task>, dmc:<domain>-<task> or gym:<Gymnasium id>."""
     reward: Literal["auto", "sparse", "dense", "native"] = "auto"
-    """Reward signal. Meta-World offers sparse (1 on success; what auto means there) and dense; the others are native."""
+    """Reward signal. Meta-World offers sparse (1 on success; what auto means there) and dense; the others are
+    native."""
     time_limit: int | None = None
     """Decisions per episode; None keeps the environment's own limit."""
     action_repeat: int = 1

@@ -37,16 +37,12 @@ class DMCEnv(Env):
             )
         domain, task = _resolve(name)
         env_id = f"dmc:{domain}-{task}"
-        limit = decisions_allowed(
-            env_id, config.time_limit, config.action_repeat, _CONTROL_STEPS, native_is_hard=True
-        )
+        limit = decisions_allowed(env_id, config.time_limit, config.action_repeat, _CONTROL_STEPS, native_is_hard=True)
         # A few tasks also draw their model from this seed; a fixed one keeps the model the same everywhere.
         self._sim: Any = _suite().load(domain, task, task_kwargs={"random": 0})
         actions = self._sim.action_spec()
         if not all((np.abs(bound) < _UNBOUNDED).all() for bound in (actions.minimum, actions.maximum)):
-            raise ConfigError(
-                f"{env_id} has unbounded actions; only tasks with finite action bounds can be used"
-            )
+            raise ConfigError(f"{env_id} has unbounded actions; only tasks with finite action bounds can be used")
         size = sum(int(np.prod(entry.shape)) for entry in self._sim.observation_spec().values())
         spec = EnvSpec(
             id=env_id,

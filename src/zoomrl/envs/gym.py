@@ -79,9 +79,7 @@ class GymEnv(Env):
         within = np.clip(shaped, self._actions.low, self._actions.high)
         observation, reward, terminated, truncated, info = self._sim.step(within)
         success = any(bool(info.get(key, False)) for key in _SUCCESS_KEYS)
-        return ControlStep(
-            self._flat(observation), float(reward), bool(terminated), bool(truncated), success, info
-        )
+        return ControlStep(self._flat(observation), float(reward), bool(terminated), bool(truncated), success, info)
 
     def _flat(self, observation: Any) -> Observation:
         flat = spaces.flatten(self._sim.observation_space, observation)
@@ -94,9 +92,7 @@ class GymEnv(Env):
         except NotImplementedError:
             frame = None
         if not isinstance(frame, np.ndarray):
-            raise RuntimeError(
-                f"{self.env_spec.id} does not render: it has no 'rgb_array' mode, or was built without"
-            )
+            raise RuntimeError(f"{self.env_spec.id} does not render: it has no 'rgb_array' mode, or was built without")
         return np.asarray(frame, np.uint8)
 
     def close(self) -> None:
@@ -158,13 +154,9 @@ def _renders(registered: str) -> bool:
 def _time_limit(env_id: str, config: EnvConfig, native: int | None, native_is_hard: bool) -> int:
     if native is None:
         if config.time_limit is None:
-            raise ConfigError(
-                f"{env_id} has no time limit of its own; set time_limit (decisions per episode)"
-            )
+            raise ConfigError(f"{env_id} has no time limit of its own; set time_limit (decisions per episode)")
         native = config.time_limit * max(config.action_repeat, 1)
-    return decisions_allowed(
-        env_id, config.time_limit, config.action_repeat, native, native_is_hard=native_is_hard
-    )
+    return decisions_allowed(env_id, config.time_limit, config.action_repeat, native, native_is_hard=native_is_hard)
 
 
 def _action_box(env_id: str, space: spaces.Space[Any]) -> spaces.Box:
@@ -185,7 +177,5 @@ def _state_size(env_id: str, space: spaces.Space[Any]) -> int:
     if isinstance(space, spaces.Dict):
         return sum(_state_size(env_id, part) for part in space.spaces.values())
     if not isinstance(space, spaces.Box):
-        raise ConfigError(
-            f"{env_id} has {type(space).__name__} observations; zoomrl needs Box, or Dict of Box"
-        )
+        raise ConfigError(f"{env_id} has {type(space).__name__} observations; zoomrl needs Box, or Dict of Box")
     return int(np.prod(space.shape))

@@ -41,14 +41,10 @@ class MetaWorldEnv(Env):
 
     def __init__(self, task: str, config: EnvConfig) -> None:
         if config.reward == "native":
-            raise ConfigError(
-                "reward 'native' is ambiguous for Meta-World; choose 'sparse', 'dense' or 'auto'"
-            )
+            raise ConfigError("reward 'native' is ambiguous for Meta-World; choose 'sparse', 'dense' or 'auto'")
         task = task.removesuffix(_SUFFIX)
         env_id = f"metaworld:{task}"
-        limit = decisions_allowed(
-            env_id, config.time_limit, config.action_repeat, _CONTROL_STEPS, native_is_hard=True
-        )
+        limit = decisions_allowed(env_id, config.time_limit, config.action_repeat, _CONTROL_STEPS, native_is_hard=True)
         classes = _classes()
         if task + _SUFFIX not in classes:
             raise unknown_name("Meta-World task", task, metaworld_tasks())

@@ -71,9 +71,7 @@ def make_vector_env(
     count = config.num_envs if num_envs is None else num_envs
     if count < 1:
         raise ConfigError(f"num_envs must be at least 1, got {count}")
-    build: Callable[[], Env] = (
-        partial(make_env, config) if factory is None else partial(_wrapped, factory, config)
-    )
+    build: Callable[[], Env] = partial(make_env, config) if factory is None else partial(_wrapped, factory, config)
     factories = [build] * count
     return ProcessVectorEnv(factories) if config.workers == "process" else SerialVectorEnv(factories)
 

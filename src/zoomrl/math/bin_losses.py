@@ -78,15 +78,14 @@ class _CategoricalBinLosses(torch.autograd.Function):
         return parts.sum(), parts
 
     @staticmethod
-    def backward(ctx: Any, grad_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = ctx.saved_tensors
         return grad * grad_total, None, None, None, None, None, None
 
 
-def _imitation(
-    logits: Tensor, chosen: Tensor, weight: Tensor, atoms: Tensor, margin: float, *, out: Tensor
-) -> Tensor:
-    """Weighted sums [2] (dominance, margin) of one dimension's imitation terms; ``out`` [K, Z, N] receives the gradient."""
+def _imitation(logits: Tensor, chosen: Tensor, weight: Tensor, atoms: Tensor, margin: float, *, out: Tensor) -> Tensor:
+    """Weighted sums [2] (dominance, margin) of one dimension's imitation terms; ``out`` [K, Z, N] receives the
+    gradient."""
     bins, count, tokens = logits.shape
     probs = torch.softmax(logits, 1)
     share = weight / bins

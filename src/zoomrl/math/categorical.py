@@ -16,8 +16,8 @@ def support(v_min: float, v_max: float, atoms: int) -> Tensor:
 def projection_matrix(reward: Tensor, discount: Tensor, atoms: Tensor) -> Tensor:
     """Triangular kernel that moves mass from ``reward + discount * z_j`` to the neighbouring atoms.
 
-    ``M[b, j, i] = max(0, 1 - |clip(r_b + d_b z_j) - z_i| / dz)`` (C51, equation 7). Each row j sums to 1 exactly where the
-    index arithmetic of common implementations loses or doubles the mass of targets that fall on an atom.
+    ``M[b, j, i] = max(0, 1 - |clip(r_b + d_b z_j) - z_i| / dz)`` (C51, equation 7). Each row j sums to 1 exactly
+    where the index arithmetic of common implementations loses or doubles the mass of targets that fall on an atom.
 
     Args:
         reward: [B].

@@ -10,17 +10,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-MAX_CELLS = 2**20
-"""Finest grid that float32 actions can address without rounding into a neighbour."""
-
-
-def check_grid(levels: int, bins: int) -> None:
-    """Raise ValueError unless ``levels`` and ``bins`` describe a grid that float32 can represent."""
-    if levels < 1 or bins < 2:
-        raise ValueError(f"a zoom grid needs levels >= 1 and bins >= 2, got levels={levels}, bins={bins}")
-    if bins**levels > MAX_CELLS:
-        raise ValueError(f"bins**levels must not exceed {MAX_CELLS}, got {bins}**{levels} = {bins**levels}")
-
 
 def to_cell(action: Tensor, levels: int, bins: int) -> Tensor:
     """Finest-level cell of each action component.

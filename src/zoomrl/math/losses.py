@@ -18,8 +18,8 @@ def masked_mean(values: Tensor, weight: Tensor) -> Tensor:
 def dominance_loss(probs: Tensor, chosen: Tensor) -> Tensor:
     """First-order stochastic dominance of the demonstrated bin over every bin (CQN paper, section 3.3).
 
-    ``mean_i sum_z max(0, F_chosen(z) - F_i(z))`` with F the cumulative distribution. The gradient at equality is that of
-    the active side, so that equal distributions (a zero-initialised head) already feel it.
+    ``mean_i sum_z max(0, F_chosen(z) - F_i(z))`` with F the cumulative distribution. The gradient at equality is
+    that of the active side, so that equal distributions (a zero-initialised head) already feel it.
 
     Args:
         probs: [..., K, Z] value distribution of each bin.

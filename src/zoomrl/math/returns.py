@@ -9,7 +9,8 @@ from torch import Tensor
 def n_step(reward: Tensor, length: Tensor, terminal: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
     """n-step return and bootstrap discount of windows that may end early.
 
-    ``R = sum_{k < m} gamma^k r_k`` and ``discount = gamma^m`` where m is the number of steps in the window: n, or fewer when
+    ``R = sum_{k < m} gamma^k r_k`` and ``discount = gamma^m`` where m is the number of steps in the window: n, or
+    fewer when
     the episode ends first. The discount is 0 when the window reaches a *terminated* end, and gamma^m when it reaches
     a *truncated* one: a time limit is bootstrapped, a terminal state is not.
 

@@ -5,6 +5,7 @@ CQN (Seo et al. 2024, section 3.2) and CQN-AS (Seo & Abbeel 2024, section 3.2) d
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import torch
@@ -33,8 +34,8 @@ class Features(NamedTuple):
 class CoarseToFineCritic(nn.Module):
     """Q-network over the zoom grid.
 
-    The input of each (level, step) is [features, centre of the interval chosen so far, step one-hot, level one-hot]. The
-    first layer is evaluated in parts, so that the features are multiplied once per sample and not once per
+    The input of each (level, step) is [features, centre of the interval chosen so far, step one-hot, level one-hot].
+    The first layer is evaluated in parts, so that the features are multiplied once per sample and not once per
     level and step.
 
     Args:
@@ -70,9 +71,7 @@ class CoarseToFineCritic(nn.Module):
         self.horizon = horizon
 
         def stream() -> _Stream:
-            return _Stream(
-                state_dim, action_dim, horizon, levels, hidden_dim, hidden_bias, trunk_dim, gru_layers
-            )
+            return _Stream(state_dim, action_dim, horizon, levels, hidden_dim, hidden_bias, trunk_dim, gru_layers)
 
         self.streams = nn.ModuleList([stream() for _ in range(2 if dueling == "separate" else 1)])
         self.advantage = nn.Linear(hidden_dim, action_dim * bins * outputs)
@@ -84,12 +83,14 @@ class CoarseToFineCritic(nn.Module):
 
     def features(self, state: Tensor) -> Features:
         """What all levels and steps of ``state`` [B, S] share."""
-        weight, bias = self.advantage.weight, self.advantage.bias
+        weight: Tensor = self.advantage.weight
+        bias: Tensor = self.advantage.bias
         if self.value is not None:
-            # The mean over bins is linear: centring the head's weights equals centring its outputs, on far fewer numbers.
+            # The mean over bins is linear: centring the head's weights equals centring its outputs, on far fewer
+            # numbers.
             weight = _centred(weight.view(*self.shape, -1)).view(weight.shape)
             bias = _centred(bias.view(self.shape)).view(bias.shape)
-        return Features([stream.features(state) for stream in self.streams], weight, bias)
+        return Features([stream.features(state) for stream in self._streams()], weight, bias)
 
     def forward(self, features: Features, centres: Tensor, first_level: int = 0) -> Tensor:
         """Outputs of every bin.
@@ -105,13 +106,16 @@ class CoarseToFineCritic(nn.Module):
         """
         action_dim, bins, outputs = self.shape
         shape = (action_dim, bins, outputs, centres.shape[:3].numel())
-        pairs = zip(self.streams, features.inputs, strict=True)
+        pairs = zip(self._streams(), features.inputs, strict=True)
         hidden = [stream(inputs, centres, first_level).flatten(0, 2) for stream, inputs in pairs]
         advantage = _head(features.weight, features.bias, hidden[-1]).view(shape)
         if self.value is None:
             return advantage
         value = _head(self.value.weight, self.value.bias, hidden[0])
         return advantage.add_(value.view(action_dim, 1, outputs, -1))
+
+    def _streams(self) -> Iterator[_Stream]:
+        return iter(self.streams)  # type: ignore[arg-type]
 
 
 class _Stream(nn.Module):

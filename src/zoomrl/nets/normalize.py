@@ -14,6 +14,9 @@ CLIP = 10.0
 class Normalizer(nn.Module):
     """``clip((x - mean) / max(std, FLOOR), -CLIP, CLIP)`` on [..., S], or the identity without statistics."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, size: int, statistics: tuple[Tensor, Tensor] | None) -> None:
         super().__init__()
         mean, std = statistics if statistics is not None else (torch.zeros(size), torch.ones(size))

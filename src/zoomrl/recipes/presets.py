@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from zoomrl.agents.config import CQNASConfig, CQNConfig
+from zoomrl.agents.config import CQNASConfig, CQNConfig, convert
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.envs.config import EnvConfig
@@ -24,7 +24,8 @@ def cqn_as_metaworld() -> TrainConfig:
             hidden_dim=128,
             trunk_dim=0,
             dueling="shared",
-            # Sparse success is worth 0 to 1: the published support of -2 to 2 would leave three quarters of its atoms unused.
+            # Sparse success is worth 0 to 1: the published support of -2 to 2 would leave three quarters of its
+            # atoms unused.
             atoms=21,
             v_min=0.0,
             v_max=1.0,
@@ -42,11 +43,10 @@ def cqn_as_metaworld() -> TrainConfig:
 def cqn_metaworld() -> TrainConfig:
     """CQN for Meta-World: the same settings with single actions, for comparison."""
     base = cqn_as_metaworld()
-    shared = {name: getattr(base.agent, name) for name in CQNConfig.__dataclass_fields__}
     return replace(
         base,
         preset="cqn-metaworld",
-        agent=CQNConfig(**shared),
+        agent=convert(base.agent, CQNConfig),
         control=ControlConfig(executor="open_loop", snap=True),
     )
 

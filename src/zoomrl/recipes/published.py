@@ -1,9 +1,9 @@
 """Settings that the papers' authors released, column by column.
 
-Source: configuration files of the public CQN-AS repository (main branch, January 2025), whose numbers supersede the older CQN
-release where they differ. Each preset keeps the released choices that we would make differently today (padding trained as
-data, starts near an episode's end left out); it leaves out what is a bug (see docs/cqn.md). Images are not part of
-these presets: they hold for state observations until cameras arrive.
+Source: configuration files of the public CQN-AS repository (main branch, January 2025), whose numbers supersede the
+older CQN release where they differ. Each preset keeps the released choices that we would make differently today
+(padding trained as data, starts near an episode's end left out); it leaves out what is a bug (see docs/cqn.md).
+Images are not part of these presets: they hold for state observations until cameras arrive.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ from zoomrl.training.config import CheckpointConfig, EvalConfig, TrainConfig
 
 NO_DEMOS = DemoConfig(source="none", episodes=0)
 ALL_DEMOS = DemoConfig(episodes=0)
-SINGLE_ACTION = "open_loop"
 ANY_ENV = EnvConfig(id="")
-FILM_NOTHING = {"video": False}
 
 
 def cqn_bigym() -> TrainConfig:
@@ -29,7 +27,7 @@ def cqn_bigym() -> TrainConfig:
         env=ANY_ENV,
         agent=CQNConfig(normalize="demos", target_tau=1.0, target_interval=50),
         replay=ReplayConfig(padding="last_action", tail="exclude", frame_stack=4),
-        control=ControlConfig(executor=SINGLE_ACTION, snap=True, action_range="demos"),
+        control=ControlConfig(executor="open_loop", snap=True, action_range="demos"),
         demos=ALL_DEMOS,
         eval=EvalConfig(every=2500, episodes=25),
         steps=101_000,
@@ -57,7 +55,7 @@ def cqn_rlbench() -> TrainConfig:
         env=ANY_ENV,
         agent=CQNConfig(bc_margin=0.01),
         replay=ReplayConfig(padding="zeros", tail="exclude", frame_stack=8),
-        control=ControlConfig(executor=SINGLE_ACTION, snap=True, action_range="demos", action_margin=0.2),
+        control=ControlConfig(executor="open_loop", snap=True, action_range="demos", action_margin=0.2),
         demos=DemoConfig(episodes=100),
         eval=EvalConfig(every=2500, episodes=25),
         steps=30_250,
@@ -102,9 +100,9 @@ def cqn_humanoid() -> TrainConfig:
             tail="exclude",
             padding="last_action",
         ),
-        control=ControlConfig(executor=SINGLE_ACTION, snap=True, uniform_steps=10_000),
+        control=ControlConfig(executor="open_loop", snap=True, uniform_steps=10_000),
         demos=NO_DEMOS,
-        eval=EvalConfig(every=10_000, episodes=10, **FILM_NOTHING),
+        eval=EvalConfig(every=10_000, episodes=10, video=False),
         checkpoint=CheckpointConfig(every=100_000),
         steps=10_000_000,
         seed_steps=10_000,
@@ -150,9 +148,9 @@ def cqn_dmc() -> TrainConfig:
             n_step=3,
             tail="exclude",
         ),
-        control=ControlConfig(executor=SINGLE_ACTION, snap=True, noise="0.1", uniform_steps=2000),
+        control=ControlConfig(executor="open_loop", snap=True, noise="0.1", uniform_steps=2000),
         demos=NO_DEMOS,
-        eval=EvalConfig(every=10_000, episodes=10, **FILM_NOTHING),
+        eval=EvalConfig(every=10_000, episodes=10, video=False),
         checkpoint=CheckpointConfig(every=50_000),
         steps=1_100_000,
         seed_steps=8000,

@@ -1,11 +1,13 @@
 """Saved states of a run: written atomically, verified when read, the newest few kept.
 
-``checkpoints/step_<env_steps>.pt`` holds everything but the online episodes, which are appended to ``replay/`` in segments as
+``checkpoints/step_<env_steps>.pt`` holds everything but the online episodes, which are appended to ``replay/`` in
+segments as
 they come, so that a checkpoint costs what was added since the last one. Demonstrations are kept by reference.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Callable
@@ -65,19 +67,25 @@ class Checkpoints:
         return next(iter(self._files()), None)
 
     def load(self) -> tuple[dict[str, Any], Path] | None:
-        """State and file of the newest readable checkpoint; damaged ones are named and passed over."""
+        """State and file of the newest readable checkpoint; damaged ones are named and put aside."""
         files = self._files()
         for path in files:
             try:
                 return read_state(path), path
             except CheckpointError as error:
-                _log.warning("%s; trying the one before it", error)
+                _log.warning("%s; put aside as %s.damaged, trying the one before it", error, path.name)
+                path.rename(path.with_name(f"{path.name}.damaged"))
         if files:
             raise CheckpointError(
                 f"none of the {len(files)} checkpoints in {self._states} can be read. "
                 "Start again in another run directory."
             )
         return None
+
+    def clear_replay(self) -> None:
+        """Forget episodes of an earlier start that left no checkpoint."""
+        for path in self._segments.glob("episodes_*.npz"):
+            path.unlink()
 
     def restore_replay(self, state: dict[str, Any], replay: Replay) -> None:
         """Put the online episodes of a loaded checkpoint back, and forget what came after it."""
@@ -142,6 +150,11 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         raise OSError(None, str(error).splitlines()[0]) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write ``data`` as indented JSON, atomically."""
+    write_atomically(path, lambda file: file.write((json.dumps(data, indent=2) + "\n").encode()))
 
 
 def _span(path: Path) -> tuple[int, int]:

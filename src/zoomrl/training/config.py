@@ -15,6 +15,10 @@ from zoomrl.data.config import ReplayConfig
 from zoomrl.demos.config import DemoConfig
 from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import ConfigError, unknown_name
+from zoomrl.math.schedules import parse_schedule
+
+MAX_CELLS = 2**20
+"""Finest action grid that float32 addresses without rounding into a neighbour."""
 
 
 @dataclass(frozen=True)
@@ -109,13 +113,43 @@ class TrainConfig:
         ):
             if value < low:
                 raise ConfigError(f"{name} must be at least {low}, got {value}")
-        for name, share in (("replay.demo_fraction", self.replay.demo_fraction), ("replay.discount", self.replay.discount)):
+        for name, share in (
+            ("replay.demo_fraction", self.replay.demo_fraction),
+            ("replay.discount", self.replay.discount),
+        ):
             if not 0 <= share <= 1:
                 raise ConfigError(f"{name} must lie in 0 .. 1, got {share}")
+        self._check_agent()
+        try:
+            parse_schedule(self.control.noise)
+        except ValueError as error:
+            raise ConfigError(f"control.noise: {error}") from error
         if self.demos.source == "none" and self.offline_updates:
             raise ConfigError(
                 f"offline_updates={self.offline_updates} needs demonstrations, but demos.source is 'none'"
             )
+
+    def _check_agent(self) -> None:
+        agent = self.agent
+        sizes = {
+            "levels": 1,
+            "bins": 2,
+            "atoms": 2,
+            "hidden_dim": 1,
+            "target_interval": 1,
+            "horizon": 1,
+            "gru_layers": 1,
+        }
+        for name, low in sizes.items():
+            if getattr(agent, name, low) < low:
+                raise ConfigError(f"agent.{name} must be at least {low}, got {getattr(agent, name)}")
+        if agent.bins**agent.levels > MAX_CELLS:
+            raise ConfigError(
+                f"agent.bins ** agent.levels must not exceed {MAX_CELLS}, which float32 can address; "
+                f"got {agent.bins} ** {agent.levels}"
+            )
+        if not agent.v_max > agent.v_min:
+            raise ConfigError(f"agent.v_max must exceed agent.v_min, got {agent.v_max} and {agent.v_min}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-serialisable form; the agent's algorithm is named beside its hyper-parameters."""

@@ -104,7 +104,8 @@ def evaluate(
                 if running[index] >= 0:
                     begin(index)
     ordered = [results[k] for k in range(len(seeds))]
-    return Evaluation(*(list(column) for column in zip(*ordered, strict=True)), seeds=list(seeds))
+    returns, lengths, successes = (list(column) for column in zip(*ordered, strict=True))
+    return Evaluation(returns, lengths, successes, list(seeds))
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from zoomrl.errors import MissingDependencyError, missing_extra
+from zoomrl.errors import CheckpointError, MissingDependencyError, missing_extra
 from zoomrl.training.config import TrainConfig
 
 WALL_FIELDS = ("seconds", "updates_per_s", "env_steps_per_s")
@@ -39,23 +39,35 @@ class Logger:
     def __init__(self, directory: Path, position: int, sinks: list[Sink]) -> None:
         self.path = directory / "metrics.jsonl"
         with open(self.path, "ab") as file:
-            file.truncate(position)
+            file.truncate(min(position, file.tell()))
         self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 - lives as long as the logger
         self._sinks = sinks
 
     def write(self, kind: str, row: Mapping[str, Any]) -> None:
         """Append one row. Every row carries ``env_steps``, ``agent_steps`` and ``updates``."""
-        self._file.write(json.dumps({"kind": kind, **row}) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps({"kind": kind, **row}) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise self._unwritable(error) from error
         numbers = {k: float(v) for k, v in row.items() if isinstance(v, int | float)}
         for sink in self._sinks:
             sink.scalars(kind, numbers, int(row["env_steps"]))
 
     def sync(self) -> int:
         """Make the rows durable and return the file's length in bytes."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._unwritable(error) from error
         return self._file.tell()
+
+    def _unwritable(self, error: OSError) -> CheckpointError:
+        return CheckpointError(
+            f"could not write {self.path}: {error.strerror or error}. Earlier checkpoints are intact. "
+            "Free some space and run the same command again to resume."
+        )
 
     def close(self) -> None:
         """Close all places."""

@@ -22,11 +22,13 @@ from zoomrl.training.config import TrainConfig
 class Policy:
     """Noise-free policy of a run: observations in, actions in the environment's units out.
 
-    The executor (temporal ensemble, receding horizon) is the one used in training, so that call :meth:`reset` when an episode
-    begins and :meth:`act` once per decision.
+    The executor (temporal ensemble, receding horizon) is the one used in training, so that call :meth:`reset` when
+    an episode begins and :meth:`act` once per decision.
     """
 
-    def __init__(self, config: TrainConfig, spec: EnvSpec, controller: Controller, env_steps: int, num_envs: int) -> None:
+    def __init__(
+        self, config: TrainConfig, spec: EnvSpec, controller: Controller, env_steps: int, num_envs: int
+    ) -> None:
         self.config = config
         self.spec = spec
         self.env_steps = env_steps
@@ -41,8 +43,8 @@ class Policy:
         """Action for the newest observation.
 
         Args:
-            observation: {name: array} as the environment shows it, or the bare state vector; for ``num_envs`` > 1 with a
-                leading axis [N, ...].
+            observation: {name: array} as the environment shows it, or the bare state vector; for ``num_envs`` > 1
+                with a leading axis [N, ...].
 
         Returns:
             [A] in the environment's units; [N, A] for several environments.

@@ -7,7 +7,16 @@ from typing import Literal
 import numpy as np
 
 Stream = Literal[
-    "agent", "replay", "noise", "ties", "train_env", "eval_env", "final_env", "eval_ties", "measure", "cli_env"
+    "agent",
+    "replay",
+    "noise",
+    "ties",
+    "train_env",
+    "eval_env",
+    "final_env",
+    "eval_ties",
+    "measure",
+    "cli_env",
 ]
 
 _STREAMS: dict[Stream, int] = {

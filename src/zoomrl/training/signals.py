@@ -27,7 +27,8 @@ class StopRequest:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
-    def __bool__(self) -> bool:
+    def asked(self) -> bool:
+        """Whether a signal has come."""
         return self.signal is not None
 
     def _note(self, number: int, frame: FrameType | None) -> None:

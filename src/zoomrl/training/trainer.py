@@ -30,7 +30,8 @@ Evaluator = Callable[[int], Evaluation | None]
 class Trainer:
     """Steps environments, stores episodes, updates the agent, evaluates, saves.
 
-    Everything that the future depends on is in :meth:`state_dict`, so that a checkpoint may be taken between any two steps.
+    Everything that the future depends on is in :meth:`state_dict`, so that a checkpoint may be taken between any two
+    steps.
     The episode in flight is kept as its reset seed and its actions: on resuming it is played again, and dropped (by
     name) should the environment answer differently.
 
@@ -57,7 +58,7 @@ class Trainer:
         checkpoints: Checkpoints,
         logger: Logger,
         progress: ProgressLine,
-        stop: Callable[[], object],
+        stop: Callable[[], bool],
         say: Callable[[str], None],
     ) -> None:
         self.config = config
@@ -85,6 +86,8 @@ class Trainer:
         self._summed = 0
         self._recent: list[bool] = []
         self._last_eval: Evaluation | None = None
+        self._saved_at: tuple[int, int] | None = None
+        self._seconds_before = 0.0
         self._started = time.perf_counter()
 
     def run(self) -> bool:
@@ -99,15 +102,27 @@ class Trainer:
         if not self._learn_offline() or not self._learn_online():
             self.save()
             return False
-        if self._next_checkpoint != self.env_steps + self.config.checkpoint.every:
+        if self._saved_at != (self.env_steps, self.updates):
             self.save()
         return True
 
     def save(self) -> Path:
-        """Write a checkpoint of this very moment."""
+        """Write a checkpoint of this very moment.
+
+        Raises:
+            NonFiniteLossError: the weights hold NaN or infinity; the checkpoints stay as they are.
+            CheckpointError: it could not be written.
+        """
         state = self.state_dict()
+        if not _all_finite(state["agent"]):
+            raise NonFiniteLossError(
+                f"the agent's weights hold NaN or infinity at update {self.updates}; they are not saved. "
+                f"{self._last_good()}"
+            )
         state["log_position"] = self._logger.sync()
-        return self._checkpoints.save(self.env_steps, state, self.replay)
+        path = self._checkpoints.save(self.env_steps, state, self.replay)
+        self._saved_at = (self.env_steps, self.updates)
+        return path
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the future of the run depends on, except the online episodes and the log."""
@@ -124,9 +139,16 @@ class Trainer:
             "next_checkpoint": self._next_checkpoint,
             "episodes_begun": list(self._episodes_begun),
             "in_flight": [
-                None if b is None else {"seed": b.seed, "actions": [torch.from_numpy(a) for a in b.actions]}
+                None
+                if b is None
+                else {
+                    "seed": b.seed,
+                    "actions": [torch.from_numpy(a) for a in b.actions],
+                    "shown": {name: torch.from_numpy(a) for name, a in b.last_observation.items()},
+                }
                 for b in self._builders
             ],
+            "seconds": self.seconds,
             "sums": dict(self._sums),
             "summed": self._summed,
         }
@@ -147,9 +169,13 @@ class Trainer:
         self._episodes_begun = list(state["episodes_begun"])
         self._sums = dict(state["sums"])
         self._summed = state["summed"]
+        self._seconds_before = state["seconds"]
+        self._saved_at = (self.env_steps, self.updates)
         for index, saved in enumerate(state["in_flight"]):
             if saved is not None:
-                self._replay_in_flight(index, saved["seed"], [a.numpy() for a in saved["actions"]])
+                actions = [a.numpy() for a in saved["actions"]]
+                shown = {name: a.numpy() for name, a in saved["shown"].items()}
+                self._replay_in_flight(index, saved["seed"], actions, shown)
 
     def _learn_offline(self) -> bool:
         total = self.config.offline_updates
@@ -163,6 +189,8 @@ class Trainer:
                 self._progress.advance(self.updates, f"loss {metrics['loss']:.3f}  {self._speed():.0f} updates/s")
             if self.updates == total:
                 self._log_metrics()
+            if self.updates == total or self.updates % self.config.checkpoint.every == 0:
+                self.save()
         return True
 
     def _learn_online(self) -> bool:
@@ -206,9 +234,7 @@ class Trainer:
             self._record(index, builder, action[index], result)
         self._progress.advance(self.env_steps, self._status())
 
-    def _record(
-        self, index: int, builder: EpisodeBuilder, action: NDArray[np.float32], result: StepResult
-    ) -> None:
+    def _record(self, index: int, builder: EpisodeBuilder, action: NDArray[np.float32], result: StepResult) -> None:
         if index in result.died:
             self._builders[index] = None
             self._say(f"environment {index} died and was restarted; its episode of {len(builder)} steps is dropped")
@@ -221,8 +247,13 @@ class Trainer:
             self.replay.add(episode)
             self._builders[index] = None
             self._recent = [*self._recent[-19:], episode.success]
-            row = {"env": index, "return": builder.episode_return, "length": len(episode), "success": episode.success}
-            self._logger.write("episode", {**self._counters(), **row})
+            row = {
+                "env": index,
+                "return": builder.episode_return,
+                "length": len(episode),
+                "success": episode.success,
+            }
+            self._logger.write("episode", {**self.counters, **row})
 
     def _begin_episode(self, index: int) -> None:
         seed = derive(self.config.seed, "train_env", index, self._episodes_begun[index])
@@ -231,8 +262,10 @@ class Trainer:
         self._builders[index] = EpisodeBuilder(observation, seed)
         self._controller.reset(np.arange(self._envs.num_envs) == index)
 
-    def _replay_in_flight(self, index: int, seed: int, actions: list[NDArray[np.float32]]) -> None:
-        """Rebuild the episode that environment ``index`` was in."""
+    def _replay_in_flight(
+        self, index: int, seed: int, actions: list[NDArray[np.float32]], shown: Mapping[str, NDArray[Any]]
+    ) -> None:
+        """Rebuild the episode that environment ``index`` was in; ``shown`` is the observation it had come to."""
         count = self._envs.num_envs
         observation, _ = self._envs.reset(index, seed)
         builder = EpisodeBuilder(observation, seed)
@@ -253,7 +286,13 @@ class Trainer:
                 {name: array[index] for name, array in result.obs.items()},
                 bool(result.success[index]),
             )
-        self._builders[index] = builder
+        if all(np.array_equal(builder.last_observation[name], shown[name]) for name in shown):
+            self._builders[index] = builder
+        else:
+            self._say(
+                f"environment {index} did not repeat its episode in flight after resuming "
+                f"(other observations after {len(actions)} steps); the episode is dropped"
+            )
 
     def _update(self) -> Metrics:
         batch = self.replay.sample()
@@ -262,11 +301,9 @@ class Trainer:
             path = self._directory / f"nonfinite_batch_{self.updates}.pt"
             state = {"batch": batch.to_dict(), "metrics": metrics}
             write_atomically(path, lambda file: torch.save(state, file))
-            last = self._checkpoints.newest()
             raise NonFiniteLossError(
-                f"the loss became {metrics['loss'].item()} at update {self.updates} (environment step {self.env_steps}). "
-                f"The batch is saved in {path}. The last good checkpoint is "
-                f"{last if last else 'none, since none was due yet'}. Lower agent.lr, or look at the batch for extreme values."
+                f"the loss became {metrics['loss'].item()} at update {self.updates} "
+                f"(environment step {self.env_steps}). The batch is saved in {path}. {self._last_good()}"
             )
         self.updates += 1
         for name, value in metrics.items():
@@ -280,23 +317,32 @@ class Trainer:
             return False
         self._next_eval = self.env_steps - self.env_steps % self.config.eval.every + self.config.eval.every
         self._last_eval = evaluation
-        self._logger.write("eval", {**self._counters(), **evaluation.row(), "seconds": self._seconds()})
+        self._logger.write("eval", {**self.counters, **evaluation.row(), "seconds": self.seconds})
         return True
 
     def _log_metrics(self) -> None:
         means = {name: float(total / self._summed) for name, total in self._sums.items()}
-        speed = {"updates_per_s": self._speed(), "env_steps_per_s": self.env_steps / max(self._seconds(), 1e-9)}
-        self._logger.write("train", {**self._counters(), **means, "seconds": self._seconds(), **speed})
+        speed = {"updates_per_s": self._speed(), "env_steps_per_s": self.env_steps / max(self.seconds, 1e-9)}
+        self._logger.write("train", {**self.counters, **means, "seconds": self.seconds, **speed})
         self._sums, self._summed = {}, 0
 
-    def _counters(self) -> dict[str, int]:
+    def _last_good(self) -> str:
+        last = self._checkpoints.newest()
+        found = f"The last good checkpoint is {last}." if last else "No checkpoint was due yet."
+        return f"{found} Lower agent.lr, or look at the data for extreme values."
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """The three counters that every row carries."""
         return {"env_steps": self.env_steps, "agent_steps": self.agent_steps, "updates": self.updates}
 
-    def _seconds(self) -> float:
-        return time.perf_counter() - self._started
+    @property
+    def seconds(self) -> float:
+        """Wall time spent on this run so far, earlier calls included."""
+        return self._seconds_before + time.perf_counter() - self._started
 
     def _speed(self) -> float:
-        return self.updates / max(self._seconds(), 1e-9)
+        return self.updates / max(self.seconds, 1e-9)
 
     def _status(self) -> str:
         parts = []
@@ -311,3 +357,12 @@ class Trainer:
             parts.append(f"eval {shown}")
         parts.append(f"{self._speed():.0f} updates/s")
         return "  ".join(parts)
+
+
+def _all_finite(state: Any) -> bool:
+    """Whether every floating-point tensor in a nested state is finite."""
+    if isinstance(state, torch.Tensor):
+        return not state.is_floating_point() or bool(torch.isfinite(state).all())
+    if isinstance(state, Mapping):
+        return all(_all_finite(value) for value in state.values())
+    return True

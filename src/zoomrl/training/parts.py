@@ -1,0 +1,181 @@
+"""The parts of a run, each built from the config."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import psutil
+import torch
+from rich.console import Console
+
+from zoomrl.agents.base import Agent
+from zoomrl.agents.registry import make_agent
+from zoomrl.control.controller import Controller
+from zoomrl.control.explore import Explorer
+from zoomrl.control.scaling import ActionScaler
+from zoomrl.data.episode import Episode
+from zoomrl.data.replay import Replay
+from zoomrl.demos.fit import check_fit
+from zoomrl.demos.store import DemoSet, read_demos
+from zoomrl.envs.vector import VectorEnv, make_vector_env
+from zoomrl.errors import ConfigError
+from zoomrl.math.grid import snap
+from zoomrl.spec import EnvSpec
+from zoomrl.training.checkpoint import write_json
+from zoomrl.training.config import TrainConfig
+from zoomrl.training.scripted import scripted_demos
+from zoomrl.training.seeds import derive
+from zoomrl.training.threads import fastest_threads
+
+Factory = Callable[[], gymnasium.Env[Any, Any]]
+
+
+def load_demos(config: TrainConfig, spec: EnvSpec, console: Console) -> DemoSet | None:
+    """The demonstrations that ``config.demos`` names, checked against the environment."""
+    source = config.demos.source
+    if source == "none":
+        return None
+    demos = scripted_demos(config.demos, config.env, console) if source == "scripted" else read_demos(source)
+    check_fit(demos, spec)
+    return demos
+
+
+def choose_episodes(config: TrainConfig, demos: DemoSet | None) -> list[Episode]:
+    """The first ``demos.episodes`` demonstrations and the failed attempts among them."""
+    if demos is None:
+        return []
+    limit = config.demos.episodes or len(demos.episodes)
+    chosen: list[Episode] = []
+    for episode in demos.episodes:
+        if sum(e.is_demo for e in chosen) == limit:
+            break
+        chosen.append(episode)
+    found = sum(e.is_demo for e in chosen)
+    if config.demos.episodes and found < config.demos.episodes:
+        raise ConfigError(
+            f"demos.episodes asks for {config.demos.episodes} demonstrations, but the set holds {found} "
+            f"successful ones. "
+            "Ask for fewer, or for 0 to use all."
+        )
+    return chosen
+
+
+def build_agent(config: TrainConfig, spec: EnvSpec, episodes: Sequence[Episode]) -> Agent:
+    """The agent, before any learning."""
+    seed = derive(config.seed, "agent")
+    return make_agent(config.agent, spec, frame_stack=config.replay.frame_stack, demos=episodes, seed=seed)
+
+
+def build_replay(
+    config: TrainConfig,
+    spec: EnvSpec,
+    horizon: int,
+    episodes: Sequence[Episode],
+    scaler: ActionScaler,
+    directory: Path,
+    console: Console,
+) -> Replay:
+    """The replay, after saying what it takes; what cannot fit is refused."""
+    if config.replay.capacity <= spec.time_limit:
+        raise ConfigError(
+            f"replay.capacity is {config.replay.capacity}, but an episode may take {spec.time_limit + 1} frames. "
+            "Raise replay.capacity or lower env.time_limit."
+        )
+    # Each step is one frame, and each episode's end another: a short run needs no more than that.
+    most = 2 * config.steps + spec.time_limit + 1
+    settings = dataclasses.replace(config.replay, capacity=min(config.replay.capacity, most))
+    demo_frames = sum(len(e) + 1 for e in episodes)
+    needed = Replay.bytes_needed(settings, spec, demo_frames)
+    free = psutil.virtual_memory().available
+    console.print(
+        f"replay: {_size(needed)} {'of memory' if settings.storage == 'ram' else 'on disk'} for "
+        f"{settings.capacity:,} online and {demo_frames:,} demonstration frames",
+        highlight=False,
+    )
+    if settings.storage == "ram" and needed > free:
+        raise ConfigError(
+            f"the replay needs {_size(needed)} of memory, but {_size(free)} are free. "
+            "Lower replay.capacity, or keep it on disk with replay.storage=disk."
+        )
+    files = directory / "replay" / "frames" if settings.storage == "disk" else None
+    return Replay(settings, spec, horizon, episodes, scaler.to_unit, derive(config.seed, "replay"), files)
+
+
+def set_threads(
+    config: TrainConfig,
+    spec: EnvSpec,
+    episodes: Sequence[Episode],
+    replay: Replay,
+    directory: Path,
+    console: Console,
+) -> None:
+    """Fix the number of CPU threads; a resumed run keeps the number that it began with, since sums depend on it."""
+    path = directory / "threads.json"
+    count = config.threads
+    if not count and path.exists():
+        count = int(json.loads(path.read_text())["threads"])
+    if not count and episodes:
+        trial = build_agent(config, spec, episodes)
+        before = replay.sampler.state_dict()
+        batch = replay.sample()
+        replay.sampler.load_state_dict(before)
+        count, medians = fastest_threads(lambda: trial.update(batch))
+        timings = ", ".join(f"{n}: {1000 * s:.1f} ms" for n, s in medians.items())
+        console.print(f"threads: {count} (measured per update: {timings})", highlight=False)
+    # Without data to measure on, one thread: it is never the slow choice by much, two may be.
+    count = count or 1
+    torch.set_num_threads(count)
+    write_json(path, {"threads": count})
+
+
+def build_explorer(config: TrainConfig) -> Explorer:
+    """Exploration noise of the training environments."""
+    levels, bins = config.agent.levels, config.agent.bins
+    generator = torch.Generator().manual_seed(derive(config.seed, "noise"))
+    return Explorer(config.control, lambda action: snap(action, levels, bins), generator)
+
+
+def build_controller(
+    config: TrainConfig,
+    agent: Agent,
+    scaler: ActionScaler,
+    num_envs: int,
+    seed: int,
+    explorer: Explorer | None = None,
+) -> Controller:
+    """From observations to actions in ``num_envs`` environments."""
+    return Controller(agent, config.control, scaler, num_envs, config.replay.frame_stack, seed, explorer)
+
+
+class LazyEnvs:
+    """Evaluation environments, built when first needed."""
+
+    def __init__(self, config: TrainConfig, factory: Factory | None) -> None:
+        self._build = lambda: make_vector_env(config.env, config.eval.num_envs, factory)
+        self._envs: VectorEnv | None = None
+
+    def get(self) -> VectorEnv:
+        """The environments."""
+        if self._envs is None:
+            self._envs = self._build()
+        return self._envs
+
+    def __enter__(self) -> LazyEnvs:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._envs is not None:
+            self._envs.close()
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
