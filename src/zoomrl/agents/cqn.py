@@ -1,8 +1,9 @@
 """CQN and CQN-AS: coarse-to-fine Q-networks over single actions and over action sequences.
 
-Papers: Seo, Uruc, James, "Continuous Control with Coarse-to-fine Reinforcement Learning" (CoRL 2024) and Seo, Abbeel,
-"Reinforcement Learning with Action Sequence for Data-Efficient Robot Learning" (2024). Axes: B batch, L level,
-T sequence step, A action dimension, K bin, Z atom, N token (sample, level and step). CQN is the case T = 1 without recurrence.
+Papers: Seo, Uruc, James, "Continuous Control with Coarse-to-fine Reinforcement Learning" (CoRL 2024) and
+Seo, Abbeel, "Reinforcement Learning with Action Sequence for Data-Efficient Robot Learning" (2024).
+Axes: B batch, L level, T sequence step, A action dimension, K bin, Z atom, N token (sample, level and step).
+CQN is the case T = 1 without recurrence.
 """
 
 from __future__ import annotations
