@@ -142,6 +142,8 @@ class _Stream(nn.Module):
         # A sequence of one step needs no step one-hot.
         self.positions = horizon if gru_layers else 0
         self.levels = levels
+        self.register_buffer("level_ids", torch.eye(levels), persistent=False)
+        self.register_buffer("step_ids", torch.eye(self.positions), persistent=False)
         self.first = nn.Linear(self.width + action_dim + self.positions + levels, hidden_dim, bias=hidden_bias)
         self.first_norm = nn.LayerNorm(hidden_dim)
         self.second = nn.Linear(hidden_dim, hidden_dim, bias=hidden_bias)
@@ -149,19 +151,16 @@ class _Stream(nn.Module):
         self.gru = GRU(hidden_dim, hidden_dim, gru_layers) if gru_layers else None
 
     def features(self, state: Tensor) -> Tensor:
-        return F.linear(self.trunk(state), self.first.weight[:, : self.width], self.first.bias)
+        return self.trunk(state)
 
     def forward(self, features: Tensor, centres: Tensor, first_level: int) -> Tensor:
         batch, count, horizon, _ = centres.shape
-        weight = self.first.weight[:, self.width :]
-        level = torch.eye(self.levels, device=centres.device, dtype=centres.dtype)
-        parts = [centres]
+        parts = [features[:, None, None].expand(-1, count, horizon, -1), centres]
         if self.positions:
-            step = torch.eye(horizon, device=centres.device, dtype=centres.dtype)
-            parts.append(step.expand(batch, count, horizon, horizon))
-        rows = level[first_level : first_level + count, None]
-        parts.append(rows.expand(batch, count, horizon, self.levels))
-        x = F.linear(torch.cat(parts, -1), weight) + features[:, None, None]
+            parts.append(self.step_ids.expand(batch, count, -1, -1))
+        rows = self.level_ids[first_level : first_level + count, None]
+        parts.append(rows.expand(batch, -1, horizon, -1))
+        x = self.first(torch.cat(parts, -1))
         # In place where no gradient needs the input.
         inplace = not torch.is_grad_enabled()
         x = F.silu(self.first_norm(x), inplace)

@@ -1,0 +1,38 @@
+# make quickstart   set up, then train CQN-AS on Meta-World drawer-open from 20 demonstrations and show the result
+# make test         set up, then run the tests
+# make check        tests, lint and types: what CI runs
+# make bench        speed of updates, sampling and acting beside their floors, written to benchmarks/results/
+PYTHON ?= python3
+export PYTHON
+
+.PHONY: quickstart test test-slow lint types check bench clean
+
+quickstart:
+	@scripts/setup.sh metaworld
+	@.venv/bin/zoomrl train
+
+test:
+	@scripts/setup.sh dev
+	.venv/bin/python -m pytest -q
+
+test-slow:
+	@scripts/setup.sh dev
+	.venv/bin/python -m pytest -q -m slow
+
+lint:
+	@scripts/setup.sh dev
+	.venv/bin/ruff check src tests benchmarks
+	.venv/bin/ruff format --check src tests benchmarks
+
+types:
+	@scripts/setup.sh dev
+	.venv/bin/mypy
+
+check: lint types test
+
+bench:
+	@scripts/setup.sh dev
+	.venv/bin/python benchmarks/speed.py
+
+clean:
+	rm -rf .venv build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,52 @@
+"""Where a result comes from: command, commit, date, hardware, versions."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+PACKAGES = ("torch", "torchrl", "tensordict", "numpy", "gymnasium", "mujoco", "dm-control", "metaworld")
+RESULTS = Path(__file__).parent / "results"
+
+
+def provenance(command: list[str], commit: str | None = None) -> dict[str, Any]:
+    """Fields that every result file carries."""
+    return {
+        "command": shlex.join(command),
+        "commit": commit or _git("rev-parse", "HEAD"),
+        "date": datetime.date.today().isoformat(),
+        "hardware": {
+            "cpu": _cpu(),
+            "cores": os.cpu_count(),
+            "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+            "system": platform.platform(),
+        },
+        "versions": {"python": platform.python_version()} | {p: _version(p) for p in PACKAGES},
+    }
+
+
+def _cpu() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git(*arguments: str) -> str | None:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, cwd=Path(__file__).parent)
+    return done.stdout.strip() or None

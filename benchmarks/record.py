@@ -1,0 +1,113 @@
+"""Turn finished runs into one result file under benchmarks/results/.
+
+Usage: python benchmarks/record.py NAME [--commit SHA] RUN_DIR [RUN_DIR ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from provenance import RESULTS, provenance
+from zoomrl.recipes.presets import preset
+from zoomrl.training.config import TrainConfig, differences
+from zoomrl.training.evaluate import wilson_interval
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name")
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--commit", help="commit that the runs were made with; the present one by default")
+    parser.add_argument("--note", default="", help="anything a reader must know")
+    options = parser.parse_args()
+    runs = [read_run(path) for path in sorted(options.runs)]
+    result = {
+        "name": options.name,
+        **provenance(sorted({run["command"] for run in runs}), options.commit),
+        "note": options.note,
+        "summary": summarise(runs),
+        "runs": runs,
+    }
+    # One command a line is easier to repeat than one long line.
+    result["command"] = sorted({run["command"] for run in runs})
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{options.name}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"wrote {path}")
+    print(json.dumps(result["summary"], indent=1))
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """Command, curve and final evaluation of one run."""
+    config = TrainConfig.from_dict(json.loads((path / "config.json").read_text()))
+    result = json.loads((path / "result.json").read_text())
+    rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    curve = [
+        {k: row[k] for k in ("env_steps", "updates", "success_rate", "return_mean", "return_std", "seconds")}
+        for row in rows
+        if row["kind"] == "eval"
+    ]
+    return {
+        "command": command(config),
+        "preset": config.preset,
+        "agent": config.agent.name,
+        "env": config.env.id,
+        "seed": config.seed,
+        "steps": result["env_steps"],
+        "updates": result["updates"],
+        "training_seconds": round(result["training_seconds"], 1),
+        "final": {
+            k: result[k]
+            for k in ("episodes", "success_rate", "success_low", "success_high", "return_mean", "return_std")
+        },
+        "final_returns": result["returns"],
+        "curve": curve,
+    }
+
+
+def command(config: TrainConfig) -> str:
+    """The command line that makes this run: the preset and what differs from it."""
+    base = preset(config.preset)
+    flags = [f"--preset {config.preset}", f"--env {config.env.id}", f"--seed {config.seed}"]
+    if config.threads:
+        flags.append(f"--threads {config.threads}")
+    if config.steps != base.steps:
+        flags.append(f"--steps {config.steps}")
+    for line in differences(base, config):
+        name, values = line.split(": ", 1)
+        if name not in {"seed", "env.id"}:
+            flags.append(f"--{name.replace('_', '-')} {values.split(' -> ')[1]}")
+    for name in ("every", "episodes", "final_episodes"):
+        if getattr(config.eval, name) != getattr(base.eval, name):
+            flags.append(f"--eval.{name.replace('_', '-')} {getattr(config.eval, name)}")
+    return " ".join(["zoomrl train", *flags])
+
+
+def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean over the runs of each agent: success of the final evaluations, and returns."""
+    groups = defaultdict(list)
+    for run in runs:
+        groups[run["agent"]].append(run)
+    summary = {}
+    for agent, members in groups.items():
+        episodes = sum(run["final"]["episodes"] for run in members)
+        successes = round(sum(run["final"]["success_rate"] * run["final"]["episodes"] for run in members))
+        summary[agent] = {
+            "runs": len(members),
+            "final_success_mean": statistics.mean(run["final"]["success_rate"] for run in members),
+            "final_success_95": wilson_interval(successes, episodes),
+            "final_return_mean": statistics.mean(run["final"]["return_mean"] for run in members),
+            "final_return_by_run": [round(run["final"]["return_mean"], 2) for run in members],
+            "final_success_by_run": {f"{run['env']} s{run['seed']}": run["final"]["success_rate"] for run in members},
+            "training_seconds_mean": round(statistics.mean(run["training_seconds"] for run in members), 1),
+        }
+    return summary
+
+
+if __name__ == "__main__":
+    main()
