@@ -25,7 +25,7 @@ class SlowStream(nn.Module):
         self.first_norm = copy.deepcopy(stream.first_norm)
         self.second = copy.deepcopy(stream.second)
         self.second_norm = copy.deepcopy(stream.second_norm)
-        self.levels, self.horizon = stream.levels, horizon
+        self.levels, self.horizon = len(stream.level_ids), horizon
         self.gru = None
         if stream.gru is not None:
             hidden = stream.second.out_features

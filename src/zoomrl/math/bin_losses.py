@@ -73,14 +73,18 @@ class _CategoricalBinLosses(torch.autograd.Function):
         step = log_probs.exp_().sub_(target).mul_(td_weight)
         grad.scatter_add_(1, where, step[:, None])
         ctx.save_for_backward(grad)
+        ctx.spent = False
         parts = torch.cat([td.view(1), imitation])
         ctx.mark_non_differentiable(parts)
         return parts.sum(), parts
 
     @staticmethod
     def backward(ctx: Any, grad_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.spent:
+            raise RuntimeError("the gradient of these losses can be taken once: it is scaled in place")
+        ctx.spent = True
         (grad,) = ctx.saved_tensors
-        return grad * grad_total, None, None, None, None, None, None
+        return grad.mul_(grad_total), None, None, None, None, None, None
 
 
 def _imitation(logits: Tensor, chosen: Tensor, weight: Tensor, atoms: Tensor, margin: float, *, out: Tensor) -> Tensor:

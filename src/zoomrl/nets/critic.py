@@ -22,7 +22,7 @@ class Features(NamedTuple):
     """What a critic computes once for a batch of observations.
 
     Attributes:
-        inputs: per stream, the observation's part of the first layer [B, H].
+        inputs: per stream, the observation or what its trunk makes of it [B, F].
         weight, bias: of the advantage head, centred over the bins.
     """
 
@@ -35,8 +35,6 @@ class CoarseToFineCritic(nn.Module):
     """Q-network over the zoom grid.
 
     The input of each (level, step) is [features, centre of the interval chosen so far, step one-hot, level one-hot].
-    The first layer is evaluated in parts, so that the features are multiplied once per sample and not once per
-    level and step.
 
     Args:
         state_dim: length S of the observation vector.
@@ -121,6 +119,9 @@ class CoarseToFineCritic(nn.Module):
 class _Stream(nn.Module):
     """Observation and intervals to hidden units: trunk, two layers, recurrence over the sequence."""
 
+    level_ids: Tensor
+    step_ids: Tensor
+
     def __init__(
         self,
         state_dim: int,
@@ -138,13 +139,12 @@ class _Stream(nn.Module):
             if trunk_dim
             else nn.Identity()
         )
-        self.width = trunk_dim or state_dim
+        width = trunk_dim or state_dim
         # A sequence of one step needs no step one-hot.
         self.positions = horizon if gru_layers else 0
-        self.levels = levels
         self.register_buffer("level_ids", torch.eye(levels), persistent=False)
         self.register_buffer("step_ids", torch.eye(self.positions), persistent=False)
-        self.first = nn.Linear(self.width + action_dim + self.positions + levels, hidden_dim, bias=hidden_bias)
+        self.first = nn.Linear(width + action_dim + self.positions + levels, hidden_dim, bias=hidden_bias)
         self.first_norm = nn.LayerNorm(hidden_dim)
         self.second = nn.Linear(hidden_dim, hidden_dim, bias=hidden_bias)
         self.second_norm = nn.LayerNorm(hidden_dim)

@@ -1,0 +1,188 @@
+"""The documents keep their promises: links lead somewhere, commands parse, examples run, no option is missing.
+
+Run this file (``python tests/test_docs.py``) to write the option table of docs/commands.md again.
+"""
+
+import ast
+import dataclasses
+import inspect
+import re
+import shlex
+import typing
+from pathlib import Path
+
+import pytest
+
+from zoomrl.agents.config import CQNASConfig
+from zoomrl.cli.demos import CollectDemos, InspectDemos
+from zoomrl.cli.doctor import Doctor
+from zoomrl.cli.evaluate import Evaluate
+from zoomrl.cli.plot import Plot
+from zoomrl.cli.tree import check_command, parse
+from zoomrl.recipes.presets import preset
+from zoomrl.training.config import TrainConfig
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+COMMANDS = ROOT / "docs" / "commands.md"
+TABLE = re.compile(r"(<!-- options: [^\n]* -->\n).*?(<!-- end of options -->)", re.DOTALL)
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+by_name = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+
+
+def blocks(page, *languages):
+    """Contents of the fenced code blocks of these languages."""
+    return [text for language, text in BLOCK.findall(page.read_text()) if language in languages]
+
+
+def heading_ids(page):
+    """Anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", BLOCK.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+# ---- options, from the config classes -----------------------------------------------------------------------
+
+
+def descriptions(kind):
+    """Field -> its description, the string below it in the source; inherited ones included."""
+    found = {}
+    for base in reversed(kind.__mro__):
+        if not dataclasses.is_dataclass(base):
+            continue
+        body = next(n for n in ast.parse(inspect.getsource(base)).body if isinstance(n, ast.ClassDef)).body
+        for node, after in zip(body, body[1:], strict=False):
+            if isinstance(node, ast.AnnAssign) and isinstance(after, ast.Expr):
+                found[node.target.id] = " ".join(ast.literal_eval(after.value).split())
+    return found
+
+
+def options(kind, default, prefix="", standard=None):
+    """(option, value in ``default``, value in the class, description, choices) of every field, groups after the rest."""
+    standard = kind() if standard is None else standard
+    texts, hints = descriptions(kind), typing.get_type_hints(kind)
+    fields = sorted(dataclasses.fields(kind), key=lambda f: dataclasses.is_dataclass(getattr(default, f.name)))
+    for field in fields:
+        value, name = getattr(default, field.name), f"{prefix}{field.name}".replace("_", "-")
+        if dataclasses.is_dataclass(value):
+            yield from options(type(value), value, f"{name}.", getattr(standard, field.name))
+            continue
+        choices = typing.get_args(hints[field.name]) if typing.get_origin(hints[field.name]) is typing.Literal else ()
+        yield f"--{name}", value, getattr(standard, field.name), texts[field.name], choices
+
+
+def option_table():
+    """The table of docs/commands.md."""
+
+    def shown(value):
+        return {True: "yes", False: "no", "": "(empty)", None: "none"}.get(value, f"{value}") if not (
+            isinstance(value, int | float) and not isinstance(value, bool)
+        ) else f"{value:g}" if abs(value) < 1e-3 and value else f"{value}"
+
+    lines = ["| option | default | meaning |", "|---|---|---|"]
+    for option, value, standard, text, choices in options(TrainConfig, preset("quickstart")):
+        default = shown(value) if value == standard else f"{shown(value)} ({shown(standard)})"
+        meaning = text + (f" Choices: {', '.join(map(str, choices))}." if choices else "")
+        lines.append(f"| `{option}` | {default} | {meaning.replace('``', '`').replace('|', chr(92) + '|')} |")
+    return "\n".join(lines) + "\n"
+
+
+def known_options():
+    """Every option of every command, as it is typed."""
+    known = {"--help", "--version", "--debug", "--agent", "--env", "--demos"}
+    for name, value, *_ in options(TrainConfig, preset("quickstart")):
+        known.add(name)
+        if isinstance(value, bool):
+            group, dot, last = name.removeprefix("--").rpartition(".")
+            known.add(f"--{group}{dot}no-{last}")
+    for kind in (CollectDemos, InspectDemos, Doctor, Evaluate, Plot):
+        known |= {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(kind)}
+    return known
+
+
+# ---- tests ----------------------------------------------------------------------------------------------------
+
+
+@by_name
+def test_links_and_images_lead_somewhere(page):
+    text = BLOCK.sub("", page.read_text())
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"\w+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), f"{page.name} links to {target}, which does not exist"
+        if anchor:
+            assert anchor in heading_ids(there), f"{page.name} links to {target}: no such heading"
+
+
+@by_name
+def test_options_that_are_mentioned_exist(page):
+    # Options of other programs that the pages mention.
+    known = known_options() | {"--no-install-recommends"}
+    mentioned = set(re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", TABLE.sub("", page.read_text())))
+    assert mentioned <= known, f"{page.name} mentions {sorted(mentioned - known)}"
+
+
+@by_name
+def test_commands_parse(page):
+    for text in blocks(page, "bash", "console", "sh"):
+        for line in text.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:1] != ["zoomrl"] or words[1:] == ["--version"] or "completion" in words or "--help" in words:
+                continue
+            check_command(words[1:])
+            command = parse(words[1:])
+            if hasattr(command, "to_config"):
+                command.to_config()
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/own-environment.md", "docs/own-demonstrations.md"])
+def test_python_examples_run(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    found = blocks(ROOT / page, "python")
+    assert found, f"{page} has no example"
+    for text in found:
+        # The same program with less patience.
+        short = re.sub(r"\b(steps|offline_updates)=\d+", r"\1=120", text)
+        short = re.sub(r"\b(seed_steps|uniform_steps|every)=[1-9]\d*", r"\1=60", short)
+        short = re.sub(r"\b(episodes|final_episodes)=[1-9]\d*", r"\1=2", short)
+        exec(compile(short, page, "exec"), {"__name__": "__main__"})
+
+
+def test_option_table_is_up_to_date():
+    table = TABLE.search(COMMANDS.read_text())
+    assert table, "docs/commands.md has lost the marks around its option table"
+    assert option_table() in table[0], "the options have changed; run: python tests/test_docs.py"
+
+
+def test_every_option_is_in_the_documents():
+    text = "".join(page.read_text() for page in PAGES)
+    names = [name for name, *_ in options(TrainConfig, preset("quickstart"))]
+    assert {f"--agent.{f.name}".replace("_", "-") for f in dataclasses.fields(CQNASConfig)} <= set(names)
+    missing = [name for name in names if f"`{name}`" not in text]
+    assert not missing, f"no page mentions {missing}"
+
+
+def test_every_logged_metric_is_explained():
+    page = (ROOT / "docs" / "cqn.md").read_text()
+    trainer = (ROOT / "src/zoomrl/training/trainer.py").read_text()
+    agent = (ROOT / "src/zoomrl/agents/cqn.py").read_text()
+    evaluation = (ROOT / "src/zoomrl/training/evaluate.py").read_text()
+    logged = set(re.findall(r'metrics\["(\w+)"\] =', agent))
+    logged |= set(re.findall(r'"(\w+)": (?:td|dominance|margin|loss|batch)\b', agent))
+    logged |= set(re.findall(r'"(\w+_per_s)"', trainer))
+    logged |= set(re.findall(r'^            "(\w+)":', evaluation, re.MULTILINE))
+    assert {"critic_loss", "batch_reward", "q_target", "success_rate", "updates_per_s"} <= logged
+    missing = {name for name in logged if f"`{name}`" not in page}
+    assert not missing, f"docs/cqn.md does not explain {sorted(missing)}"
+
+
+def test_documents_keep_to_themselves():
+    """A page speaks of this project only, never of the place where it was written."""
+    for page in PAGES:
+        assert not re.search(r"/work\b|\bshared/", page.read_text()), page.name
+
+
+if __name__ == "__main__":
+    COMMANDS.write_text(TABLE.sub(lambda found: found[1] + option_table() + found[2], COMMANDS.read_text()))
