@@ -6,6 +6,7 @@ Run this file (``python tests/test_docs.py``) to write the option table of docs/
 import ast
 import dataclasses
 import inspect
+import itertools
 import re
 import shlex
 import typing
@@ -51,14 +52,14 @@ def descriptions(kind):
         if not dataclasses.is_dataclass(base):
             continue
         body = next(n for n in ast.parse(inspect.getsource(base)).body if isinstance(n, ast.ClassDef)).body
-        for node, after in zip(body, body[1:], strict=False):
+        for node, after in itertools.pairwise(body):
             if isinstance(node, ast.AnnAssign) and isinstance(after, ast.Expr):
                 found[node.target.id] = " ".join(ast.literal_eval(after.value).split())
     return found
 
 
 def options(kind, default, prefix="", standard=None):
-    """(option, value in ``default``, value in the class, description, choices) of every field, groups after the rest."""
+    """(option, value in ``default``, value in the class, description, choices) per field, groups after the rest."""
     standard = kind() if standard is None else standard
     texts, hints = descriptions(kind), typing.get_type_hints(kind)
     fields = sorted(dataclasses.fields(kind), key=lambda f: dataclasses.is_dataclass(getattr(default, f.name)))
@@ -75,9 +76,9 @@ def option_table():
     """The table of docs/commands.md."""
 
     def shown(value):
-        return {True: "yes", False: "no", "": "(empty)", None: "none"}.get(value, f"{value}") if not (
-            isinstance(value, int | float) and not isinstance(value, bool)
-        ) else f"{value:g}" if abs(value) < 1e-3 and value else f"{value}"
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        return "none" if value is None else str(value) or "(empty)"
 
     lines = ["| option | default | meaning |", "|---|---|---|"]
     for option, value, standard, text, choices in options(TrainConfig, preset("quickstart")):
@@ -173,7 +174,7 @@ def test_every_logged_metric_is_explained():
     logged |= set(re.findall(r'"(\w+)": (?:td|dominance|margin|loss|batch)\b', agent))
     logged |= set(re.findall(r'"(\w+_per_s)"', trainer))
     logged |= set(re.findall(r'^            "(\w+)":', evaluation, re.MULTILINE))
-    assert {"critic_loss", "batch_reward", "q_target", "success_rate", "updates_per_s"} <= logged
+    assert {"critic_loss", "batch_return", "q_target", "success_rate", "updates_per_s"} <= logged
     missing = {name for name in logged if f"`{name}`" not in page}
     assert not missing, f"docs/cqn.md does not explain {sorted(missing)}"
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zoomrl.agents.config import CQNASConfig, CQNConfig
     from zoomrl.control.config import ControlConfig
     from zoomrl.data.config import ReplayConfig
+    from zoomrl.data.episode import Episode, EpisodeBuilder
     from zoomrl.demos.config import DemoConfig
     from zoomrl.demos.store import read_demos, write_demos
     from zoomrl.envs.config import EnvConfig
@@ -39,6 +40,8 @@ _HOMES = {
     "ControlConfig": "control.config",
     "DemoConfig": "demos.config",
     "EnvConfig": "envs.config",
+    "Episode": "data.episode",
+    "EpisodeBuilder": "data.episode",
     "EvalConfig": "training.config",
     "LogConfig": "training.config",
     "PRESETS": "recipes.presets",
@@ -64,6 +67,8 @@ __all__ = [
     "ControlConfig",
     "DemoConfig",
     "EnvConfig",
+    "Episode",
+    "EpisodeBuilder",
     "EvalConfig",
     "LogConfig",
     "Policy",

@@ -105,7 +105,7 @@ class CQN:
         with torch.no_grad():
             metrics |= {
                 "loss": loss.detach(),
-                "batch_reward": batch["reward"].mean(),
+                "batch_return": batch["reward"].mean(),
                 "demo_share": batch["is_demo"].to(torch.float32).mean(),
             }
         return metrics
@@ -219,8 +219,8 @@ class CQN:
             td, dominance, margin = (parts / coefficients.clamp(min=1e-12)).unbind()
             metrics = {"critic_loss": td, "dominance_loss": dominance, "margin_loss": margin}
             target = self.atoms @ target
-        metrics["q_target"] = target.mean()
-        metrics["q_target_max"] = target.amax()
+        metrics["q_target"] = masked_mean(target, weight)
+        metrics["q_target_max"] = torch.where(weight > 0, target, target.amin()).amax()
         return loss, metrics
 
     def _step_target(self) -> None:

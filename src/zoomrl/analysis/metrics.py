@@ -75,7 +75,7 @@ def read_run(directory: str | Path) -> Run:
     if not (root / "config.json").exists():
         raise CheckpointError(
             f"{root} is no run directory: it has no config.json. Pass a folder that `zoomrl train` made, "
-            "for example runs/quickstart-metaworld-drawer-open-s1"
+            "for example runs/quickstart-cqn_as-metaworld-drawer-open-s1"
         )
     config = _read_json(root / "config.json")
     policy = _read_json(root / "policy.json") if (root / "policy.json").exists() else None

@@ -61,7 +61,7 @@ class EpisodeBuilder:
 
     def __init__(self, observation: Mapping[str, NDArray[Any]], seed: int = -1) -> None:
         self.seed = seed
-        self._observations = [dict(observation)]
+        self._observations = [_copied(observation)]
         self._actions: list[NDArray[np.float32]] = []
         self._rewards: list[float] = []
         self.success = False
@@ -94,7 +94,7 @@ class EpisodeBuilder:
         """Append one decision and the observation that followed it."""
         self._actions.append(np.array(action, dtype=np.float32))
         self._rewards.append(float(reward))
-        self._observations.append(dict(observation))
+        self._observations.append(_copied(observation))
         self.success |= bool(success)
 
     def build(self, *, terminated: bool, truncated: bool, is_demo: bool = False, **meta: Any) -> Episode:
@@ -113,3 +113,8 @@ class EpisodeBuilder:
         )
         episode.validate()
         return episode
+
+
+def _copied(observation: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    # Environments may write the next observation into the same array.
+    return {name: np.array(array) for name, array in observation.items()}

@@ -131,7 +131,8 @@ def _check_arguments(episodes: int, seed: int, noise: float) -> None:
 def _no_expert(env_id: str) -> ConfigError:
     return ConfigError(
         f"{env_id} has no scripted expert to collect demonstrations from. The Meta-World tasks "
-        "(metaworld:<task>, for example metaworld:drawer-open) have one; for others, bring a Minari data set"
+        "(metaworld:<task>, for example metaworld:drawer-open) have one; for others, bring a set of your own "
+        "with --demos PATH"
     )
 
 

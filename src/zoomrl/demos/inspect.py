@@ -171,14 +171,16 @@ def render_table(summary: DemoSummary) -> Group:
 
     finest = summary.bins**summary.levels
     actions = Table(title=f"Actions on a grid of {summary.levels} levels with {summary.bins} bins ({finest} cells)")
-    levels = [f"cells, level {level}" for level in range(1, summary.levels + 1)]
-    for heading in ("dim", "min", "max", "mean", "std", "at bounds", *levels, "beyond grid", "max error"):
-        actions.add_column(heading, justify="right")
+    # Coverage of all levels in one column: the table fits 80 characters.
+    for heading in ("dim", "min", "max", "mean", "std", "at bound", "cells met", "beyond", "error"):
+        actions.add_column(heading, justify="right", no_wrap=heading == "cells met")
     for index, dim in enumerate(summary.dimensions):
         actions.add_row(
             str(index),
-            *(f"{value:.3g}" for value in (dim.min, dim.max, dim.mean, dim.std)),
-            *(f"{value:.0%}" for value in (dim.saturated, *dim.coverage, dim.beyond_outermost)),
+            *(f"{value:.2g}" for value in (dim.min, dim.max, dim.mean, dim.std)),
+            f"{dim.saturated:.0%}",
+            "/".join(f"{100 * share:.0f}" for share in dim.coverage) + "%",
+            f"{dim.beyond_outermost:.0%}",
             f"{dim.max_error:.2g}",
         )
     return Group(overview, actions)

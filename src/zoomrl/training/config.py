@@ -86,7 +86,7 @@ class TrainConfig:
     threads: int = 0
     """CPU threads for learning; 0 measures which number is fastest on this machine."""
     run_dir: str = ""
-    """Where everything is written; empty for runs/<preset>-<environment>-s<seed>."""
+    """Where everything is written; empty for runs/<preset>-<agent>-<environment>-s<seed>."""
     resume: bool = True
     """Continue the run in ``run_dir`` if one with this config is there; otherwise such a run is an error."""
 

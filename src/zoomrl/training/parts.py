@@ -35,11 +35,16 @@ from zoomrl.training.threads import fastest_threads
 Factory = Callable[[], gymnasium.Env[Any, Any]]
 
 
-def load_demos(config: TrainConfig, spec: EnvSpec, console: Console) -> DemoSet | None:
+def load_demos(config: TrainConfig, spec: EnvSpec, own_env: bool, console: Console) -> DemoSet | None:
     """The demonstrations that ``config.demos`` names, checked against the environment."""
     source = config.demos.source
     if source == "none":
         return None
+    if source == "scripted" and own_env:
+        raise ConfigError(
+            "an environment built by make_env has no scripted expert. Set demos.source to the path of a demonstration "
+            'set, or to "none".'
+        )
     demos = scripted_demos(config.demos, config.env, console) if source == "scripted" else read_demos(source)
     check_fit(demos, spec)
     return demos

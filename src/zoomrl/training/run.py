@@ -88,7 +88,7 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
         stop = stack.enter_context(StopRequest())
         envs = stack.enter_context(make_vector_env(config.env, factory=make_env))
         spec = envs.env_spec
-        demos = parts.load_demos(config, spec, console)
+        demos = parts.load_demos(config, spec, make_env is not None, console)
         episodes = parts.choose_episodes(config, demos)
         scaler = make_scaler(config.control, spec.action, episodes)
         agent = parts.build_agent(config, spec, episodes)

@@ -222,7 +222,7 @@ class Trainer:
         }
         action = self._controller.act(observation, self.env_steps)
         # The action is chosen before the update of its step, as published.
-        if self.agent_steps >= self.config.seed_steps and self.replay.can_sample():
+        if self.env_steps >= self.config.seed_steps and self.replay.can_sample():
             self._credit += self.config.updates_per_step * self._envs.num_envs
             while self._credit >= 1:
                 self._credit -= 1
