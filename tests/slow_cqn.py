@@ -30,7 +30,7 @@ class SlowStream(nn.Module):
         if stream.gru is not None:
             hidden = stream.second.out_features
             self.gru = nn.GRU(hidden, hidden, stream.gru.layers, batch_first=True)
-            self.gru.load_state_dict(stream.gru.state_dict())
+            self.gru.to(stream.second.weight.dtype).load_state_dict(stream.gru.state_dict())
 
     def forward(self, state, centre, level):
         """[B, S], [B, T, A], int -> [B, T, H]."""

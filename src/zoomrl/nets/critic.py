@@ -23,7 +23,7 @@ class Features(NamedTuple):
 
     Attributes:
         inputs: per stream, the observation or what its trunk makes of it [B, F].
-        weight, bias: of the advantage head, centred over the bins.
+        weight, bias: of the advantage head, centred over the bins; with the value's added if they share a stream.
     """
 
     inputs: list[Tensor]
@@ -67,6 +67,7 @@ class CoarseToFineCritic(nn.Module):
         super().__init__()
         self.shape = (action_dim, bins, outputs)
         self.horizon = horizon
+        self.shared = dueling == "shared"
 
         def stream() -> _Stream:
             return _Stream(state_dim, action_dim, horizon, levels, hidden_dim, hidden_bias, trunk_dim, gru_layers)
@@ -85,9 +86,14 @@ class CoarseToFineCritic(nn.Module):
         bias: Tensor = self.advantage.bias
         if self.value is not None:
             # The mean over bins is linear: centring the head's weights equals centring its outputs, on far fewer
-            # numbers.
-            weight = _centred(weight.view(*self.shape, -1)).view(weight.shape)
-            bias = _centred(bias.view(self.shape)).view(bias.shape)
+            # numbers. Likewise the value may be added to the weights where both heads read the same stream.
+            weight = _centred(weight.view(*self.shape, -1))
+            bias = _centred(bias.view(self.shape))
+            if self.shared:
+                action_dim, _, outputs = self.shape
+                weight = weight + self.value.weight.view(action_dim, 1, outputs, -1)
+                bias = bias + self.value.bias.view(action_dim, 1, outputs)
+            weight, bias = weight.view(self.advantage.weight.shape), bias.view(-1)
         return Features([stream.features(state) for stream in self._streams()], weight, bias)
 
     def forward(self, features: Features, centres: Tensor, first_level: int = 0) -> Tensor:
@@ -107,7 +113,7 @@ class CoarseToFineCritic(nn.Module):
         pairs = zip(self._streams(), features.inputs, strict=True)
         hidden = [stream(inputs, centres, first_level).flatten(0, 2) for stream, inputs in pairs]
         advantage = _head(features.weight, features.bias, hidden[-1]).view(shape)
-        if self.value is None:
+        if self.value is None or self.shared:
             return advantage
         value = _head(self.value.weight, self.value.bias, hidden[0])
         return advantage.add_(value.view(action_dim, 1, outputs, -1))
