@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +52,15 @@ def report(directory: Path, config: TrainConfig, video_problem: str | None) -> N
         ("checkpoint", checkpoint),
     ):
         print(f"{name:<11} {value}")
-    print(f"{'next':<11} zoomrl eval {directory}")
+    print(f"{'next':<11} {_program()} eval {directory}")
+
+
+def _program() -> str:
+    """How this program is called here: a virtual environment that is not active is named by its path."""
+    if shutil.which("zoomrl"):
+        return "zoomrl"
+    path = Path(sys.argv[0])
+    return os.path.relpath(path) if path.name == "zoomrl" else "python -m zoomrl"
 
 
 def _result(directory: Path) -> dict[str, Any]:
@@ -77,7 +88,7 @@ def _video(directory: Path, config: TrainConfig, problem: str | None) -> str:
         return str(path)
     if not config.eval.video:
         return "none, since eval.video is off"
-    later = f"zoomrl eval {directory} --video {path}"
+    later = f"{_program()} eval {directory} --video {path}"
     if problem is None:
         return f"none; `zoomrl doctor` says whether pictures can be rendered here. If so: {later}"
     return f"none: {problem}\n{'':<12}{rendering_fix(problem)}\n{'':<12}Then: {later}"
