@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zoomrl.math.bin_losses import categorical_bin_losses
 from zoomrl.math.categorical import project, support
 from zoomrl.math.grid import cell_centre, centres, decode, encode, snap, to_cell, zoom
 from zoomrl.math.losses import dominance_loss, margin_loss, masked_mean
@@ -177,3 +178,40 @@ def test_schedules():
     for bad in ("linear(1, 0)", "cosine(1, 0, 5)", "", "linear(1, 0, 0)", "linear(a, b, c)"):
         with pytest.raises(ValueError, match=r"expected|positive"):
             parse_schedule(bad)
+
+
+@pytest.mark.parametrize("demos", [0, 3, 8])
+def test_closed_form_of_the_bin_losses_equals_autograd(demos):
+    """The fused losses and their gradient against the formulas they are made of."""
+    g = torch.Generator().manual_seed(demos)
+    dims, bins, count, tokens = 2, 5, 11, 8
+    atoms = support(-1, 1, count).double()
+    logits = torch.randn(dims, bins, count, tokens, generator=g, dtype=torch.float64, requires_grad=True)
+    chosen = torch.randint(bins, (dims, tokens), generator=g)
+    target = torch.rand(dims, count, tokens, generator=g, dtype=torch.float64).softmax(1)
+    td_weight = torch.rand(tokens, generator=g, dtype=torch.float64)
+    bc_weight = torch.rand(tokens, generator=g, dtype=torch.float64) * (torch.arange(tokens) < demos)
+
+    total, parts = categorical_bin_losses(logits, chosen, target, td_weight, bc_weight, atoms, 0.3)
+    (fast,) = torch.autograd.grad(total, logits)
+
+    rows = logits.permute(0, 3, 1, 2)  # [A, N, K, Z]
+    log_probs = rows.log_softmax(-1)
+    picked = log_probs.gather(2, chosen[..., None, None].expand(-1, -1, 1, count))[:, :, 0]
+    td = -((target.transpose(1, 2) * picked).sum(-1) * td_weight).sum()
+    dominance = (dominance_loss(log_probs.exp(), chosen) * bc_weight).sum()
+    margin = (margin_loss(log_probs.exp() @ atoms, chosen, 0.3) * bc_weight).sum()
+    (slow,) = torch.autograd.grad(td + dominance + margin, logits)
+    torch.testing.assert_close(parts, torch.stack([td, dominance, margin]).detach())
+    torch.testing.assert_close(fast, slow)
+
+
+def test_the_fused_gradient_is_taken_once():
+    logits = torch.zeros(1, 2, 3, 1, requires_grad=True)
+    one = torch.ones(1)
+    total, _ = categorical_bin_losses(
+        logits, torch.zeros(1, 1, dtype=torch.int64), torch.full((1, 3, 1), 1 / 3), one, one, support(0, 1, 3), 0.1
+    )
+    total.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="taken once"):
+        total.backward()

@@ -8,6 +8,8 @@ Images are not part of these presets: they hold for state observations until cam
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from zoomrl.agents.config import CQNASConfig, CQNConfig
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
@@ -18,6 +20,18 @@ from zoomrl.training.config import CheckpointConfig, EvalConfig, TrainConfig
 NO_DEMOS = DemoConfig(source="none", episodes=0)
 ALL_DEMOS = DemoConfig(episodes=0)
 ANY_ENV = EnvConfig(id="")
+# Shared by the domains that learn without demonstrations.
+SCALAR_CQN = CQNConfig(
+    value="scalar",
+    dueling="none",
+    trunk_dim=0,
+    target_tau=1.0,
+    target_interval=100,
+    critic_lambda=1.0,
+    bc_lambda=0.0,
+    act_with="online",
+)
+NO_DEMO_REPLAY = ReplayConfig(capacity=10_000_000, demo_fraction=0.0, relabel_successes=False, n_step=3, tail="exclude")
 
 
 def cqn_bigym() -> TrainConfig:
@@ -81,25 +95,8 @@ def cqn_humanoid() -> TrainConfig:
     return TrainConfig(
         preset="cqn-humanoid",
         env=ANY_ENV,
-        agent=CQNConfig(
-            value="scalar",
-            dueling="none",
-            trunk_dim=0,
-            target_tau=1.0,
-            target_interval=100,
-            critic_lambda=1.0,
-            bc_lambda=0.0,
-            act_with="online",
-        ),
-        replay=ReplayConfig(
-            capacity=10_000_000,
-            batch_size=128,
-            demo_fraction=0.0,
-            relabel_successes=False,
-            n_step=3,
-            tail="exclude",
-            padding="last_action",
-        ),
+        agent=SCALAR_CQN,
+        replay=replace(NO_DEMO_REPLAY, batch_size=128, padding="last_action"),
         control=ControlConfig(executor="open_loop", snap=True, uniform_steps=10_000),
         demos=NO_DEMOS,
         eval=EvalConfig(every=10_000, episodes=10, video=False),
@@ -113,14 +110,9 @@ def cqn_humanoid() -> TrainConfig:
 def cqn_as_humanoid() -> TrainConfig:
     """CQN-AS, HumanoidBench column: sequences of 4, hidden width 1024; name the environment with --env.id."""
     base = cqn_humanoid()
-    return TrainConfig(
-        **{
-            **vars(base),
-            "preset": "cqn_as-humanoid",
-            "agent": CQNASConfig(**{**vars(base.agent), "hidden_dim": 1024}, horizon=4),
-            "control": ControlConfig(uniform_steps=10_000),
-        }
-    )
+    agent = CQNASConfig(**{**vars(base.agent), "hidden_dim": 1024}, horizon=4)
+    control = ControlConfig(uniform_steps=10_000)
+    return replace(base, preset="cqn_as-humanoid", agent=agent, control=control)
 
 
 def cqn_dmc() -> TrainConfig:
@@ -128,26 +120,8 @@ def cqn_dmc() -> TrainConfig:
     return TrainConfig(
         preset="cqn-dmc",
         env=EnvConfig(id="dmc:cartpole-swingup"),
-        agent=CQNConfig(
-            value="scalar",
-            dueling="none",
-            hidden_bias=True,
-            trunk_dim=0,
-            lr=1e-4,
-            target_tau=1.0,
-            target_interval=100,
-            critic_lambda=1.0,
-            bc_lambda=0.0,
-            act_with="online",
-        ),
-        replay=ReplayConfig(
-            capacity=10_000_000,
-            batch_size=256,
-            demo_fraction=0.0,
-            relabel_successes=False,
-            n_step=3,
-            tail="exclude",
-        ),
+        agent=replace(SCALAR_CQN, hidden_bias=True, lr=1e-4),
+        replay=replace(NO_DEMO_REPLAY, batch_size=256),
         control=ControlConfig(executor="open_loop", snap=True, noise="0.1", uniform_steps=2000),
         demos=NO_DEMOS,
         eval=EvalConfig(every=10_000, episodes=10, video=False),
@@ -160,11 +134,9 @@ def cqn_dmc() -> TrainConfig:
 def cqn_dmc_walker() -> TrainConfig:
     """CQN, DeepMind Control walker tasks: one-step returns, batches of 512."""
     base = cqn_dmc()
-    return TrainConfig(
-        **{
-            **vars(base),
-            "preset": "cqn-dmc-walker",
-            "env": EnvConfig(id="dmc:walker-walk"),
-            "replay": ReplayConfig(**{**vars(base.replay), "batch_size": 512, "n_step": 1}),
-        }
+    return replace(
+        base,
+        preset="cqn-dmc-walker",
+        env=EnvConfig(id="dmc:walker-walk"),
+        replay=replace(base.replay, batch_size=512, n_step=1),
     )
