@@ -212,7 +212,7 @@ def test_the_preset_s_own_agent_changes_nothing():
         (["train", "--agent.dueling", "bth"], "'separate', 'shared', 'none'"),
         (["train", "--steps", "many"], "--steps"),
         (["train", "--steps", "-1"], "steps must be at least 0, got -1"),
-        (["train", "--demos", "none"], "--offline-updates 0"),
+        (["train", "--preset", "cqn_as-metaworld", "--demos", "none"], "--offline-updates 0"),
         (["eval"], "RUN"),
         (["eval", "x", "--episodes", "0"], "--episodes must be at least 1"),
         (["eval", "x", "--video", "x.avi"], ".mp4 or .gif"),
