@@ -57,6 +57,7 @@ def read_run(path: Path) -> dict[str, Any]:
         "preset": config.preset,
         "agent": config.agent.name,
         "env": config.env.id,
+        "reports_success": json.loads((path / "policy.json").read_text())["spec"]["reports_success"],
         "seed": config.seed,
         "steps": result["env_steps"],
         "updates": result["updates"],
@@ -95,17 +96,21 @@ def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
         groups[run["agent"]].append(run)
     summary = {}
     for agent, members in groups.items():
-        episodes = sum(run["final"]["episodes"] for run in members)
-        successes = round(sum(run["final"]["success_rate"] * run["final"]["episodes"] for run in members))
+        finals = {f"{run['env']} s{run['seed']}": run["final"] for run in members}
         summary[agent] = {
             "runs": len(members),
-            "final_success_mean": statistics.mean(run["final"]["success_rate"] for run in members),
-            "final_success_95": wilson_interval(successes, episodes),
-            "final_return_mean": statistics.mean(run["final"]["return_mean"] for run in members),
-            "final_return_by_run": [round(run["final"]["return_mean"], 2) for run in members],
-            "final_success_by_run": {f"{run['env']} s{run['seed']}": run["final"]["success_rate"] for run in members},
+            "final_return_mean": statistics.mean(final["return_mean"] for final in finals.values()),
+            "final_return_by_run": {name: round(final["return_mean"], 2) for name, final in finals.items()},
             "training_seconds_mean": round(statistics.mean(run["training_seconds"] for run in members), 1),
         }
+        if all(run["reports_success"] for run in members):
+            episodes = sum(final["episodes"] for final in finals.values())
+            successes = round(sum(final["success_rate"] * final["episodes"] for final in finals.values()))
+            summary[agent] |= {
+                "final_success_mean": statistics.mean(final["success_rate"] for final in finals.values()),
+                "final_success_95": wilson_interval(successes, episodes),
+                "final_success_by_run": {name: final["success_rate"] for name, final in finals.items()},
+            }
     return summary
 
 
