@@ -24,12 +24,12 @@ system_packages() {
     { apt-get update -qq && DEBIAN_FRONTEND=noninteractive $line -qq >/dev/null; } ||
       say "could not install$wanted; by hand: $line"
   else
-    say "for pictures and films, run once: sudo $line"
+    say "this user may not install packages; run once: sudo $line"
   fi
 }
 
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
-  say "Python 3.11 or newer is needed; '$python' is $("$python" --version 2>&1 || echo missing)."
+"$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || {
+  say "Python 3.11, 3.12 or 3.13 is needed; '$python' is $("$python" --version 2>&1 || echo missing)."
   say "Name another with: make PYTHON=/path/to/python3.11"
   exit 1
 }
@@ -39,13 +39,15 @@ if [ ! -e "$stamp" ]; then
   if ! "$python" -c 'import ensurepip' 2>/dev/null; then
     system_packages python3-venv
   fi
-  [ -x .venv/bin/python ] || "$python" -m venv .venv || {
+  # A venv without pip is what a Debian without python3-venv leaves behind: made again.
+  .venv/bin/python -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear .venv || {
     say "could not make .venv; on Debian: sudo apt-get install python3-venv"
     exit 1
   }
   say "installing zoomrl[$extras] into .venv (a few minutes the first time)"
-  # PyTorch first and pinned: an open requirement may bring gigabytes that a CPU has no use for.
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+  # PyTorch first, so that a CPU build can be named: its usual Linux wheel brings gigabytes of CUDA libraries.
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+    ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$extras]"
   touch "$stamp"
 fi

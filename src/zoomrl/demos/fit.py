@@ -21,6 +21,8 @@ def check_fit(demos: DemoSet, spec: EnvSpec) -> None:
     """
     where = f"the demonstrations at {demos.path}" if demos.path else "the demonstrations"
     found = demos.spec.mismatches(spec)
+    if {demos.spec.reward, spec.reward} == {"sparse", "dense"}:
+        found.append(f"reward {demos.spec.reward} against {spec.reward}")
     if found:
         lines = "\n".join(f"  - {line}" for line in found)
         raise DemonstrationError(

@@ -30,18 +30,16 @@ def schedule(text: str, step: int) -> float:
 def parse_schedule(text: str) -> tuple[str, tuple[float, ...]]:
     """Kind and numbers of a schedule; raises ValueError when ``text`` is malformed."""
     expected = "expected a number, linear(init, final, duration) or step_linear(init, f1, d1, f2, d2)"
-    try:
-        return "constant", (float(text),)
-    except ValueError:
-        pass
     match = _FORM.fullmatch(text.strip())
     try:
-        numbers = tuple(float(part) for part in match[2].split(",")) if match else ()
+        numbers = tuple(float(part) for part in (match[2].split(",") if match else [text]))
     except ValueError:
         numbers = ()
-    kind = match[1] if match else ""
-    if {"linear": 3, "step_linear": 5}.get(kind) != len(numbers):
+    kind = match[1] if match else "constant"
+    if {"constant": 1, "linear": 3, "step_linear": 5}.get(kind) != len(numbers):
         raise ValueError(f"{expected}; got {text!r}")
+    if not all(0 <= number < float("inf") for number in numbers):
+        raise ValueError(f"schedule values must be finite and not negative; got {text!r}")
     if any(duration <= 0 for duration in numbers[2::2]):
         raise ValueError(f"schedule durations must be positive; got {text!r}")
     return kind, numbers

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -66,15 +67,16 @@ class Checkpoints:
         """File of the newest checkpoint."""
         return next(iter(self._files()), None)
 
-    def load(self) -> tuple[dict[str, Any], Path] | None:
-        """State and file of the newest readable checkpoint; damaged ones are named and put aside."""
+    def load(self, *, repair: bool = True) -> tuple[dict[str, Any], Path] | None:
+        """State and file of the newest readable checkpoint; damaged ones are named, and put aside if ``repair``."""
         files = self._files()
         for path in files:
             try:
                 return read_state(path), path
             except CheckpointError as error:
-                _log.warning("%s; put aside as %s.damaged, trying the one before it", error, path.name)
-                path.rename(path.with_name(f"{path.name}.damaged"))
+                _log.warning("%s; trying the one before it", error)
+                if repair:
+                    path.rename(path.with_name(f"{path.name}.damaged"))
         if files:
             raise CheckpointError(
                 f"none of the {len(files)} checkpoints in {self._states} can be read. "
@@ -112,7 +114,7 @@ class Checkpoints:
         files = self._files()
         for path in files[self._keep :]:
             path.unlink(missing_ok=True)
-        needed = min(self._oldest_episode(path) for path in files[: self._keep])
+        needed = min((self._oldest_episode(path) for path in files[: self._keep]), default=0)
         for path in self._segments.glob("episodes_*.npz"):
             if _span(path)[1] <= needed:
                 path.unlink(missing_ok=True)
@@ -120,7 +122,12 @@ class Checkpoints:
     def _oldest_episode(self, path: Path) -> int:
         """Serial number of the oldest online episode that a checkpoint refers to."""
         if path not in self._oldest:
-            self._oldest[path] = read_state(path)["replay"]["oldest"]
+            try:
+                self._oldest[path] = read_state(path)["replay"]["oldest"]
+            except CheckpointError as error:
+                _log.warning("%s; put aside as %s.damaged", error, path.name)
+                path.rename(path.with_name(f"{path.name}.damaged"))
+                return sys.maxsize  # it needs no episode any more
         return self._oldest[path]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -124,6 +125,9 @@ class TrainConfig:
             parse_schedule(self.control.noise)
         except ValueError as error:
             raise ConfigError(f"control.noise: {error}") from error
+        for name in ("ensemble_gain", "action_margin"):
+            if not 0 <= getattr(self.control, name) < math.inf:
+                raise ConfigError(f"control.{name} must be a number of 0 or more, got {getattr(self.control, name)}")
         if self.demos.source == "none" and self.offline_updates:
             raise ConfigError(
                 f"offline_updates={self.offline_updates} needs demonstrations, but demos.source is 'none'"
@@ -148,6 +152,16 @@ class TrainConfig:
                 f"agent.bins ** agent.levels must not exceed {MAX_CELLS}, which float32 can address; "
                 f"got {agent.bins} ** {agent.levels}"
             )
+        for name, good, wanted in (
+            ("lr", agent.lr > 0, "positive"),
+            ("weight_decay", agent.weight_decay >= 0, "0 or more"),
+            ("trunk_dim", agent.trunk_dim >= 0, "0 or more"),
+            ("target_tau", 0 < agent.target_tau <= 1, "above 0 and at most 1"),
+            ("critic_lambda", agent.critic_lambda >= 0, "0 or more"),
+            ("bc_lambda", agent.bc_lambda >= 0, "0 or more"),
+        ):
+            if not good:
+                raise ConfigError(f"agent.{name} must be {wanted}, got {getattr(agent, name)}")
         if not agent.v_max > agent.v_min:
             raise ConfigError(f"agent.v_max must exceed agent.v_min, got {agent.v_max} and {agent.v_min}")
 

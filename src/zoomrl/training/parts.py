@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 import psutil
 import torch
 from rich.console import Console
@@ -112,30 +113,34 @@ def build_replay(
 
 
 def set_threads(
-    config: TrainConfig,
-    spec: EnvSpec,
-    episodes: Sequence[Episode],
-    replay: Replay,
-    directory: Path,
-    console: Console,
+    config: TrainConfig, spec: EnvSpec, episodes: Sequence[Episode], directory: Path, console: Console
 ) -> None:
     """Fix the number of CPU threads; a resumed run keeps the number that it began with, since sums depend on it."""
     path = directory / "threads.json"
     count = config.threads
     if not count and path.exists():
         count = int(json.loads(path.read_text())["threads"])
-    if not count and episodes:
+    if not count:
         trial = build_agent(config, spec, episodes)
-        before = replay.sampler.state_dict()
-        batch = replay.sample()
-        replay.sampler.load_state_dict(before)
+        settings = dataclasses.replace(config.replay, capacity=spec.time_limit + 1, storage="ram")
+        data = episodes or [_random_episode(spec, settings.n_step + 1)]
+        batch = Replay(settings, spec, trial.horizon, data, lambda action: action).sample()
         count, medians = fastest_threads(lambda: trial.update(batch))
         timings = ", ".join(f"{n}: {1000 * s:.1f} ms" for n, s in medians.items())
         console.print(f"threads: {count} (measured per update: {timings})", highlight=False)
-    # Without data to measure on, one thread: it is never the slow choice by much, two may be.
-    count = count or 1
     torch.set_num_threads(count)
     write_json(path, {"threads": count})
+
+
+def _random_episode(spec: EnvSpec, steps: int) -> Episode:
+    """Something to time an update on when there are no demonstrations."""
+    random = np.random.default_rng(0)
+    observations = {
+        name: random.normal(size=(steps + 1, *array.shape)).astype(array.dtype)
+        for name, array in spec.observations.items()
+    }
+    actions = random.uniform(-1, 1, (steps, spec.action_dim)).astype(np.float32)
+    return Episode(observations, actions, np.zeros(steps, np.float32), False, True, False)
 
 
 def build_explorer(config: TrainConfig) -> Explorer:

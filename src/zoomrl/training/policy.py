@@ -35,9 +35,9 @@ class Policy:
         self.controller = controller
         self._num_envs = num_envs
 
-    def reset(self) -> None:
-        """Begin new episodes everywhere."""
-        self.controller.reset(np.ones(self._num_envs, dtype=bool))
+    def reset(self, which: NDArray[np.bool_] | None = None) -> None:
+        """Begin new episodes in the environments ``which`` [N] bool, or everywhere."""
+        self.controller.reset(np.ones(self._num_envs, dtype=bool) if which is None else np.asarray(which, bool))
 
     def act(self, observation: Mapping[str, NDArray[Any]] | NDArray[Any]) -> NDArray[np.float32]:
         """Action for the newest observation.
@@ -82,7 +82,7 @@ def load_policy(run: str | Path, *, num_envs: int = 1, seed: int = 0) -> Policy:
     if path.is_file():
         state = read_state(path)
     else:
-        loaded = Checkpoints(directory, config.checkpoint.keep).load()
+        loaded = Checkpoints(directory, config.checkpoint.keep).load(repair=False)
         if loaded is None:
             raise CheckpointError(f"{directory} holds no checkpoint yet; train first, or wait for the first one")
         state = loaded[0]

@@ -17,7 +17,7 @@ import zoomrl
 from zoomrl.control.scaling import ActionScaler, make_scaler
 from zoomrl.demos.store import DemoSet
 from zoomrl.envs.vector import make_vector_env
-from zoomrl.errors import CheckpointError
+from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.spec import EnvSpec
 from zoomrl.training import parts
 from zoomrl.training.checkpoint import Checkpoints, write_json
@@ -94,13 +94,18 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
         agent = parts.build_agent(config, spec, episodes)
         directory.mkdir(parents=True, exist_ok=True)
         replay = parts.build_replay(config, spec, agent.horizon, episodes, scaler, directory, console)
-        parts.set_threads(config, spec, episodes, replay, directory, console)
+        parts.set_threads(config, spec, episodes, directory, console)
         checkpoints = Checkpoints(directory, config.checkpoint.keep)
         loaded = checkpoints.load()
         if loaded is None:
             checkpoints.clear_replay()
         else:
             _check_same_demos(directory, demos)
+            if config.steps < loaded[0]["env_steps"]:
+                raise ConfigError(
+                    f"{directory} is at step {loaded[0]['env_steps']} already, beyond steps={config.steps}. "
+                    "Ask for more steps, or choose another --run-dir."
+                )
         _write_run_files(config, directory, spec, scaler, demos)
         env_steps, position = (loaded[0]["env_steps"], loaded[0]["log_position"]) if loaded else (0, 0)
         logger = Logger(directory, position, make_sinks(config, directory, env_steps))

@@ -12,6 +12,7 @@ from zoomrl.demos.config import DemoConfig
 from zoomrl.demos.store import DemoSet, read_demos, write_demos
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.registry import make_env
+from zoomrl.errors import ConfigError
 
 
 def scripted_path(config: DemoConfig, env: EnvConfig) -> Path:
@@ -21,11 +22,22 @@ def scripted_path(config: DemoConfig, env: EnvConfig) -> Path:
         parts.append(f"n{config.noise:g}")
     if env.action_repeat != 1:
         parts.append(f"r{env.action_repeat}")
+    if env.time_limit is not None:
+        parts.append(f"t{env.time_limit}")
+    if env.reward not in ("auto", "sparse"):
+        parts.append(env.reward)
+    if not env.terminate_on_success:
+        parts.append("endless")
     return Path(config.directory) / "-".join(parts)
 
 
 def scripted_demos(config: DemoConfig, env: EnvConfig, console: Console) -> DemoSet:
     """Read the set, collecting it first if it is not there."""
+    if config.episodes < 1:
+        raise ConfigError(
+            "demos.episodes=0 means all of a set, and there is no set yet. Say how many scripted demonstrations to "
+            "collect, or name a set with demos.source"
+        )
     path = scripted_path(config, env)
     if not path.exists():
         console.print(f"collecting {config.episodes} demonstrations of {env.id} into {path}", highlight=False)

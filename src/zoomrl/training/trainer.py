@@ -162,9 +162,9 @@ class Trainer:
         self.agent_steps = state["agent_steps"]
         self.updates = state["updates"]
         self._credit = state["credit"]
-        self._next_eval = state["next_eval"]
-        self._next_log = state["next_log"]
-        # A resumed run may ask for other checkpoint steps.
+        # A resumed run may ask for other intervals.
+        self._next_eval = min(state["next_eval"], _following(self.env_steps, self.config.eval.every))
+        self._next_log = min(state["next_log"], _following(self.env_steps, self.config.log.every))
         self._next_checkpoint = min(state["next_checkpoint"], self.env_steps + self.config.checkpoint.every)
         self._episodes_begun = list(state["episodes_begun"])
         self._sums = dict(state["sums"])
@@ -240,6 +240,13 @@ class Trainer:
             self._say(f"environment {index} died and was restarted; its episode of {len(builder)} steps is dropped")
             return
         observation = {name: array[index] for name, array in result.obs.items()}
+        if not all(np.isfinite(array).all() for array in (result.reward[index], *observation.values())):
+            self._builders[index] = None
+            self._say(
+                f"environment {index} showed NaN or infinite values at step {len(builder) + 1} of the episode with "
+                f"seed {builder.seed}; the episode is dropped"
+            )
+            return
         builder.add(action, float(result.reward[index]), observation, bool(result.success[index]))
         terminated, truncated = bool(result.terminated[index]), bool(result.truncated[index])
         if terminated or truncated:
@@ -315,7 +322,7 @@ class Trainer:
         evaluation = self._evaluator(self.env_steps)
         if evaluation is None:
             return False
-        self._next_eval = self.env_steps - self.env_steps % self.config.eval.every + self.config.eval.every
+        self._next_eval = _following(self.env_steps, self.config.eval.every)
         self._last_eval = evaluation
         self._logger.write("eval", {**self.counters, **evaluation.row(), "seconds": self.seconds})
         return True
@@ -357,6 +364,11 @@ class Trainer:
             parts.append(f"eval {shown}")
         parts.append(f"{self._speed():.0f} updates/s")
         return "  ".join(parts)
+
+
+def _following(step: int, every: int) -> int:
+    """The multiple of ``every`` after ``step``; ``step`` itself when there is no interval."""
+    return (step // every + 1) * every if every else step
 
 
 def _all_finite(state: Any) -> bool:
