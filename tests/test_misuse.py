@@ -1,0 +1,120 @@
+"""Things that go wrong around a run: simulators that show NaN, settings that do not fit, files that are damaged."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from toy import ToyEnv, checkpoint_files, demo_set, rows, run, tiny
+from zoomrl.demos.config import DemoConfig
+from zoomrl.demos.fit import check_fit
+from zoomrl.demos.store import read_demos
+from zoomrl.envs.config import EnvConfig
+from zoomrl.errors import ConfigError, DemonstrationError
+from zoomrl.training.config import CheckpointConfig, TrainConfig
+from zoomrl.training.policy import load_policy
+from zoomrl.training.run import train
+from zoomrl.training.scripted import scripted_demos, scripted_path
+
+
+class NanEnv(ToyEnv):
+    """Shows NaN at the second step of every third episode."""
+
+    episodes = 0
+
+    def reset(self, **options):
+        type(self).episodes += 1
+        self.bad = type(self).episodes % 3 == 0
+        return super().reset(**options)
+
+    def step(self, action):
+        observation, *rest = super().step(action)
+        return (np.full(3, np.nan, np.float32) if self.bad and self.clock == 2 else observation), *rest
+
+
+def test_nan_from_the_simulator_costs_one_episode(tmp_path):
+    said = Console(record=True, quiet=False, width=200, file=open("/dev/null", "w"))  # noqa: SIM115
+    result = train(tiny(tmp_path / "run", eval__every=0), make_env=NanEnv, console=said)
+    assert result.finished
+    assert "environment 0 showed NaN or infinite values at step 2" in said.export_text()
+    assert all(np.isfinite(r["return"]) for r in rows(tmp_path / "run") if r["kind"] == "episode")
+
+
+def test_fewer_steps_than_already_made_are_refused(tmp_path):
+    run(tiny(tmp_path / "run"))
+    with pytest.raises(ConfigError, match="is at step 60 already, beyond steps=30"):
+        run(tiny(tmp_path / "run", steps=30))
+
+
+def test_a_damaged_older_checkpoint_does_not_stop_a_resumed_run(tmp_path):
+    keep = CheckpointConfig(every=15, keep=9)
+    run(tiny(tmp_path / "run", checkpoint=keep))
+    oldest = checkpoint_files(tmp_path / "run")[0]
+    oldest.write_bytes(b"junk")
+    assert run(tiny(tmp_path / "run", checkpoint=keep, steps=90))[0].finished
+    assert oldest.with_name(oldest.name + ".damaged").exists()
+
+
+def test_loading_a_policy_leaves_the_run_as_it_is(tmp_path):
+    run(tiny(tmp_path / "run"))
+    newest = checkpoint_files(tmp_path / "run")[-1]
+    newest.write_bytes(b"junk")
+    policy = load_policy(tmp_path / "run", num_envs=2)
+    assert newest.read_bytes() == b"junk"
+    policy.reset()
+    policy.act(np.zeros((2, 3), np.float32))
+    policy.reset(np.array([True, False]))
+    assert policy.act(np.zeros((2, 3), np.float32)).shape == (2, 2)
+
+
+def test_a_resumed_run_follows_new_intervals(tmp_path):
+    run(tiny(tmp_path / "run", eval__every=1000))
+    run(tiny(tmp_path / "run", eval__every=10, steps=90))
+    steps = [r["env_steps"] for r in rows(tmp_path / "run") if r["kind"] == "eval"]
+    assert steps == [0, 70, 80, 90]
+
+
+def test_threads_are_measured_without_demonstrations_too(tmp_path):
+    _, said = run(tiny(tmp_path / "run", threads=0))
+    assert "measured per update: 1:" in said
+    assert json.loads((tmp_path / "run" / "threads.json").read_text())["threads"] >= 1
+
+
+def test_scripted_sets_of_different_settings_do_not_share_a_place(tmp_path):
+    base, demos = EnvConfig(), DemoConfig()
+    others = [
+        dataclasses.replace(base, reward="dense"),
+        dataclasses.replace(base, terminate_on_success=False),
+        dataclasses.replace(base, time_limit=99),
+        dataclasses.replace(base, action_repeat=2),
+    ]
+    places = {scripted_path(demos, env) for env in (base, *others)}
+    assert len(places) == 5
+    with pytest.raises(ConfigError, match=r"demos\.episodes=0 means all of a set"):
+        scripted_demos(DemoConfig(episodes=0, directory=str(tmp_path)), base, Console(quiet=True))
+
+
+def test_sparse_demonstrations_do_not_fit_a_dense_environment(tmp_path):
+    demos = read_demos(demo_set(tmp_path / "set"))
+    sparse = dataclasses.replace(demos, spec=dataclasses.replace(demos.spec, reward="sparse"))
+    with pytest.raises(DemonstrationError, match="reward sparse against dense"):
+        check_fit(sparse, dataclasses.replace(demos.spec, reward="dense"))
+
+
+@pytest.mark.parametrize(
+    ("group", "field", "value"),
+    [
+        ("agent", "target_tau", -1.0),
+        ("agent", "lr", 0.0),
+        ("agent", "trunk_dim", -3),
+        ("control", "ensemble_gain", float("nan")),
+        ("control", "noise", "nan"),
+        ("control", "noise", "-1"),
+    ],
+)
+def test_numbers_without_meaning_are_refused_by_name(group, field, value):
+    config = TrainConfig()
+    with pytest.raises(ConfigError, match=rf"{group}\.{field}"):
+        dataclasses.replace(config, **{group: dataclasses.replace(getattr(config, group), **{field: value})})
