@@ -28,6 +28,8 @@ from zoomrl.control.plan import Plan
 from zoomrl.data.config import ReplayConfig
 from zoomrl.data.episode import Episode
 from zoomrl.data.replay import Replay
+from zoomrl.envs.config import EnvConfig
+from zoomrl.envs.vector import make_vector_env
 from zoomrl.recipes.presets import preset
 from zoomrl.spec import ArraySpec, EnvSpec
 
@@ -46,6 +48,7 @@ def main() -> None:
             "cqn_as_update": cqn_as_update(),
             "replay_sample": replay_sample(),
             "temporal_ensemble": temporal_ensemble(),
+            "environment_steps": environment_steps(),
         },
     }
     print(json.dumps(result["summary"], indent=1))
@@ -125,6 +128,26 @@ def temporal_ensemble() -> dict[str, Any]:
     plan = Plan(torch.rand(1, 16, 16), torch.ones(1, 16, dtype=torch.bool))
     seconds, _ = interleaved(lambda: ensemble.step(plan), lambda: None, repeats=500)
     return {"horizon": 16, "action": 16, "step_ms": 1e3 * seconds}
+
+
+def environment_steps(decisions: int = 1500) -> dict[str, Any]:
+    """Steps per second of two cheap environments from state, in one process and in a worker process each."""
+    result: dict[str, Any] = {"env": "metaworld:drawer-open", "num_envs": 2}
+    for workers in ("serial", "process"):
+        config = EnvConfig(num_envs=2, time_limit=500, workers=workers, terminate_on_success=False)
+        with make_vector_env(config) as envs:
+            actions = np.zeros((2, envs.env_spec.action_dim), np.float32)
+            steps, seconds = 0, 0.0
+            while steps < 2 * decisions:
+                for index in range(2):
+                    envs.reset(index, steps + index)
+                start = time.perf_counter()
+                for _ in range(500):
+                    envs.step(actions)
+                seconds += time.perf_counter() - start
+                steps += 1000
+            result[f"{workers}_steps_per_s"] = steps / seconds
+    return result
 
 
 def interleaved(one: Callable[[], object], two: Callable[[], object], repeats: int = 60) -> tuple[float, float]:

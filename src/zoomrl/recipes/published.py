@@ -50,16 +50,9 @@ def cqn_bigym() -> TrainConfig:
 
 def cqn_as_bigym() -> TrainConfig:
     """CQN-AS, BiGym column: sequences of 16; name the environment with --env.id."""
-    return TrainConfig(
-        preset="cqn_as-bigym",
-        env=ANY_ENV,
-        agent=CQNASConfig(horizon=16, normalize="demos"),
-        replay=ReplayConfig(padding="last_action", tail="exclude", frame_stack=4),
-        control=ControlConfig(action_range="demos"),
-        demos=ALL_DEMOS,
-        eval=EvalConfig(every=2500, episodes=25),
-        steps=101_000,
-    )
+    agent = CQNASConfig(horizon=16, normalize="demos")
+    control = ControlConfig(action_range="demos")
+    return replace(cqn_bigym(), preset="cqn_as-bigym", agent=agent, control=control)
 
 
 def cqn_rlbench() -> TrainConfig:
@@ -78,16 +71,9 @@ def cqn_rlbench() -> TrainConfig:
 
 def cqn_as_rlbench() -> TrainConfig:
     """CQN-AS, RLBench column: sequences of 4 padded with zeros; name the environment with --env.id."""
-    return TrainConfig(
-        preset="cqn_as-rlbench",
-        env=ANY_ENV,
-        agent=CQNASConfig(horizon=4, bc_margin=0.01),
-        replay=ReplayConfig(padding="zeros", tail="exclude", frame_stack=8),
-        control=ControlConfig(action_range="demos", action_margin=0.2),
-        demos=DemoConfig(episodes=100),
-        eval=EvalConfig(every=2500, episodes=25),
-        steps=30_250,
-    )
+    agent = CQNASConfig(horizon=4, bc_margin=0.01)
+    control = ControlConfig(action_range="demos", action_margin=0.2)
+    return replace(cqn_rlbench(), preset="cqn_as-rlbench", agent=agent, control=control)
 
 
 def cqn_humanoid() -> TrainConfig:
