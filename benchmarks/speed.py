@@ -30,6 +30,7 @@ from zoomrl.data.episode import Episode
 from zoomrl.data.replay import Replay
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.vector import make_vector_env
+from zoomrl.nets.perception import ObservationShape
 from zoomrl.recipes.presets import preset
 from zoomrl.spec import ArraySpec, EnvSpec
 
@@ -60,7 +61,7 @@ def main() -> None:
 def cqn_update() -> dict[str, Any]:
     """CQN at walker-walk size against the product of the matrices that its update cannot avoid."""
     state_dim, action_dim, batch, hidden, levels, bins = 24, 6, 256, 512, 3, 5
-    agent = CQN(preset("cqn-dmc").agent, state_dim, action_dim)
+    agent = CQN(preset("cqn-dmc").agent, ObservationShape(state_dim), action_dim)
     data = random_batch(batch, state_dim, 1, action_dim, demo=False)
     # Three passes over all levels forwards (choose, target, online) and one backwards, which costs two.
     inputs = state_dim + action_dim + levels
@@ -86,7 +87,8 @@ def cqn_as_update() -> dict[str, Any]:
     """CQN-AS at quickstart size against the straightforward eager version kept in the tests."""
     config = preset("quickstart")
     state_dim, action_dim, batch = 39, 4, config.replay.batch_size
-    agent = CQN(config.agent, state_dim, action_dim, statistics=(torch.zeros(state_dim), torch.ones(state_dim)))
+    statistics = torch.zeros(state_dim), torch.ones(state_dim)
+    agent = CQN(config.agent, ObservationShape(state_dim), action_dim, statistics=statistics)
     data = random_batch(batch, state_dim, agent.horizon, action_dim, demo=True)
     slow = SlowCQN(agent)
     fast_s, slow_s = interleaved(lambda: agent.update(data), lambda: slow.update(data))

@@ -33,7 +33,7 @@ class SlowStream(nn.Module):
             self.gru.to(stream.second.weight.dtype).load_state_dict(stream.gru.state_dict())
 
     def forward(self, state, centre, level):
-        """[B, S], [B, T, A], int -> [B, T, H]."""
+        """Features by name [B, ...], [B, T, A], int -> [B, T, H]."""
         batch, horizon, _ = centre.shape
         features = self.trunk(state)[:, None].repeat(1, horizon, 1)
         level_id = F.one_hot(torch.tensor(level), self.levels).float().repeat(batch, horizon, 1)
@@ -71,14 +71,15 @@ class SlowCQN:
     def __init__(self, like: CQN):
         self.config = like.config
         self.horizon = like.horizon if isinstance(like.config, CQNASConfig) else 1
-        self.normalizer, self.atoms = like.normalizer, like.atoms
+        self.perception, self.atoms = copy.deepcopy(like.perception), like.atoms
         self.critic = SlowCritic(like.critic)
         self.target_critic = SlowCritic(like.target_critic).requires_grad_(False)
         self.generator = torch.Generator()
         self.generator.set_state(like.generator.get_state())
         kind = torch.optim.Adam if like.config.optimizer == "adam" else torch.optim.AdamW
         decay = {} if like.config.optimizer == "adam" else {"weight_decay": like.config.weight_decay}
-        self.optimizer = kind(self.critic.parameters(), lr=like.config.lr, **decay)
+        learnt = [p for p in (*self.perception.parameters(), *self.critic.parameters()) if p.requires_grad]
+        self.optimizer = kind(learnt, lr=like.config.lr, **decay)
         self.updates = 0
 
     def expected(self, outputs):
@@ -86,18 +87,18 @@ class SlowCQN:
             return outputs[..., 0]
         return (F.softmax(outputs, -1) * self.atoms).sum(-1)
 
-    def greedy(self, critic, state):
+    def greedy(self, critic, state, ties):
         """Zoom by carrying interval bounds: continuous action [B, T, A]."""
         config = self.config
-        shape = (len(state), self.horizon, critic.shape[0])
+        shape = (len(next(iter(state.values()))), self.horizon, critic.shape[0])
         low, high = -torch.ones(shape), torch.ones(shape)
         for level in range(config.levels):
+            tie = ties[level].view(shape)
             q = self.expected(critic(state, (low + high) / 2, level)).view(*shape, config.bins)
             index = q.argmax(-1)
             tied = q.max(-1).values - q.min(-1).values < config.tie_threshold
-            draw = torch.randint(config.bins, shape, generator=self.generator)
             if config.tie_threshold > 0:
-                index = torch.where(tied, draw, index)
+                index = torch.where(tied, tie, index)
             width = (high - low) / config.bins
             low = low + width * index
             high = low + width
@@ -132,12 +133,16 @@ class SlowCQN:
 
     def loss(self, batch):
         config = self.config
-        state = self.normalizer(batch["obs", "state"])
-        next_state = self.normalizer(batch["next_obs", "state"])
+        size = (config.levels, len(batch) * self.horizon, self.critic.shape[0])
+        ties = torch.randint(config.bins, size, generator=self.generator)
+        shifts = self.perception.draw(len(batch), self.generator)
+        next_shifts = self.perception.draw(len(batch), self.generator)
+        state = self.perception(batch["obs"], shifts)
+        next_state = self.perception(batch["next_obs"], next_shifts)
         categorical = config.value == "categorical"
         with torch.no_grad():
             chooser = self.critic if config.double_q else self.target_critic
-            action = self.greedy(chooser, next_state)
+            action = self.greedy(chooser, next_state, ties)
             outputs, index = self.outputs_of(self.target_critic, next_state, action)
             where = index[..., None, None].expand(*index.shape, 1, outputs.shape[-1])
             best = outputs.gather(3, where)[:, :, :, 0]

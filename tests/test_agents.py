@@ -10,9 +10,11 @@ from slow_cqn import SlowCQN
 from zoomrl.agents.config import CQNASConfig, CQNConfig
 from zoomrl.agents.cqn import CQN
 from zoomrl.math import grid
+from zoomrl.nets.perception import ObservationShape
 from zoomrl.recipes.presets import preset
 
 STATE, ACTIONS = 7, 3
+SHAPE = ObservationShape(STATE)
 TINY = {"hidden_dim": 12, "atoms": 11, "trunk_dim": 5, "lr": 1e-2}
 SCALAR = CQNConfig(
     **{**TINY, "trunk_dim": 0},
@@ -65,7 +67,7 @@ CASES = {
 
 def in_double(agent):
     """The same agent in float64, where rounding hides nothing."""
-    for module in (agent.critic, agent.target_critic, agent.normalizer):
+    for module in (agent.critic, agent.target_critic, agent.perception):
         module.double()
     agent.atoms = agent.atoms.double()
     return agent
@@ -75,7 +77,7 @@ def in_double(agent):
 @pytest.mark.parametrize("case", CASES)
 def test_losses_and_gradients_equal_the_slow_version(case, precision):
     config, demo = CASES[case]
-    fast = CQN(config, STATE, ACTIONS, seed=3, statistics=statistics())
+    fast = CQN(config, SHAPE, ACTIONS, seed=3, statistics=statistics())
     # Heads away from zero, so that no bins are tied and every path carries a gradient.
     with torch.no_grad():
         for critic in (fast.critic, fast.target_critic):
@@ -101,7 +103,7 @@ def test_losses_and_gradients_equal_the_slow_version(case, precision):
 def test_quickstart_losses_and_gradients_equal_the_slow_version():
     """In float64: where two distributions are equal, float32 rounding decides which side of the hinge is taken."""
     config = preset("quickstart")
-    fast = in_double(CQN(config.agent, 39, 4, statistics=(torch.zeros(39), torch.ones(39))))
+    fast = in_double(CQN(config.agent, ObservationShape(39), 4, statistics=(torch.zeros(39), torch.ones(39))))
     slow = SlowCQN(fast)
     for step in range(3):
         batch = make_batch(4, size=64, demo=0.9, seed=step, state=39, actions=4)
@@ -116,7 +118,7 @@ def test_quickstart_losses_and_gradients_equal_the_slow_version():
 @pytest.mark.parametrize("case", CASES)
 def test_several_updates_stay_with_the_slow_version(case):
     config, demo = CASES[case]
-    fast = CQN(config, STATE, ACTIONS, seed=3, statistics=statistics())
+    fast = CQN(config, SHAPE, ACTIONS, seed=3, statistics=statistics())
     slow = SlowCQN(fast)
     for step in range(6):
         batch = make_batch(fast.horizon, demo=demo, seed=step)
@@ -131,7 +133,7 @@ def test_padded_steps_reach_no_loss():
     """Whatever stands in masked steps, losses and gradients are the same (the GRU is causal)."""
     gradients = []
     for filling in (0.9, -0.9):
-        agent = CQN(CQNASConfig(**TINY), STATE, ACTIONS, seed=1)
+        agent = CQN(CQNASConfig(**TINY), SHAPE, ACTIONS, seed=1)
         torch.nn.init.constant_(agent.critic.advantage.weight[::2], 0.2)
         batch = make_batch(4)
         # Masked steps lie at a chunk's end, as the replay builds them.
@@ -143,7 +145,7 @@ def test_padded_steps_reach_no_loss():
 
 
 def test_a_batch_without_demonstrations_has_finite_losses():
-    agent = CQN(CQNASConfig(**TINY), STATE, ACTIONS)
+    agent = CQN(CQNASConfig(**TINY), SHAPE, ACTIONS)
     metrics = agent.update(make_batch(4, demo=0.0))
     assert all(torch.isfinite(v) for v in metrics.values())
     assert metrics["dominance_loss"] == 0
@@ -151,7 +153,7 @@ def test_a_batch_without_demonstrations_has_finite_losses():
 
 
 def test_zero_heads_start_with_equal_values_and_uniform_actions():
-    agent = CQN(CQNConfig(hidden_dim=16, v_min=-2, v_max=2), STATE, ACTIONS)
+    agent = CQN(CQNConfig(hidden_dim=16, v_min=-2, v_max=2), SHAPE, ACTIONS)
     plan = agent.act({"state": torch.randn(2000, STATE)}, torch.Generator().manual_seed(0))
     cells = grid.to_cell(plan.actions, 3, 5).flatten()
     counts = torch.bincount(cells, minlength=125).float()
@@ -164,14 +166,14 @@ def test_zero_heads_start_with_equal_values_and_uniform_actions():
 
 
 def test_without_tie_break_the_first_bin_is_taken():
-    agent = CQN(dataclasses.replace(SCALAR, tie_threshold=0.0), STATE, ACTIONS)
+    agent = CQN(dataclasses.replace(SCALAR, tie_threshold=0.0), SHAPE, ACTIONS)
     plan = agent.act({"state": torch.randn(3, STATE)}, torch.Generator())
     torch.testing.assert_close(plan.actions, torch.full((3, 1, ACTIONS), -0.992))
 
 
 @pytest.mark.parametrize("network", ["online", "target"])
 def test_the_named_network_acts(network):
-    agent = CQN(CQNASConfig(**TINY, act_with=network), STATE, ACTIONS)
+    agent = CQN(CQNASConfig(**TINY, act_with=network), SHAPE, ACTIONS)
     critic = agent.critic if network == "online" else agent.target_critic
     with torch.no_grad():
         # Prefer the highest bin everywhere, in this network alone.
@@ -187,7 +189,7 @@ def test_hard_and_soft_targets():
         pairs = zip(agent.critic.parameters(), agent.target_critic.parameters(), strict=True)
         return max((a - b).abs().max().item() for a, b in pairs)
 
-    hard = CQN(CQNConfig(**TINY, target_tau=1.0, target_interval=2), STATE, ACTIONS)
+    hard = CQN(CQNConfig(**TINY, target_tau=1.0, target_interval=2), SHAPE, ACTIONS)
     hard.update(make_batch(1))
     assert gap(hard) > 0
     hard.update(make_batch(1))
@@ -196,10 +198,10 @@ def test_hard_and_soft_targets():
 
 @pytest.mark.parametrize("config", [CQNASConfig(**TINY, normalize="demos"), SCALAR])
 def test_state_dict_continues_bit_for_bit(config):
-    one = CQN(config, STATE, ACTIONS, seed=0, statistics=statistics())
+    one = CQN(config, SHAPE, ACTIONS, seed=0, statistics=statistics())
     for step in range(3):
         one.update(make_batch(one.horizon, seed=step))
-    two = CQN(config, STATE, ACTIONS, seed=9, statistics=(torch.zeros(STATE), torch.ones(STATE)))
+    two = CQN(config, SHAPE, ACTIONS, seed=9, statistics=(torch.zeros(STATE), torch.ones(STATE)))
     two.load_state_dict(one.state_dict())
     for step in range(3, 6):
         batch = make_batch(one.horizon, seed=step)
@@ -214,7 +216,7 @@ def test_the_seed_decides_the_weights_and_leaves_the_global_generator_alone():
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    agents = [CQN(CQNConfig(**TINY), STATE, ACTIONS, seed=s) for s in (1, 1, 2)]
+    agents = [CQN(CQNConfig(**TINY), SHAPE, ACTIONS, seed=s) for s in (1, 1, 2)]
     assert torch.equal(torch.rand(1), expected)
     weights = [a.critic.streams[0].first.weight for a in agents]
     assert torch.equal(weights[0], weights[1])
@@ -224,8 +226,8 @@ def test_the_seed_decides_the_weights_and_leaves_the_global_generator_alone():
 def test_published_size_of_the_humanoid_network():
     """Specification: h1hand (151 observations, 61 actions): CQN 0.53 M, CQN-AS 7.89 M trainable parameters."""
     scalar = {"value": "scalar", "dueling": "none", "trunk_dim": 0, "bc_lambda": 0.0}
-    plain = CQN(CQNConfig(**scalar), 151, 61)
-    chunked = CQN(CQNASConfig(**scalar, hidden_dim=1024), 151, 61)
+    plain = CQN(CQNConfig(**scalar), ObservationShape(151), 61)
+    chunked = CQN(CQNASConfig(**scalar, hidden_dim=1024), ObservationShape(151), 61)
     sizes = [sum(p.numel() for p in a.critic.parameters()) / 1e6 for a in (plain, chunked)]
     assert sizes == [pytest.approx(0.53, abs=0.005), pytest.approx(7.89, abs=0.005)]
 
@@ -235,7 +237,7 @@ def test_it_learns_a_one_step_problem():
     torch.manual_seed(0)
     agent = CQN(
         dataclasses.replace(SCALAR, hidden_dim=32, lr=3e-3, target_tau=1.0, target_interval=1),
-        STATE,
+        SHAPE,
         1,
         seed=0,
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from zoomrl.agents.config import CQNASConfig, CQNConfig
+from zoomrl.agents.config import AGENT_CONFIGS, CQNASConfig, CQNConfig
 from zoomrl.cli.main import main
 from zoomrl.cli.train import defaults, with_agent
 from zoomrl.cli.tree import parse
@@ -138,7 +138,7 @@ def test_bash_completes_commands_options_and_choices(tmp_path, capsys):
         (["zoomrl", "tr"], {"train"}),
         (["zoomrl", "demos", "c"], {"collect"}),
         (["zoomrl", "train", "--agent.hidden-d"], {"--agent.hidden-dim"}),
-        (["zoomrl", "train", "--agent", ""], {"cqn", "cqn_as"}),
+        (["zoomrl", "train", "--agent", ""], set(AGENT_CONFIGS)),
         (["zoomrl", "train", "--env.reward", ""], {"auto", "sparse", "dense", "native"}),
     ):
         done = subprocess.run(["bash", "-c", ask, "-", *typed], capture_output=True, text=True, check=True)

@@ -443,7 +443,7 @@ def test_stack_equals_the_replays(size):
     rng = np.random.default_rng(1)
     spec = EnvSpec(
         "test:stack",
-        {"state": ArraySpec((3,)), "pixels": ArraySpec((2, 4, 4), "uint8")},
+        {"state": ArraySpec((3,)), "rgb": ArraySpec((2, 4, 5, 3), "uint8")},
         ArraySpec((1,), low=(-1.0,), high=(1.0,)),
         10.0,
         20,
@@ -452,7 +452,7 @@ def test_stack_equals_the_replays(size):
     for length in lengths:
         observations = {
             "state": rng.normal(size=(length + 1, 3)).astype(np.float32),
-            "pixels": rng.integers(0, 256, (length + 1, 2, 4, 4), np.uint8),
+            "rgb": rng.integers(0, 256, (length + 1, 2, 4, 5, 3), np.uint8),
         }
         actions, rewards = np.zeros((length, 1), np.float32), np.arange(length, dtype=np.float32)
         episodes.append(Episode(observations, actions, rewards, True, False, False))
@@ -465,7 +465,7 @@ def test_stack_equals_the_replays(size):
             other = rng.normal(size=3).astype(np.float32)
             observation = {
                 "state": np.stack([episode.observations["state"][t], other]),
-                "pixels": np.stack([episode.observations["pixels"][t]] * 2),
+                "rgb": np.stack([episode.observations["rgb"][t]] * 2),
             }
             pushed = frames.push(observation)
             seen.append({name: array[0].clone() for name, array in pushed.items()})
@@ -481,9 +481,21 @@ def test_stack_equals_the_replays(size):
     for b in range(300):
         index = starts[float(batch["obs", "state"][b, -3])]
         hit.add(index)
-        for name in ("state", "pixels"):
+        for name in ("state", "rgb"):
             assert torch.equal(batch["obs", name][b], seen[index][name])
     assert len(hit) == sum(lengths)
+
+
+def test_stacked_pictures_keep_their_axis():
+    frames = FrameStack(2, 3)
+    shown = [np.full((2, 2, 4, 5, 3), k, np.uint8) for k in range(4)]
+    assert frames.push({"rgb": shown[0]})["rgb"].shape == (2, 3, 2, 4, 5, 3)
+    for k in (1, 2):
+        stack = frames.push({"rgb": shown[k]})["rgb"]
+    assert stack.dtype == torch.uint8
+    assert stack[:, :, 0, 0, 0, 0].tolist() == [[0, 1, 2]] * 2
+    frames.reset(np.array([False, True]))
+    assert frames.push({"rgb": shown[3]})["rgb"][:, :, 1, 3, 4, 2].tolist() == [[1, 2, 3], [3, 3, 3]]
 
 
 def test_stack_state_continues():

@@ -27,12 +27,15 @@ class PointEnv(Env):
 
     def _begin(self, seed):
         self._buffer[0] = np.random.default_rng(seed).uniform(-0.5, self._farthest)
-        return {"state": self._buffer}, {}
+        return {}
 
     def _advance(self, action):
         self._buffer += action
         near = bool(abs(self._buffer[0]) < 0.1)
-        return ControlStep({"state": self._buffer}, float(near), success=near)
+        return ControlStep(float(near), success=near)
+
+    def _observe(self):
+        return {"state": self._buffer}
 
     def _expert(self):
         return -self._buffer * 3

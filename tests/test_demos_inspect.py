@@ -1,5 +1,6 @@
 """The numbers of an inspection, worked out by hand on a tiny set."""
 
+import dataclasses
 import io
 import json
 
@@ -34,6 +35,12 @@ def episode(actions, *, reward=1.0, success=True, is_demo=True):
         success=success,
         is_demo=is_demo,
     )
+
+
+def shown(summary):
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(render_table(summary))
+    return console.export_text()
 
 
 @pytest.fixture
@@ -84,9 +91,7 @@ def test_error_is_at_most_half_a_cell():
 def test_json_and_table(summary):
     data = json.loads(json.dumps(summary.to_dict()))
     assert data["dimensions"][0]["coverage"] == [1.0, 0.75]
-    console = Console(width=80, record=True, file=io.StringIO())
-    console.print(render_table(summary))
-    text = console.export_text()
+    text = shown(summary)
     for part in (
         "fake:tiny",
         "3 (2 demos, 2 successful)",
@@ -95,6 +100,20 @@ def test_json_and_table(summary):
         "100/75%",
     ):
         assert part in text
+
+
+def test_pictures_are_described():
+    pictured = dataclasses.replace(
+        SPEC,
+        observations={"state": ArraySpec((1,)), "rgb": ArraySpec((2, 64, 48, 3), "uint8")},
+        cameras=("corner", "gripper"),
+    )
+    summary = summarise(DemoSet(pictured, [episode([[0.0, 0.0]])]))
+    assert summary.to_dict()["observations"] == {"state": "float32[1]", "rgb": "uint8[2, 64, 48, 3]"}
+    text = shown(summary)
+    for part in ("uint8[2, 64, 48, 3]", "corner, gripper", "no shadows, reflections or antialiasing"):
+        assert part in text
+    assert "cameras" not in shown(summarise(DemoSet(SPEC, [episode([[0.0, 0.0]])])))
 
 
 def test_refusals():

@@ -17,12 +17,13 @@ from zoomrl.errors import DemonstrationError
 from zoomrl.spec import ArraySpec, EnvSpec
 
 
-def make_spec(state=3, action=2, *, picture=False):
-    observations = {"state": ArraySpec((state,))}
-    if picture:
-        observations["camera"] = ArraySpec((32, 32, 3), "uint8")
+def make_spec(state=3, action=2, *, views=()):
+    observations = {"state": ArraySpec((state,))} if state else {}
+    if views:
+        observations["rgb"] = ArraySpec((len(views), 32, 24, 3), "uint8")
     bounds = (-1.0,) * action, (1.0,) * action
-    return EnvSpec("fake:reach", observations, ArraySpec((action,), "float32", *bounds), 20.0, 50)
+    drawn = {"cameras": views, "rendering": ("shadows",) if views else ()}
+    return EnvSpec("fake:reach", observations, ArraySpec((action,), "float32", *bounds), 20.0, 50, **drawn)
 
 
 def make_episode(spec, steps, seed=0, **fields):
@@ -58,14 +59,16 @@ def assert_same(a, b):
 @settings(max_examples=15)
 @given(
     lengths=st.lists(st.integers(1, 6), min_size=1, max_size=3),
-    state=st.integers(1, 4),
+    state=st.integers(0, 4),
+    views=st.sampled_from([("front",), ("front", "wrist")]),
     action=st.integers(1, 3),
     flags=st.tuples(*[st.booleans()] * 4),
     seed=st.sampled_from([-1, 0, 7, 2**32 - 1]),
 )
-def test_round_trip_keeps_everything(tmp_path_factory, lengths, state, action, flags, seed):
+def test_round_trip_keeps_everything(tmp_path_factory, lengths, state, views, action, flags, seed):
     path = tmp_path_factory.mktemp("set")
-    spec = make_spec(state, action)
+    # Without a state there are pictures, alone; else both, or the state alone.
+    spec = make_spec(state, action, views=views if state % 2 == 0 else ())
     named = dict(zip(("terminated", "truncated", "success", "is_demo"), flags, strict=True))
     meta = {"policy": "p", "noise": 0.1, "nested": {"a/b": [1, None]}}
     episodes = [replace(make_episode(spec, steps, i), seed=seed, meta=meta, **named) for i, steps in enumerate(lengths)]
@@ -81,9 +84,10 @@ def test_round_trip_keeps_everything(tmp_path_factory, lengths, state, action, f
     assert demos.sha256 == content_hash(path)
 
 
-def test_minari_reads_it(tmp_path):
+@pytest.mark.parametrize("state", [0, 3])
+def test_minari_reads_it(state, tmp_path):
     minari = pytest.importorskip("minari")
-    spec = make_spec(picture=True)
+    spec = make_spec(state, views=("front", "wrist"))
     episodes = [make_episode(spec, steps, i) for i, steps in enumerate((4, 7))]
     write_demos(tmp_path / "set", episodes, spec)
     dataset = minari.MinariDataset(tmp_path / "set" / "data")
@@ -99,6 +103,27 @@ def test_minari_reads_it(tmp_path):
         assert read.terminations.tolist() == [False] * (len(written) - 1) + [True]
         assert not read.truncations.any()
         assert read.infos["success"][-1]
+
+
+def test_pictures_are_stored_a_few_per_chunk(tmp_path):
+    spec = make_spec(views=("front",))
+    write_demos(tmp_path / "set", [make_episode(spec, 9), make_episode(spec, 1)], spec)
+    with h5py.File(tmp_path / "set" / "data" / "main_data.hdf5") as file:
+        assert file["episode_0/observations/rgb"].chunks == (4, 1, 32, 24, 3)
+        assert file["episode_1/observations/rgb"].chunks == (2, 1, 32, 24, 3)
+
+
+def test_sets_of_other_pictures_do_not_fit(tmp_path):
+    spec = make_spec(views=("front", "wrist"))
+    write_demos(tmp_path / "set", [make_episode(spec, 3)], spec)
+    demos = read_demos(tmp_path / "set")
+    check_fit(demos, spec)
+    with pytest.raises(DemonstrationError, match="cameras front, wrist against front, side"):
+        check_fit(demos, replace(spec, cameras=("front", "side")))
+    with pytest.raises(DemonstrationError, match="rendering shadows against none"):
+        check_fit(demos, replace(spec, rendering=()))
+    with pytest.raises(DemonstrationError, match=r"'rgb' uint8\[2, 32, 24, 3\] against absent"):
+        check_fit(demos, make_spec())
 
 
 def test_space_json_is_minaris(tmp_path):

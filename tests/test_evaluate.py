@@ -124,6 +124,45 @@ def test_film_shows_the_first_seeds_episode_only():
     assert [int(f[0, 0, 0]) for f in frames] == [SEEDS[0] % 256] * result.lengths[0]
 
 
+class Foretelling(Steady):
+    """Predicts a value that its observation decides."""
+
+    def act(self, observation: Any, generator: torch.Generator) -> Plan:
+        plan = super().act(observation, generator)
+        return Plan(plan.actions, plan.valid, 10 * observation["state"][:, -1])
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("executor", ["temporal_ensemble", "open_loop"])
+def test_the_value_of_the_first_decision_meets_the_discounted_return(count, executor):
+    envs = Spied(count)
+    config = ControlConfig(executor=executor)
+    actor = Controller(Foretelling(), config, make_scaler(config, envs.env_spec.action, []), count, frame_stack=2)
+    result = evaluate(actor, envs, SEEDS, discount=0.9)
+    assert result is not None
+    for seed, predicted, realised in zip(SEEDS, result.predicted, result.realised, strict=True):
+        alone = Spied(1)
+        tester = Controller(Steady(), config, make_scaler(config, alone.env_spec.action, []), 1, frame_stack=2)
+        observation, _ = alone.reset(0, seed)
+        assert predicted == pytest.approx(10 * observation["state"][-1], rel=1e-6)
+        shown, total, step, ended = {n: a[None] for n, a in observation.items()}, 0.0, 0, False
+        while not ended:
+            answer = alone.step(tester.act(shown))
+            total += 0.9**step * float(answer.reward[0])
+            shown, step = answer.obs, step + 1
+            ended = bool(answer.terminated[0] or answer.truncated[0])
+        assert realised == pytest.approx(total, rel=1e-6)
+    row = result.row()
+    assert row["value_overestimation"] == pytest.approx(row["value_predicted"] - row["value_realised"])
+
+
+def test_no_values_where_the_agent_predicts_none():
+    result = evaluate(controller(Spied(2)), Spied(2), SEEDS)
+    assert result is not None
+    assert result.predicted == []
+    assert "value_predicted" not in result.row()
+
+
 @pytest.mark.parametrize("after", [0, 1, 5])
 def test_stop_abandons(after):
     envs, asked = Spied(2), []

@@ -28,7 +28,7 @@ from zoomrl.spec import ArraySpec, EnvSpec
 
 SPEC = EnvSpec(
     id="test:coded",
-    observations={"state": ArraySpec((3,)), "pixels": ArraySpec((1, 2, 2), "uint8")},
+    observations={"state": ArraySpec((3,)), "rgb": ArraySpec((2, 2, 1, 3), "uint8")},
     action=ArraySpec((2,), low=(-1000.0, -1000.0), high=(1000.0, 1000.0)),
     control_hz=10.0,
     time_limit=50,
@@ -45,12 +45,13 @@ def coded(
     """Episode ``number``; its frames and actions carry the number and the step."""
     frames = np.arange(length + 1)
     state = np.stack([np.full(length + 1, number), frames, number * 100 + frames], 1).astype(np.float32)
-    pixels = np.broadcast_to((number * 7 + frames)[:, None, None, None] % 256, (length + 1, 1, 2, 2)).astype(np.uint8)
+    # Every byte of a picture differs from its neighbours: a mixed-up axis cannot go unseen.
+    rgb = (((number * 7 + frames) * 12)[:, None] + np.arange(12)).astype(np.uint8).reshape(length + 1, 2, 2, 1, 3)
     steps = np.arange(length)
     actions = np.stack([np.full(length, number + 1), steps + 1], 1).astype(np.float32)
     rewards = (np.sin(number * 31 + steps) + 2).astype(np.float32)
     return Episode(
-        {"state": state, "pixels": pixels},
+        {"state": state, "rgb": rgb},
         actions,
         rewards,
         terminated,
@@ -96,8 +97,9 @@ def starts(episode: Episode, config: ReplayConfig) -> int:
 
 
 def stack(frames: np.ndarray, index: int, size: int) -> np.ndarray:
+    """Oldest first, the first frame repeated: vectors joined, pictures with an axis of their own."""
     rows = [frames[max(0, index - back)] for back in reversed(range(size))]
-    return np.concatenate(rows, 0)
+    return np.concatenate(rows, 0) if frames.ndim == 2 else np.stack(rows)
 
 
 def expected_row(model: Model, config: ReplayConfig, horizon: int, episode: Episode, first: int) -> dict[str, Any]:
@@ -132,7 +134,7 @@ def check_batch(batch: TensorDict, model: Model, config: ReplayConfig, horizon: 
     """Compare each sample with :func:`expected_row`; returns (episode, first step) of each."""
     assert batch.batch_size == torch.Size([config.batch_size])
     assert batch["obs", "state"].dtype == batch["actions"].dtype == batch["reward"].dtype == torch.float32
-    assert batch["obs", "pixels"].dtype == torch.uint8
+    assert batch["obs", "rgb"].dtype == torch.uint8
     assert batch["valid"].dtype == batch["is_demo"].dtype == torch.bool
     found = []
     for b in range(config.batch_size):
@@ -365,6 +367,80 @@ def test_bytes_needed_is_what_is_allocated(storage, tmp_path):
         assert sum(f.stat().st_size for f in (tmp_path / "frames").rglob("*.memmap")) == allocated
 
 
+def test_a_million_frames_of_deepmind_control_fit_into_22_gb():
+    pictures = EnvSpec("dmc:walker-walk", {"rgb": ArraySpec((1, 84, 84, 3), "uint8")}, ArraySpec((6,)), 40.0, 500)
+    needed = Replay.bytes_needed(ReplayConfig(capacity=1_000_000), pictures, 0)
+    assert needed == 1_000_000 * (84 * 84 * 3 + 4 * 6 + 4)
+    assert needed <= 22e9
+
+
+def test_segment_does_not_copy_the_ring():
+    replay = Replay(ReplayConfig(capacity=20), SPEC, 1, [], to_unit)
+    for number in range(4):
+        replay.add(coded(number, 6))  # the last one goes round the end
+    held = replay._storage._storage["obs", "rgb"]
+    assert replay._storage[:]["obs", "rgb"].data_ptr() == held.data_ptr()
+    segment = replay.segment(replay.oldest)
+    expected = np.concatenate([coded(n, 6).observations["rgb"] for n in (2, 3)])
+    np.testing.assert_array_equal(segment["obs/rgb"], expected)
+    replay = Replay(ReplayConfig(capacity=20), SPEC, 1, [], to_unit)
+    replay.add(coded(0, 6))
+    assert np.shares_memory(replay.segment(0)["obs/rgb"], replay._storage._storage["obs", "rgb"].numpy())
+
+
+def test_gpu_storage_is_refused_on_the_cpu():
+    with pytest.raises(ConfigError, match=r'replay\.storage="gpu".*learning is on the CPU.*"ram"'):
+        Replay(ReplayConfig(storage="gpu"), SPEC, 1, [], to_unit)
+
+
+def test_gpu_storage_gathers_like_the_others(monkeypatch):
+    """On the CPU in the GPU's place: the code is the same for every device."""
+    import zoomrl.data.replay as module
+
+    made = []
+
+    def make_storage(kind, slots, directory, device):
+        made.append(device)
+        return module_make_storage("gpu", slots, directory, device)
+
+    module_make_storage = module.make_storage
+    config = ReplayConfig(capacity=20, batch_size=16, frame_stack=2)
+    plain = Replay(config, SPEC, 2, [], to_unit, seed=4)
+    monkeypatch.setattr(module, "make_storage", make_storage)
+    other = Replay(config, SPEC, 2, [], to_unit, seed=4)
+    assert made == [torch.device("cpu")]
+    for number in range(5):
+        plain.add(coded(number, 6))
+        other.add(coded(number, 6))
+        assert_same(plain.sample(), other.sample())
+
+
+@pytest.mark.parametrize("storage", ["ram", "disk", "gpu"])
+def test_batches_go_to_the_gpu(storage, tmp_path):
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    device = torch.device("cuda", 0)
+    config = ReplayConfig(capacity=20, batch_size=16, frame_stack=2, storage=storage)
+    plain = Replay(dataclasses.replace(config, storage="ram"), SPEC, 2, [], to_unit, seed=4)
+    other = Replay(config, SPEC, 2, [], to_unit, seed=4, directory=tmp_path / "frames", device=device)
+    for number in range(5):
+        plain.add(coded(number, 6))
+        other.add(coded(number, 6))
+        batch = other.sample()
+        assert batch["obs", "rgb"].device == batch["actions"].device == device
+        assert_same(plain.sample(), batch.cpu())
+    np.testing.assert_array_equal(plain.segment(3)["obs/rgb"], other.segment(3)["obs/rgb"])
+
+
+def test_pictures_are_neither_scanned_nor_converted():
+    episode = coded(0, 4)
+    assert Replay.bytes_needed(ReplayConfig(capacity=5), SPEC, 0) == 5 * (12 + 12 + 8 + 4)
+    replay = Replay(ReplayConfig(capacity=20), SPEC, 1, [], to_unit)
+    replay.add(episode)
+    assert replay._storage._storage["obs", "rgb"].dtype == torch.uint8
+    assert (replay.online_frames, replay.protected_frames) == (5, 0)
+
+
 def test_episode_that_cannot_fit_is_refused_and_nothing_is_lost():
     replay = Replay(ReplayConfig(capacity=10, batch_size=8), SPEC, 1, [], to_unit)
     replay.add(coded(0, 4))
@@ -436,7 +512,8 @@ def test_replay_rebuilt_from_segments_gives_equal_batches(config, demo_shapes, o
     for number, (shape, save) in enumerate(online):
         first.add(coded(100 + number, shape[0], terminated=shape[1], success=shape[2]))
         if save or number == len(online) - 1:
-            segments.append(first.segment(max(saved_until, first.oldest)))
+            # A segment may be a view of the ring, which goes on changing.
+            segments.append({n: a.copy() for n, a in first.segment(max(saved_until, first.oldest)).items()})
             saved_until = first.added
         if first.can_sample():
             first.sample()

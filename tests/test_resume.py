@@ -467,8 +467,8 @@ def test_nan_loss_names_batch_and_checkpoint(demos, tmp_path, monkeypatch):
     config = tiny(tmp_path / "run", demos)
     update = CQN.update
 
-    def poisoned(self: CQN, batch: Any) -> Any:
-        metrics = update(self, batch)
+    def poisoned(self: CQN, batch: Any, noise: float = 0.0) -> Any:
+        metrics = update(self, batch, noise)
         if self.updates == 40:
             metrics["loss"] = torch.tensor(float("nan"))
         return metrics
@@ -493,8 +493,8 @@ def test_diverging_weights_never_reach_the_last_good_checkpoint(demos, tmp_path,
     config = tiny(tmp_path / "run", demos, checkpoint__every=1)
     update = CQN.update
 
-    def breaking(self: CQN, batch: Any) -> Any:
-        metrics = update(self, batch)
+    def breaking(self: CQN, batch: Any, noise: float = 0.0) -> Any:
+        metrics = update(self, batch, noise)
         if self.updates == 20:
             with torch.no_grad():
                 next(self.critic.parameters()).fill_(float("nan"))

@@ -145,5 +145,6 @@ def assert_same_run(a: Path, b: Path) -> None:
     assert rows(a) == rows(b)
     results = [json.loads((d / "result.json").read_text()) for d in (a, b)]
     for result in results:
-        result.pop("training_seconds")
+        for measured in ("training_seconds", "peak_memory_gb", "expected_memory_gb"):
+            result.pop(measured)
     assert results[0] == results[1]

@@ -26,13 +26,15 @@ class EnvSpec:
 
     Attributes:
         id: full environment id, for example ``metaworld:drawer-open``.
-        observations: name -> array; ``state`` is float32 [S].
+        observations: name -> array; ``state`` is float32 [S], ``rgb`` uint8 [V, H, W, 3]. At least one is there.
         action: float32 [A] with finite bounds, in the environment's own units.
         control_hz: decisions per second of simulated time (after action repeat); 0 when unknown.
         time_limit: decisions after which an episode is truncated.
         action_repeat: simulator control steps per decision.
         reports_success: whether ``info["success"]`` carries meaning.
         reward: ``sparse``, ``dense`` or ``native``: which reward the environment was built with.
+        cameras: names of the V views of ``rgb``.
+        rendering: what the pictures of ``rgb`` are drawn with, among shadows, reflections and antialiasing.
     """
 
     id: str
@@ -43,6 +45,8 @@ class EnvSpec:
     action_repeat: int = 1
     reports_success: bool = False
     reward: str = "native"
+    cameras: tuple[str, ...] = ()
+    rendering: tuple[str, ...] = ()
 
     @property
     def action_dim(self) -> int:
@@ -51,8 +55,8 @@ class EnvSpec:
 
     @property
     def state_dim(self) -> int:
-        """Length S of the ``state`` observation."""
-        return self.observations["state"].shape[0]
+        """Length S of the ``state`` observation; 0 without one."""
+        return self.observations["state"].shape[0] if "state" in self.observations else 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-serialisable form."""
@@ -64,13 +68,16 @@ class EnvSpec:
         fields = dict(data)
         fields["observations"] = {k: _array(v) for k, v in data["observations"].items()}
         fields["action"] = _array(data["action"])
+        for name in ("cameras", "rendering"):
+            fields[name] = tuple(data.get(name, ()))
         return EnvSpec(**fields)
 
     def mismatches(self, other: EnvSpec) -> list[str]:
         """Differences that make data recorded under ``self`` unusable under ``other``, both sides named.
 
-        Compared: action shape and bounds, the shape and dtype of every observation, control rate and
-        action repeat. Not compared: time limit, reward and id (data may be reused across those).
+        Compared: action shape and bounds, the shape and dtype of every observation, the cameras and how their
+        pictures are drawn, control rate and action repeat. Not compared: time limit, reward and id (data may be
+        reused across those).
         """
         found = []
         if self.action.shape != other.action.shape:
@@ -84,6 +91,10 @@ class EnvSpec:
             ours, theirs = self.observations.get(name), other.observations.get(name)
             if ours is None or theirs is None or (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype):
                 found.append(f"observation {name!r} {_brief(ours)} against {_brief(theirs)}")
+        for name in ("cameras", "rendering"):
+            ours, theirs = getattr(self, name), getattr(other, name)
+            if ours != theirs:
+                found.append(f"{name} {', '.join(ours) or 'none'} against {', '.join(theirs) or 'none'}")
         if self.control_hz and other.control_hz and abs(self.control_hz - other.control_hz) > 1e-6:
             found.append(f"control rate {self.control_hz:g} Hz against {other.control_hz:g} Hz")
         if self.action_repeat != other.action_repeat:

@@ -14,10 +14,19 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from tensordict import TensorDict
 from torch import Tensor, nn
 
-from zoomrl.agents.base import Metrics
+from zoomrl.agents.base import (
+    CPU,
+    Draws,
+    Learner,
+    Metrics,
+    batch_metrics,
+    draw_shifts,
+    make_optimizer,
+    move_towards,
+    to_device,
+)
 from zoomrl.agents.config import CQNASConfig, CQNConfig
 from zoomrl.control.plan import Plan
 from zoomrl.math import grid
@@ -25,36 +34,42 @@ from zoomrl.math.bin_losses import categorical_bin_losses
 from zoomrl.math.categorical import project, support
 from zoomrl.math.losses import margin_loss, masked_mean
 from zoomrl.nets.critic import CoarseToFineCritic
-from zoomrl.nets.normalize import Normalizer
+from zoomrl.nets.perception import ObservationShape, Perception, Statistics
 
 
-class CQN:
+class CQN(Learner):
     """One critic, its target and one optimiser; no actor.
 
     Args:
         config: hyper-parameters; a :class:`CQNASConfig` makes it CQN-AS.
-        state_dim: length S of the (stacked) observation vector.
+        shape: of the (stacked) observations.
         action_dim: action dimensions A.
-        seed: of the weights and of the ties broken while learning.
+        seed: of the weights and of everything random while learning.
         statistics: mean and standard deviation [S] of the demonstrations, for ``normalize="demos"``.
+        device: where it learns.
     """
+
+    losses = ("loss",)
 
     def __init__(
         self,
         config: CQNConfig,
-        state_dim: int,
+        shape: ObservationShape,
         action_dim: int,
         seed: int = 0,
-        statistics: tuple[Tensor, Tensor] | None = None,
+        statistics: Statistics | None = None,
+        device: torch.device = CPU,
     ) -> None:
+        super().__init__(seed, device, config.target_interval)
         self.config = config
         self.horizon = config.horizon if isinstance(config, CQNASConfig) else 1
-        self.normalizer = Normalizer(state_dim, statistics if config.normalize == "demos" else None)
-        self.atoms = support(config.v_min, config.v_max, config.atoms)
+        self.atoms = support(config.v_min, config.v_max, config.atoms).to(device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
+            statistics = statistics if config.normalize == "demos" else None
+            self.perception = Perception(shape, config.encoder, statistics).to(device)
             self.critic = CoarseToFineCritic(
-                state_dim=state_dim,
+                sizes=self.perception.sizes,
                 action_dim=action_dim,
                 horizon=self.horizon,
                 levels=config.levels,
@@ -63,33 +78,68 @@ class CQN:
                 hidden_dim=config.hidden_dim,
                 hidden_bias=config.hidden_bias,
                 trunk_dim=config.trunk_dim,
+                image_dim=config.encoder.feature_dim,
+                image_layers=config.encoder.layers,
                 gru_layers=config.gru_layers if isinstance(config, CQNASConfig) else 0,
                 dueling=config.dueling,
-            )
+            ).to(device)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
-        self.optimizer = _optimizer(config, self.critic)
-        self.generator = torch.Generator().manual_seed(seed)
-        self.updates = 0
+        learnt = [p for p in (*self.perception.parameters(), *self.critic.parameters()) if p.requires_grad]
+        self.optimizer = make_optimizer(config.optimizer, learnt, config.lr, config.weight_decay)
+
+    @property
+    def parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+        """What is saved."""
+        return {
+            "perception": self.perception,
+            "critic": self.critic,
+            "target_critic": self.target_critic,
+            "optimizer": self.optimizer,
+        }
+
+    def bulk(self) -> list[nn.Module]:
+        """Encoder and streams, without the heads."""
+        return [*self.perception.networks(), *self.critic.bulk(), *self.target_critic.bulk()]
 
     @torch.no_grad()
     def act(self, observation: Mapping[str, Tensor], generator: torch.Generator) -> Plan:
         """Greedy chunk [N, T, A] at the centres of the finest intervals (CQN paper, algorithm 1)."""
         critic = self.target_critic if self.config.act_with == "target" else self.critic
-        cell, _ = self._descend(critic, self.normalizer(observation["state"]), generator)
+        features = self.perception(to_device(observation, self.device))
+        count = len(next(iter(features.values())))
+        ties = self._draw_ties(count, generator).to(self.device)
+        cell, kept = self._descend(critic, features, count, ties)
         actions = grid.cell_centre(cell, self.config.levels, self.config.bins)
-        return Plan(actions, torch.ones(actions.shape[:2], dtype=torch.bool))
+        # All steps and dimensions estimate the value of the same state; the finest level decides the action.
+        value = self._expected(kept[-1][:, None])[:, 0].view(-1, count, self.horizon).mean((0, 2))
+        return Plan(actions.cpu(), torch.ones(actions.shape[:2], dtype=torch.bool), value.cpu())
 
-    def update(self, batch: TensorDict) -> Metrics:
+    def draw(self, batch: int) -> Draws:
+        """Tied bins of the bootstrap action, and shifts of the pictures."""
+        ties = self._draw_ties(batch, self.generator)
+        return {"ties": ties, **draw_shifts(self.perception, batch, self.generator)}
+
+    def learn(self, batch: Mapping[str, Any], draws: Draws) -> Metrics:
         """One step on the temporal-difference loss and, for demonstrated samples, the imitation losses.
 
         Args:
-            batch: ``obs`` and ``next_obs`` {state [B, S]}, ``actions`` [B, T, A] in [-1, 1], ``valid`` [B, T],
-                ``reward`` [B] (n-step return), ``discount`` [B], ``is_demo`` [B].
+            batch: ``obs`` and ``next_obs`` (``state`` [B, S], ``rgb`` uint8 [B, F, V, H, W, 3]), ``actions``
+                [B, T, A] in [-1, 1], ``valid`` [B, T], ``reward`` [B] (n-step return), ``discount`` [B],
+                ``is_demo`` [B].
+            draws: of :meth:`draw`.
         """
+        loss, metrics = self.loss(batch, draws)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return {"loss": loss.detach(), **metrics}
+
+    def loss(self, batch: Mapping[str, Any], draws: Draws) -> tuple[Tensor, Metrics]:
+        """Total loss, with gradient, and what to report."""
         config = self.config
-        target = self._target(batch)
+        target = self._target(batch, draws)
         cell = grid.to_cell(batch["actions"], config.levels, config.bins)
-        features = self.critic.features(self.normalizer(batch["obs", "state"]))
+        features = self.critic.features(self.perception(batch["obs"], draws.get("shifts")))
         outputs = self.critic(features, self._levels(grid.centres, cell))
 
         # Padded steps of a chunk are no data: they reach neither mean.
@@ -97,39 +147,16 @@ class CQN:
         demo = weight * batch["is_demo"][:, None, None]
         chosen = _tokens(self._levels(grid.path, cell))
         loss, metrics = self._losses(outputs, chosen, target, weight.flatten(), demo.flatten())
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        self.updates += 1
-        self._step_target()
-        with torch.no_grad():
-            metrics |= {
-                "loss": loss.detach(),
-                "batch_return": batch["reward"].mean(),
-                "demo_share": batch["is_demo"].to(torch.float32).mean(),
-            }
-        return metrics
+        return loss, metrics | batch_metrics(batch)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Weights, target, optimiser, normaliser, random state and update counter."""
-        return {
-            "critic": self.critic.state_dict(),
-            "target_critic": self.target_critic.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "normalizer": self.normalizer.state_dict(),
-            "generator": self.generator.get_state(),
-            "updates": self.updates,
-        }
+    def move_target(self) -> None:
+        """Move the target critic."""
+        move_towards(self.target_critic, self.critic, self.config.target_tau)
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore :meth:`state_dict`."""
-        self.critic.load_state_dict(state["critic"])
-        self.target_critic.load_state_dict(state["target_critic"])
-        # The optimiser would keep the very tensors it is given.
-        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
-        self.normalizer.load_state_dict(state["normalizer"])
-        self.generator.set_state(state["generator"])
-        self.updates = state["updates"]
+    def _draw_ties(self, batch: int, generator: torch.Generator) -> Tensor:
+        """A bin [L, B * T, A] for each choice that may be tied."""
+        size = (self.config.levels, batch * self.horizon, self.critic.shape[0])
+        return torch.randint(self.config.bins, size, generator=generator, device=generator.device)
 
     def _levels(self, function: Any, cell: Tensor) -> Tensor:
         """Apply a grid function over [B, T, A] as flat dimensions: [B, L, T, A]."""
@@ -137,30 +164,28 @@ class CQN:
         return flat.view(len(cell), self.config.levels, *cell.shape[1:])
 
     def _descend(
-        self, critic: CoarseToFineCritic, state: Tensor, generator: torch.Generator
+        self, critic: CoarseToFineCritic, observation: Mapping[str, Tensor], count: int, ties: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
         """Zoom greedily: finest cell [B, T, A], and each level's outputs of the chosen bins [A, Z, B * T]."""
         config = self.config
-        features = critic.features(state)
-        cell = torch.zeros(len(state), self.horizon, critic.shape[0], dtype=torch.int64)
+        features = critic.features(observation)
+        cell = torch.zeros(count, self.horizon, critic.shape[0], dtype=torch.int64, device=self.device)
         kept = []
         for level in range(config.levels):
             centre = grid.cell_centre(cell, level, config.bins)
             outputs = critic(features, centre[:, None], level)
-            index = self._best_bin(self._expected(outputs), generator)
-            if not config.double_q:
-                kept.append(_pick(outputs, index))
+            index = self._best_bin(self._expected(outputs), ties[level])
+            kept.append(_pick(outputs, index))
             cell = grid.zoom(cell, index.t().view(cell.shape), config.bins)
         return cell, kept
 
-    def _best_bin(self, values: Tensor, generator: torch.Generator) -> Tensor:
-        """Argmax over bins [A, K, N], drawn uniformly where all bins are within the tie threshold: [A, N]."""
+    def _best_bin(self, values: Tensor, tie: Tensor) -> Tensor:
+        """Argmax over bins [A, K, N], or the bin ``tie`` [N, A] where all are within the tie threshold: [A, N]."""
         best = values.max(1).indices  # several times faster than argmax on the CPU
         if self.config.tie_threshold <= 0:
             return best
         tied = values.amax(1) - values.amin(1) < self.config.tie_threshold
-        draw = torch.randint(self.config.bins, best.shape[::-1], generator=generator).t()
-        return torch.where(tied, draw, best)
+        return torch.where(tied, tie.t(), best)
 
     def _expected(self, outputs: Tensor) -> Tensor:
         """Expected value of each bin: [A, K, Z, N] -> [A, K, N]."""
@@ -170,23 +195,24 @@ class CQN:
         return torch.bmm(self.atoms.expand(len(probs), 1, -1), probs).view(*outputs.shape[:2], -1)
 
     @torch.no_grad()
-    def _target(self, batch: TensorDict) -> Tensor:
+    def _target(self, batch: Mapping[str, Any], draws: Draws) -> Tensor:
         """Bootstrap target of every dimension and (sample, level, step): [A, Z, B * L * T] (CQN paper, equation 2)."""
-        state = self.normalizer(batch["next_obs", "state"])
+        reward, discount = batch["reward"], batch["discount"]
+        observation = self.perception(batch["next_obs"], draws.get("next_shifts"))
+        chooser = self.critic if self.config.double_q else self.target_critic
+        cell, kept = self._descend(chooser, observation, len(reward), draws["ties"])
         if self.config.double_q:
-            cell, _ = self._descend(self.critic, state, self.generator)
-            outputs = self.target_critic(self.target_critic.features(state), self._levels(grid.centres, cell))
+            features = self.target_critic.features(observation)
+            outputs = self.target_critic(features, self._levels(grid.centres, cell))
             outputs = _pick(outputs, _tokens(self._levels(grid.path, cell)))
         else:
-            _, kept = self._descend(self.target_critic, state, self.generator)
-            levels = torch.stack(kept, 2).unflatten(-1, (len(state), self.horizon))
+            levels = torch.stack(kept, 2).unflatten(-1, (len(reward), self.horizon))
             outputs = levels.movedim(3, 2).flatten(2)
-        reward, discount = batch["reward"], batch["discount"]
         if self.config.value == "scalar":
             per_token = outputs.shape[-1] // len(reward)
             return reward.repeat_interleave(per_token) + discount.repeat_interleave(per_token) * outputs
         # All rows of a sample share its projection.
-        probs = torch.softmax(outputs, 1).unflatten(-1, (len(state), -1)).permute(2, 0, 3, 1)
+        probs = torch.softmax(outputs, 1).unflatten(-1, (len(reward), -1)).permute(2, 0, 3, 1)
         projected = project(probs.flatten(1, 2), reward, discount, self.atoms)
         return projected.view(probs.shape).permute(1, 3, 0, 2).flatten(2)
 
@@ -215,26 +241,15 @@ class CQN:
                 self.atoms,
                 config.bc_margin,
             )
-            coefficients = parts.new_tensor([config.critic_lambda, config.bc_lambda, config.bc_lambda])
-            td, dominance, margin = (parts / coefficients.clamp(min=1e-12)).unbind()
+            # Divided one by one: a tensor made of numbers would be copied to the device, which a capture forbids.
+            td, dominance, margin = parts.unbind()
+            td = td / max(config.critic_lambda, 1e-12)
+            dominance, margin = (part / max(config.bc_lambda, 1e-12) for part in (dominance, margin))
             metrics = {"critic_loss": td, "dominance_loss": dominance, "margin_loss": margin}
             target = self.atoms @ target
         metrics["q_target"] = masked_mean(target, weight)
         metrics["q_target_max"] = torch.where(weight > 0, target, target.amin()).amax()
         return loss, metrics
-
-    def _step_target(self) -> None:
-        if self.updates % self.config.target_interval == 0:
-            online: list[Tensor] = list(self.critic.parameters())
-            target: list[Tensor] = list(self.target_critic.parameters())
-            with torch.no_grad():
-                torch._foreach_lerp_(target, online, self.config.target_tau)
-
-
-def _optimizer(config: CQNConfig, module: nn.Module) -> torch.optim.Optimizer:
-    if config.optimizer == "adam":
-        return torch.optim.Adam(module.parameters(), lr=config.lr, fused=True)
-    return torch.optim.AdamW(module.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
 
 def _tokens(index: Tensor) -> Tensor:

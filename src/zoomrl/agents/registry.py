@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoomrl.agents.base import Agent
-from zoomrl.agents.config import AgentConfig
+from zoomrl.agents.base import CPU, Learner
+from zoomrl.agents.config import AgentConfig, DrQv2Config
 from zoomrl.agents.cqn import CQN
+from zoomrl.agents.drqv2 import DrQv2
 from zoomrl.data.episode import Episode
 from zoomrl.errors import ConfigError
+from zoomrl.nets.perception import ObservationShape
 from zoomrl.spec import EnvSpec
 
 
@@ -24,7 +26,8 @@ def make_agent(
     demos: Sequence[Episode] = (),
     seed: int = 0,
     restoring: bool = False,
-) -> Agent:
+    device: torch.device = CPU,
+) -> Learner:
     """Build the agent that ``config`` describes.
 
     Args:
@@ -34,12 +37,16 @@ def make_agent(
         demos: demonstrations that observation statistics are taken from.
         seed: of weights and tie-breaks.
         restoring: saved state will be loaded, statistics included; ``demos`` are not looked at.
+        device: where it learns.
     """
-    size = spec.state_dim * frame_stack
+    shape = ObservationShape.of(spec, frame_stack)
+    size = shape.state
     statistics = None
-    if config.normalize == "demos":
+    if config.normalize == "demos" and size:
         statistics = (torch.zeros(size), torch.ones(size)) if restoring else _statistics(demos, frame_stack)
-    return CQN(config, size, spec.action_dim, seed, statistics)
+    if isinstance(config, DrQv2Config):
+        return DrQv2(config, shape, spec.action_dim, seed, statistics, device)
+    return CQN(config, shape, spec.action_dim, seed, statistics, device)
 
 
 def _statistics(demos: Sequence[Episode], frame_stack: int) -> tuple[Tensor, Tensor]:

@@ -70,7 +70,7 @@ class Evaluate:
             if sys.stderr.isatty():
                 print(f"running {self.episodes} episodes of {policy.spec.id} ...", file=sys.stderr)
             on_frame = frames.append if self.video is not None else None
-            result = evaluate(policy.controller, envs, seeds, on_frame=on_frame)
+            result = evaluate(policy.controller, envs, seeds, discount=policy.config.replay.discount, on_frame=on_frame)
         assert result is not None  # nothing asked it to stop
         row = {"run": str(self.path), "env": policy.spec.id, "env_steps": policy.env_steps, **result.row()}
         if self.video is not None:
@@ -116,6 +116,9 @@ def _print_table(row: dict[str, Any], reports_success: bool) -> None:
         count = f"{sum(row['successes'])} of {row['episodes']}"
         table.add_row("success", f"{row['success_rate']:.0%} ({count}; {interval})")
     table.add_row("return", f"{row['return_mean']:.4g} ± {row['return_std']:.3g} (standard deviation)")
+    if "value_predicted" in row:
+        predicted, realised = row["value_predicted"], row["value_realised"]
+        table.add_row("value", f"{predicted:.3g} predicted, {realised:.3g} realised (discounted, first decision)")
     table.add_row("length", f"{row['length_mean']:.1f} decisions")
     table.add_row("trained for", f"{row['env_steps']:,} environment steps")
     if "video" in row:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
-from zoomrl.agents.config import AGENT_CONFIGS, CQNASConfig, convert
+from zoomrl.agents.config import AGENT_CONFIGS, chunked, convert
 from zoomrl.control.config import ControlConfig
 from zoomrl.errors import ConfigError, unknown_name
 from zoomrl.recipes.presets import preset
@@ -102,10 +102,10 @@ def with_agent(config: TrainConfig, name: str) -> TrainConfig:
     if config.agent.name == name:
         return config
     agent = convert(config.agent, AGENT_CONFIGS[name])
-    chunked = isinstance(agent, CQNASConfig)
     # A single action leaves nothing to average, and CQN stores what its grid can express.
-    executor = ControlConfig().executor if chunked else "open_loop"
-    return replace(config, agent=agent, control=replace(config.control, executor=executor, snap=not chunked))
+    executor = ControlConfig().executor if chunked(agent) else "open_loop"
+    control = replace(config.control, executor=executor, snap=agent.name == "cqn")
+    return replace(config, agent=agent, control=control)
 
 
 def _fields(config: TrainConfig) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from zoomrl.cli.command import Command
 from zoomrl.cli.demos import CollectDemos, InspectDemos
 from zoomrl.cli.doctor import Doctor
 from zoomrl.cli.evaluate import Evaluate
+from zoomrl.cli.parity import Parity
 from zoomrl.cli.plot import Plot
 from zoomrl.cli.presets import Presets, preset_list
 from zoomrl.cli.train import Train, defaults
@@ -63,6 +64,7 @@ COMMANDS: dict[str, type[Any]] = {
     "plot": Plot,
     "presets": Presets,
     "doctor": Doctor,
+    "parity": Parity,
     "completion": Completion,
 }
 _COMPLETION_SETUP = """Add the line of your shell to its start-up file:

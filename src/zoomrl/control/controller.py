@@ -57,6 +57,8 @@ class Controller:
         self._stack = FrameStack(num_envs, frame_stack)
         self._explorer = explorer
         self.generator = torch.Generator().manual_seed(seed)
+        self.predicted: NDArray[np.float32] | None = None
+        """Values [N] that the agent predicted at the last :meth:`act`; None where it made no plan, or predicts none."""
 
     def reset(self, which: NDArray[np.bool_]) -> None:
         """Start new episodes in the environments ``which`` [N] bool."""
@@ -71,6 +73,7 @@ class Controller:
         stacked = self._stack.push(observation)
         wanted = self._executor.needs_plan()
         plan = self._agent.act(stacked, self.generator) if wanted.any() else None
+        self.predicted = None if plan is None or plan.value is None else plan.value.numpy()
         action = self._executor.step(plan)
         if self._explorer is not None:
             action = self._explorer(action, env_steps)

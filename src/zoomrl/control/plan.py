@@ -14,7 +14,9 @@ class Plan:
     Attributes:
         actions: [N, T, A] in [-1, 1]; entry t is meant for t decisions from now.
         valid: [N, T] bool, which entries may be executed.
+        value: [N] expected discounted return that the agent predicts for the chunk; None from agents without values.
     """
 
     actions: Tensor
     valid: Tensor
+    value: Tensor | None = None

@@ -24,7 +24,7 @@ class FrameStack:
         self._fresh |= which
 
     def push(self, observation: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
-        """Add observations [N, S]; returns the stacks [N, size * S]."""
+        """Add observations; returns the stacks: [N, size * S] of vectors [N, S], [N, size, ...] of other arrays."""
         fresh = torch.from_numpy(self._fresh)
         for name, array in observation.items():
             new = torch.from_numpy(np.ascontiguousarray(array))[:, None]
@@ -36,7 +36,7 @@ class FrameStack:
                 mask = fresh.view(-1, *[1] * (new.ndim - 1))
                 self._frames[name] = torch.where(mask, full, torch.cat([old[:, 1:], new], 1))
         self._fresh[:] = False
-        return {name: frames.flatten(1, 2) for name, frames in self._frames.items()}
+        return {name: frames if frames.ndim > 3 else frames.flatten(1, 2) for name, frames in self._frames.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """The stacks."""

@@ -12,8 +12,8 @@ class ReplayConfig:
 
     capacity: int = 1_000_000
     """Online frames kept; the oldest episodes make room. Demonstrations are kept beside them for good."""
-    storage: Literal["ram", "disk"] = "ram"
-    """Keep frames in memory, or in a memory-mapped file in the run directory."""
+    storage: Literal["ram", "disk", "gpu"] = "ram"
+    """Keep frames in memory, in a memory-mapped file in the run directory, or in the memory of the GPU that learns."""
     batch_size: int = 512
     """Samples per update."""
     demo_fraction: float = 0.5

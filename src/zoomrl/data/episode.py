@@ -52,8 +52,13 @@ class Episode:
             if len(array) != steps + 1:
                 raise ValueError(f"observation {name!r} must have {steps + 1} rows (T + 1), got {len(array)}")
         for name, array in (("actions", self.actions), ("rewards", self.rewards), *self.observations.items()):
-            if not np.isfinite(array).all():
+            if not is_finite(array):
                 raise ValueError(f"{name!r} holds NaN or infinite values")
+
+
+def is_finite(array: NDArray[Any]) -> bool:
+    """Whether there is no NaN or infinity; integers, of which pictures are made, cannot hold any and are not read."""
+    return not np.issubdtype(array.dtype, np.inexact) or bool(np.isfinite(array).all())
 
 
 class EpisodeBuilder:

@@ -1,8 +1,8 @@
 """The replay: demonstrations for good, online episodes in a ring, batches gathered by index.
 
-A batch is a TensorDict [B] with ``obs`` and ``next_obs`` (dicts; ``state`` [B, F * S]), ``actions`` [B, T, A] in
-[-1, 1],
-``valid`` [B, T], ``reward`` [B] (n-step return), ``discount`` [B] (gamma^n, 0 at terminal states) and ``is_demo`` [B].
+A batch is a TensorDict [B] with ``obs`` and ``next_obs`` (dicts; ``state`` float32 [B, F * S], ``rgb`` uint8
+[B, F, V, H, W, 3], oldest first), ``actions`` [B, T, A] in [-1, 1], ``valid`` [B, T], ``reward`` [B] (n-step return),
+``discount`` [B] (gamma^n, 0 at terminal states) and ``is_demo`` [B].
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from torchrl.data import ImmutableDatasetWriter, ReplayBuffer
 from zoomrl.data.config import ReplayConfig
 from zoomrl.data.episode import Episode
 from zoomrl.data.sampler import WindowSampler
-from zoomrl.data.storage import make_storage
+from zoomrl.data.storage import CPU, make_storage
 from zoomrl.data.table import EpisodeTable, Row
+from zoomrl.errors import ConfigError
 from zoomrl.spec import EnvSpec
 
 Segment = dict[str, NDArray[Any]]
@@ -38,6 +39,10 @@ class Replay:
         to_unit: maps actions in the environment's units to [-1, 1].
         seed: of the draws.
         directory: for the files of ``storage="disk"``.
+        device: where batches go; the frames too with ``storage="gpu"``.
+
+    Raises:
+        ConfigError: ``storage="gpu"`` without a GPU.
     """
 
     def __init__(
@@ -49,11 +54,17 @@ class Replay:
         to_unit: Callable[[NDArray[np.float32]], NDArray[np.float32]],
         seed: int = 0,
         directory: Path | None = None,
+        device: torch.device = CPU,
     ) -> None:
+        if config.storage == "gpu" and device.type == "cpu":
+            raise ConfigError(
+                'replay.storage="gpu" keeps frames in the memory of the GPU that learns, but learning is on the CPU. '
+                'Use replay.storage="ram".'
+            )
         self.config = config
         self._to_unit = to_unit
         self._table = EpisodeTable(sum(len(e) + 1 for e in demos), config.capacity)
-        self._storage = make_storage(config.storage, self._table.slots, directory)
+        self._storage = make_storage(config.storage, self._table.slots, directory, device)
         self.sampler = WindowSampler(config, self._table, horizon, seed)
         self._buffer = ReplayBuffer(
             storage=self._storage,
@@ -68,7 +79,7 @@ class Replay:
             "action": torch.zeros(1, spec.action_dim),
             "reward": torch.zeros(1),
         }
-        self._storage.set(torch.tensor([self._table.slots - 1]), TensorDict(blank, [1]))
+        self._write(torch.tensor([self._table.slots - 1]), blank)
         for episode in demos:
             self._store(self._table.protect, self._columns(episode), episode, is_demo=episode.is_demo)
 
@@ -95,6 +106,16 @@ class Replay:
         return bool((lengths >= (1 if self.config.tail == "shorten" else self.config.n_step)).any())
 
     @property
+    def protected_frames(self) -> int:
+        """Frames of the demonstrations."""
+        return self._table.protected
+
+    @property
+    def online_frames(self) -> int:
+        """Frames of the online episodes alive."""
+        return sum(row.length + 1 for row in self._table.online)
+
+    @property
     def rows(self) -> Iterable[Row]:
         """The episodes alive, protected ones first."""
         return iter(self._table)
@@ -110,12 +131,15 @@ class Replay:
         return next((row.serial for row in self._table.online), self.added)
 
     def segment(self, since: int) -> Segment:
-        """Arrays of the online episodes with serial number ``since`` or later, for a checkpoint."""
+        """Arrays of the online episodes with serial number ``since`` or later, for a checkpoint.
+
+        They are views of the ring where its end does not lie between: to be used before the next episode is added.
+        """
         rows = [row for row in self._table.online if row.serial >= since]
         slots = torch.cat([self._table.indices(row) for row in rows]) if rows else torch.zeros(0, dtype=torch.int64)
         frames = self._storage[:]
-        arrays = {f"obs/{name}": array[slots].numpy() for name, array in frames["obs"].items()}
-        arrays |= {name: frames[name][slots].numpy() for name in ("action", "reward")}
+        arrays = {f"obs/{name}": _frames_at(array, slots) for name, array in frames["obs"].items()}
+        arrays |= {name: _frames_at(frames[name], slots) for name in ("action", "reward")}
         for name in ("serial", "length", "terminated", "truncated", "success", "is_demo", "seed"):
             arrays[name] = np.array([getattr(row, name) for row in rows])
         return arrays
@@ -169,7 +193,15 @@ class Replay:
         self._write(slots, columns)
 
     def _write(self, slots: torch.Tensor, columns: Mapping[str, Any]) -> None:
-        self._storage.set(slots, TensorDict(dict(columns), [len(slots)]))
+        device = self._storage.device
+        self._storage.set(slots.to(device), TensorDict(dict(columns), [len(slots)]).to(device))
+
+
+def _frames_at(array: torch.Tensor, slots: torch.Tensor) -> NDArray[Any]:
+    """Rows ``slots`` of ``array``: a view of it where they follow each other."""
+    if len(slots) and int(slots[-1] - slots[0]) + 1 == len(slots):
+        return array[int(slots[0]) : int(slots[-1]) + 1].cpu().numpy()
+    return array[slots.to(array.device)].cpu().numpy()
 
 
 def _identity(batch: TensorDict) -> TensorDict:

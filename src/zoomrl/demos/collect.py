@@ -7,7 +7,6 @@ from importlib import metadata
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from zoomrl.data.episode import Episode, EpisodeBuilder
 from zoomrl.envs.base import Env, action_bounds
@@ -94,7 +93,7 @@ def _record(env: Env, sequence: np.random.SeedSequence, noise: float) -> Episode
     rng = np.random.default_rng(sequence.spawn(1)[0])
     reset_seed = int(sequence.generate_state(1)[0])
     observation, _ = env.reset(seed=reset_seed)
-    builder = EpisodeBuilder(_copied(observation), seed=reset_seed)
+    builder = EpisodeBuilder(observation, seed=reset_seed)
     terminated = truncated = False
     while not (terminated or truncated):
         expert = env.expert_action()
@@ -103,7 +102,7 @@ def _record(env: Env, sequence: np.random.SeedSequence, noise: float) -> Episode
         disturbance = scale * rng.standard_normal(expert.shape, np.float32) if noise else np.float32(0.0)
         action = np.clip(expert + disturbance, low, high).astype(np.float32)
         observation, reward, terminated, truncated, info = env.step(action)
-        builder.add(action, reward, _copied(observation), bool(info["success"]))
+        builder.add(action, reward, observation, bool(info["success"]))
     return builder.build(
         terminated=terminated,
         truncated=truncated,
@@ -112,11 +111,6 @@ def _record(env: Env, sequence: np.random.SeedSequence, noise: float) -> Episode
         noise=noise,
         env=env.env_spec.id,
     )
-
-
-def _copied(observation: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    # An environment may show the same buffer at every step; an episode must not.
-    return {name: np.array(array) for name, array in observation.items()}
 
 
 def _check_arguments(episodes: int, seed: int, noise: float) -> None:

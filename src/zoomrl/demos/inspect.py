@@ -58,6 +58,9 @@ class DemoSummary:
 
     Attributes:
         env: environment id.
+        observations: name -> dtype and shape of one frame, for example ``uint8[2, 64, 64, 3]``.
+        cameras: names of the views of ``rgb``.
+        rendering: what its pictures were drawn with.
         episodes, demos, successes: counts; ``demos`` are those that imitation may copy.
         lengths: decisions per episode.
         returns: undiscounted sum of rewards per episode.
@@ -69,6 +72,9 @@ class DemoSummary:
     """
 
     env: str
+    observations: dict[str, str]
+    cameras: tuple[str, ...]
+    rendering: tuple[str, ...]
     episodes: int
     demos: int
     successes: int
@@ -106,6 +112,9 @@ def summarise(demos: DemoSet, levels: int = 3, bins: int = 5) -> DemoSummary:
     keys = {(episode.actions.shape, episode.actions.tobytes()) for episode in demos.episodes}
     return DemoSummary(
         env=demos.spec.id,
+        observations={name: f"{a.dtype}{list(a.shape)}" for name, a in demos.spec.observations.items()},
+        cameras=demos.spec.cameras,
+        rendering=demos.spec.rendering,
         episodes=len(demos.episodes),
         demos=len(demos.demos),
         successes=sum(episode.success for episode in demos.episodes),
@@ -159,7 +168,13 @@ def render_table(summary: DemoSummary) -> Group:
     from rich.table import Table
 
     overview = Table(title=f"Demonstrations of {summary.env}", show_header=False)
+    pictures = (
+        ("cameras", ", ".join(summary.cameras)),
+        ("drawn with", ", ".join(summary.rendering) or "no shadows, reflections or antialiasing"),
+    )
     for name, value in (
+        ("observed", ", ".join(f"{name} {array}" for name, array in summary.observations.items())),
+        *(pictures if summary.cameras else ()),
         ("episodes", f"{summary.episodes} ({summary.demos} demos, {summary.successes} successful)"),
         ("length", _describe(summary.lengths)),
         ("return", _describe(summary.returns)),

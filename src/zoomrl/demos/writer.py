@@ -19,6 +19,8 @@ from zoomrl.demos.spaces import box_space_json, dict_space_json
 from zoomrl.errors import DemonstrationError
 from zoomrl.spec import EnvSpec
 
+_PICTURES_PER_CHUNK = 4
+
 
 def write_demos(
     path: str | Path,
@@ -112,9 +114,11 @@ def _write_episode(group: Any, index: int, episode: Episode) -> None:
 
 
 def _dataset(group: Any, name: str, array: np.ndarray) -> None:
+    # A few whole pictures per chunk: neighbours compress well together, and one is read without unpacking many.
+    chunks = (min(_PICTURES_PER_CHUNK, len(array)), *array.shape[1:]) if array.ndim > 2 else True
     # The checksum turns a flipped bit into a read error instead of a wrong number.
     group.create_dataset(
-        name, data=array, chunks=True, compression="gzip", compression_opts=1, shuffle=True, fletcher32=True
+        name, data=array, chunks=chunks, compression="gzip", compression_opts=1, shuffle=True, fletcher32=True
     )
 
 

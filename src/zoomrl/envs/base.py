@@ -1,8 +1,8 @@
 """The contract of an environment, and everything that all adapters share.
 
-An adapter only knows how to begin an episode from a seed and how to advance its simulator by one control
-step. Action checks, action repeat, the time limit, the end on success and the refusal to step a finished
-episode are written here, once.
+An adapter only knows how to begin an episode from a seed, how to advance its simulator by one control
+step, and how to observe it. Action checks, action repeat, the time limit, the end on success and the refusal
+to step a finished episode are written here, once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ MAX_SEED = 2**32
 class ControlStep:
     """What a simulator reports after one control step (before action repeat is applied)."""
 
-    observation: Observation
     reward: float
     terminated: bool = False
     truncated: bool = False
@@ -50,6 +49,10 @@ class Env(gymnasium.Env[Observation, NDArray[np.float32]], ABC):
     has_expert: bool = False
 
     def __init__(self, env_spec: EnvSpec, *, terminate_on_success: bool = False) -> None:
+        if not env_spec.observations:
+            raise ConfigError(
+                f"{env_spec.id} would show nothing: it has no state here, so name cameras, or ask for a state"
+            )
         self.env_spec = env_spec
         self._terminate_on_success = terminate_on_success
         self._low, self._high = action_bounds(env_spec.action)
@@ -73,7 +76,7 @@ class Env(gymnasium.Env[Observation, NDArray[np.float32]], ABC):
             options: accepted for Gymnasium's sake and unused.
 
         Returns:
-            The first observation (``state`` is float32 [S]) and the simulator's info.
+            The first observation (``state`` is float32 [S], ``rgb`` uint8 [V, H, W, 3]) and the simulator's info.
 
         Raises:
             ValueError: for a seed outside 0 .. 2**32 - 1.
@@ -82,7 +85,8 @@ class Env(gymnasium.Env[Observation, NDArray[np.float32]], ABC):
             raise ValueError(f"seed must lie in 0 .. {MAX_SEED - 1}, got {seed}")
         super().reset(seed=seed)
         episode_seed = int(self.np_random.integers(MAX_SEED)) if seed is None else int(seed)
-        observation, info = self._begin(episode_seed)
+        info = self._begin(episode_seed)
+        observation = self._observe()
         self._decisions = 0
         self._running = True
         return observation, dict(info)
@@ -116,7 +120,8 @@ class Env(gymnasium.Env[Observation, NDArray[np.float32]], ABC):
         # An episode that reaches its goal on the last allowed decision has ended: nothing lies beyond it.
         truncated = not terminated and (now.truncated or self._decisions >= self.env_spec.time_limit)
         self._running = not (terminated or truncated)
-        return now.observation, reward, terminated, truncated, {**now.info, "success": success}
+        # Once per decision: a picture takes longer than several control steps.
+        return self._observe(), reward, terminated, truncated, {**now.info, "success": success}
 
     @abstractmethod
     def render(self) -> NDArray[np.uint8]:
@@ -132,12 +137,16 @@ class Env(gymnasium.Env[Observation, NDArray[np.float32]], ABC):
     # ---- what adapters fill in -------------------------------------------------------------------------
 
     @abstractmethod
-    def _begin(self, seed: int) -> tuple[Observation, Mapping[str, Any]]:
-        """Start an episode that depends on ``seed`` alone."""
+    def _begin(self, seed: int) -> Mapping[str, Any]:
+        """Start an episode that depends on ``seed`` alone; the simulator's info."""
 
     @abstractmethod
     def _advance(self, action: NDArray[np.float32]) -> ControlStep:
         """Advance the simulator by one control step with a clipped action, float32 [A]."""
+
+    @abstractmethod
+    def _observe(self) -> Observation:
+        """The present observation."""
 
     def _expert(self) -> NDArray[Any] | None:
         """The scripted expert's unclipped action [A]; None where there is no expert."""

@@ -25,3 +25,18 @@ class EnvConfig:
     """Training environments stepped together."""
     workers: Literal["serial", "process"] = "serial"
     """Step them in this process, or each in a worker process of its own."""
+    cameras: tuple[str, ...] = ()
+    """Cameras observed, by the simulator's names or numbers; none learns from the state vector. For Gymnasium:
+    entries of the observation that are pictures, or "render" for the picture the environment draws of itself."""
+    image_size: int = 84
+    """Height and width of rendered pictures, in pixels."""
+    state: Literal["auto", "full", "robot", "none"] = "auto"
+    """Vector observed: everything, what the robot knows of itself (Meta-World: hand and gripper), or none. auto is
+    full without cameras; with cameras robot for Meta-World, full for Gymnasium, none for DeepMind Control."""
+    shadows: bool = True
+    """Draw shadows in observed pictures. Off, with reflections and antialiasing off too, draws ten to twenty
+    times faster."""
+    reflections: bool = True
+    """Draw reflections in observed pictures."""
+    antialiasing: bool = True
+    """Smooth edges in observed pictures."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zoomrl.envs.base import ControlStep, Env, Observation, decisions_allowed
+from zoomrl.envs.cameras import SceneCameras, check_cameras, drawn_with, observed
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.rendering import FRAME_SIZE, prefer_headless_gl
 from zoomrl.errors import ConfigError, missing_extra, unknown_name
@@ -35,6 +36,12 @@ class DMCEnv(Env):
             raise ConfigError(
                 f"reward {config.reward!r} is not available for dmc; choose 'native' (the meaning of 'auto')"
             )
+        if config.state == "robot":
+            raise ConfigError(
+                "state 'robot' is not available for dmc, which does not tell the robot from the rest; "
+                "choose 'full' or 'none'"
+            )
+        check_cameras(config)
         domain, task = _resolve(name)
         env_id = f"dmc:{domain}-{task}"
         limit = decisions_allowed(env_id, config.time_limit, config.action_repeat, _CONTROL_STEPS, native_is_hard=True)
@@ -43,10 +50,11 @@ class DMCEnv(Env):
         actions = self._sim.action_spec()
         if not all((np.abs(bound) < _UNBOUNDED).all() for bound in (actions.minimum, actions.maximum)):
             raise ConfigError(f"{env_id} has unbounded actions; only tasks with finite action bounds can be used")
+        self._shows_state = config.state == "full" or (config.state == "auto" and not config.cameras)
         size = sum(int(np.prod(entry.shape)) for entry in self._sim.observation_spec().values())
         spec = EnvSpec(
             id=env_id,
-            observations={"state": ArraySpec((size,))},
+            observations=observed(config.cameras, config.image_size, size if self._shows_state else 0),
             action=ArraySpec(
                 tuple(actions.shape),
                 low=tuple(float(v) for v in actions.minimum),
@@ -55,37 +63,57 @@ class DMCEnv(Env):
             control_hz=1.0 / (float(self._sim.control_timestep()) * config.action_repeat),
             time_limit=limit,
             action_repeat=config.action_repeat,
+            cameras=tuple(config.cameras),
+            rendering=drawn_with(config),
         )
         super().__init__(spec)
+        self._entries: Mapping[str, Any] = {}
+        self._views = self._cameras(config.cameras, config.image_size, drawn_with=spec.rendering)
+        # Not physics.render: dm_control believes its own OpenGL context to be the current one, which it is not
+        # after another renderer has drawn.
+        self._video = self._cameras(("0",), FRAME_SIZE)
 
-    def _begin(self, seed: int) -> tuple[Observation, Mapping[str, Any]]:
+    def _cameras(self, names: Sequence[str], size: int, **options: Any) -> SceneCameras:
+        physics = self._sim.physics
+        return SceneCameras(self.env_spec.id, physics.model.ptr, physics.data.ptr, names, size, **options)
+
+    def _begin(self, seed: int) -> Mapping[str, Any]:
         self._sim.task.random.seed(seed)
-        return _flat(self._sim.reset().observation), {}
+        self._entries = self._sim.reset().observation
+        self._views.new_episode()
+        self._video.new_episode()
+        return {}
 
     def _advance(self, action: NDArray[np.float32]) -> ControlStep:
         now = self._sim.step(action.astype(np.float64))
+        self._entries = now.observation
         ended = now.last()
         return ControlStep(
-            _flat(now.observation),
             float(now.reward),
             terminated=ended and now.discount == 0.0,
             truncated=ended and now.discount != 0.0,
         )
 
+    def _observe(self) -> Observation:
+        observation: Observation = {}
+        if self._shows_state:
+            # Entries may be scalars; each becomes a flat run of numbers.
+            parts = [np.ravel(np.asarray(value)) for value in self._entries.values()]
+            observation["state"] = np.concatenate(parts).astype(np.float32)
+        if self.env_spec.cameras:
+            observation["rgb"] = self._views.draw()
+        return observation
+
     def render(self) -> NDArray[np.uint8]:
         """The scene from the task's first camera, uint8 [240, 240, 3]."""
-        frame: NDArray[np.uint8] = self._sim.physics.render(FRAME_SIZE, FRAME_SIZE, camera_id=0)
+        frame: NDArray[np.uint8] = self._video.draw()[0]
         return frame
 
     def close(self) -> None:
-        """Free the simulator and its renderer. Safe to call twice."""
+        """Free the simulator and its renderers. Safe to call twice."""
+        self._views.close()
+        self._video.close()
         self._sim.physics.free()
-
-
-def _flat(observation: Mapping[str, Any]) -> Observation:
-    """Entries may be scalars; each becomes a flat run of numbers."""
-    parts = [np.ravel(np.asarray(value)) for value in observation.values()]
-    return {"state": np.concatenate(parts).astype(np.float32)}
 
 
 def _resolve(name: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Any Gymnasium environment with box observations and bounded box actions."""
+"""Any Gymnasium environment with box observations, pictures among them, and bounded box actions."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from zoomrl.envs.base import ControlStep, Env, Observation, decisions_allowed
 from zoomrl.envs.config import EnvConfig
+from zoomrl.envs.gym_observation import RENDER, GymObserver
 from zoomrl.errors import ConfigError, MissingDependencyError, unknown_name
 from zoomrl.spec import ArraySpec, EnvSpec
 
@@ -22,7 +23,8 @@ _SUCCESS_KEYS = ("success", "is_success")
 class GymEnv(Env):
     """A Gymnasium environment behind zoomrl's contract.
 
-    ``state`` is the observation flattened to float32; the boxes of a Dict are joined in its key order.
+    ``state`` is the observation flattened to float32; the boxes of a Dict are joined in its key order. Pictures among
+    them become views of ``rgb``, as does the environment's own drawing of itself where the camera "render" is named.
     Same seed, same episode holds as far as the wrapped environment's own ``reset(seed=...)`` keeps it.
 
     Whether the environment reports success shows only in its info, so construction resets it and takes one
@@ -44,13 +46,14 @@ class GymEnv(Env):
             )
         self._sim = env
         self._actions = _action_box(env_id, env.action_space)
-        size = _state_size(env_id, env.observation_space)
+        self._observer = GymObserver(env_id, env.observation_space, config)
+        self._seen: Any = None
         limit = _time_limit(env_id, config, native_limit, native_is_hard)
         dt = getattr(env.unwrapped, "dt", None)
         known_dt = isinstance(dt, int | float | np.floating) and dt > 0
         spec = EnvSpec(
             id=env_id,
-            observations={"state": ArraySpec((size,))},
+            observations=self._observer.arrays,
             action=ArraySpec(
                 (int(np.prod(self._actions.shape)),),
                 low=tuple(float(v) for v in self._actions.low.ravel()),
@@ -60,8 +63,11 @@ class GymEnv(Env):
             time_limit=limit,
             action_repeat=config.action_repeat,
             reports_success=self._probe_success(),
+            cameras=self._observer.cameras,
         )
         super().__init__(spec)
+        if self._observer.renders:
+            self._probe_render()
 
     def _probe_success(self) -> bool:
         _, info = self._sim.reset(seed=0)
@@ -69,28 +75,45 @@ class GymEnv(Env):
         step_info = self._sim.step(middle.astype(self._actions.dtype))[-1]
         return any(key in seen for key in _SUCCESS_KEYS for seen in (info, step_info))
 
-    def _begin(self, seed: int) -> tuple[Observation, Mapping[str, Any]]:
-        observation, info = self._sim.reset(seed=seed)
-        return self._flat(observation), info
+    def _probe_render(self) -> None:
+        try:
+            self.render()
+        except MissingDependencyError:
+            raise
+        except Exception as error:
+            raise ConfigError(
+                f"the camera {RENDER!r} shows what {self.env_spec.id} draws of itself, and that fails with "
+                f"{type(error).__name__}: {error}. `zoomrl doctor` says what can be drawn here"
+            ) from error
+
+    def _begin(self, seed: int) -> Mapping[str, Any]:
+        self._seen, info = self._sim.reset(seed=seed)
+        return info
 
     def _advance(self, action: NDArray[np.float32]) -> ControlStep:
         shaped = action.reshape(self._actions.shape).astype(self._actions.dtype)
         # Rounding a bound to float32 can put it outside the box by one unit in the last place.
         within = np.clip(shaped, self._actions.low, self._actions.high)
-        observation, reward, terminated, truncated, info = self._sim.step(within)
+        self._seen, reward, terminated, truncated, info = self._sim.step(within)
         success = any(bool(info.get(key, False)) for key in _SUCCESS_KEYS)
-        return ControlStep(self._flat(observation), float(reward), bool(terminated), bool(truncated), success, info)
+        return ControlStep(float(reward), bool(terminated), bool(truncated), success, info)
 
-    def _flat(self, observation: Any) -> Observation:
-        flat = spaces.flatten(self._sim.observation_space, observation)
-        return {"state": np.array(flat, dtype=np.float32)}
+    def _observe(self) -> Observation:
+        return self._observer(self._seen, self.render)
 
     def render(self) -> NDArray[np.uint8]:
-        """The environment's own picture, uint8 [H, W, 3]; RuntimeError when it offers none."""
+        """The environment's own picture, uint8 [H, W, 3].
+
+        Raises:
+            RuntimeError: when it offers none.
+            MissingDependencyError: when what draws it is not installed.
+        """
         try:
             frame = self._sim.render()
         except NotImplementedError:
             frame = None
+        except gymnasium.error.DependencyNotInstalled as error:
+            raise MissingDependencyError(f"{self.env_spec.id} cannot draw itself: {error}") from error
         if not isinstance(frame, np.ndarray):
             raise RuntimeError(f"{self.env_spec.id} does not render: it has no 'rgb_array' mode, or was built without")
         return np.asarray(frame, np.uint8)
@@ -171,11 +194,3 @@ def _action_box(env_id: str, space: spaces.Space[Any]) -> spaces.Box:
             "bounds, for example with gymnasium.wrappers.TransformAction"
         )
     return space
-
-
-def _state_size(env_id: str, space: spaces.Space[Any]) -> int:
-    if isinstance(space, spaces.Dict):
-        return sum(_state_size(env_id, part) for part in space.spaces.values())
-    if not isinstance(space, spaces.Box):
-        raise ConfigError(f"{env_id} has {type(space).__name__} observations; zoomrl needs Box, or Dict of Box")
-    return int(np.prod(space.shape))

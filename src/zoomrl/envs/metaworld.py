@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoomrl.envs.base import ControlStep, Env, Observation, decisions_allowed
+from zoomrl.envs.cameras import SceneCameras, check_cameras, drawn_with, observed
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.rendering import FRAME_SIZE, prefer_headless_gl
 from zoomrl.errors import ConfigError, missing_extra, unknown_name
@@ -19,9 +20,12 @@ from zoomrl.spec import ArraySpec, EnvSpec
 
 _SUFFIX = "-v3"
 _CAMERA = "corner2"
+# Mounted upside down in the scene files.
+_ROLLED = ("corner", "corner2", "corner3", "corner4")
 _CONTROL_HZ = 80.0
 _CONTROL_STEPS = 500
-_STATE_DIM = 39
+# How many of the simulator's 39 numbers, from the first.
+_STATE_DIMS = {"full": 39, "robot": 4, "none": 0}
 _ACTION_DIM = 4
 
 
@@ -34,7 +38,8 @@ class MetaWorldEnv(Env):
     """One Meta-World task; every reset draws a fresh object and goal placement from the task's own range.
 
     ``state`` holds the simulator's 39 numbers: hand, gripper and object now (18), the same one control
-    step earlier (18), and the goal (3). Success is that of the present step, and can be transient.
+    step earlier (18), and the goal (3); or its first four alone: hand x, y, z in metres and gripper opening.
+    Success is that of the present step, and can be transient.
     """
 
     has_expert = True
@@ -44,32 +49,48 @@ class MetaWorldEnv(Env):
             raise ConfigError("reward 'native' is ambiguous for Meta-World; choose 'sparse', 'dense' or 'auto'")
         task = task.removesuffix(_SUFFIX)
         env_id = f"metaworld:{task}"
+        check_cameras(config)
         limit = decisions_allowed(env_id, config.time_limit, config.action_repeat, _CONTROL_STEPS, native_is_hard=True)
         classes = _classes()
         if task + _SUFFIX not in classes:
             raise unknown_name("Meta-World task", task, metaworld_tasks())
         self._sparse = config.reward != "dense"
+        state = config.state if config.state != "auto" else "robot" if config.cameras else "full"
+        self._state_dim = _STATE_DIMS[state]
         spec = EnvSpec(
             id=env_id,
-            observations={"state": ArraySpec((_STATE_DIM,))},
+            observations=observed(config.cameras, config.image_size, self._state_dim),
             action=ArraySpec((_ACTION_DIM,), low=(-1.0,) * _ACTION_DIM, high=(1.0,) * _ACTION_DIM),
             control_hz=_CONTROL_HZ / config.action_repeat,
             time_limit=limit,
             action_repeat=config.action_repeat,
             reports_success=True,
             reward="sparse" if self._sparse else "dense",
+            cameras=tuple(config.cameras),
+            rendering=drawn_with(config),
         )
         super().__init__(spec, terminate_on_success=config.terminate_on_success)
         self._name = task + _SUFFIX
         self._sim: Any = classes[self._name]()
         self._policy: Any = _policies()[self._name]()
         self._full_state: NDArray[np.float64] | None = None
-        self._renderer: Any = None
+        self._views = self._cameras(config.cameras, config.image_size, drawn_with=spec.rendering)
+        self._video = self._cameras((_CAMERA,), FRAME_SIZE)
 
-    def _begin(self, seed: int) -> tuple[Observation, Mapping[str, Any]]:
+    def _cameras(self, names: Sequence[str], size: int, **options: Any) -> SceneCameras:
+        return SceneCameras(self.env_spec.id, self._sim.model, self._sim.data, names, size, rolled=_ROLLED, **options)
+
+    def _begin(self, seed: int) -> Mapping[str, Any]:
+        import mujoco
+
         self._sim.set_task(self._draw_task(seed))
         self._full_state, info = self._sim.reset()
-        return self._observation(), info
+        # Upstream moves some objects (the window of window-close) after it has computed where everything is, and
+        # pictures show what was computed. The next step computes it again in any case.
+        mujoco.mj_kinematics(self._sim.model, self._sim.data)
+        mujoco.mj_camlight(self._sim.model, self._sim.data)
+        reset_info: Mapping[str, Any] = info
+        return reset_info
 
     def _draw_task(self, seed: int) -> Any:
         """A task whose placement depends on ``seed`` alone.
@@ -94,7 +115,6 @@ class MetaWorldEnv(Env):
         self._full_state, reward, terminated, truncated, info = self._sim.step(action)
         success = bool(info["success"])
         return ControlStep(
-            self._observation(),
             float(success) if self._sparse else float(reward),
             terminated,
             truncated,
@@ -102,9 +122,14 @@ class MetaWorldEnv(Env):
             info,
         )
 
-    def _observation(self) -> Observation:
+    def _observe(self) -> Observation:
         assert self._full_state is not None
-        return {"state": self._full_state.astype(np.float32)}
+        observation: Observation = {}
+        if self._state_dim:
+            observation["state"] = self._full_state[: self._state_dim].astype(np.float32)
+        if self.env_spec.cameras:
+            observation["rgb"] = self._views.draw()
+        return observation
 
     def _expert(self) -> NDArray[Any] | None:
         if self._full_state is None:
@@ -114,19 +139,13 @@ class MetaWorldEnv(Env):
 
     def render(self) -> NDArray[np.uint8]:
         """The scene from the front corner, uint8 [240, 240, 3]."""
-        if self._renderer is None:
-            import mujoco
-
-            self._renderer = mujoco.Renderer(self._sim.model, FRAME_SIZE, FRAME_SIZE)
-        self._renderer.update_scene(self._sim.data, camera=_CAMERA)
-        # This camera is mounted upside down in the scene files.
-        return np.ascontiguousarray(np.rot90(self._renderer.render(), 2))
+        frame: NDArray[np.uint8] = self._video.draw()[0]
+        return frame
 
     def close(self) -> None:
-        """Free the renderer. Safe to call twice."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        """Free the renderers. Safe to call twice."""
+        self._views.close()
+        self._video.close()
         self._sim.close()
 
 

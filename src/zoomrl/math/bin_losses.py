@@ -53,9 +53,10 @@ class _CategoricalBinLosses(torch.autograd.Function):
         atoms: Tensor,
         margin: float,
     ) -> tuple[Tensor, Tensor]:
-        demo = bc_weight > 0
-        everything = bool(demo.all())
-        columns = demo.nonzero()[:, 0]
+        # Picking the demonstrated tokens needs their number: on a GPU, and where the step is compiled, all tokens are
+        # worked on instead, the others with weight 0.
+        everything = logits.is_cuda or torch.compiler.is_compiling() or bool((bc_weight > 0).all())
+        columns = bc_weight[:0] if everything else bc_weight.nonzero()[:, 0]
         grad = torch.empty_like(logits) if everything else torch.zeros_like(logits)
         imitation = logits.new_zeros(2)
         # One action dimension at a time, so that the intermediate tensors stay in the cache.

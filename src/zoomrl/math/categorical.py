@@ -50,3 +50,15 @@ def project(probs: Tensor, reward: Tensor, discount: Tensor, atoms: Tensor) -> T
         [B, N, Z]; every row sums to the mass of ``probs``.
     """
     return torch.bmm(probs, projection_matrix(reward, discount, atoms))
+
+
+def two_hot(values: Tensor, atoms: Tensor) -> Tensor:
+    """Distributions [..., Z] whose mean is each of ``values`` [...], on its two neighbouring atoms.
+
+    Values beyond the support are moved to its edge.
+    """
+    count = len(atoms)
+    step = (atoms[-1] - atoms[0]) / (count - 1)
+    position = ((values - atoms[0]) / step).clamp(0, count - 1)
+    index = torch.arange(count, device=atoms.device, dtype=atoms.dtype)
+    return (1 - (position[..., None] - index).abs()).clamp_(min=0)

@@ -5,7 +5,7 @@ CQN (Seo et al. 2024, section 3.2) and CQN-AS (Seo & Abbeel 2024, section 3.2) d
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from zoomrl.nets.gru import GRU
 from zoomrl.nets.init import orthogonal_, zero_
+from zoomrl.nets.trunk import Trunk
 
 Dueling = Literal["separate", "shared", "none"]
 
@@ -22,7 +23,7 @@ class Features(NamedTuple):
     """What a critic computes once for a batch of observations.
 
     Attributes:
-        inputs: per stream, the observation or what its trunk makes of it [B, F].
+        inputs: per stream, what its trunk makes of the observation [B, F].
         weight, bias: of the advantage head, centred over the bins; with the value's added if they share a stream.
     """
 
@@ -37,14 +38,15 @@ class CoarseToFineCritic(nn.Module):
     The input of each (level, step) is [features, centre of the interval chosen so far, step one-hot, level one-hot].
 
     Args:
-        state_dim: length S of the observation vector.
+        sizes: lengths of the observation's features by name, ``state`` and ``image``.
         action_dim: action dimensions A.
         horizon: sequence steps T.
         levels, bins: the zoom grid (L, K).
         outputs: numbers per bin: Z atoms, or 1 for a scalar critic.
         hidden_dim: width H of the two hidden layers and of the GRU.
         hidden_bias: biases in the hidden layers.
-        trunk_dim: width of the Linear-LayerNorm-tanh trunk before them; 0 feeds the observation itself.
+        trunk_dim: width of the Linear-LayerNorm-tanh trunk of the state; 0 feeds the state itself.
+        image_dim, image_layers: width of the image's trunk, and the layers before it.
         gru_layers: layers of the recurrence over the sequence; 0 for none (CQN).
         dueling: ``separate`` value and advantage streams (published), two heads on one ``shared`` stream, or ``none``.
     """
@@ -52,7 +54,7 @@ class CoarseToFineCritic(nn.Module):
     def __init__(
         self,
         *,
-        state_dim: int,
+        sizes: Mapping[str, int],
         action_dim: int,
         horizon: int,
         levels: int,
@@ -61,6 +63,8 @@ class CoarseToFineCritic(nn.Module):
         hidden_dim: int,
         hidden_bias: bool,
         trunk_dim: int,
+        image_dim: int,
+        image_layers: int,
         gru_layers: int,
         dueling: Dueling,
     ) -> None:
@@ -70,7 +74,14 @@ class CoarseToFineCritic(nn.Module):
         self.shared = dueling == "shared"
 
         def stream() -> _Stream:
-            return _Stream(state_dim, action_dim, horizon, levels, hidden_dim, hidden_bias, trunk_dim, gru_layers)
+            trunk = Trunk(
+                sizes,
+                image_dim=image_dim,
+                state_dim=trunk_dim,
+                image_layers=image_layers,
+                hidden_dim=hidden_dim,
+            )
+            return _Stream(trunk, action_dim, horizon, levels, hidden_dim, hidden_bias, gru_layers)
 
         self.streams = nn.ModuleList([stream() for _ in range(2 if dueling == "separate" else 1)])
         self.advantage = nn.Linear(hidden_dim, action_dim * bins * outputs)
@@ -80,8 +91,8 @@ class CoarseToFineCritic(nn.Module):
         if self.value is not None:
             zero_(self.value)
 
-    def features(self, state: Tensor) -> Features:
-        """What all levels and steps of ``state`` [B, S] share."""
+    def features(self, observation: Mapping[str, Tensor]) -> Features:
+        """What all levels and steps share, from an observation's features by name [B, ...]."""
         weight: Tensor = self.advantage.weight
         bias: Tensor = self.advantage.bias
         if self.value is not None:
@@ -94,7 +105,7 @@ class CoarseToFineCritic(nn.Module):
                 weight = weight + self.value.weight.view(action_dim, 1, outputs, -1)
                 bias = bias + self.value.bias.view(action_dim, 1, outputs)
             weight, bias = weight.view(self.advantage.weight.shape), bias.view(-1)
-        return Features([stream.features(state) for stream in self._streams()], weight, bias)
+        return Features([stream.trunk(observation) for stream in self._streams()], weight, bias)
 
     def forward(self, features: Features, centres: Tensor, first_level: int = 0) -> Tensor:
         """Outputs of every bin.
@@ -118,6 +129,10 @@ class CoarseToFineCritic(nn.Module):
         value = _head(self.value.weight, self.value.bias, hidden[0])
         return advantage.add_(value.view(action_dim, 1, outputs, -1))
 
+    def bulk(self) -> list[nn.Module]:
+        """Trunks and hidden layers, without the heads."""
+        return [part for stream in self._streams() for part in (stream, stream.trunk)]
+
     def _streams(self) -> Iterator[_Stream]:
         return iter(self.streams)  # type: ignore[arg-type]
 
@@ -130,34 +145,25 @@ class _Stream(nn.Module):
 
     def __init__(
         self,
-        state_dim: int,
+        trunk: Trunk,
         action_dim: int,
         horizon: int,
         levels: int,
         hidden_dim: int,
         hidden_bias: bool,
-        trunk_dim: int,
         gru_layers: int,
     ) -> None:
         super().__init__()
-        self.trunk = (
-            nn.Sequential(nn.Linear(state_dim, trunk_dim, bias=False), nn.LayerNorm(trunk_dim), nn.Tanh())
-            if trunk_dim
-            else nn.Identity()
-        )
-        width = trunk_dim or state_dim
+        self.trunk = trunk
         # A sequence of one step needs no step one-hot.
         self.positions = horizon if gru_layers else 0
         self.register_buffer("level_ids", torch.eye(levels), persistent=False)
         self.register_buffer("step_ids", torch.eye(self.positions), persistent=False)
-        self.first = nn.Linear(width + action_dim + self.positions + levels, hidden_dim, bias=hidden_bias)
+        self.first = nn.Linear(trunk.out_dim + action_dim + self.positions + levels, hidden_dim, bias=hidden_bias)
         self.first_norm = nn.LayerNorm(hidden_dim)
         self.second = nn.Linear(hidden_dim, hidden_dim, bias=hidden_bias)
         self.second_norm = nn.LayerNorm(hidden_dim)
         self.gru = GRU(hidden_dim, hidden_dim, gru_layers) if gru_layers else None
-
-    def features(self, state: Tensor) -> Tensor:
-        return self.trunk(state)
 
     def forward(self, features: Tensor, centres: Tensor, first_level: int) -> Tensor:
         batch, count, horizon, _ = centres.shape

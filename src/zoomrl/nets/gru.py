@@ -53,6 +53,6 @@ def _run_layer(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor,
         from_input, candidate_input = gates.split((2 * hidden, hidden), -1)
         reset, update = torch.sigmoid(from_input + reset_update).chunk(2, -1)
         new = torch.tanh(torch.addcmul(candidate_input, reset, candidate))
-        state = new - update * new if state is None else torch.lerp(new, state, update)
+        state = new - update * new if state is None else torch.lerp(new, state.to(new.dtype), update.to(new.dtype))
         states.append(state)
     return torch.stack(states, 1)

@@ -5,13 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from zoomrl.agents.config import CQNASConfig, CQNConfig, convert
+from zoomrl.agents.config import CQNASConfig, CQNConfig, DrQv2Config, convert
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import unknown_name
+from zoomrl.nets.config import EncoderConfig
 from zoomrl.recipes import published
 from zoomrl.training.config import EvalConfig, TrainConfig
+
+# Sparse success is worth 0 to 1: the published support of -2 to 2 would leave three quarters of its atoms unused.
+_SMALL_CQN_AS = CQNASConfig(
+    horizon=4,
+    hidden_dim=128,
+    trunk_dim=0,
+    dueling="shared",
+    atoms=21,
+    v_min=0.0,
+    v_max=1.0,
+    normalize="demos",
+    lr=1e-3,
+)
 
 
 def cqn_as_metaworld() -> TrainConfig:
@@ -19,19 +33,7 @@ def cqn_as_metaworld() -> TrainConfig:
     return TrainConfig(
         preset="cqn_as-metaworld",
         env=EnvConfig(id="metaworld:drawer-open", time_limit=150),
-        agent=CQNASConfig(
-            horizon=4,
-            hidden_dim=128,
-            trunk_dim=0,
-            dueling="shared",
-            # Sparse success is worth 0 to 1: the published support of -2 to 2 would leave three quarters of its
-            # atoms unused.
-            atoms=21,
-            v_min=0.0,
-            v_max=1.0,
-            normalize="demos",
-            lr=1e-3,
-        ),
+        agent=_SMALL_CQN_AS,
         replay=ReplayConfig(batch_size=128, n_step=3, capacity=100_000),
         eval=EvalConfig(every=1000, episodes=20, num_envs=5),
         steps=5000,
@@ -51,6 +53,46 @@ def cqn_metaworld() -> TrainConfig:
     )
 
 
+def cqn_as_metaworld_pixels() -> TrainConfig:
+    """CQN-AS for Meta-World from two cameras and the robot's own state on a CPU. Our own settings."""
+    base = cqn_as_metaworld()
+    return replace(
+        base,
+        preset="cqn_as-metaworld-pixels",
+        env=replace(
+            base.env,
+            cameras=("corner2", "gripperPOV"),
+            image_size=64,
+            shadows=False,
+            reflections=False,
+            antialiasing=False,
+        ),
+        agent=replace(_SMALL_CQN_AS, lr=3e-4, encoder=EncoderConfig(channels=16, shift=3)),
+        replay=replace(base.replay, capacity=10_000),
+        eval=EvalConfig(every=1000, episodes=10, num_envs=1),
+        steps=3000,
+        offline_updates=1500,
+    )
+
+
+def drqv2_dmc_cpu() -> TrainConfig:
+    """DrQ-v2 for DeepMind Control from pixels on a CPU: 64x64 pictures, narrow networks. Our own settings."""
+    base = published.drqv2_dmc()
+    encoder = EncoderConfig(kind="drqv2", channels=16, norm="none", activation="relu", feature_dim=50, shift=3)
+    return replace(
+        base,
+        preset="drqv2-dmc-cpu",
+        env=replace(
+            base.env, id="dmc:cartpole-balance", image_size=64, shadows=False, reflections=False, antialiasing=False
+        ),
+        agent=DrQv2Config(encoder=encoder, hidden_dim=256, lr=3e-4),
+        replay=replace(base.replay, capacity=100_000, batch_size=128),
+        control=replace(base.control, noise="linear(1.0,0.1,50000)"),
+        eval=EvalConfig(every=10_000, episodes=5),
+        steps=100_000,
+    )
+
+
 def quickstart() -> TrainConfig:
     """CQN-AS learns Meta-World drawer-open from 20 scripted demonstrations while you watch: about two minutes."""
     base = cqn_as_metaworld()
@@ -58,7 +100,7 @@ def quickstart() -> TrainConfig:
         base,
         preset="quickstart",
         # One critic chooses and values the bootstrap action: a pass less, at no loss on this task.
-        agent=replace(base.agent, hidden_dim=64, double_q=False),
+        agent=replace(_SMALL_CQN_AS, hidden_dim=64, double_q=False),
         replay=replace(base.replay, batch_size=256),
         # No head start on the demonstrations alone, so that the curve shows the learning.
         offline_updates=0,
@@ -72,12 +114,20 @@ PRESETS: dict[str, Callable[[], TrainConfig]] = {
     "quickstart": quickstart,
     "cqn_as-metaworld": cqn_as_metaworld,
     "cqn-metaworld": cqn_metaworld,
+    "cqn_as-metaworld-pixels": cqn_as_metaworld_pixels,
+    "drqv2-dmc-cpu": drqv2_dmc_cpu,
+    "drqv2-dmc": published.drqv2_dmc,
     "cqn-dmc": published.cqn_dmc,
     "cqn-dmc-walker": published.cqn_dmc_walker,
+    "cqn-dmc-pixels": published.cqn_dmc_pixels,
     "cqn-bigym": published.cqn_bigym,
     "cqn_as-bigym": published.cqn_as_bigym,
     "cqn-rlbench": published.cqn_rlbench,
     "cqn_as-rlbench": published.cqn_as_rlbench,
+    "drqv2_plus-bigym": published.drqv2_plus_bigym,
+    "drqv2_plus-rlbench": published.drqv2_plus_rlbench,
+    "drqv2_as-bigym": published.drqv2_as_bigym,
+    "drqv2_as-rlbench": published.drqv2_as_rlbench,
     "cqn-humanoid": published.cqn_humanoid,
     "cqn_as-humanoid": published.cqn_as_humanoid,
 }

@@ -92,14 +92,15 @@ class Checkpoints:
     def restore_replay(self, state: dict[str, Any], replay: Replay) -> None:
         """Put the online episodes of a loaded checkpoint back, and forget what came after it."""
         oldest, added = state["replay"]["oldest"], state["replay"]["added"]
-        segments: list[Segment] = []
+        needed = []
         for path in sorted(self._segments.glob("episodes_*.npz")):
             first, end = _span(path)
             if first >= added:
                 path.unlink()
             elif end > oldest:
-                segments.append(_read_segment(path))
-        replay.load_segments(segments, oldest)
+                needed.append(path)
+        # One after the other: together they are as large as the replay.
+        replay.load_segments((_read_segment(path) for path in needed), oldest)
         if replay.added != added or replay.oldest != oldest:
             raise CheckpointError(
                 f"the checkpoint needs online episodes {oldest} to {added}, but {self._segments} holds "

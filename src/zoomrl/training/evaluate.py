@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,11 +22,26 @@ class Evaluation:
     lengths: list[int]
     successes: list[bool]
     seeds: list[int]
+    predicted: list[float] = field(default_factory=list)
+    """Value that the agent predicted at the first decision; empty from agents that predict none."""
+    realised: list[float] = field(default_factory=list)
+    """Discounted return that followed, the counterpart of ``predicted``."""
 
     @property
     def success_rate(self) -> float:
         """Share of successful episodes."""
         return sum(self.successes) / len(self.successes)
+
+    def _over_estimation(self) -> dict[str, float]:
+        """Predicted value against realised return, at the first decision."""
+        if not self.predicted:
+            return {}
+        predicted, realised = float(np.mean(self.predicted)), float(np.mean(self.realised))
+        return {
+            "value_predicted": predicted,
+            "value_realised": realised,
+            "value_overestimation": predicted - realised,
+        }
 
     def row(self) -> dict[str, Any]:
         """Summary and per-episode values, for the log."""
@@ -39,6 +54,7 @@ class Evaluation:
             "return_mean": float(np.mean(self.returns)),
             "return_std": float(np.std(self.returns)),
             "length_mean": float(np.mean(self.lengths)),
+            **self._over_estimation(),
             "returns": self.returns,
             "lengths": self.lengths,
             "successes": self.successes,
@@ -51,6 +67,7 @@ def evaluate(
     envs: VectorEnv,
     seeds: Sequence[int],
     *,
+    discount: float = 1.0,
     stop: Callable[[], bool] = lambda: False,
     on_frame: Callable[[NDArray[np.uint8]], None] | None = None,
 ) -> Evaluation | None:
@@ -60,6 +77,7 @@ def evaluate(
         controller: without exploration, for as many environments as ``envs`` has.
         envs: evaluation environments.
         seeds: reset seed of each episode.
+        discount: per decision, of the realised return that the agent's predicted value is compared with.
         stop: asked at every step; True abandons the evaluation.
         on_frame: receives the pictures of the first seed's episode.
 
@@ -67,10 +85,11 @@ def evaluate(
         The results, or None when abandoned.
     """
     count = envs.num_envs
-    results: dict[int, tuple[float, int, bool]] = {}
+    results: dict[int, tuple[float, int, bool, float, float]] = {}
     waiting = list(range(len(seeds)))[::-1]
     running = np.full(count, -1)
     total, length, success = np.zeros(count), np.zeros(count, int), np.zeros(count, bool)
+    predicted, realised = np.full(count, np.nan), np.zeros(count)
     observation = {n: np.zeros((count, *s.shape), s.dtype) for n, s in envs.env_spec.observations.items()}
 
     def begin(index: int) -> None:
@@ -78,6 +97,7 @@ def evaluate(
         for name, array in first.items():
             observation[name][index] = array
         total[index], length[index], success[index] = 0, 0, False
+        predicted[index], realised[index] = np.nan, 0
         controller.reset(np.arange(count) == index)
 
     for index in range(count):
@@ -90,22 +110,35 @@ def evaluate(
         if on_frame is not None and 0 in running:
             on_frame(envs.render(int(np.flatnonzero(running == 0)[0])))
         active = running >= 0
-        result = envs.step(controller.act(observation), active)
+        actions = controller.act(observation)
+        if controller.predicted is not None:
+            predicted = np.where(length == 0, controller.predicted, predicted)
+        result = envs.step(actions, active)
         observation = result.obs
         total += result.reward
+        realised += discount**length * result.reward
         length += active
         success |= result.success
         for index in np.flatnonzero(active):
             if index in result.died:
                 begin(index)
             elif result.terminated[index] or result.truncated[index]:
-                results[running[index]] = float(total[index]), int(length[index]), bool(success[index])
+                results[running[index]] = (
+                    float(total[index]),
+                    int(length[index]),
+                    bool(success[index]),
+                    float(predicted[index]),
+                    float(realised[index]),
+                )
                 running[index] = waiting.pop() if waiting else -1
                 if running[index] >= 0:
                     begin(index)
     ordered = [results[k] for k in range(len(seeds))]
-    returns, lengths, successes = (list(column) for column in zip(*ordered, strict=True))
-    return Evaluation(returns, lengths, successes, list(seeds))
+    returns, lengths, successes, values, discounted = (list(column) for column in zip(*ordered, strict=True))
+    known = not np.isnan(values).any()
+    return Evaluation(
+        returns, lengths, successes, list(seeds), values if known else [], discounted if known else []
+    )
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:

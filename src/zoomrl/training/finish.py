@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import sys
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +15,9 @@ from zoomrl.training.checkpoint import write_json
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.evaluate import Evaluation, evaluate
 from zoomrl.training.logger import Logger
+from zoomrl.training.memory import peak_rss
 from zoomrl.training.seeds import derive
-from zoomrl.training.video import write_video
+from zoomrl.training.video import probe_picture, write_video
 
 
 @dataclass(frozen=True)
@@ -45,13 +43,19 @@ def finish(
     logger: Logger,
     counters: dict[str, int],
     seconds: float,
+    expected_memory: int,
     stop: Callable[[], bool],
 ) -> Outcome | None:
-    """Evaluate with seeds not used before, film the first episode, write ``result.json``; None when stopped."""
+    """Evaluate with seeds not used before, film the first episode, write ``result.json``; None when stopped.
+
+    ``expected_memory`` in bytes is written beside the peak that was reached.
+    """
     seeds = [derive(config.seed, "final_env", index) for index in range(config.eval.final_episodes)]
-    problem = _render_problem(envs, seeds[0]) if config.eval.video else "eval.video is off"
+    probe = probe_picture(envs, seeds[0]) if config.eval.video else "eval.video is off"
+    problem = probe if isinstance(probe, str) else None
     frames: list[NDArray[np.uint8]] = []
-    result = evaluate(controller, envs, seeds, stop=stop, on_frame=None if problem else frames.append)
+    discount, on_frame = config.replay.discount, None if problem else frames.append
+    result = evaluate(controller, envs, seeds, discount=discount, stop=stop, on_frame=on_frame)
     if result is None:
         return None
     video = None
@@ -60,22 +64,6 @@ def finish(
         write_video(video, frames, envs.env_spec.control_hz or 30)
     row = {**counters, **result.row()}
     logger.write("final", row)
-    write_json(directory / "result.json", {**row, "training_seconds": seconds, "video_problem": problem})
+    memory = {"peak_memory_gb": peak_rss() / 1e9, "expected_memory_gb": expected_memory / 1e9}
+    write_json(directory / "result.json", {**row, "training_seconds": seconds, **memory, "video_problem": problem})
     return Outcome(result, video, problem)
-
-
-def _render_problem(envs: VectorEnv, seed: int) -> str | None:
-    """Why environment 0 cannot be rendered, or None. Says it once: what renderers print while failing is kept quiet."""
-    envs.reset(0, seed)
-    hook = sys.unraisablehook
-    sys.unraisablehook = lambda _: None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            envs.render(0)
-        return None
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    finally:
-        gc.collect()
-        sys.unraisablehook = hook

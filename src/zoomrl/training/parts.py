@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
-import numpy as np
 import psutil
 import torch
 from rich.console import Console
 
-from zoomrl.agents.base import Agent
+from zoomrl.agents.base import CPU, Agent
+from zoomrl.agents.config import CQNConfig
+from zoomrl.agents.engine import accelerate
 from zoomrl.agents.registry import make_agent
 from zoomrl.control.controller import Controller
 from zoomrl.control.explore import Explorer
@@ -29,10 +30,15 @@ from zoomrl.math.grid import snap
 from zoomrl.spec import EnvSpec
 from zoomrl.training.checkpoint import write_json
 from zoomrl.training.config import TrainConfig
+from zoomrl.training.memory import decisions, expected_frames, readable
+from zoomrl.training.parity import TOLERANCE, compare
 from zoomrl.training.scripted import scripted_demos
 from zoomrl.training.seeds import derive
 from zoomrl.training.threads import fastest_threads
+from zoomrl.training.trial import Trial
 
+PRECISION_UPDATES = 3
+"""Updates that decide whether bfloat16 is precise enough."""
 Factory = Callable[[], gymnasium.Env[Any, Any]]
 
 
@@ -71,10 +77,38 @@ def choose_episodes(config: TrainConfig, demos: DemoSet | None) -> list[Episode]
     return chosen
 
 
-def build_agent(config: TrainConfig, spec: EnvSpec, episodes: Sequence[Episode]) -> Agent:
+def build_agent(config: TrainConfig, spec: EnvSpec, episodes: Sequence[Episode], device: torch.device) -> Agent:
     """The agent, before any learning."""
-    seed = derive(config.seed, "agent")
-    return make_agent(config.agent, spec, frame_stack=config.replay.frame_stack, demos=episodes, seed=seed)
+    seed, stack = derive(config.seed, "agent"), config.replay.frame_stack
+    agent = make_agent(config.agent, spec, frame_stack=stack, demos=episodes, seed=seed, device=device)
+    accelerate(agent, config.speed, config.precision)
+    return agent
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that ``name`` stands for; refuses a GPU that PyTorch does not find."""
+    if name == "cpu":
+        return torch.device("cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if name == "auto":
+        return torch.device("cpu")
+    raise ConfigError(
+        "device=cuda, but PyTorch finds no CUDA device. `zoomrl doctor` says more; device=cpu works everywhere"
+    )
+
+
+def check_precision(config: TrainConfig, spec: EnvSpec, device: torch.device, console: Console) -> None:
+    """Refuse bfloat16 where it changes the loss too much for this agent."""
+    if config.precision != "bf16":
+        return
+    (result,) = compare(config, spec, device, PRECISION_UPDATES, [("eager", "bf16")])
+    console.print(f"bf16: the loss differs by {result.loss_difference:.1e} from float32's", highlight=False)
+    if not result.agrees:
+        raise ConfigError(
+            f"precision=bf16 changes the loss by {result.loss_difference:.1%} over {PRECISION_UPDATES} updates, more "
+            f"than the {TOLERANCE['bf16']:.0%} allowed. Use precision=float32 (or tf32 on a GPU)."
+        )
 
 
 def build_replay(
@@ -85,35 +119,38 @@ def build_replay(
     scaler: ActionScaler,
     directory: Path,
     console: Console,
+    device: torch.device = CPU,
 ) -> Replay:
-    """The replay, after saying what it takes; what cannot fit is refused."""
+    """The replay, after saying what it takes; what cannot fit is refused. Batches go to ``device``."""
     if config.replay.capacity <= spec.time_limit:
         raise ConfigError(
             f"replay.capacity is {config.replay.capacity}, but an episode may take {spec.time_limit + 1} frames. "
             "Raise replay.capacity or lower env.time_limit."
         )
-    # Each step is one frame, and each episode's end another: a short run needs no more than that.
-    most = 2 * config.steps + spec.time_limit + 1
+    # Each decision is one frame, and each episode's end another: a short run needs no more than that.
+    most = 2 * decisions(config, spec) + spec.time_limit + 1
     settings = dataclasses.replace(config.replay, capacity=min(config.replay.capacity, most))
     demo_frames = sum(len(e) + 1 for e in episodes)
-    needed = Replay.bytes_needed(settings, spec, demo_frames)
+    # Slots that no frame reaches take nothing, except on a GPU.
+    count = settings.capacity if settings.storage == "gpu" else expected_frames(config, spec)
+    needed = Replay.bytes_needed(dataclasses.replace(settings, capacity=count), spec, demo_frames)
     free = psutil.virtual_memory().available
+    place = {"ram": "of memory", "disk": "on disk", "gpu": "of GPU memory"}[settings.storage]
     console.print(
-        f"replay: {_size(needed)} {'of memory' if settings.storage == 'ram' else 'on disk'} for "
-        f"{settings.capacity:,} online and {demo_frames:,} demonstration frames",
+        f"replay: {readable(needed)} {place} for {count:,} online and {demo_frames:,} demonstration frames",
         highlight=False,
     )
     if settings.storage == "ram" and needed > free:
         raise ConfigError(
-            f"the replay needs {_size(needed)} of memory, but {_size(free)} are free. "
+            f"the replay needs {readable(needed)} of memory, but {readable(free)} are free. "
             "Lower replay.capacity, or keep it on disk with replay.storage=disk."
         )
     files = directory / "replay" / "frames" if settings.storage == "disk" else None
-    return Replay(settings, spec, horizon, episodes, scaler.to_unit, derive(config.seed, "replay"), files)
+    return Replay(settings, spec, horizon, episodes, scaler.to_unit, derive(config.seed, "replay"), files, device)
 
 
 def set_threads(
-    config: TrainConfig, spec: EnvSpec, episodes: Sequence[Episode], directory: Path, console: Console
+    config: TrainConfig, spec: EnvSpec, directory: Path, console: Console, device: torch.device = CPU
 ) -> None:
     """Fix the number of CPU threads; a resumed run keeps the number that it began with, since sums depend on it."""
     path = directory / "threads.json"
@@ -121,33 +158,19 @@ def set_threads(
     if not count and path.exists():
         count = int(json.loads(path.read_text())["threads"])
     if not count:
-        trial = build_agent(config, spec, episodes)
-        settings = dataclasses.replace(config.replay, capacity=spec.time_limit + 1, storage="ram")
-        data = episodes or [_random_episode(spec, settings.n_step + 1)]
-        batch = Replay(settings, spec, trial.horizon, data, lambda action: action).sample()
-        count, medians = fastest_threads(lambda: trial.update(batch))
+        count, medians = fastest_threads(Trial(config, spec, device, config.precision).update)
         timings = ", ".join(f"{n}: {1000 * s:.1f} ms" for n, s in medians.items())
         console.print(f"threads: {count} (measured per update: {timings})", highlight=False)
     torch.set_num_threads(count)
     write_json(path, {"threads": count})
 
 
-def _random_episode(spec: EnvSpec, steps: int) -> Episode:
-    """Something to time an update on when there are no demonstrations."""
-    random = np.random.default_rng(0)
-    observations = {
-        name: random.normal(size=(steps + 1, *array.shape)).astype(array.dtype)
-        for name, array in spec.observations.items()
-    }
-    actions = random.uniform(-1, 1, (steps, spec.action_dim)).astype(np.float32)
-    return Episode(observations, actions, np.zeros(steps, np.float32), False, True, False)
-
-
 def build_explorer(config: TrainConfig) -> Explorer:
     """Exploration noise of the training environments."""
-    levels, bins = config.agent.levels, config.agent.bins
+    agent = config.agent
+    to_grid = (lambda action: snap(action, agent.levels, agent.bins)) if isinstance(agent, CQNConfig) else None
     generator = torch.Generator().manual_seed(derive(config.seed, "noise"))
-    return Explorer(config.control, lambda action: snap(action, levels, bins), generator)
+    return Explorer(config.control, to_grid, generator)
 
 
 def build_controller(
@@ -181,11 +204,3 @@ class LazyEnvs:
     def __exit__(self, *_: object) -> None:
         if self._envs is not None:
             self._envs.close()
-
-
-def _size(count: float) -> str:
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import logging
 import signal
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,7 +15,6 @@ from rich.console import Console
 
 import zoomrl
 from zoomrl.control.scaling import ActionScaler, make_scaler
-from zoomrl.demos.store import DemoSet
 from zoomrl.envs.vector import make_vector_env
 from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.spec import EnvSpec
@@ -25,12 +24,12 @@ from zoomrl.training.config import TrainConfig, differences
 from zoomrl.training.evaluate import Evaluation, evaluate
 from zoomrl.training.finish import finish
 from zoomrl.training.logger import Logger, make_sinks
+from zoomrl.training.memory import expected_memory, peak_rss, readable
 from zoomrl.training.progress import ProgressLine
 from zoomrl.training.seeds import derive
 from zoomrl.training.signals import StopRequest
 from zoomrl.training.trainer import Trainer
-
-logging.getLogger("torchrl").setLevel(logging.WARNING)
+from zoomrl.training.trial import Trial
 
 
 @dataclass(frozen=True)
@@ -91,22 +90,26 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
         demos = parts.load_demos(config, spec, make_env is not None, console)
         episodes = parts.choose_episodes(config, demos)
         scaler = make_scaler(config.control, spec.action, episodes)
-        agent = parts.build_agent(config, spec, episodes)
+        device = parts.choose_device(config.device)
+        parts.check_precision(config, spec, device, console)
+        agent = parts.build_agent(config, spec, episodes, device)
         directory.mkdir(parents=True, exist_ok=True)
-        replay = parts.build_replay(config, spec, agent.horizon, episodes, scaler, directory, console)
-        parts.set_threads(config, spec, episodes, directory, console)
+        replay = parts.build_replay(config, spec, agent.horizon, episodes, scaler, directory, console, device)
+        fingerprint = demos.sha256 if demos else ""
+        del demos, episodes  # the replay holds their frames now
+        parts.set_threads(config, spec, directory, console, device)
         checkpoints = Checkpoints(directory, config.checkpoint.keep)
         loaded = checkpoints.load()
         if loaded is None:
             checkpoints.clear_replay()
         else:
-            _check_same_demos(directory, demos)
+            _check_same_demos(directory, fingerprint)
             if config.steps < loaded[0]["env_steps"]:
                 raise ConfigError(
                     f"{directory} is at step {loaded[0]['env_steps']} already, beyond steps={config.steps}. "
                     "Ask for more steps, or choose another --run-dir."
                 )
-        _write_run_files(config, directory, spec, scaler, demos)
+        _write_run_files(config, directory, spec, scaler, fingerprint)
         env_steps, position = (loaded[0]["env_steps"], loaded[0]["log_position"]) if loaded else (0, 0)
         logger = Logger(directory, position, make_sinks(config, directory, env_steps))
         stack.callback(logger.close)
@@ -116,7 +119,7 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
         def evaluator(step: int) -> Evaluation | None:
             ties = derive(config.seed, "eval_ties", step)
             tester = parts.build_controller(config, agent, scaler, config.eval.num_envs, ties)
-            return evaluate(tester, eval_envs.get(), eval_seeds, stop=stop.asked)
+            return evaluate(tester, eval_envs.get(), eval_seeds, discount=config.replay.discount, stop=stop.asked)
 
         ties, explorer = derive(config.seed, "ties"), parts.build_explorer(config)
         with ProgressLine(console) as progress:
@@ -134,10 +137,18 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
                 stop=stop.asked,
                 say=lambda text: console.print(text, highlight=False),
             )
-            if loaded:
+            if loaded is None:
+                if "rgb" in spec.observations:
+                    for index in range(envs.num_envs):  # renderers are built at the first picture: before measuring
+                        envs.reset(index, derive(config.seed, "train_env", index, 0))
+            else:
                 checkpoints.restore_replay(loaded[0], replay)
                 trainer.load_state_dict(loaded[0])
                 console.print(f"resuming at step {trainer.env_steps} from {loaded[1]}", highlight=False)
+            del loaded
+            trial = partial(Trial, config, spec, device, config.precision)
+            memory = expected_memory(config, replay, envs, eval_envs.get(), trial)
+            console.print(memory.line(), highlight=False)
             finished = trainer.run()
         seconds = trainer.seconds
         outcome = None
@@ -145,7 +156,9 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
             tester = parts.build_controller(
                 config, agent, scaler, config.eval.num_envs, derive(config.seed, "eval_ties")
             )
-            outcome = finish(config, directory, tester, eval_envs.get(), logger, trainer.counters, seconds, stop.asked)
+            outcome = finish(
+                config, directory, tester, eval_envs.get(), logger, trainer.counters, seconds, memory.total, stop.asked
+            )
         if outcome is None:
             console.print(
                 f"stopped by {stop.signal.name if stop.signal else 'request'} at step {trainer.env_steps}; saved. "
@@ -153,6 +166,9 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
                 highlight=False,
             )
             return RunResult(directory, False, None, seconds, None, None, stop.signal)
+        console.print(
+            f"memory: {readable(peak_rss())} at most; {readable(memory.total)} were expected", highlight=False
+        )
         return RunResult(directory, True, outcome.evaluation, seconds, outcome.video, outcome.video_problem)
 
 
@@ -176,9 +192,9 @@ def _claim(config: TrainConfig, directory: Path) -> None:
         )
 
 
-def _check_same_demos(directory: Path, demos: DemoSet | None) -> None:
+def _check_same_demos(directory: Path, fingerprint: str) -> None:
     held = json.loads((directory / "policy.json").read_text())["demos_sha256"]
-    if held != (demos.sha256 if demos else ""):
+    if held != fingerprint:
         raise CheckpointError(
             f"the demonstrations are not those that {directory} was trained with (their contents differ). "
             "Restore them to resume, or choose another --run-dir."
@@ -186,14 +202,14 @@ def _check_same_demos(directory: Path, demos: DemoSet | None) -> None:
 
 
 def _write_run_files(
-    config: TrainConfig, directory: Path, spec: EnvSpec, scaler: ActionScaler, demos: DemoSet | None
+    config: TrainConfig, directory: Path, spec: EnvSpec, scaler: ActionScaler, fingerprint: str
 ) -> None:
     """What identifies the run, and what a policy needs besides its weights."""
     policy = {
         "spec": spec.to_dict(),
         "action_low": scaler.low.tolist(),
         "action_high": scaler.high.tolist(),
-        "demos_sha256": demos.sha256 if demos else "",
+        "demos_sha256": fingerprint,
         "zoomrl": zoomrl.__version__,
         "torch": torch.__version__,
         "python": sys.version.split()[0],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +29,20 @@ def scripted_path(config: DemoConfig, env: EnvConfig) -> Path:
         parts.append(env.reward)
     if not env.terminate_on_success:
         parts.append("endless")
+    parts += _pictures(env)
     return Path(config.directory) / "-".join(parts)
+
+
+def _pictures(env: EnvConfig) -> list[str]:
+    """What shapes the pictures, and which vector goes with them; nothing without cameras."""
+    if not env.cameras:
+        return ["robotstate"] if env.state == "robot" else []
+    parts = ["+".join(re.sub(r"[^\w.]+", "_", camera) for camera in env.cameras), f"{env.image_size}px"]
+    if env.state != "auto":
+        parts.append({"full": "fullstate", "robot": "robotstate", "none": "nostate"}[env.state])
+    flags = {"noshadows": env.shadows, "noreflections": env.reflections, "noantialiasing": env.antialiasing}
+    off = [name for name, on in flags.items() if not on]
+    return parts + (["plain"] if len(off) == len(flags) else off)
 
 
 def scripted_demos(config: DemoConfig, env: EnvConfig, console: Console) -> DemoSet:
@@ -41,11 +55,15 @@ def scripted_demos(config: DemoConfig, env: EnvConfig, console: Console) -> Demo
     path = scripted_path(config, env)
     if not path.exists():
         console.print(f"collecting {config.episodes} demonstrations of {env.id} into {path}", highlight=False)
-        simulator = make_env(replace(env, num_envs=1, workers="serial"))
-        try:
-            episodes = collect_demos(simulator, episodes=config.episodes, seed=config.seed, noise=config.noise)
-            meta = collection_meta(simulator, seed=config.seed, noise=config.noise)
-            write_demos(path, episodes, simulator.env_spec, meta=meta)
-        finally:
-            simulator.close()
+        _collect(config, env, path)
     return read_demos(path)
+
+
+def _collect(config: DemoConfig, env: EnvConfig, path: Path) -> None:
+    simulator = make_env(replace(env, num_envs=1, workers="serial"))
+    try:
+        episodes = collect_demos(simulator, episodes=config.episodes, seed=config.seed, noise=config.noise)
+        meta = collection_meta(simulator, seed=config.seed, noise=config.noise)
+        write_demos(path, episodes, simulator.env_spec, meta=meta)
+    finally:
+        simulator.close()

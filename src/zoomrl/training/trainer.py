@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,10 +14,11 @@ from numpy.typing import NDArray
 
 from zoomrl.agents.base import Agent, Metrics
 from zoomrl.control.controller import Controller
-from zoomrl.data.episode import EpisodeBuilder
+from zoomrl.data.episode import EpisodeBuilder, is_finite
 from zoomrl.data.replay import Replay
 from zoomrl.envs.vector_base import StepResult, VectorEnv
 from zoomrl.errors import NonFiniteLossError
+from zoomrl.math.schedules import schedule
 from zoomrl.training.checkpoint import Checkpoints, write_atomically
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.evaluate import Evaluation
@@ -240,7 +242,7 @@ class Trainer:
             self._say(f"environment {index} died and was restarted; its episode of {len(builder)} steps is dropped")
             return
         observation = {name: array[index] for name, array in result.obs.items()}
-        if not all(np.isfinite(array).all() for array in (result.reward[index], *observation.values())):
+        if not all(is_finite(array) for array in (result.reward[index], *observation.values())):
             self._builders[index] = None
             self._say(
                 f"environment {index} showed NaN or infinite values at step {len(builder) + 1} of the episode with "
@@ -303,8 +305,9 @@ class Trainer:
 
     def _update(self) -> Metrics:
         batch = self.replay.sample()
-        metrics = self.agent.update(batch)
-        if not torch.isfinite(metrics["loss"]):
+        metrics = self.agent.update(batch, schedule(self.config.control.noise, self.env_steps))
+        # Reading a value back makes a GPU wait; there the sums show it when they are logged.
+        if self.agent.device.type == "cpu" and not torch.isfinite(metrics["loss"]):
             path = self._directory / f"nonfinite_batch_{self.updates}.pt"
             state = {"batch": batch.to_dict(), "metrics": metrics}
             write_atomically(path, lambda file: torch.save(state, file))
@@ -329,6 +332,11 @@ class Trainer:
 
     def _log_metrics(self) -> None:
         means = {name: float(total / self._summed) for name, total in self._sums.items()}
+        if not math.isfinite(means.get("loss", 0.0)):
+            raise NonFiniteLossError(
+                f"the loss became {means['loss']} within the {self._summed} updates before update {self.updates} "
+                f"(environment step {self.env_steps}). {self._last_good()}"
+            )
         speed = {"updates_per_s": self._speed(), "env_steps_per_s": self.env_steps / max(self.seconds, 1e-9)}
         self._logger.write("train", {**self.counters, **means, "seconds": self.seconds, **speed})
         self._sums, self._summed = {}, 0

@@ -1,0 +1,186 @@
+"""How an agent's closed step is run: as it is, compiled, or captured as one CUDA graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from zoomrl.agents.base import Draws, Learner, Metrics, Step
+from zoomrl.errors import ConfigError
+
+Speed = Literal["eager", "compile", "graph"]
+Precision = Literal["float32", "tf32", "bf16"]
+Shapes = tuple[tuple[str, torch.Size], ...]
+
+WARM_UP = 3
+"""Steps on a side stream before a capture, so that libraries have chosen their kernels."""
+
+
+def accelerate(agent: Learner, speed: Speed, precision: Precision = "float32") -> None:
+    """Make ``agent.update`` run at ``speed`` and its networks in ``precision``.
+
+    ``compile`` compiles the forward passes (and with them their backward passes); ``graph`` compiles them too and
+    captures the whole step (losses, gradients, optimisers) as one CUDA graph for each batch shape.
+
+    ``tf32`` lets the GPU's matrix units round the factors of products to 10 bits. ``bf16`` runs encoder, trunks and
+    hidden layers in bfloat16; weights, output layers, distributions and losses stay float32.
+
+    Raises:
+        ConfigError: what ``speed`` or ``precision`` needs is not there; the message names it.
+    """
+    _set_precision(agent, precision)
+    if speed == "eager":
+        return
+    if problem := unavailable(speed, agent.device):
+        raise ConfigError(f"speed={speed!r} is not available here: {problem}")
+    for name in agent.losses:
+        # Recompiling for every batch size would cost more than it saves; an agent sees one size.
+        setattr(agent, name, torch.compile(getattr(agent, name), dynamic=False))
+    if speed == "graph":
+        captured = CapturedStep(agent.step, CudaRecorder())
+        agent.run_step, agent.forget = captured, captured.forget
+
+
+def unavailable(speed: Speed, device: torch.device) -> str | None:
+    """Why ``speed`` cannot be had on ``device``, or None when it can."""
+    if speed == "graph" and device.type != "cuda":
+        return f"CUDA graphs need an NVIDIA GPU (device={str(device)!r}); use speed=compile or speed=eager"
+    if speed == "graph" and not torch.cuda.is_available():
+        return "PyTorch finds no CUDA device; `zoomrl doctor` says more"
+    if speed in ("compile", "graph") and device.type == "cpu" and not _cpu_compiler():
+        return "torch.compile needs a C++ compiler on the CPU (Debian: apt-get install g++)"
+    return None
+
+
+def _set_precision(agent: Learner, precision: Precision) -> None:
+    if precision == "tf32" and agent.device.type != "cuda":
+        raise ConfigError(f"precision='tf32' needs an NVIDIA GPU (device={str(agent.device)!r}); use float32 or bf16")
+    if agent.device.type == "cuda":
+        torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+        torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    if precision == "bf16":
+        for module in agent.bulk():
+            _lower(module, agent.device.type)
+
+
+def _lower(module: nn.Module, device: str) -> None:
+    """Run ``module`` in bfloat16 with a float32 result."""
+    full = module.forward
+
+    def forward(*inputs: Any) -> Tensor:
+        with torch.autocast(device, torch.bfloat16):
+            result: Tensor = full(*inputs)
+        return result.to(torch.float32)
+
+    module.forward = forward
+
+
+def _cpu_compiler() -> bool:
+    from torch._inductor import cpp_builder
+
+    try:
+        cpp_builder.get_cpp_compiler()
+    except Exception:  # its own error type has moved between releases
+        return False
+    return True
+
+
+class Recorder(Protocol):
+    """Runs work so that it can be recorded, and records it."""
+
+    def warm_up(self, work: Callable[[], Metrics]) -> Metrics:
+        """Run ``work`` once, where a recording would run it."""
+        ...
+
+    def record(self, work: Callable[[], Metrics]) -> tuple[Callable[[], None], Metrics]:
+        """Record ``work``; the function that runs it again, and the tensors that hold its results then."""
+        ...
+
+
+class CudaRecorder:
+    """Records into CUDA graphs."""
+
+    def warm_up(self, work: Callable[[], Metrics]) -> Metrics:
+        """Run ``work`` on a side stream, as PyTorch asks for before a capture."""
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            metrics = work()
+        torch.cuda.current_stream().wait_stream(stream)
+        return metrics
+
+    def record(self, work: Callable[[], Metrics]) -> tuple[Callable[[], None], Metrics]:
+        """Capture ``work``: nothing is computed before the first replay."""
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            metrics = work()
+        return graph.replay, metrics
+
+
+class CapturedStep:
+    """A step replayed from a recording: inputs are copied into fixed tensors, metrics are copied out.
+
+    The first steps of each batch shape are warm-up, each on its own batch; then one recording serves. Weights,
+    gradients and optimiser states keep their places, so that a replay has the effect of running the step. Whoever
+    replaces them must call :meth:`forget`.
+    """
+
+    def __init__(self, step: Step, recorder: Recorder) -> None:
+        self._step = step
+        self._recorder = recorder
+        self._runs: dict[Shapes, int] = {}
+        self._recordings: dict[Shapes, _Recording] = {}
+
+    def __call__(self, batch: Mapping[str, Any], draws: Draws) -> Metrics:
+        """Run the step on ``batch`` and ``draws``."""
+        inputs = _flat({"batch": batch, "draws": draws})
+        shapes = tuple((name, tensor.shape) for name, tensor in inputs.items())
+        if shapes not in self._recordings:
+            runs = self._runs.get(shapes, 0)
+            self._runs[shapes] = runs + 1
+            if runs < WARM_UP:
+                return self._recorder.warm_up(lambda: self._step(batch, draws))
+            fixed = {name: tensor.clone() for name, tensor in inputs.items()}
+            nested = _nested(fixed)
+            replay, metrics = self._recorder.record(lambda: self._step(nested["batch"], nested["draws"]))
+            self._recordings[shapes] = _Recording(fixed, replay, metrics)
+        recording = self._recordings[shapes]
+        for name, tensor in inputs.items():
+            recording.inputs[name].copy_(tensor, non_blocking=True)
+        recording.replay()
+        return {name: value.clone() for name, value in recording.metrics.items()}
+
+    def forget(self) -> None:
+        """Drop all recordings, and start again with warm-up."""
+        self._runs.clear()
+        self._recordings.clear()
+
+
+class _Recording(NamedTuple):
+    inputs: dict[str, Tensor]
+    replay: Callable[[], None]
+    metrics: Metrics
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Tensor]:
+    """Tensors of nested mappings under dotted names."""
+    flat: dict[str, Tensor] = {}
+    # Not by iterating ``nested``: a TensorDict would yield its samples.
+    for name, value in nested.items():
+        flat |= {prefix + name: value} if isinstance(value, Tensor) else _flat(value, f"{prefix}{name}.")
+    return flat
+
+
+def _nested(flat: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Inverse of :func:`_flat`."""
+    nested: dict[str, Any] = {}
+    for name, tensor in flat.items():
+        *path, last = name.split(".")
+        place = nested
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = tensor
+    return nested

@@ -1,0 +1,62 @@
+"""An update that teaches nobody: to measure its time and its memory."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+
+from zoomrl.agents.base import Metrics
+from zoomrl.agents.engine import Precision, Speed, accelerate
+from zoomrl.agents.registry import make_agent
+from zoomrl.data.episode import Episode
+from zoomrl.data.replay import Replay
+from zoomrl.spec import EnvSpec
+from zoomrl.training.config import TrainConfig
+
+
+class Trial:
+    """An agent and batches of the run's kind and size; the run's own agent and random state are not touched.
+
+    Args:
+        config: the run.
+        spec: of its environment.
+        device: where it learns.
+        precision: of its networks.
+        speed: at which its updates run.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        spec: EnvSpec,
+        device: torch.device,
+        precision: Precision = "float32",
+        speed: Speed = "eager",
+    ) -> None:
+        # Statistics of demonstrations change no duration: zeros and ones take their place.
+        stack = config.replay.frame_stack
+        self.agent = make_agent(config.agent, spec, frame_stack=stack, restoring=True, device=device)
+        accelerate(self.agent, speed, precision)
+        episode = _random_episode(spec, config.replay.n_step + 1, is_demo=config.demos.source != "none")
+        settings = dataclasses.replace(config.replay, capacity=2, storage="ram")
+        self._replay = Replay(settings, spec, self.agent.horizon, [episode], lambda action: action, device=device)
+
+    def update(self) -> Metrics:
+        """Draw a batch and take one gradient step."""
+        cuda = [self.agent.device] if self.agent.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda):
+            return self.agent.update(self._replay.sample())
+
+
+def _random_episode(spec: EnvSpec, steps: int, *, is_demo: bool) -> Episode:
+    random = np.random.default_rng(0)
+    observations = {}
+    for name, array in spec.observations.items():
+        shape = (steps + 1, *array.shape)
+        integers = np.issubdtype(array.dtype, np.integer)
+        drawn = random.integers(0, 256, shape) if integers else random.normal(size=shape)
+        observations[name] = drawn.astype(array.dtype)
+    actions = random.uniform(-1, 1, (steps, spec.action_dim)).astype(np.float32)
+    return Episode(observations, actions, np.zeros(steps, np.float32), False, True, is_demo, is_demo)

@@ -1,0 +1,189 @@
+"""Pictures of Gymnasium environments: entries of the observation, and what the environment draws of itself."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from zoomrl.envs import make_env
+from zoomrl.envs.config import EnvConfig
+from zoomrl.envs.gym import wrap_gym_env
+from zoomrl.errors import ConfigError, MissingDependencyError
+
+IMAGE = {"low": 0, "high": 255, "dtype": np.uint8}
+
+
+class Drawn(gymnasium.Env):  # type: ignore[type-arg]
+    """Observes samples of a space, and draws a picture whose left half is as bright as its step count."""
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+    action_space = spaces.Box(-1, 1, (1,))
+
+    def __init__(self, space: spaces.Space[Any], render_mode: str | None = "rgb_array") -> None:
+        self.observation_space = space
+        self.render_mode = render_mode
+        self.steps = self.frames = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.observation_space.seed(seed)
+        self.steps = 0
+        return self._obs(), {}
+
+    def step(self, action: Any) -> Any:
+        self.steps += 1
+        return self._obs(), 0.0, False, False, {}
+
+    def _obs(self) -> Any:
+        self.last = self.observation_space.sample()
+        return self.last
+
+    def render(self) -> Any:
+        if self.render_mode is None:
+            return None
+        self.frames += 1
+        frame = np.zeros((20, 40, 3), np.uint8)
+        frame[:, :20] = self.steps
+        return frame
+
+
+def own(space: Any, render_mode: str | None = "rgb_array", **options: Any) -> Any:
+    return wrap_gym_env(Drawn(space, render_mode), EnvConfig(**{"time_limit": 9, "image_size": 4, **options}))
+
+
+def mixed() -> spaces.Dict:
+    return spaces.Dict(
+        {
+            "wrist": spaces.Box(shape=(3, 6, 8), **IMAGE),
+            "head": spaces.Dict({"grey": spaces.Box(shape=(6, 8, 1), **IMAGE), "pan": spaces.Box(-1, 1, (2,))}),
+            "arm": spaces.Box(-1, 1, (1, 3), np.float64),
+            "counts": spaces.Box(0, 9, (2,), np.uint8),
+        }
+    )
+
+
+def test_pictures_of_a_dict_become_views() -> None:
+    env = own(mixed())
+    spec = env.env_spec
+    assert (spec.cameras, spec.rendering, spec.state_dim) == (("head/grey", "wrist"), (), 7)
+    assert spec.observations["rgb"].shape == (2, 6, 8, 3)
+    obs, _ = env.reset(seed=0)
+    raw = env._sim.last
+    assert env.observation_space.contains(obs)
+    np.testing.assert_array_equal(obs["rgb"][0], np.repeat(raw["head"]["grey"], 3, axis=-1))
+    np.testing.assert_array_equal(obs["rgb"][1], raw["wrist"].transpose(1, 2, 0))
+    expected = np.concatenate([raw["arm"].ravel(), raw["counts"], raw["head"]["pan"]])
+    np.testing.assert_array_equal(obs["state"], expected.astype(np.float32))
+    raw["wrist"][:] = 0
+    assert obs["rgb"][1].any(), "the picture must be a copy"
+
+
+def test_cameras_choose_and_state_none_drops() -> None:
+    env = own(mixed(), cameras=("wrist",), state="none")
+    obs, _ = env.reset(seed=0)
+    assert (list(obs), obs["rgb"].shape, env.env_spec.cameras) == (["rgb"], (1, 6, 8, 3), ("wrist",))
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [((6, 8, 3), (6, 8)), ((3, 6, 8), (6, 8)), ((6, 8, 1), (6, 8)), ((1, 6, 8), (6, 8))]
+)
+def test_a_bare_picture(shape: tuple[int, ...], size: tuple[int, int]) -> None:
+    env = own(spaces.Box(shape=shape, **IMAGE))
+    obs, _ = env.reset(seed=0)
+    assert (env.env_spec.cameras, list(obs), obs["rgb"].shape) == (("pixels",), ["rgb"], (1, *size, 3))
+    channels_last = env._sim.last if shape[-1] in (1, 3) else np.moveaxis(env._sim.last, 0, -1)
+    np.testing.assert_array_equal(obs["rgb"][0], np.broadcast_to(channels_last, (*size, 3)))
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Box(0, 1, (6, 8, 3), np.float32),
+        spaces.Box(shape=(6, 8), **IMAGE),
+        spaces.Box(shape=(6, 8, 4), **IMAGE),
+    ],
+)
+def test_other_boxes_are_vectors(space: spaces.Box) -> None:
+    spec = own(space).env_spec
+    assert (spec.state_dim, spec.cameras) == (int(np.prod(space.shape)), ())
+
+
+def test_render_is_drawn_once_per_decision_and_averaged() -> None:
+    env = own(spaces.Box(-1, 1, (2,)), cameras=("render",), action_repeat=3, image_size=5)
+    env.reset(seed=0)
+    env._sim.frames = 0
+    obs, *_ = env.step(np.zeros(1, np.float32))
+    assert env._sim.frames == 1
+    assert (obs["rgb"].shape, obs["state"].shape) == ((1, 5, 5, 3), (2,))
+    # Three steps bright on the left, black on the right; the middle column covers half of each.
+    assert obs["rgb"][0, :, :, 0].tolist() == [[3, 3, 2, 0, 0]] * 5
+
+
+def test_render_beside_an_entry_of_its_size() -> None:
+    env = own(spaces.Box(shape=(4, 4, 3), **IMAGE), cameras=("pixels", "render"))
+    obs, _ = env.reset(seed=0)
+    assert obs["rgb"].shape == (2, 4, 4, 3)
+    np.testing.assert_array_equal(obs["rgb"][0], env._sim.last)
+
+
+def test_entries_that_are_not_observed_may_be_anything() -> None:
+    assert list(own(spaces.Discrete(3), cameras=("render",), state="none").reset(seed=0)[0]) == ["rgb"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cameras": ("wrist", "render")}, "must have one size, got wrist 6 x 8, render 4 x 4"),
+        ({"cameras": ("arm",)}, "unknown picture of gym:Drawn 'arm'.*head/grey, render, wrist"),
+        ({"cameras": ("head/gray",)}, "Did you mean head/grey"),
+        ({"cameras": ("wrist", "wrist")}, "once"),
+        ({"state": "robot"}, "'robot' is not available for gym"),
+        ({"shadows": False}, "shadows cannot be switched off for gym"),
+        ({"reflections": False}, "reflections cannot"),
+        ({"antialiasing": False}, "antialiasing cannot"),
+        ({"cameras": ("render",), "render_mode": None}, "draws of itself, and that fails.*does not render"),
+    ],
+)
+def test_refusals(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        own(mixed(), **options)
+
+
+def test_refusals_by_space() -> None:
+    with pytest.raises(ConfigError, match="would show nothing"):
+        own(spaces.Box(-1, 1, (2,)), state="none")
+    with pytest.raises(ConfigError, match="pictures alone"):
+        own(spaces.Box(shape=(6, 8, 3), **IMAGE), state="full")
+    with pytest.raises(ConfigError, match="Discrete observations"):
+        own(spaces.Discrete(3), cameras=("render",))
+    sizes = spaces.Dict({"a": spaces.Box(shape=(6, 8, 3), **IMAGE), "b": spaces.Box(shape=(8, 8, 3), **IMAGE)})
+    with pytest.raises(ConfigError, match="got a 6 x 8, b 8 x 8"):
+        own(sizes)
+
+
+def test_what_draws_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(self: Drawn) -> None:
+        raise gymnasium.error.DependencyNotInstalled("pygame is not installed")
+
+    monkeypatch.setattr(Drawn, "render", missing)
+    with pytest.raises(MissingDependencyError, match="cannot draw itself: pygame"):
+        own(spaces.Box(-1, 1, (2,)), cameras=("render",))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pygame") is None, reason="needs pygame")
+def test_pendulum_draws_itself() -> None:
+    env = make_env("gym:Pendulum-v1", cameras=("render",), image_size=32)
+    obs, _ = env.reset(seed=0)
+    assert (obs["rgb"].shape, obs["state"].shape) == ((1, 32, 32, 3), (3,))
+    assert obs["rgb"].std() > 5
+
+
+@pytest.mark.skipif(importlib.util.find_spec("Box2D") is None, reason="needs Box2D")
+def test_car_racing_observes_a_picture() -> None:
+    env = make_env("gym:CarRacing-v3")
+    obs, _ = env.reset(seed=0)
+    assert (env.env_spec.cameras, obs["rgb"].shape, list(obs)) == (("pixels",), (1, 96, 96, 3), ["rgb"])

@@ -1,0 +1,103 @@
+"""The memory announced before training is the memory used."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from toy import tiny
+from zoomrl.data.config import ReplayConfig
+from zoomrl.spec import ArraySpec, EnvSpec
+from zoomrl.training.memory import decisions, expected_frames, frame_bytes, peak_rss, readable
+from zoomrl.training.trial import Trial
+
+SPEC = EnvSpec(
+    "toy:pictures",
+    {"rgb": ArraySpec((1, 84, 84, 3), "uint8")},
+    ArraySpec((2,), low=(-1.0,) * 2, high=(1.0,) * 2),
+    control_hz=20.0,
+    time_limit=100,
+    action_repeat=2,
+)
+
+RUN = """
+import dataclasses, sys
+from pathlib import Path
+import gymnasium, numpy as np
+from toy import ToyEnv, tiny
+from zoomrl.training.run import train
+
+class Pictures(ToyEnv):
+    def __init__(self):
+        size = (128, 128, 3)
+        self.observation_space = gymnasium.spaces.Dict(
+            {"state": ToyEnv.observation_space, "front": gymnasium.spaces.Box(0, 255, size, np.uint8)}
+        )
+        self.noise = np.random.default_rng(0).integers(1, 256, size, np.uint8)
+
+    def _show(self):
+        return {"state": super()._show(), "front": self.noise + np.uint8(self.clock)}
+
+config = tiny(Path(sys.argv[1]), steps=int(sys.argv[2]), updates_per_step=0.002, seed_steps=0)
+config = dataclasses.replace(
+    config,
+    # A plan for many steps: pictures are stored at every step, and encoded at few.
+    agent=dataclasses.replace(config.agent, horizon=20),
+    control=dataclasses.replace(config.control, executor="open_loop"),
+    env=dataclasses.replace(config.env, cameras=("front",), image_size=128, time_limit=40),
+    replay=dataclasses.replace(config.replay, capacity=int(sys.argv[3]), storage=sys.argv[4], batch_size=64),
+    eval=dataclasses.replace(config.eval, every=0),
+    checkpoint=dataclasses.replace(config.checkpoint, every=2000),
+    log=dataclasses.replace(config.log, every=2000),
+)
+train(config, make_env=Pictures)
+"""
+
+
+def test_arithmetic():
+    config = tiny(Path("unused"), steps=10_001, env__num_envs=2, replay__capacity=1_000_000)
+    assert decisions(config, SPEC) == 5002
+    assert expected_frames(config, SPEC) == 5002 + 50 + 1
+    assert expected_frames(tiny(Path("unused"), steps=10_001), SPEC) == ReplayConfig(capacity=35).capacity
+    assert frame_bytes(config, SPEC) == 84 * 84 * 3 + 4 * 3
+
+
+def test_readable():
+    assert [readable(n) for n in (12, 34_500, 1.2e6, 21.2e9)] == ["12 bytes", "34 kB", "1 MB", "21.2 GB"]
+
+
+def test_peak_follows_what_is_touched():
+    before = peak_rss()
+    held = np.ones(before + 50_000_000, np.uint8)
+    assert peak_rss() >= held.nbytes
+
+
+def test_a_trial_leaves_the_global_random_state_alone():
+    import torch
+
+    before = torch.get_rng_state()
+    spec = EnvSpec("toy:state", {"state": ArraySpec((3,))}, SPEC.action, 20.0, 100)
+    trial = Trial(tiny(Path("unused")), spec, torch.device("cpu"))
+    trial.update()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("steps", "capacity", "storage"), [(6000, 1_000_000, "ram"), (6000, 4000, "disk")])
+def test_expected_memory_is_what_a_pixel_run_uses(steps, capacity, storage, tmp_path):
+    root = Path(__file__).parents[1]
+    words = [sys.executable, "-c", RUN, str(tmp_path / "run"), str(steps), str(capacity), storage]
+    done = subprocess.run(words, cwd=root / "tests", capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    peak, expected = result["peak_memory_gb"], result["expected_memory_gb"]
+    said = " ".join(done.stderr.split())
+    assert f"memory: about {readable(expected * 1e9)} when the replay is full" in said
+    assert f"memory: {readable(peak * 1e9)} at most; {readable(expected * 1e9)} were expected" in said
+    frames = min(capacity, steps) * 128 * 128 * 3 / 1e9
+    assert peak > frames
+    assert expected == pytest.approx(peak, rel=0.1)
