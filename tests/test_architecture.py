@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from zoomrl.agents.config import CQNASConfig, CQNConfig
+from zoomrl.agents.config import CQNASConfig, CQNConfig, DrQv2ASConfig, DrQv2Config, DrQv2PlusConfig
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.demos.config import DemoConfig
 from zoomrl.envs.config import EnvConfig
+from zoomrl.nets.config import EncoderConfig
 from zoomrl.training.config import CheckpointConfig, EvalConfig, LogConfig, TrainConfig
 
 SOURCE = Path(__file__).parents[1] / "src" / "zoomrl"
@@ -80,8 +81,8 @@ def test_math_imports_torch_only_and_envs_never_do():
 
 
 CONFIGS = [
-    CQNConfig, CQNASConfig, ControlConfig, ReplayConfig, DemoConfig, EnvConfig, EvalConfig, LogConfig,
-    CheckpointConfig, TrainConfig,
+    CQNConfig, CQNASConfig, DrQv2Config, DrQv2PlusConfig, DrQv2ASConfig, EncoderConfig, ControlConfig, ReplayConfig,
+    DemoConfig, EnvConfig, EvalConfig, LogConfig, CheckpointConfig, TrainConfig,
 ]  # fmt: skip
 
 

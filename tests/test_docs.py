@@ -1,6 +1,6 @@
 """The documents keep their promises: links lead somewhere, commands parse, examples run, no option is missing.
 
-Run this file (``python tests/test_docs.py``) to write the option table of docs/commands.md again.
+Run this file (``python tests/test_docs.py``) to write the option tables of docs/commands.md again.
 """
 
 import ast
@@ -13,20 +13,26 @@ import typing
 from pathlib import Path
 
 import pytest
+import torch
 
-from zoomrl.agents.config import CQNASConfig
+from zoomrl.agents.config import AGENT_CONFIGS, CQNASConfig, DrQv2ASConfig, DrQv2Config, DrQv2PlusConfig
 from zoomrl.cli.demos import CollectDemos, InspectDemos
 from zoomrl.cli.doctor import Doctor
 from zoomrl.cli.evaluate import Evaluate
+from zoomrl.cli.parity import Parity
 from zoomrl.cli.plot import Plot
 from zoomrl.cli.tree import check_command, parse
+from zoomrl.control.config import ControlConfig
+from zoomrl.data.config import ReplayConfig
 from zoomrl.recipes.presets import preset
+from zoomrl.spec import ArraySpec, EnvSpec
 from zoomrl.training.config import TrainConfig
+from zoomrl.training.trial import Trial
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 COMMANDS = ROOT / "docs" / "commands.md"
-TABLE = re.compile(r"(<!-- options: [^\n]* -->\n).*?(<!-- end of options -->)", re.DOTALL)
+TABLE = re.compile(r"(<!-- options of ([\w-]+): [^\n]* -->\n).*?(<!-- end of options -->)", re.DOTALL)
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 by_name = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 
@@ -72,20 +78,46 @@ def options(kind, default, prefix="", standard=None):
         yield f"--{name}", value, getattr(standard, field.name), texts[field.name], choices
 
 
-def option_table():
-    """The table of docs/commands.md."""
+def shown(value):
+    """A default, as the tables show it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return " ".join(value) or "none"
+    return "none" if value is None else str(value) or "(empty)"
 
-    def shown(value):
-        if isinstance(value, bool):
-            return "yes" if value else "no"
-        return "none" if value is None else str(value) or "(empty)"
 
+def row(option, default, text, choices):
+    """One row of a table."""
+    meaning = text + (f" Choices: {', '.join(map(str, choices))}." if choices else "")
+    return f"| `{option}` | {default} | {meaning.replace('``', '`').replace('|', chr(92) + '|')} |"
+
+
+def train_table():
+    """All options, with the defaults of the quickstart."""
     lines = ["| option | default | meaning |", "|---|---|---|"]
     for option, value, standard, text, choices in options(TrainConfig, preset("quickstart")):
         default = shown(value) if value == standard else f"{shown(value)} ({shown(standard)})"
-        meaning = text + (f" Choices: {', '.join(map(str, choices))}." if choices else "")
-        lines.append(f"| `{option}` | {default} | {meaning.replace('``', '`').replace('|', chr(92) + '|')} |")
+        lines.append(row(option, default, text, choices))
     return "\n".join(lines) + "\n"
+
+
+def drqv2_table():
+    """Options of the DrQ-v2 family, with each algorithm's default."""
+    kinds = (DrQv2Config, DrQv2PlusConfig, DrQv2ASConfig)
+    lines = [f"| option | {' | '.join(f'`{kind.name}`' for kind in kinds)} | meaning |", "|---|---|---|---|---|"]
+    defaults = {kind: {name: value for name, value, *_ in options(kind, kind(), "agent.")} for kind in kinds}
+    # The base class describes a field for all of them; the last class has them all.
+    texts = {
+        name: (text, choices) for kind in kinds[::-1] for name, _, _, text, choices in options(kind, kind(), "agent.")
+    }
+    for name in defaults[DrQv2ASConfig]:
+        values = [shown(defaults[kind][name]) if name in defaults[kind] else "-" for kind in kinds]
+        lines.append(row(name, " | ".join(values), *texts[name]))
+    return "\n".join(lines) + "\n"
+
+
+TABLES = {"train": train_table, "drqv2": drqv2_table}
 
 
 def known_options():
@@ -96,7 +128,9 @@ def known_options():
         if isinstance(value, bool):
             group, dot, last = name.removeprefix("--").rpartition(".")
             known.add(f"--{group}{dot}no-{last}")
-    for kind in (CollectDemos, InspectDemos, Doctor, Evaluate, Plot):
+    for kind in AGENT_CONFIGS.values():
+        known |= {name for name, *_ in options(kind, kind(), "agent.")}
+    for kind in (CollectDemos, InspectDemos, Doctor, Evaluate, Parity, Plot):
         known |= {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(kind)}
     return known
 
@@ -151,32 +185,48 @@ def test_python_examples_run(page, tmp_path, monkeypatch, capsys):
         exec(compile(short, page, "exec"), {"__name__": "__main__"})
 
 
-def test_option_table_is_up_to_date():
-    table = TABLE.search(COMMANDS.read_text())
-    assert table, "docs/commands.md has lost the marks around its option table"
-    assert option_table() in table[0], "the options have changed; run: python tests/test_docs.py"
+@pytest.mark.parametrize("name", TABLES)
+def test_option_tables_are_up_to_date(name):
+    found = {table[2]: table[0] for table in TABLE.finditer(COMMANDS.read_text())}
+    assert name in found, f"docs/commands.md has lost the marks around its table of {name}"
+    assert TABLES[name]() in found[name], "the options have changed; run: python tests/test_docs.py"
 
 
 def test_every_option_is_in_the_documents():
     text = "".join(page.read_text() for page in PAGES)
     names = [name for name, *_ in options(TrainConfig, preset("quickstart"))]
-    assert {f"--agent.{f.name}".replace("_", "-") for f in dataclasses.fields(CQNASConfig)} <= set(names)
+    assert {name for name, *_ in options(CQNASConfig, CQNASConfig(), "agent.")} <= set(names)
+    for kind in AGENT_CONFIGS.values():
+        names += [name for name, *_ in options(kind, kind(), "agent.")]
+    assert {"--agent.noise-clip", "--agent.encoder.kind", "--env.cameras"} <= set(names)
     missing = [name for name in names if f"`{name}`" not in text]
     assert not missing, f"no page mentions {missing}"
 
 
 def test_every_logged_metric_is_explained():
-    page = (ROOT / "docs" / "cqn.md").read_text()
+    spec = EnvSpec(
+        "toy:state", {"state": ArraySpec((3,))}, ArraySpec((2,), low=(-1.0,) * 2, high=(1.0,) * 2), 20.0, 100
+    )
     trainer = (ROOT / "src/zoomrl/training/trainer.py").read_text()
-    agent = (ROOT / "src/zoomrl/agents/cqn.py").read_text()
     evaluation = (ROOT / "src/zoomrl/training/evaluate.py").read_text()
-    logged = set(re.findall(r'metrics\["(\w+)"\] =', agent))
-    logged |= set(re.findall(r'"(\w+)": (?:td|dominance|margin|loss|batch)\b', agent))
-    logged |= set(re.findall(r'"(\w+_per_s)"', trainer))
-    logged |= set(re.findall(r'^            "(\w+)":', evaluation, re.MULTILINE))
-    assert {"critic_loss", "batch_return", "q_target", "success_rate", "updates_per_s"} <= logged
-    missing = {name for name in logged if f"`{name}`" not in page}
-    assert not missing, f"docs/cqn.md does not explain {sorted(missing)}"
+    shared = set(re.findall(r'"(\w+_per_s)"', trainer)) | set(
+        re.findall(r'^            "(\w+)":', evaluation, re.MULTILINE)
+    )
+    assert {"success_rate", "value_overestimation", "updates_per_s"} <= shared
+    for name, known in (("cqn", {"dominance_loss", "margin_loss"}), ("drqv2", {"actor_loss", "bc_loss"})):
+        page = (ROOT / "docs" / f"{name}.md").read_text()
+        logged = set()
+        for kind in (k for n, k in AGENT_CONFIGS.items() if n.startswith(name)):
+            config = dataclasses.replace(
+                preset("cqn-metaworld"),
+                agent=kind(hidden_dim=4),
+                replay=ReplayConfig(batch_size=4),
+                control=ControlConfig(),
+            )
+            logged |= set(Trial(config, spec, torch.device("cpu")).update())
+        assert {"loss", "critic_loss", "batch_return", "q_target"} | known <= logged
+        missing = {metric for metric in logged | (shared if name == "cqn" else set()) if f"`{metric}`" not in page}
+        assert not missing, f"docs/{name}.md does not explain {sorted(missing)}"
 
 
 def test_documents_keep_to_themselves():
@@ -186,4 +236,4 @@ def test_documents_keep_to_themselves():
 
 
 if __name__ == "__main__":
-    COMMANDS.write_text(TABLE.sub(lambda found: found[1] + option_table() + found[2], COMMANDS.read_text()))
+    COMMANDS.write_text(TABLE.sub(lambda found: found[1] + TABLES[found[2]]() + found[3], COMMANDS.read_text()))

@@ -33,13 +33,16 @@ from toy import (
     run,
     tiny,
 )
+from zoomrl.agents.config import DrQv2ASConfig, DrQv2Config
 from zoomrl.agents.cqn import CQN
+from zoomrl.control.config import ControlConfig
 from zoomrl.data.replay import Replay
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.gym import wrap_gym_env
 from zoomrl.envs.vector import SerialVectorEnv
 from zoomrl.envs.vector_base import Outcome
 from zoomrl.errors import CheckpointError, ConfigError, NonFiniteLossError
+from zoomrl.nets.config import EncoderConfig
 from zoomrl.training import checkpoint as checkpoint_module
 from zoomrl.training.checkpoint import Checkpoints, read_state
 from zoomrl.training.config import EvalConfig, TrainConfig
@@ -126,6 +129,14 @@ def test_the_tiny_run_exercises_everything(straight, demos):
 # ---- killed ---------------------------------------------------------------------------------------------
 
 
+SMALL_EYES = EncoderConfig(channels=2, norm="none", activation="relu", feature_dim=4, shift=2)
+PICTURES = {
+    "env__id": "gym:toy-pictures",
+    "agent": DrQv2Config(encoder=SMALL_EYES, hidden_dim=8),
+    "control": ControlConfig(executor="open_loop", noise="linear(0.5,0.1,50)"),
+}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -139,6 +150,7 @@ def test_the_tiny_run_exercises_everything(straight, demos):
             },
             id="dmc",
         ),
+        pytest.param(PICTURES, id="pictures"),
     ],
 )
 def test_killed_run_ends_like_one_left_alone(changes, demos, tmp_path):
@@ -178,6 +190,7 @@ def test_killed_run_ends_like_one_left_alone(changes, demos, tmp_path):
             "replay__padding": "zeros",
             "agent__tie_threshold": 0.3,
         },
+        {"agent": DrQv2ASConfig(horizon=3, hidden_dim=8, atoms=7, target_interval=3), "env__num_envs": 2},
     ],
     ids=lambda c: "-".join(str(c[k]) for k in list(c)[:2]),
 )

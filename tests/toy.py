@@ -50,6 +50,26 @@ class ToyEnv(gymnasium.Env):
         return np.array([*self.point, self.clock / 10], np.float32)
 
 
+class PictureToy(ToyEnv):
+    """The same, shown as a picture of 16x16 pixels beside the clock."""
+
+    observation_space = gymnasium.spaces.Dict(
+        {
+            "clock": gymnasium.spaces.Box(0, 10, (1,), np.float32),
+            "front": gymnasium.spaces.Box(0, 255, (16, 16, 3), np.uint8),
+        }
+    )
+
+    def _show(self) -> dict[str, np.ndarray]:  # type: ignore[override]
+        picture = np.full((16, 16, 3), 20, np.uint8)
+        row, column = np.clip((self.point + 1) * 8, 0, 15).astype(int)
+        picture[row, column] = 255
+        return {"clock": np.array([self.clock / 10], np.float32), "front": picture}
+
+
+TOYS = {"gym:toy": ToyEnv, "gym:toy-pictures": PictureToy}
+
+
 def demo_set(path: Path, count: int = 3, first_seed: int = 0) -> Path:
     """Successful toy episodes on disk, and a failed one between them."""
     env = wrap_gym_env(ToyEnv(), EnvConfig(id="gym:toy", time_limit=12))
@@ -98,8 +118,7 @@ def tiny(directory: Path, demos: Path | None = None, **changes: Any) -> TrainCon
 def run(config: TrainConfig) -> tuple[RunResult, str]:
     """Train in the toy environment; returns the result and what was said."""
     said = Console(file=io.StringIO(), width=1000)
-    make_env = ToyEnv if config.env.id == "gym:toy" else None
-    result = train(config, make_env=make_env, console=said)
+    result = train(config, make_env=TOYS.get(config.env.id), console=said)
     return result, said.file.getvalue()  # type: ignore[attr-defined]
 
 

@@ -19,7 +19,9 @@ Metrics = dict[str, Tensor]
 """0-d tensors, read by the logger only when it logs."""
 Draws = dict[str, Tensor]
 """Everything random that an update uses."""
-Step = Callable[[Mapping[str, Any], Draws], Metrics]
+Tensors = dict[str, Tensor]
+Closed = Callable[[Mapping[str, Any], Draws], Tensors]
+"""A function of (nested) tensors alone."""
 
 
 class Agent(Protocol):
@@ -69,7 +71,8 @@ class Learner(ABC):
         self.generator = torch.Generator(device).manual_seed(seed)
         self.updates = 0
         self._target_interval = target_interval
-        self.run_step: Step = self.step
+        self.run_step: Closed = self.step
+        self.run_plan: Closed = self.plan
         self.forget: Callable[[], None] = lambda: None
         """Drops what ``run_step`` has recorded of the tensors that loading replaces."""
 
@@ -79,8 +82,21 @@ class Learner(ABC):
         """Networks and optimisers by name, for saving."""
 
     @abstractmethod
+    def draw_plan(self, count: int, generator: torch.Generator) -> Draws:
+        """Draw what plans for ``count`` environments need."""
+
+    @abstractmethod
+    def plan(self, observation: Mapping[str, Tensor], draws: Draws) -> Tensors:
+        """Greedy ``actions`` [N, T, A] and their predicted ``value`` [N]: a closed function, as :meth:`step` is."""
+
+    @torch.no_grad()
     def act(self, observation: Mapping[str, Tensor], generator: torch.Generator) -> Plan:
         """Greedy plan (see :class:`Agent`)."""
+        count = len(next(iter(observation.values())))
+        draws = {name: drawn.to(self.device) for name, drawn in self.draw_plan(count, generator).items()}
+        outputs = self.run_plan({name: array.to(self.device) for name, array in observation.items()}, draws)
+        actions = outputs["actions"].cpu()
+        return Plan(actions, torch.ones(actions.shape[:2], dtype=torch.bool), outputs["value"].cpu())
 
     @abstractmethod
     def bulk(self) -> list[nn.Module]:
@@ -145,11 +161,6 @@ def draw_shifts(perception: Perception, batch: int, generator: torch.Generator) 
     """Shifts of the pictures of ``obs`` and ``next_obs``, drawn apart; nothing where nothing is shifted."""
     drawn = {name: perception.draw(batch, generator) for name in ("shifts", "next_shifts")}
     return {name: shifts for name, shifts in drawn.items() if shifts is not None}
-
-
-def to_device(observation: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """The arrays of an observation where the agent is."""
-    return {name: array.to(device) for name, array in observation.items()}
 
 
 def make_optimizer(kind: str, parameters: list[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.Optimizer:

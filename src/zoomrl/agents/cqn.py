@@ -21,14 +21,13 @@ from zoomrl.agents.base import (
     Draws,
     Learner,
     Metrics,
+    Tensors,
     batch_metrics,
     draw_shifts,
     make_optimizer,
     move_towards,
-    to_device,
 )
 from zoomrl.agents.config import CQNASConfig, CQNConfig
-from zoomrl.control.plan import Plan
 from zoomrl.math import grid
 from zoomrl.math.bin_losses import categorical_bin_losses
 from zoomrl.math.categorical import project, support
@@ -101,18 +100,20 @@ class CQN(Learner):
         """Encoder and streams, without the heads."""
         return [*self.perception.networks(), *self.critic.bulk(), *self.target_critic.bulk()]
 
-    @torch.no_grad()
-    def act(self, observation: Mapping[str, Tensor], generator: torch.Generator) -> Plan:
-        """Greedy chunk [N, T, A] at the centres of the finest intervals (CQN paper, algorithm 1)."""
+    def draw_plan(self, count: int, generator: torch.Generator) -> Draws:
+        """Tied bins."""
+        return {"ties": self._draw_ties(count, generator)}
+
+    def plan(self, observation: Mapping[str, Tensor], draws: Draws) -> Tensors:
+        """Greedy chunk at the centres of the finest intervals (CQN paper, algorithm 1), and its value."""
         critic = self.target_critic if self.config.act_with == "target" else self.critic
-        features = self.perception(to_device(observation, self.device))
+        features = self.perception(observation)
         count = len(next(iter(features.values())))
-        ties = self._draw_ties(count, generator).to(self.device)
-        cell, kept = self._descend(critic, features, count, ties)
+        cell, kept = self._descend(critic, features, count, draws["ties"])
         actions = grid.cell_centre(cell, self.config.levels, self.config.bins)
         # All steps and dimensions estimate the value of the same state; the finest level decides the action.
         value = self._expected(kept[-1][:, None])[:, 0].view(-1, count, self.horizon).mean((0, 2))
-        return Plan(actions.cpu(), torch.ones(actions.shape[:2], dtype=torch.bool), value.cpu())
+        return {"actions": actions, "value": value}
 
     def draw(self, batch: int) -> Draws:
         """Tied bins of the bootstrap action, and shifts of the pictures."""

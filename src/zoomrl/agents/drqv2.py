@@ -20,14 +20,13 @@ from zoomrl.agents.base import (
     Draws,
     Learner,
     Metrics,
+    Tensors,
     batch_metrics,
     draw_shifts,
     make_optimizer,
     move_towards,
-    to_device,
 )
 from zoomrl.agents.config import DrQv2ASConfig, DrQv2Config
-from zoomrl.control.plan import Plan
 from zoomrl.math.categorical import support, two_hot
 from zoomrl.math.losses import masked_mean
 from zoomrl.nets.actor_critic import Actor, TwinCritic
@@ -76,9 +75,10 @@ class DrQv2(Learner):
             self.critic = TwinCritic(self._trunk(), action_dim, hidden, outputs, self.horizon, layers).to(device)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         learnt = [p for p in (*self.perception.parameters(), *self.critic.parameters()) if p.requires_grad]
-        self._actor_parameters = list(self.actor.parameters())
         self.critic_optimizer = make_optimizer(config.optimizer, learnt, config.lr, config.weight_decay)
-        self.actor_optimizer = make_optimizer(config.optimizer, self._actor_parameters, config.lr, config.weight_decay)
+        self.actor_optimizer = make_optimizer(
+            config.optimizer, list(self.actor.parameters()), config.lr, config.weight_decay
+        )
 
     def _trunk(self) -> Trunk:
         config = self.config
@@ -108,13 +108,15 @@ class DrQv2(Learner):
         networks = (self.actor, self.critic, self.target_critic)
         return [*self.perception.networks(), *(part for network in networks for part in network.bulk())]
 
-    @torch.no_grad()
-    def act(self, observation: Mapping[str, Tensor], generator: torch.Generator) -> Plan:
-        """The actor's mean chunk [N, T, A], and the smaller of the critics' values for it."""
-        features = self.perception(to_device(observation, self.device))
+    def draw_plan(self, count: int, generator: torch.Generator) -> Draws:
+        """Nothing: the actor is deterministic."""
+        return {}
+
+    def plan(self, observation: Mapping[str, Tensor], draws: Draws) -> Tensors:
+        """The actor's mean chunk, and the smaller of the critics' values for it."""
+        features = self.perception(observation)
         actions = self.actor(features).clamp(EDGE - 1, 1 - EDGE)
-        value = self._values(self.critic(features, actions)).amin(0).mean(1)
-        return Plan(actions.cpu(), torch.ones(actions.shape[:2], dtype=torch.bool), value.cpu())
+        return {"actions": actions, "value": self._values(self.critic(features, actions)).amin(0).mean(1)}
 
     def draw(self, batch: int) -> Draws:
         """Shifts of the pictures, and normal noise for the actions of both losses."""
@@ -137,10 +139,13 @@ class DrQv2(Learner):
         critic_loss.backward()
         self.critic_optimizer.step()
         # The actor sees what the encoder made of the pictures before that step, and the critics after it (published).
+        # Gradients of the critics' weights would be thrown away.
+        self.critic.requires_grad_(False)
         actor_loss, more = self.actor_loss(features, batch, draws)
         self.actor_optimizer.zero_grad(set_to_none=True)
-        actor_loss.backward(inputs=self._actor_parameters)
+        actor_loss.backward()
         self.actor_optimizer.step()
+        self.critic.requires_grad_(True)
         return {"loss": (critic_loss + actor_loss).detach(), **metrics, **more, **batch_metrics(batch)}
 
     def critic_loss(self, batch: Mapping[str, Any], draws: Draws) -> tuple[Tensor, dict[str, Tensor], Metrics]:

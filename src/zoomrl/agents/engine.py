@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from zoomrl.agents.base import Draws, Learner, Metrics, Step
+from zoomrl.agents.base import Closed, Draws, Learner, Tensors
 from zoomrl.errors import ConfigError
 
 Speed = Literal["eager", "compile", "graph"]
@@ -23,7 +23,8 @@ def accelerate(agent: Learner, speed: Speed, precision: Precision = "float32") -
     """Make ``agent.update`` run at ``speed`` and its networks in ``precision``.
 
     ``compile`` compiles the forward passes (and with them their backward passes); ``graph`` compiles them too and
-    captures the whole step (losses, gradients, optimisers) as one CUDA graph for each batch shape.
+    captures the whole step (losses, gradients, optimisers) as one CUDA graph for each batch shape, and acting as
+    another.
 
     ``tf32`` lets the GPU's matrix units round the factors of products to 10 bits. ``bf16`` runs encoder, trunks and
     hidden layers in bfloat16; weights, output layers, distributions and losses stay float32.
@@ -40,8 +41,8 @@ def accelerate(agent: Learner, speed: Speed, precision: Precision = "float32") -
         # Recompiling for every batch size would cost more than it saves; an agent sees one size.
         setattr(agent, name, torch.compile(getattr(agent, name), dynamic=False))
     if speed == "graph":
-        captured = CapturedStep(agent.step, CudaRecorder())
-        agent.run_step, agent.forget = captured, captured.forget
+        step, plan = Captured(agent.step, CudaRecorder()), Captured(agent.plan, CudaRecorder())
+        agent.run_step, agent.run_plan, agent.forget = step, plan, step.forget
 
 
 def unavailable(speed: Speed, device: torch.device) -> str | None:
@@ -91,11 +92,11 @@ def _cpu_compiler() -> bool:
 class Recorder(Protocol):
     """Runs work so that it can be recorded, and records it."""
 
-    def warm_up(self, work: Callable[[], Metrics]) -> Metrics:
+    def warm_up(self, work: Callable[[], Tensors]) -> Tensors:
         """Run ``work`` once, where a recording would run it."""
         ...
 
-    def record(self, work: Callable[[], Metrics]) -> tuple[Callable[[], None], Metrics]:
+    def record(self, work: Callable[[], Tensors]) -> tuple[Callable[[], None], Tensors]:
         """Record ``work``; the function that runs it again, and the tensors that hold its results then."""
         ...
 
@@ -103,55 +104,55 @@ class Recorder(Protocol):
 class CudaRecorder:
     """Records into CUDA graphs."""
 
-    def warm_up(self, work: Callable[[], Metrics]) -> Metrics:
+    def warm_up(self, work: Callable[[], Tensors]) -> Tensors:
         """Run ``work`` on a side stream, as PyTorch asks for before a capture."""
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            metrics = work()
+            results = work()
         torch.cuda.current_stream().wait_stream(stream)
-        return metrics
+        return results
 
-    def record(self, work: Callable[[], Metrics]) -> tuple[Callable[[], None], Metrics]:
+    def record(self, work: Callable[[], Tensors]) -> tuple[Callable[[], None], Tensors]:
         """Capture ``work``: nothing is computed before the first replay."""
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            metrics = work()
-        return graph.replay, metrics
+            results = work()
+        return graph.replay, results
 
 
-class CapturedStep:
-    """A step replayed from a recording: inputs are copied into fixed tensors, metrics are copied out.
+class Captured:
+    """A closed function replayed from a recording: inputs are copied into fixed tensors, results are copied out.
 
-    The first steps of each batch shape are warm-up, each on its own batch; then one recording serves. Weights,
-    gradients and optimiser states keep their places, so that a replay has the effect of running the step. Whoever
+    The first calls with each set of shapes are warm-up, each on its own inputs; then one recording serves. Weights,
+    gradients and optimiser states keep their places, so that a replay has the effect of running the function. Whoever
     replaces them must call :meth:`forget`.
     """
 
-    def __init__(self, step: Step, recorder: Recorder) -> None:
-        self._step = step
+    def __init__(self, function: Closed, recorder: Recorder) -> None:
+        self._function = function
         self._recorder = recorder
         self._runs: dict[Shapes, int] = {}
         self._recordings: dict[Shapes, _Recording] = {}
 
-    def __call__(self, batch: Mapping[str, Any], draws: Draws) -> Metrics:
-        """Run the step on ``batch`` and ``draws``."""
-        inputs = _flat({"batch": batch, "draws": draws})
+    def __call__(self, given: Mapping[str, Any], draws: Draws) -> Tensors:
+        """Run the function on ``given`` (nested tensors) and ``draws``."""
+        inputs = _flat({"given": given, "draws": draws})
         shapes = tuple((name, tensor.shape) for name, tensor in inputs.items())
         if shapes not in self._recordings:
             runs = self._runs.get(shapes, 0)
             self._runs[shapes] = runs + 1
             if runs < WARM_UP:
-                return self._recorder.warm_up(lambda: self._step(batch, draws))
+                return self._recorder.warm_up(lambda: self._function(given, draws))
             fixed = {name: tensor.clone() for name, tensor in inputs.items()}
-            nested = _nested(fixed)
-            replay, metrics = self._recorder.record(lambda: self._step(nested["batch"], nested["draws"]))
-            self._recordings[shapes] = _Recording(fixed, replay, metrics)
+            nested = {"draws": {}, **_nested(fixed)}
+            replay, results = self._recorder.record(lambda: self._function(nested["given"], nested["draws"]))
+            self._recordings[shapes] = _Recording(fixed, replay, results)
         recording = self._recordings[shapes]
         for name, tensor in inputs.items():
             recording.inputs[name].copy_(tensor, non_blocking=True)
         recording.replay()
-        return {name: value.clone() for name, value in recording.metrics.items()}
+        return {name: value.clone() for name, value in recording.results.items()}
 
     def forget(self) -> None:
         """Drop all recordings, and start again with warm-up."""
@@ -162,7 +163,7 @@ class CapturedStep:
 class _Recording(NamedTuple):
     inputs: dict[str, Tensor]
     replay: Callable[[], None]
-    metrics: Metrics
+    results: Tensors
 
 
 def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Tensor]:

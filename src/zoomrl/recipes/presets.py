@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from zoomrl.agents.config import CQNASConfig, CQNConfig, DrQv2Config, convert
+from zoomrl.agents.config import CQNASConfig, CQNConfig, DrQv2ASConfig, DrQv2Config, DrQv2PlusConfig, convert
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.envs.config import EnvConfig
@@ -51,6 +51,29 @@ def cqn_metaworld() -> TrainConfig:
         agent=convert(base.agent, CQNConfig),
         control=ControlConfig(executor="open_loop", snap=True),
     )
+
+
+def drqv2_plus_metaworld() -> TrainConfig:
+    """DrQ-v2+ for Meta-World from state on a CPU, for comparison. Our own settings."""
+    base = cqn_metaworld()
+    agent = DrQv2PlusConfig(
+        hidden_dim=256,
+        trunk_dim=0,
+        normalize="demos",
+        v_min=0.0,
+        v_max=1.0,
+        lr=3e-4,
+        target_tau=0.01,
+        target_interval=1,
+    )
+    return replace(base, preset="drqv2_plus-metaworld", agent=agent, control=ControlConfig(executor="open_loop"))
+
+
+def drqv2_as_metaworld() -> TrainConfig:
+    """DrQ-v2-AS+ for Meta-World from state on a CPU, for comparison. Our own settings."""
+    base = drqv2_plus_metaworld()
+    agent = convert(base.agent, DrQv2ASConfig)
+    return replace(base, preset="drqv2_as-metaworld", agent=agent, control=ControlConfig())
 
 
 def cqn_as_metaworld_pixels() -> TrainConfig:
@@ -114,12 +137,18 @@ PRESETS: dict[str, Callable[[], TrainConfig]] = {
     "quickstart": quickstart,
     "cqn_as-metaworld": cqn_as_metaworld,
     "cqn-metaworld": cqn_metaworld,
+    "drqv2_plus-metaworld": drqv2_plus_metaworld,
+    "drqv2_as-metaworld": drqv2_as_metaworld,
     "cqn_as-metaworld-pixels": cqn_as_metaworld_pixels,
     "drqv2-dmc-cpu": drqv2_dmc_cpu,
     "drqv2-dmc": published.drqv2_dmc,
+    "drqv2-dmc-walker": published.drqv2_dmc_walker,
+    "drqv2-dmc-medium": published.drqv2_dmc_medium,
+    "drqv2-dmc-hard": published.drqv2_dmc_hard,
     "cqn-dmc": published.cqn_dmc,
     "cqn-dmc-walker": published.cqn_dmc_walker,
     "cqn-dmc-pixels": published.cqn_dmc_pixels,
+    "cqn-dmc-pixels-walker": published.cqn_dmc_pixels_walker,
     "cqn-bigym": published.cqn_bigym,
     "cqn_as-bigym": published.cqn_as_bigym,
     "cqn-rlbench": published.cqn_rlbench,

@@ -159,13 +159,7 @@ def cqn_dmc() -> TrainConfig:
 
 def cqn_dmc_walker() -> TrainConfig:
     """CQN, DeepMind Control walker tasks: one-step returns, batches of 512."""
-    base = cqn_dmc()
-    return replace(
-        base,
-        preset="cqn-dmc-walker",
-        env=EnvConfig(id="dmc:walker-walk"),
-        replay=replace(base.replay, batch_size=512, n_step=1),
-    )
+    return _walker(cqn_dmc(), "cqn-dmc-walker")
 
 
 def cqn_dmc_pixels() -> TrainConfig:
@@ -201,3 +195,44 @@ def drqv2_dmc() -> TrainConfig:
     base = cqn_dmc_pixels()
     control = ControlConfig(executor="open_loop", noise="linear(1.0,0.1,200000)", uniform_steps=4000)
     return replace(base, preset="drqv2-dmc", agent=DrQv2Config(), control=control)
+
+
+def cqn_dmc_pixels_walker() -> TrainConfig:
+    """CQN from pixels, DeepMind Control walker tasks: one-step returns, batches of 512."""
+    return _walker(cqn_dmc_pixels(), "cqn-dmc-pixels-walker")
+
+
+def drqv2_dmc_walker() -> TrainConfig:
+    """DrQ-v2, DeepMind Control walker-stand and walker-walk: one-step returns, batches of 512."""
+    return _walker(drqv2_dmc(), "drqv2-dmc-walker")
+
+
+def drqv2_dmc_medium() -> TrainConfig:
+    """DrQ-v2, DeepMind Control, medium tasks: noise from 1.0 to 0.1 over 1,000,000 environment steps."""
+    return _slower(drqv2_dmc(), "drqv2-dmc-medium", "dmc:cheetah-run", 1_000_000, 3_100_000)
+
+
+def drqv2_dmc_hard() -> TrainConfig:
+    """DrQ-v2, DeepMind Control, humanoid tasks: noise over 4,000,000 environment steps, features of 100."""
+    base = _slower(drqv2_dmc(), "drqv2-dmc-hard", "dmc:humanoid-walk", 4_000_000, 30_100_000)
+    agent = DrQv2Config(lr=8e-5)
+    return replace(base, agent=replace(agent, encoder=replace(agent.encoder, feature_dim=100)))
+
+
+def _walker(base: TrainConfig, name: str) -> TrainConfig:
+    return replace(
+        base,
+        preset=name,
+        env=replace(base.env, id="dmc:walker-walk"),
+        replay=replace(base.replay, batch_size=512, n_step=1),
+    )
+
+
+def _slower(base: TrainConfig, name: str, env: str, noise_steps: int, steps: int) -> TrainConfig:
+    return replace(
+        base,
+        preset=name,
+        env=replace(base.env, id=env),
+        control=replace(base.control, noise=f"linear(1.0,0.1,{noise_steps})"),
+        steps=steps,
+    )

@@ -136,9 +136,7 @@ def evaluate(
     ordered = [results[k] for k in range(len(seeds))]
     returns, lengths, successes, values, discounted = (list(column) for column in zip(*ordered, strict=True))
     known = not np.isnan(values).any()
-    return Evaluation(
-        returns, lengths, successes, list(seeds), values if known else [], discounted if known else []
-    )
+    return Evaluation(returns, lengths, successes, list(seeds), values if known else [], discounted if known else [])
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from zoomrl.training.config import TrainConfig
 from zoomrl.training.trial import Trial
 
 TOLERANCE: dict[Precision, float] = {"float32": 1e-3, "tf32": 1e-2, "bf16": 1e-2}
-"""Largest relative difference of the loss that counts as agreement: rounding grows over the updates."""
+"""Largest relative difference of the critic's loss that counts as agreement: rounding grows over the updates."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Parity:
     Attributes:
         speed, precision: the way.
         problem: why it is not available here; None when it ran.
-        loss_difference: largest relative difference of the loss over the updates.
+        loss_difference: largest relative difference of the critic's loss over the updates (an actor's loss has no
+            scale of its own: it passes through zero).
         weight_difference: norm of the difference of all weights after them, relative to the way they have gone.
         first_ms, median_ms: milliseconds of the first update (compilation, capture) and of the others.
     """
@@ -84,7 +85,7 @@ class _Run:
         times, losses = [], []
         for _ in range(updates):
             started = time.perf_counter()
-            losses.append(trial.update()["loss"])
+            losses.append(trial.update()["critic_loss"])
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             times.append(1e3 * (time.perf_counter() - started))

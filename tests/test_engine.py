@@ -1,0 +1,367 @@
+"""Compiled, captured and low-precision updates give what plain ones give, or say why they cannot be had."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from batches import ACTIONS, BOTH, ONLY_PIXELS, ONLY_STATE, make_batch, make_observation
+from zoomrl.agents import engine
+from zoomrl.agents.config import CQNASConfig, CQNConfig, DrQv2ASConfig, DrQv2Config
+from zoomrl.agents.cqn import CQN
+from zoomrl.agents.drqv2 import DrQv2
+from zoomrl.agents.engine import WARM_UP, Captured, CudaRecorder, accelerate, unavailable
+from zoomrl.errors import ConfigError
+from zoomrl.math import grid
+from zoomrl.nets.config import EncoderConfig
+
+TINY = {"hidden_dim": 10, "trunk_dim": 4, "lr": 1e-3}
+ENCODER = EncoderConfig(kind="drqv2", norm="none", activation="relu", channels=3, feature_dim=5, shift=2)
+NOISE = 0.2
+
+# Dimensions, steps and levels are unrolled where a step is compiled: few of them keep these tests short.
+CASES = {
+    "cqn_as, state": (CQNASConfig(**TINY, atoms=11, horizon=2, levels=2), ONLY_STATE),
+    "drqv2, pixels": (DrQv2Config(**TINY, encoder=ENCODER), ONLY_PIXELS),
+    "drqv2_as, state": (DrQv2ASConfig(**TINY, atoms=11, horizon=2, target_interval=2), ONLY_STATE),
+}
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+
+
+def make(config, shape, device="cpu"):
+    kind = DrQv2 if isinstance(config, DrQv2Config) else CQN
+    agent = kind(config, shape, ACTIONS, 3, device=torch.device(device))
+    if isinstance(agent, CQN):
+        # Heads away from zero, so that no bins are tied and every path carries a gradient.
+        g = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for critic in (agent.critic, agent.target_critic):
+                weight = critic.advantage.weight
+                weight.copy_(torch.randn(weight.shape, generator=g) * 0.3)
+    return agent
+
+
+def weights(agent):
+    modules = [part for part in agent.parts.values() if isinstance(part, torch.nn.Module)]
+    return torch.cat([p.detach().flatten() for module in modules for p in module.parameters()])
+
+
+def same_state(one, two):
+    one, two = one.state_dict(), two.state_dict()
+    torch.testing.assert_close(one, two, rtol=0, atol=0)
+
+
+# Compiled.
+
+
+@pytest.fixture
+def quick_compile(monkeypatch):
+    """Traces and differentiates as ever, and runs the result without a compiler; refuses a broken graph."""
+    real, compiled = torch.compile, []
+
+    def quick(function, **options):
+        compiled.append(function.__name__)
+        return real(function, backend="aot_eager", fullgraph=True, **options)
+
+    monkeypatch.setattr(torch, "compile", quick)
+    torch._dynamo.reset()
+    # One size of batch is compiled once: neither noise nor another batch may start it again.
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        yield compiled
+    torch._dynamo.reset()
+
+
+def compare_over_updates(fast, plain, config, shape, updates, tolerance):
+    start = weights(plain)
+    for step in range(updates):
+        batch = make_batch(shape, plain.horizon, seed=step)
+        noise = NOISE / (step + 1)
+        expected = plain.update(batch, noise)
+        metrics = fast.update(batch, noise)
+        assert metrics.keys() == expected.keys()
+        for name in expected:
+            torch.testing.assert_close(metrics[name], expected[name], rtol=tolerance, atol=tolerance)
+    moved = (weights(plain) - start).norm()
+    assert (weights(fast) - weights(plain)).norm() < 0.02 * moved
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_compiled_equals_eager_in_one_graph(case, quick_compile):
+    config, shape = CASES[case]
+    fast = make(config, shape)
+    accelerate(fast, "compile")
+    assert quick_compile == list(fast.losses)
+    compare_over_updates(fast, make(config, shape), config, shape, 5, 1e-4)
+
+
+def test_low_precision_compiles_in_one_graph(quick_compile):
+    config = CQNConfig(**TINY, atoms=11, levels=1)
+    fast, plain = make(config, ONLY_STATE), make(config, ONLY_STATE)
+    accelerate(fast, "compile", "bf16")
+    accelerate(plain, "eager", "bf16")
+    batch = make_batch(ONLY_STATE, 1)
+    torch.testing.assert_close(fast.update(batch)["loss"], plain.update(batch)["loss"], rtol=1e-3, atol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["cqn_as, both", "drqv2_as, both"])
+def test_the_real_compiler_equals_eager(case):
+    strided = dataclasses.replace(ENCODER, kind="strided", norm="layer")
+    options = {**TINY, "atoms": 11, "horizon": 2, "encoder": strided}
+    config = CQNASConfig(**options, levels=2) if case == "cqn_as, both" else DrQv2ASConfig(**options)
+    fast = make(config, BOTH)
+    torch._dynamo.reset()
+    accelerate(fast, "compile")
+    compare_over_updates(fast, make(config, BOTH), config, BOTH, 5, 1e-3)
+
+
+# Captured.
+
+
+class Again:
+    """Stands in for CUDA graphs: a replay does the work again, on the inputs and into the results of the recording."""
+
+    def __init__(self):
+        self.warm_ups = self.recordings = self.replays = 0
+
+    def warm_up(self, work):
+        self.warm_ups += 1
+        return work()
+
+    def record(self, work):
+        self.recordings += 1
+        results = {}
+
+        def replay():
+            self.replays += 1
+            for name, value in work().items():
+                results.setdefault(name, torch.empty_like(value)).copy_(value)
+
+        return replay, results
+
+
+def captured(config, shape):
+    agent, recorder = make(config, shape), Again()
+    agent.run_step = Captured(agent.step, recorder)
+    return agent, recorder
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_captured_equals_eager_bit_for_bit(case):
+    config, shape = CASES[case]
+    plain = make(config, shape)
+    fast, recorder = captured(config, shape)
+    kept = []
+    for step in range(8):
+        batch = make_batch(shape, plain.horizon, seed=step)
+        before = batch.clone()
+        expected, metrics = plain.update(batch, NOISE), fast.update(batch, NOISE)
+        assert (batch == before).all()  # recorded inputs are copies: replays do not write to the caller's batch
+        kept.append((expected, metrics))
+        batch["obs"].apply_(torch.Tensor.zero_)
+        batch["actions"].fill_(0.7)
+        batch["reward"].fill_(1e6)
+    for expected, metrics in kept:  # at the end: later replays must not reach into earlier results
+        torch.testing.assert_close(metrics, expected, rtol=0, atol=0)
+    same_state(fast, plain)
+    assert (recorder.warm_ups, recorder.recordings, recorder.replays) == (WARM_UP, 1, 8 - WARM_UP)
+
+
+def test_each_batch_shape_has_its_warm_up_and_one_recording():
+    config, shape = CASES["cqn_as, state"]
+    plain = make(config, shape)
+    fast, recorder = captured(config, shape)
+    for step in range(12):
+        batch = make_batch(shape, plain.horizon, size=(8, 6)[step % 2], seed=step)
+        torch.testing.assert_close(fast.update(batch), plain.update(batch), rtol=0, atol=0)
+    assert (recorder.warm_ups, recorder.recordings, recorder.replays) == (2 * WARM_UP, 2, 2 * (6 - WARM_UP))
+    same_state(fast, plain)
+
+
+def test_a_recording_reads_the_same_places_every_time():
+    places = []
+
+    def step(batch, draws):
+        places.append((batch["obs"]["state"].data_ptr(), draws["noise"].data_ptr()))
+        return {"sum": batch["obs"]["state"].sum() + draws["noise"]}
+
+    run, given = Captured(step, Again()), []
+    for number in range(WARM_UP + 4):
+        batch = make_batch(ONLY_STATE, 1, seed=number)
+        noise = torch.tensor(float(number))
+        expected = batch["obs", "state"].sum() + noise
+        assert torch.equal(run(batch, {"noise": noise})["sum"], expected)
+        given.append((batch, noise))
+    assert len(set(places[WARM_UP:])) == 1
+    assert places[-1][0] not in {batch["obs", "state"].data_ptr() for batch, _ in given}
+    assert places[-1][1] not in {noise.data_ptr() for _, noise in given}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_captured_acting_equals_eager_and_follows_the_weights(case):
+    config, shape = CASES[case]
+    plain, fast, recorder = make(config, shape), make(config, shape), Again()
+    fast.run_plan = Captured(fast.plan, recorder)
+    chosen = []
+    for step in range(WARM_UP + 3):
+        observation = make_observation(shape, 4, torch.Generator().manual_seed(step))
+        plans = [agent.act(observation, torch.Generator().manual_seed(step)) for agent in (plain, fast)]
+        assert torch.equal(plans[0].actions, plans[1].actions)
+        assert torch.equal(plans[0].value, plans[1].value)
+        assert not plans[1].actions.requires_grad
+        chosen.append(plans[1].actions)
+        for agent in (plain, fast):
+            agent.update(make_batch(shape, plain.horizon, seed=step), NOISE)
+    assert (recorder.warm_ups, recorder.recordings, recorder.replays) == (WARM_UP, 1, 3)
+    assert not torch.equal(chosen[-1], chosen[-2])
+    fast.act(make_observation(shape, 2, torch.Generator()), torch.Generator())
+    assert (recorder.warm_ups, recorder.recordings) == (WARM_UP + 1, 1)
+
+
+def test_loading_a_state_drops_what_was_recorded(monkeypatch):
+    """An optimiser takes new tensors when it loads; a recording would go on with its old ones."""
+    recorder = Again()
+    monkeypatch.setattr(engine, "CudaRecorder", lambda: recorder)
+    monkeypatch.setattr(engine, "unavailable", lambda speed, device: None)
+    monkeypatch.setattr(torch, "compile", lambda function, **options: function)
+    config, shape = CASES["drqv2_as, state"]
+    agent = make(config, shape)
+    accelerate(agent, "graph")
+    saved = agent.state_dict()
+    for _ in range(WARM_UP + 1):
+        agent.update(make_batch(shape, 2))
+    assert recorder.recordings == 1
+    agent.load_state_dict(saved)
+    agent.update(make_batch(shape, 2))
+    assert (recorder.warm_ups, recorder.replays) == (WARM_UP + 1, 1)
+
+
+def test_a_state_of_another_kind_of_device_can_be_loaded():
+    """What a GPU saves: its generator's 16 bytes, and optimisers that can be captured."""
+    config, shape = CASES["drqv2_as, state"]
+    agent, other = make(config, shape), make(config, shape)
+    other.update(make_batch(shape, 2))
+    state = other.state_dict()
+    state["generator"] = torch.zeros(16, dtype=torch.uint8)
+    for name in ("critic_optimizer", "actor_optimizer"):
+        state[name]["param_groups"][0]["capturable"] = True
+    agent.load_state_dict(state)
+    assert torch.equal(weights(agent), weights(other))
+    assert agent.updates == 1
+    assert agent.actor_optimizer.param_groups[0]["capturable"] is False
+    agent.update(make_batch(shape, 2))
+
+
+@CUDA
+@pytest.mark.parametrize("case", CASES)
+def test_what_a_gpu_saved_acts_on_the_cpu(case):
+    config, shape = CASES[case]
+    gpu, cpu = make(config, shape, "cuda"), make(config, shape)
+    gpu.update(make_batch(shape, gpu.horizon).to("cuda"))
+    cpu.load_state_dict(gpu.state_dict())
+    observation = make_observation(shape, 4, torch.Generator().manual_seed(0))
+    plans = [agent.act(observation, torch.Generator().manual_seed(0)).actions for agent in (gpu, cpu)]
+    torch.testing.assert_close(plans[0], plans[1], rtol=0, atol=1e-3)
+    back = make(config, shape, "cuda")
+    back.load_state_dict(cpu.state_dict())
+    back.update(make_batch(shape, gpu.horizon).to("cuda"))
+
+
+@CUDA
+@pytest.mark.parametrize("case", CASES)
+def test_a_cuda_graph_equals_eager(case):
+    config, shape = CASES[case]
+    plain, fast = make(config, shape, "cuda"), make(config, shape, "cuda")
+    recording = Captured(fast.step, CudaRecorder())
+    fast.run_step, fast.forget = recording, recording.forget
+    fast.run_plan = Captured(fast.plan, CudaRecorder())
+    for step in range(10):
+        if step == 7:  # a loaded optimiser has other tensors
+            fast.load_state_dict(fast.state_dict())
+        batch = make_batch(shape, plain.horizon, seed=step).to("cuda")
+        expected, metrics = plain.update(batch, NOISE), fast.update(batch, NOISE)
+        torch.testing.assert_close(metrics, expected, rtol=1e-4, atol=1e-5)
+        observation = make_observation(shape, 4, torch.Generator().manual_seed(step))
+        plans = [agent.act(observation, torch.Generator().manual_seed(0)) for agent in (plain, fast)]
+        torch.testing.assert_close(plans[0].value, plans[1].value, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(weights(fast), weights(plain), rtol=1e-3, atol=1e-4)
+
+
+@CUDA
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_a_compiled_cuda_graph_equals_eager(case):
+    config, shape = CASES[case]
+    plain, fast = make(config, shape, "cuda"), make(config, shape, "cuda")
+    accelerate(fast, "graph")
+    for step in range(8):
+        batch = make_batch(shape, plain.horizon, seed=step).to("cuda")
+        expected, metrics = plain.update(batch, NOISE), fast.update(batch, NOISE)
+        torch.testing.assert_close(metrics, expected, rtol=1e-3, atol=1e-4)
+
+
+# What cannot be had.
+
+
+def test_what_is_missing_is_named(monkeypatch):
+    agent = make(*CASES["cqn_as, state"])
+    with pytest.raises(ConfigError, match=r"speed='graph' is not available here: CUDA graphs need an NVIDIA GPU"):
+        accelerate(agent, "graph")
+    with pytest.raises(ConfigError, match=r"precision='tf32' needs an NVIDIA GPU \(device='cpu'\)"):
+        accelerate(agent, "eager", "tf32")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "finds no CUDA device" in unavailable("graph", torch.device("cuda"))
+    assert unavailable("eager", torch.device("cpu")) is None
+    # Nothing was changed on the way to a refusal.
+    plain = make(*CASES["cqn_as, state"])
+    batch = make_batch(ONLY_STATE, 2)
+    assert torch.equal(agent.update(batch)["loss"], plain.update(batch)["loss"])
+
+
+def test_a_missing_compiler_is_named():
+    with torch._inductor.config.patch({"cpp.cxx": (None, "no-such-compiler")}):
+        assert "C++ compiler" in unavailable("compile", torch.device("cpu"))
+        with pytest.raises(ConfigError, match=r"torch\.compile needs a C\+\+ compiler on the CPU"):
+            accelerate(make(*CASES["cqn_as, state"]), "compile")
+    assert unavailable("eager", torch.device("cpu")) is None
+
+
+# Low precision.
+
+
+def wide(kind):
+    encoder = EncoderConfig(channels=8, feature_dim=32, shift=2)
+    return make(kind(hidden_dim=64, trunk_dim=32, atoms=21, horizon=3, encoder=encoder, lr=1e-4), BOTH)
+
+
+@pytest.mark.parametrize("kind", [CQNASConfig, DrQv2ASConfig])
+def test_bfloat16_stays_close_and_leaves_the_weights_alone(kind):
+    plain, low = wide(kind), wide(kind)
+    names = list(low.state_dict()["critic"])
+    accelerate(low, "eager", "bf16")
+    assert list(low.state_dict()["critic"]) == names
+    same_state(low, plain)
+    for step in range(3):
+        batch = make_batch(BOTH, 3, size=32, seed=step)
+        expected, metrics = plain.update(batch, NOISE), low.update(batch, NOISE)
+        assert expected["critic_loss"] != metrics["critic_loss"]  # it does compute in fewer bits
+        assert metrics["critic_loss"].item() == pytest.approx(expected["critic_loss"].item(), rel=0.01)
+        assert all(v.dtype == torch.float32 for v in metrics.values())
+    for part in low.parts.values():
+        if isinstance(part, torch.nn.Module):
+            assert all(p.dtype == torch.float32 for p in part.parameters())
+            assert all(p.grad is None or p.grad.dtype == torch.float32 for p in part.parameters())
+    moved, apart = (weights(plain) - weights(wide(kind))).norm(), (weights(low) - weights(plain)).norm()
+    assert apart < 0.5 * moved
+    # A state of one precision serves the other.
+    plain.load_state_dict(low.state_dict())
+    same_state(low, plain)
+    observation = make_observation(BOTH, 64, torch.Generator().manual_seed(0))
+    one, two = (agent.act(observation, torch.Generator().manual_seed(1)).actions for agent in (plain, low))
+    assert two.dtype == torch.float32
+    if kind is CQNASConfig:
+        coarsest = [grid.encode(actions, 3, 5)[0] for actions in (one, two)]
+        assert (coarsest[0] == coarsest[1]).float().mean() > 0.9
+        assert (one == two).float().mean() > 0.8
+    else:
+        assert (one - two).abs().max() < 0.05
