@@ -9,9 +9,11 @@ from tensordict import TensorDict
 from slow_cqn import SlowCQN
 from zoomrl.agents.config import CQNASConfig, CQNConfig
 from zoomrl.agents.cqn import CQN
+from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.math import grid
 from zoomrl.nets.perception import ObservationShape
 from zoomrl.recipes.presets import preset
+from zoomrl.spec import ArraySpec, EnvSpec
 
 STATE, ACTIONS = 7, 3
 SHAPE = ObservationShape(STATE)
@@ -263,3 +265,17 @@ def test_it_learns_a_one_step_problem():
     state = torch.randn(200, STATE)
     chosen = agent.act({"state": state}, torch.Generator()).actions[:, 0, 0]
     assert (chosen - torch.tanh(state[:, 0])).abs().mean() < 0.25
+
+
+def test_a_state_of_another_version_is_refused_by_name():
+    agent = CQN(CQNConfig(**TINY), SHAPE, ACTIONS)
+    state = agent.state_dict()
+    del state["perception"]
+    with pytest.raises(CheckpointError, match="lacks perception"):
+        agent.load_state_dict(state)
+
+
+def test_pictures_that_are_not_square_are_refused():
+    spec = EnvSpec("gym:wide", {"rgb": ArraySpec((1, 16, 24, 3), "uint8")}, ArraySpec((1,), low=(-1,), high=(1,)), 0, 9)
+    with pytest.raises(ConfigError, match="16 x 24"):
+        ObservationShape.of(spec, 1)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from zoomrl.envs.rendering import prefer_headless_gl
 
 if TYPE_CHECKING:
-    from zoomrl.agents.config import CQNASConfig, CQNConfig
+    from zoomrl.agents.config import CQNASConfig, CQNConfig, DrQv2ASConfig, DrQv2Config, DrQv2PlusConfig
     from zoomrl.control.config import ControlConfig
     from zoomrl.data.config import ReplayConfig
     from zoomrl.data.episode import Episode, EpisodeBuilder
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from zoomrl.envs.gym import wrap_gym_env
     from zoomrl.envs.registry import make_env
     from zoomrl.errors import ZoomrlError
+    from zoomrl.nets.config import EncoderConfig
     from zoomrl.recipes.presets import PRESETS, preset
     from zoomrl.training.config import CheckpointConfig, EvalConfig, LogConfig, TrainConfig
     from zoomrl.training.policy import Policy, load_policy
@@ -39,6 +40,10 @@ _HOMES = {
     "CheckpointConfig": "training.config",
     "ControlConfig": "control.config",
     "DemoConfig": "demos.config",
+    "DrQv2ASConfig": "agents.config",
+    "DrQv2Config": "agents.config",
+    "DrQv2PlusConfig": "agents.config",
+    "EncoderConfig": "nets.config",
     "EnvConfig": "envs.config",
     "Episode": "data.episode",
     "EpisodeBuilder": "data.episode",
@@ -66,6 +71,10 @@ __all__ = [
     "CheckpointConfig",
     "ControlConfig",
     "DemoConfig",
+    "DrQv2ASConfig",
+    "DrQv2Config",
+    "DrQv2PlusConfig",
+    "EncoderConfig",
     "EnvConfig",
     "Episode",
     "EpisodeBuilder",

@@ -12,6 +12,7 @@ from tensordict import TensorDict
 from torch import Tensor, nn
 
 from zoomrl.control.plan import Plan
+from zoomrl.errors import CheckpointError
 from zoomrl.nets.perception import Perception
 
 CPU = torch.device("cpu")
@@ -143,6 +144,12 @@ class Learner(ABC):
         A state of another kind of device brings everything but the random state: generators of CPU and GPU do not
         understand each other.
         """
+        missing = sorted(set(self.parts) - set(state))
+        if missing:
+            raise CheckpointError(
+                f"the saved agent lacks {', '.join(missing)}: it was saved by another version of zoomrl, which can "
+                "still load it. Start a new run with this one."
+            )
         for name, part in self.parts.items():
             # An optimiser would keep the very tensors it is given.
             part.load_state_dict(copy.deepcopy(state[name]))

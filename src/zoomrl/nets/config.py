@@ -21,7 +21,7 @@ class EncoderConfig:
     share_views: bool = False
     """One network for all views; otherwise one for each view (published)."""
     layers: int = 0
-    """Extra layers (Linear to 512, LayerNorm, SiLU) in each image trunk."""
+    """Extra layers (Linear to the hidden width, LayerNorm, SiLU) in each image trunk."""
     feature_dim: int = 64
     """Width of the image trunks."""
     shift: int = 4

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from zoomrl.errors import ConfigError
 from zoomrl.nets.augment import draw_shifts, shift
 from zoomrl.nets.config import EncoderConfig
 from zoomrl.nets.encoders import make_encoder
@@ -35,7 +36,12 @@ class ObservationShape(NamedTuple):
         """The shape of ``frame_stack`` observations of an environment."""
         if "rgb" not in spec.observations:
             return ObservationShape(spec.state_dim * frame_stack)
-        views, size, _, _ = spec.observations["rgb"].shape
+        views, size, width, _ = spec.observations["rgb"].shape
+        if size != width:
+            raise ConfigError(
+                f"pictures of {spec.id} have {size} x {width} pixels, and encoders need square ones. Let the "
+                'environment draw square pictures, or observe "render" at --env.image-size.'
+            )
         return ObservationShape(spec.state_dim * frame_stack, views, frame_stack, size)
 
 
