@@ -2,10 +2,11 @@
 # make test         set up, then run the tests
 # make check        tests, lint and types: what CI runs
 # make bench        speed of updates, sampling and acting beside their floors, written to benchmarks/results/
+# make bench-gpu    the same for every agent on an NVIDIA GPU: eager, compiled, captured; float32, tf32, bf16
 PYTHON ?= python3
 export PYTHON
 
-.PHONY: quickstart test test-slow lint types check bench clean
+.PHONY: quickstart test test-slow lint types check bench bench-gpu clean
 
 quickstart:
 	@scripts/setup.sh metaworld
@@ -33,6 +34,10 @@ check: lint types test
 bench:
 	@scripts/setup.sh dev
 	.venv/bin/python benchmarks/speed.py
+
+bench-gpu:
+	@scripts/setup.sh dev
+	.venv/bin/python benchmarks/gpu.py
 
 clean:
 	rm -rf .venv build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

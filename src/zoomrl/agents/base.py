@@ -90,7 +90,7 @@ class Learner(ABC):
     def plan(self, observation: Mapping[str, Tensor], draws: Draws) -> Tensors:
         """Greedy ``actions`` [N, T, A] and their predicted ``value`` [N]: a closed function, as :meth:`step` is."""
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def act(self, observation: Mapping[str, Tensor], generator: torch.Generator) -> Plan:
         """Greedy plan (see :class:`Agent`)."""
         count = len(next(iter(observation.values())))

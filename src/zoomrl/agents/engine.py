@@ -27,7 +27,7 @@ def accelerate(agent: Learner, speed: Speed, precision: Precision = "float32") -
     another.
 
     ``tf32`` lets the GPU's matrix units round the factors of products to 10 bits. ``bf16`` runs encoder, trunks and
-    hidden layers in bfloat16; weights, output layers, distributions and losses stay float32.
+    hidden layers of updates in bfloat16; weights, output layers, distributions and losses stay float32, as does acting.
 
     Raises:
         ConfigError: what ``speed`` or ``precision`` needs is not there; the message names it.
@@ -68,10 +68,16 @@ def _set_precision(agent: Learner, precision: Precision) -> None:
 
 
 def _lower(module: nn.Module, device: str) -> None:
-    """Run ``module`` in bfloat16 with a float32 result."""
+    """Run ``module`` in bfloat16 with a float32 result; acting stays in float32, as in deployment.
+
+    For a few rows, casting the weights takes longer than what it saves.
+    """
     full = module.forward
 
     def forward(*inputs: Any) -> Tensor:
+        if torch.is_inference_mode_enabled():
+            plain: Tensor = full(*inputs)
+            return plain
         with torch.autocast(device, torch.bfloat16):
             result: Tensor = full(*inputs)
         return result.to(torch.float32)

@@ -1,0 +1,119 @@
+"""Agents and batches of the sizes that are timed: the published ones, and those of our presets for a CPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from zoomrl.agents.base import Learner
+from zoomrl.agents.config import DrQv2Config
+from zoomrl.agents.cqn import CQN
+from zoomrl.agents.drqv2 import DrQv2
+from zoomrl.nets.perception import ObservationShape
+from zoomrl.recipes.presets import preset
+
+
+@dataclass(frozen=True)
+class Case:
+    """One agent at one size."""
+
+    preset: str
+    """Recipe that hyper-parameters, batch and frame stack come from."""
+    state: int
+    """Length of the state of one frame; 0 for none."""
+    action_dim: int
+    views: int = 0
+    size: int = 84
+    divisor: int = 1
+    """What ``--scale small`` divides the batch by."""
+
+
+CASES = {
+    "cqn_as-bigym": Case("cqn_as-bigym", 66, 16, views=3, divisor=32),
+    "cqn_as-rlbench": Case("cqn_as-rlbench", 8, 8, views=4, divisor=32),
+    "cqn-bigym": Case("cqn-bigym", 66, 16, views=3, divisor=32),
+    "cqn-walker": Case("cqn-dmc", 24, 6),
+    "cqn_as-humanoid": Case("cqn_as-humanoid", 151, 61, divisor=8),
+    "drqv2": Case("drqv2-dmc", 0, 6, views=1, divisor=8),
+    "drqv2_plus-bigym": Case("drqv2_plus-bigym", 66, 16, views=3, divisor=32),
+    "drqv2_as-bigym": Case("drqv2_as-bigym", 66, 16, views=3, divisor=32),
+    "quickstart": Case("quickstart", 39, 4),
+    "cqn_as-metaworld-pixels": Case("cqn_as-metaworld-pixels", 4, 4, views=2, size=64),
+    "drqv2-dmc-cpu": Case("drqv2-dmc-cpu", 0, 1, views=1, size=64),
+}
+
+
+def batch_size(case: Case, scale: str) -> int:
+    """Samples of one update."""
+    full = preset(case.preset).replay.batch_size
+    return full // case.divisor if scale == "small" else full
+
+
+def make_agent(case: Case, device: str = "cpu", *, random_heads: bool = False) -> Learner:
+    """The agent of ``case``. Statistics of demonstrations change no duration: zeros and ones take their place.
+
+    Args:
+        random_heads: draw the critic's output layers, which begin at zero and would leave every choice tied.
+    """
+    config = preset(case.preset)
+    stack = config.replay.frame_stack
+    shape = ObservationShape(case.state * stack, case.views, stack if case.views else 1, case.size if case.views else 0)
+    statistics = (torch.zeros(shape.state), torch.ones(shape.state)) if shape.state else None
+    if isinstance(config.agent, DrQv2Config):
+        return DrQv2(config.agent, shape, case.action_dim, 0, statistics, torch.device(device))
+    agent_config = replace(config.agent, normalize=config.agent.normalize if shape.state else "none")
+    agent = CQN(agent_config, shape, case.action_dim, 0, statistics, torch.device(device))
+    if random_heads:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            for head in (agent.critic.advantage, agent.critic.value):
+                if head is not None:
+                    head.weight.data.copy_(0.1 * torch.randn(head.weight.shape))
+        agent.target_critic.load_state_dict(agent.critic.state_dict())
+    return agent
+
+
+def make_batch(case: Case, agent: Learner, size: int, device: str = "cpu") -> TensorDict:
+    """A batch of the replay's layout with random contents; half of it demonstrations, where the recipe has any."""
+    config, g = preset(case.preset), torch.Generator().manual_seed(0)
+    demos = config.demos.source != "none"
+    batch = {
+        "obs": make_observation(case, size, g),
+        "next_obs": make_observation(case, size, g),
+        "actions": torch.rand(size, agent.horizon, case.action_dim, generator=g) * 2 - 1,
+        "valid": torch.ones(size, agent.horizon, dtype=torch.bool),
+        "reward": (torch.rand(size, generator=g) < 0.1).float(),
+        "discount": torch.full((size,), 0.97),
+        "is_demo": torch.arange(size) < (size + 1) // 2 if demos else torch.zeros(size, dtype=torch.bool),
+    }
+    return TensorDict(batch, [size]).to(device)
+
+
+def make_observation(case: Case, size: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """Random stacked observations of ``size`` environments."""
+    stack, observation = preset(case.preset).replay.frame_stack, {}
+    if case.state:
+        observation["state"] = torch.randn(size, case.state * stack, generator=generator)
+    if case.views:
+        shape = (size, stack, case.views, case.size, case.size, 3)
+        observation["rgb"] = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
+    return observation
+
+
+def peer_batch(batch: TensorDict) -> dict[str, Tensor]:
+    """The same batch in the layout of the straightforward loop's loader, pictures still uint8."""
+
+    def nchw(rgb: Tensor) -> Tensor:
+        return rgb.permute(0, 2, 1, 5, 3, 4).flatten(2, 3).contiguous()
+
+    names = ("actions", "valid", "reward", "discount", "is_demo")
+    return {
+        "rgb": nchw(batch["obs", "rgb"]),
+        "next_rgb": nchw(batch["next_obs", "rgb"]),
+        "state": batch["obs", "state"],
+        "next_state": batch["next_obs", "state"],
+        **{name: batch[name].float() for name in names},
+    }
