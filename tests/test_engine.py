@@ -12,7 +12,6 @@ from zoomrl.agents.cqn import CQN
 from zoomrl.agents.drqv2 import DrQv2
 from zoomrl.agents.engine import WARM_UP, Captured, CudaRecorder, accelerate, unavailable
 from zoomrl.errors import ConfigError
-from zoomrl.math import grid
 from zoomrl.nets.config import EncoderConfig
 
 TINY = {"hidden_dim": 10, "trunk_dim": 4, "lr": 1e-3}
@@ -356,12 +355,14 @@ def test_bfloat16_stays_close_and_leaves_the_weights_alone(kind):
     # A state of one precision serves the other.
     plain.load_state_dict(low.state_dict())
     same_state(low, plain)
-    observation = make_observation(BOTH, 64, torch.Generator().manual_seed(0))
-    one, two = (agent.act(observation, torch.Generator().manual_seed(1)).actions for agent in (plain, low))
-    assert two.dtype == torch.float32
-    if kind is CQNASConfig:
-        coarsest = [grid.encode(actions, 3, 5)[0] for actions in (one, two)]
-        assert (coarsest[0] == coarsest[1]).float().mean() > 0.9
-        assert (one == two).float().mean() > 0.8
-    else:
-        assert (one - two).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("kind", [CQNASConfig, DrQv2ASConfig])
+def test_acting_stays_in_float32_under_bf16(kind):
+    """For a few rows casting the weights costs more than it saves; deployment acts in float32 too."""
+    plain, low = wide(kind), wide(kind)
+    accelerate(low, "eager", "bf16")
+    observation = make_observation(BOTH, 8, torch.Generator().manual_seed(0))
+    one, two = (agent.act(observation, torch.Generator().manual_seed(1)) for agent in (plain, low))
+    assert torch.equal(one.actions, two.actions)
+    assert torch.equal(one.value, two.value)

@@ -75,7 +75,7 @@ def _lower(module: nn.Module, device: str) -> None:
     full = module.forward
 
     def forward(*inputs: Any) -> Tensor:
-        if torch.is_inference_mode_enabled():
+        if not torch.compiler.is_compiling() and torch.is_inference_mode_enabled():
             plain: Tensor = full(*inputs)
             return plain
         with torch.autocast(device, torch.bfloat16):
