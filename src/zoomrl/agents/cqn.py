@@ -167,7 +167,10 @@ class CQN(Learner):
     def _descend(
         self, critic: CoarseToFineCritic, observation: Mapping[str, Tensor], count: int, ties: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
-        """Zoom greedily: finest cell [B, T, A], and each level's outputs of the chosen bins [A, Z, B * T]."""
+        """Zoom greedily: finest cell [B, T, A], and the chosen bins' outputs [A, Z, B * T].
+
+        Those of each level where the network that chooses also values, else of the last one.
+        """
         config = self.config
         features = critic.features(observation)
         cell = torch.zeros(count, self.horizon, critic.shape[0], dtype=torch.int64, device=self.device)
@@ -176,7 +179,8 @@ class CQN(Learner):
             centre = grid.cell_centre(cell, level, config.bins)
             outputs = critic(features, centre[:, None], level)
             index = self._best_bin(self._expected(outputs), ties[level])
-            kept.append(_pick(outputs, index))
+            if level == config.levels - 1 or not config.double_q:
+                kept.append(_pick(outputs, index))
             cell = grid.zoom(cell, index.t().view(cell.shape), config.bins)
         return cell, kept
 
