@@ -17,6 +17,8 @@ from zoomrl.recipes.presets import preset
 from zoomrl.training.config import TrainConfig, differences
 from zoomrl.training.evaluate import wilson_interval
 
+VALUES = ("value_predicted", "value_realised", "value_overestimation")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -47,11 +49,8 @@ def read_run(path: Path) -> dict[str, Any]:
     config = TrainConfig.from_dict(json.loads((path / "config.json").read_text()))
     result = json.loads((path / "result.json").read_text())
     rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-    curve = [
-        {k: row[k] for k in ("env_steps", "updates", "success_rate", "return_mean", "return_std", "seconds")}
-        for row in rows
-        if row["kind"] == "eval"
-    ]
+    columns = ("env_steps", "updates", "success_rate", "return_mean", "return_std", "seconds", *VALUES)
+    curve = [{k: row[k] for k in columns if k in row} for row in rows if row["kind"] == "eval"]
     return {
         "command": command(config),
         "preset": config.preset,
@@ -64,8 +63,10 @@ def read_run(path: Path) -> dict[str, Any]:
         "training_seconds": round(result["training_seconds"], 1),
         "final": {
             k: result[k]
-            for k in ("episodes", "success_rate", "success_low", "success_high", "return_mean", "return_std")
+            for k in ("episodes", "success_rate", "success_low", "success_high", "return_mean", "return_std", *VALUES)
+            if k in result
         },
+        "memory_gb": {k: result[f"{k}_memory_gb"] for k in ("expected", "peak") if f"{k}_memory_gb" in result},
         "final_returns": result["returns"],
         "curve": curve,
     }

@@ -20,7 +20,13 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def write_run(
-    directory: Path, *, name: str = "quickstart", seed: int = 1, evals: int = 4, success: bool = True
+    directory: Path,
+    *,
+    name: str = "quickstart",
+    seed: int = 1,
+    evals: int = 4,
+    success: bool = True,
+    predicts: bool = True,
 ) -> Path:
     """A run directory as training leaves it, without weights; the success rate rises by a tenth each time."""
     directory.mkdir(parents=True)
@@ -30,7 +36,9 @@ def write_run(
     with open(directory / "metrics.jsonl", "w") as file:
         for index in range(evals + 1):
             wins = [k < 2 + index for k in range(10)]
-            result = Evaluation([float(w) for w in wins], [50] * 10, wins, list(range(10)))
+            values = [0.5] * 10 if predicts else []
+            realised = [float(w) for w in wins] if predicts else []
+            result = Evaluation([float(w) for w in wins], [50] * 10, wins, list(range(10)), values, realised)
             kind, step = ("eval", 100 * index) if index < evals else ("final", 100 * (evals - 1))
             file.write(json.dumps({"kind": kind, "env_steps": step, **result.row()}) + "\n")
     return directory
@@ -53,6 +61,22 @@ def test_return_interval_is_that_of_the_mean(tmp_path):
     # 2 of 10 returns are 1: standard deviation 0.4, standard error 0.4 / sqrt(10).
     assert point.value == pytest.approx(0.2)
     assert point.high - point.value == pytest.approx(1.96 * 0.4 / 10**0.5)
+
+
+def test_overestimation_is_drawn_with_the_interval_of_its_mean(tmp_path):
+    run = read_run(write_run(tmp_path / "run"))
+    point = run.curve("overestimation")[0]
+    # Predicted 0.5 ten times; 2 of 10 episodes return 1: the difference is 0.3, its standard deviation 0.4.
+    assert point.value == pytest.approx(0.3)
+    assert point.high - point.value == pytest.approx(1.96 * 0.4 / 10**0.5)
+    out = plot_runs([run.directory], tmp_path / "plot.png", metric="overestimation")
+    assert out.read_bytes().startswith(PNG)
+
+
+def test_values_that_were_not_predicted_cannot_be_drawn(tmp_path):
+    run = write_run(tmp_path / "run", predicts=False)
+    with pytest.raises(ConfigError, match="predicts no values"):
+        plot_runs([run], tmp_path / "plot.png", metric="overestimation")
 
 
 def test_torn_last_line_is_left_out(tmp_path):

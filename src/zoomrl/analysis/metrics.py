@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from zoomrl.errors import CheckpointError
+from zoomrl.errors import CheckpointError, ConfigError
 
-Metric = Literal["success", "return"]
-"""What a curve shows: the success rate or the mean return of an evaluation."""
+Metric = Literal["success", "return", "overestimation"]
+"""What a curve shows: the success rate or the mean return of an evaluation, or by how much the value that the agent
+predicted at the first decision exceeds the discounted return that followed."""
 
+_MEAN_AND_STD: dict[Metric, tuple[str, str]] = {
+    "return": ("return_mean", "return_std"),
+    "overestimation": ("value_overestimation", "value_overestimation_std"),
+}
 Z95 = 1.96
 """Standard errors on either side of a mean that make a 95 % interval."""
 
@@ -118,7 +123,10 @@ def _point(row: dict[str, Any], metric: Metric) -> Point:
     if metric == "success":
         value, low, high = row["success_rate"], row["success_low"], row["success_high"]
     else:
-        value = row["return_mean"]
-        spread = Z95 * row["return_std"] / row["episodes"] ** 0.5
+        mean, std = _MEAN_AND_STD[metric]
+        if mean not in row:
+            raise ConfigError(f"the evaluation at step {row['env_steps']} has no {mean}: its agent predicts no values")
+        value = row[mean]
+        spread = Z95 * row[std] / row["episodes"] ** 0.5
         low, high = value - spread, value + spread
     return Point(int(row["env_steps"]), value, low, high, int(row["episodes"]))

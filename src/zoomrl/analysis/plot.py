@@ -18,7 +18,11 @@ FORMATS = (".png", ".pdf", ".svg")
 
 # Okabe and Ito's palette: told apart with every common form of colour blindness.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_LABELS: dict[Metric, str] = {"success": "Successful episodes", "return": "Return of an episode"}
+_LABELS: dict[Metric, str] = {
+    "success": "Successful episodes",
+    "return": "Return of an episode",
+    "overestimation": "Predicted value minus realised return",
+}
 
 
 def plot_runs(directories: Sequence[str | Path], out: str | Path, *, metric: Metric | None = None) -> Path:
@@ -38,7 +42,7 @@ def plot_runs(directories: Sequence[str | Path], out: str | Path, *, metric: Met
 
     Raises:
         CheckpointError: a directory holds no run, or a run without any evaluation.
-        ConfigError: for another suffix, or success of runs that do not report it.
+        ConfigError: for another suffix, success of runs that do not report it, or values that were not predicted.
     """
     path = Path(out)
     if path.suffix not in FORMATS:
@@ -147,6 +151,8 @@ def _dress(figure: Figure, axes: Axes, metric: Metric, title: str) -> None:
         axes.set_ylim(-0.03, 1.03)
         axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    if metric == "overestimation":
+        axes.axhline(0, color="0.4", linewidth=1)
     axes.margins(x=0.03)
     axes.grid(True, color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)

@@ -19,8 +19,9 @@ class Plot:
     """Run directories. Runs that differ only in their seed are drawn as one curve with its range."""
     out: Path = Path("plot.png")
     """Picture to write: .png, .pdf or .svg."""
-    metric: Literal["auto", "success", "return"] = "auto"
-    """What to draw; auto takes success where the environment reports it."""
+    metric: Literal["auto", "success", "return", "overestimation"] = "auto"
+    """What to draw; auto takes success where the environment reports it, else return. overestimation is the value
+    that the agent predicted at the first decision, less the discounted return that followed."""
 
     def run(self) -> int:
         """Write the picture."""

@@ -36,11 +36,12 @@ class Evaluation:
         """Predicted value against realised return, at the first decision."""
         if not self.predicted:
             return {}
-        predicted, realised = float(np.mean(self.predicted)), float(np.mean(self.realised))
+        difference = np.subtract(self.predicted, self.realised)
         return {
-            "value_predicted": predicted,
-            "value_realised": realised,
-            "value_overestimation": predicted - realised,
+            "value_predicted": float(np.mean(self.predicted)),
+            "value_realised": float(np.mean(self.realised)),
+            "value_overestimation": float(difference.mean()),
+            "value_overestimation_std": float(difference.std()),
         }
 
     def row(self) -> dict[str, Any]:
