@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from batches import ACTIONS, BOTH, ONLY_PIXELS, ONLY_STATE, make_batch, make_observation
 from zoomrl.agents import engine
@@ -323,6 +324,38 @@ def test_a_missing_compiler_is_named():
         with pytest.raises(ConfigError, match=r"torch\.compile needs a C\+\+ compiler on the CPU"):
             accelerate(make(*CASES["cqn_as, state"]), "compile")
     assert unavailable("eager", torch.device("cpu")) is None
+
+
+# What a capture forbids, looked for on the CPU.
+
+
+class Watch(TorchDispatchMode):
+    """Notes operations that a CUDA graph cannot hold: values read back, sizes that depend on them, host constants."""
+
+    forbidden = ("_local_scalar_dense", "nonzero", "lift_fresh", "masked_select", "unique")
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if any(name in str(func) for name in self.forbidden):
+            self.found.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_nothing_is_read_back_or_brought_from_the_host(case, monkeypatch):
+    # The imitation losses then take the way that they take on a GPU.
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    config, shape = CASES[case]
+    agent = make(config, shape)
+    batch, draws = make_batch(shape, agent.horizon, size=4, seed=0), {**agent.draw(4), "noise": torch.zeros(())}
+    chosen = agent.draw_plan(4, torch.Generator())
+    with Watch() as watch:
+        agent.step(batch, draws)
+        agent.plan(dict(batch["obs"].items()), chosen)
+    assert not watch.found
 
 
 # Low precision.

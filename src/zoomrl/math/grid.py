@@ -69,10 +69,10 @@ def centres(cell: Tensor, levels: int, bins: int) -> Tensor:
     Row l is the centre after l zooms, the "previous-level action" that the critic sees at level l; row 0 is zero.
     """
     prefix = cell.unsqueeze(-2) // (_powers(levels, bins, cell.device) * bins)
-    widths = torch.tensor([[bins**level] for level in range(levels)], dtype=torch.float32, device=cell.device)
+    widths = _powers(levels, bins, cell.device).flip(0).to(torch.float32)
     return (2 * prefix + 1).to(torch.float32) / widths - 1
 
 
 def _powers(levels: int, bins: int, device: torch.device) -> Tensor:
-    """[L, 1] column of bins**(L-1) .. bins**0."""
-    return torch.tensor([[bins ** (levels - 1 - level)] for level in range(levels)], device=device)
+    """[L, 1] column of bins**(L-1) .. bins**0, made where it is needed: a CUDA graph can hold no copy from the host."""
+    return bins ** torch.arange(levels - 1, -1, -1, device=device)[:, None]
