@@ -124,7 +124,7 @@ def _point(row: dict[str, Any], metric: Metric) -> Point:
         value, low, high = row["success_rate"], row["success_low"], row["success_high"]
     else:
         mean, std = _MEAN_AND_STD[metric]
-        if mean not in row:
+        if std not in row:
             raise ConfigError(f"the evaluation at step {row['env_steps']} has no {mean}: its agent predicts no values")
         value = row[mean]
         spread = Z95 * row[std] / row["episodes"] ** 0.5
