@@ -167,6 +167,17 @@ def test_captured_equals_eager_bit_for_bit(case):
     assert (recorder.warm_ups, recorder.recordings, recorder.replays) == (WARM_UP, 1, 8 - WARM_UP)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_nothing_is_compiled_again_inside_a_recording(case, quick_compile, monkeypatch):
+    """What was compiled in the warm-up must serve the recording: a GPU cannot compile in the middle of one."""
+    monkeypatch.setattr(engine, "unavailable", lambda speed, device: None)
+    monkeypatch.setattr(engine, "CudaRecorder", Again)
+    config, shape = CASES[case]
+    fast = make(config, shape)
+    accelerate(fast, "graph")
+    compare_over_updates(fast, make(config, shape), config, shape, 6, 1e-4)
+
+
 def test_each_batch_shape_has_its_warm_up_and_one_recording():
     config, shape = CASES["cqn_as, state"]
     plain = make(config, shape)

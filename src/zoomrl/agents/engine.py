@@ -144,15 +144,18 @@ class Captured:
     def __call__(self, given: Mapping[str, Any], draws: Draws) -> Tensors:
         """Run the function on ``given`` (nested tensors) and ``draws``."""
         inputs = _flat({"given": given, "draws": draws})
+        # The function is always handed plain dicts: what is compiled for one kind of mapping in the warm-up would be
+        # compiled again, inside the recording, for another.
+        nested = {"draws": {}, **_nested(inputs)}
         shapes = tuple((name, tensor.shape) for name, tensor in inputs.items())
         if shapes not in self._recordings:
             runs = self._runs.get(shapes, 0)
             self._runs[shapes] = runs + 1
             if runs < WARM_UP:
-                return self._recorder.warm_up(lambda: self._function(given, draws))
+                return self._recorder.warm_up(lambda: self._function(nested["given"], nested["draws"]))
             fixed = {name: tensor.clone() for name, tensor in inputs.items()}
-            nested = {"draws": {}, **_nested(fixed)}
-            replay, results = self._recorder.record(lambda: self._function(nested["given"], nested["draws"]))
+            held = {"draws": {}, **_nested(fixed)}
+            replay, results = self._recorder.record(lambda: self._function(held["given"], held["draws"]))
             self._recordings[shapes] = _Recording(fixed, replay, results)
         recording = self._recordings[shapes]
         for name, tensor in inputs.items():

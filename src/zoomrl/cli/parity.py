@@ -72,8 +72,9 @@ def _print(result: Result) -> bool:
         return True
     verdict = "agrees" if result.agrees else "DISAGREES"
     print(
-        f"{name}{verdict:10} loss differs by {result.loss_difference:.1e}, weights by {result.weight_difference:.1e} "
-        f"of their way; {result.median_ms:.1f} ms per update, first {result.first_ms / 1e3:.1f} s",
+        f"{name}{verdict:10} loss differs by {result.loss_difference:.1e}, gradient by "
+        f"{result.gradient_difference:.1e}, weights by {result.weight_difference:.1e} of their way; "
+        f"{result.median_ms:.1f} ms per update, first {result.first_ms / 1e3:.1f} s",
         flush=True,
     )
     return result.agrees

@@ -16,6 +16,8 @@ from zoomrl.training.trial import Trial
 
 TOLERANCE: dict[Precision, float] = {"float32": 1e-3, "tf32": 1e-2, "bf16": 1e-2}
 """Largest relative difference of the critic's loss that counts as agreement: rounding grows over the updates."""
+GRADIENT_TOLERANCE: dict[Precision, float] = {"float32": 2e-2, "tf32": 1e-1, "bf16": 1e-1}
+"""Largest relative difference of the gradient, all weights as one vector, after the first and the last update."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Parity:
         problem: why it is not available here; None when it ran.
         loss_difference: largest relative difference of the critic's loss over the updates (an actor's loss has no
             scale of its own: it passes through zero).
+        gradient_difference: norm of the difference of all gradients, relative to the gradient's; the larger of the
+            first and the last update.
         weight_difference: norm of the difference of all weights after them, relative to the way they have gone.
         first_ms, median_ms: milliseconds of the first update (compilation, capture) and of the others.
     """
@@ -35,6 +39,7 @@ class Parity:
     precision: Precision
     problem: str | None = None
     loss_difference: float = 0.0
+    gradient_difference: float = 0.0
     weight_difference: float = 0.0
     first_ms: float = 0.0
     median_ms: float = 0.0
@@ -42,7 +47,11 @@ class Parity:
     @property
     def agrees(self) -> bool:
         """Whether it stayed within :data:`TOLERANCE`."""
-        return self.problem is None and self.loss_difference <= TOLERANCE[self.precision]
+        return (
+            self.problem is None
+            and self.loss_difference <= TOLERANCE[self.precision]
+            and self.gradient_difference <= GRADIENT_TOLERANCE[self.precision]
+        )
 
 
 def compare(
@@ -57,11 +66,13 @@ def compare(
             yield Parity(speed, precision, problem=str(error))
             continue
         differences = [abs(a - b) / max(abs(b), 1e-8) for a, b in zip(run.losses, plain.losses, strict=True)]
+        gradients = [_apart(a, b) for a, b in zip(run.gradients, plain.gradients, strict=True)]
         gone = (plain.weights - plain.start).norm().clamp(min=1e-12)
         yield Parity(
             speed,
             precision,
             loss_difference=max(differences),
+            gradient_difference=max(gradients),
             weight_difference=((run.weights - plain.weights).norm() / gone).item(),
             first_ms=run.first_ms,
             median_ms=run.median_ms,
@@ -83,16 +94,30 @@ class _Run:
         trial = Trial(config, spec, device, precision, speed)
         self.start = _weights(trial)
         times, losses = [], []
-        for _ in range(updates):
+        self.gradients = []
+        for index in range(updates):
             started = time.perf_counter()
             losses.append(trial.update()["critic_loss"])
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             times.append(1e3 * (time.perf_counter() - started))
+            if index in (0, updates - 1):
+                self.gradients.append(_gradients(trial))
         self.losses = [float(loss) for loss in losses]
         self.weights = _weights(trial)
         self.first_ms = times[0]
         self.median_ms = sorted(times[1:] or times)[len(times[1:]) // 2]
+
+
+def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
+    return ((one - other).norm() / other.norm().clamp(min=1e-12)).item()
+
+
+def _gradients(trial: Trial) -> torch.Tensor:
+    """The gradients that the last update left, as one vector."""
+    modules = [part for part in trial.agent.parts.values() if isinstance(part, torch.nn.Module)]
+    left = [p.grad for module in modules for p in module.parameters() if p.grad is not None]
+    return torch.cat([gradient.flatten() for gradient in left]).double().cpu()
 
 
 def _weights(trial: Trial) -> torch.Tensor:

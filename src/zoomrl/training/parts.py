@@ -31,7 +31,7 @@ from zoomrl.spec import EnvSpec
 from zoomrl.training.checkpoint import write_json
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.memory import decisions, expected_frames, readable
-from zoomrl.training.parity import TOLERANCE, compare
+from zoomrl.training.parity import GRADIENT_TOLERANCE, TOLERANCE, compare
 from zoomrl.training.scripted import scripted_demos
 from zoomrl.training.seeds import derive
 from zoomrl.training.threads import fastest_threads
@@ -103,11 +103,12 @@ def check_precision(config: TrainConfig, spec: EnvSpec, device: torch.device, co
     if config.precision != "bf16":
         return
     (result,) = compare(config, spec, device, PRECISION_UPDATES, [("eager", "bf16")])
-    console.print(f"bf16: the loss differs by {result.loss_difference:.1e} from float32's", highlight=False)
+    measured = f"the loss by {result.loss_difference:.1%} and the gradient by {result.gradient_difference:.1%}"
+    console.print(f"bf16 changes {measured} over {PRECISION_UPDATES} updates", highlight=False)
     if not result.agrees:
         raise ConfigError(
-            f"precision=bf16 changes the loss by {result.loss_difference:.1%} over {PRECISION_UPDATES} updates, more "
-            f"than the {TOLERANCE['bf16']:.0%} allowed. Use precision=float32 (or tf32 on a GPU)."
+            f"precision=bf16 changes {measured} over {PRECISION_UPDATES} updates; {TOLERANCE['bf16']:.0%} and "
+            f"{GRADIENT_TOLERANCE['bf16']:.0%} are allowed. Use precision=float32 (or tf32 on a GPU)."
         )
 
 

@@ -6,14 +6,18 @@ import dataclasses
 
 import numpy as np
 import torch
+from torch import nn
 
-from zoomrl.agents.base import Metrics
+from zoomrl.agents.base import Learner, Metrics
 from zoomrl.agents.engine import Precision, Speed, accelerate
 from zoomrl.agents.registry import make_agent
 from zoomrl.data.episode import Episode
 from zoomrl.data.replay import Replay
 from zoomrl.spec import EnvSpec
 from zoomrl.training.config import TrainConfig
+
+EPISODES = 4
+"""Random episodes that batches are drawn from."""
 
 
 class Trial:
@@ -38,10 +42,14 @@ class Trial:
         # Statistics of demonstrations change no duration: zeros and ones take their place.
         stack = config.replay.frame_stack
         self.agent = make_agent(config.agent, spec, frame_stack=stack, restoring=True, device=device)
+        _excite(self.agent)
         accelerate(self.agent, speed, precision)
-        episode = _random_episode(spec, config.replay.n_step + 1, is_demo=config.demos.source != "none")
+        random = np.random.default_rng(0)
+        steps = config.replay.n_step + self.agent.horizon
+        with_demos = config.demos.source != "none"
+        episodes = [_random_episode(random, spec, steps, with_demos and index % 2 == 0) for index in range(EPISODES)]
         settings = dataclasses.replace(config.replay, capacity=2, storage="ram")
-        self._replay = Replay(settings, spec, self.agent.horizon, [episode], lambda action: action, device=device)
+        self._replay = Replay(settings, spec, self.agent.horizon, episodes, lambda action: action, device=device)
 
     def update(self) -> Metrics:
         """Draw a batch and take one gradient step."""
@@ -50,8 +58,23 @@ class Trial:
             return self.agent.update(self._replay.sample())
 
 
-def _random_episode(spec: EnvSpec, steps: int, *, is_demo: bool) -> Episode:
-    random = np.random.default_rng(0)
+def _excite(agent: Learner) -> None:
+    """Give random weights to the output layers that begin at zero.
+
+    All values would be equal, whatever the networks before them do, and no update could show a fault in them.
+    """
+    for part in agent.parts.values():
+        if not isinstance(part, nn.Module):
+            continue
+        generator = torch.Generator().manual_seed(0)
+        for parameter in part.parameters():
+            if parameter.ndim == 2 and not parameter.any():
+                drawn = torch.randn(parameter.shape, generator=generator) / parameter.shape[1] ** 0.5
+                with torch.no_grad():
+                    parameter.copy_(drawn)
+
+
+def _random_episode(random: np.random.Generator, spec: EnvSpec, steps: int, is_demo: bool) -> Episode:
     observations = {}
     for name, array in spec.observations.items():
         shape = (steps + 1, *array.shape)
@@ -59,4 +82,5 @@ def _random_episode(spec: EnvSpec, steps: int, *, is_demo: bool) -> Episode:
         drawn = random.integers(0, 256, shape) if integers else random.normal(size=shape)
         observations[name] = drawn.astype(array.dtype)
     actions = random.uniform(-1, 1, (steps, spec.action_dim)).astype(np.float32)
-    return Episode(observations, actions, np.zeros(steps, np.float32), False, True, is_demo, is_demo)
+    rewards = random.integers(0, 2, steps).astype(np.float32)
+    return Episode(observations, actions, rewards, is_demo, not is_demo, is_demo, is_demo)
