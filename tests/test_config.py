@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from zoomrl.agents.config import CQNASConfig
+from zoomrl.agents.config import CQNASConfig, CQNConfig, DrQv2ASConfig, DrQv2PlusConfig, convert
 from zoomrl.control.config import ControlConfig
 from zoomrl.errors import ConfigError
 from zoomrl.recipes.presets import PRESETS, preset
@@ -78,3 +78,23 @@ def test_configs_and_presets_load_no_heavy_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_variants_of_drqv2_keep_what_makes_them_variants():
+    """`--agent drqv2_plus` on a DrQ-v2 preset is DrQ-v2+, not DrQ-v2 under another name."""
+    base = dataclasses.replace(preset("drqv2-dmc").agent, hidden_dim=256)
+    plus = convert(base, DrQv2PlusConfig)
+    assert plus == DrQv2PlusConfig(hidden_dim=256)
+    chunked = convert(dataclasses.replace(plus, v_min=0.0), DrQv2ASConfig)
+    assert chunked == DrQv2ASConfig(hidden_dim=256, v_min=0.0)
+
+
+def test_the_support_of_a_scalar_value_is_not_carried_over():
+    assert convert(preset("drqv2-dmc").agent, CQNConfig) == CQNConfig()
+    support = convert(CQNConfig(v_min=0.0, v_max=1.0, normalize="demos"), DrQv2PlusConfig)
+    assert support == DrQv2PlusConfig(v_min=0.0, v_max=1.0, normalize="demos")
+
+
+def test_snapping_needs_a_grid():
+    with pytest.raises(ConfigError, match=r"control\.snap"):
+        TrainConfig(agent=DrQv2PlusConfig(), control=ControlConfig(snap=True))

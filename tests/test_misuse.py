@@ -2,17 +2,22 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 from toy import ToyEnv, checkpoint_files, demo_set, rows, run, tiny
+from zoomrl.agents.cqn import CQN
+from zoomrl.control.plan import Plan
 from zoomrl.demos.config import DemoConfig
 from zoomrl.demos.fit import check_fit
 from zoomrl.demos.store import read_demos
 from zoomrl.envs.config import EnvConfig
-from zoomrl.errors import ConfigError, DemonstrationError
+from zoomrl.errors import CheckpointError, ConfigError, DemonstrationError, NonFiniteLossError
+from zoomrl.nets.config import EncoderConfig
+from zoomrl.training import parts
 from zoomrl.training.config import CheckpointConfig, TrainConfig
 from zoomrl.training.policy import load_policy
 from zoomrl.training.run import train
@@ -118,3 +123,47 @@ def test_numbers_without_meaning_are_refused_by_name(group, field, value):
     config = TrainConfig()
     with pytest.raises(ConfigError, match=rf"{group}\.{field}"):
         dataclasses.replace(config, **{group: dataclasses.replace(getattr(config, group), **{field: value})})
+
+
+def test_an_action_that_is_not_finite_names_the_last_good_checkpoint(tmp_path, monkeypatch):
+    act = CQN.act
+
+    def broken(self, observation, generator):
+        plan = act(self, observation, generator)
+        return plan if self.updates < 20 else Plan(plan.actions * float("nan"), plan.valid)
+
+    monkeypatch.setattr(CQN, "act", broken)
+    config = tiny(tmp_path / "run", control__executor="open_loop", eval__every=0, checkpoint__every=5)
+    with pytest.raises(NonFiniteLossError, match=r"action became NaN.*last good checkpoint is"):
+        run(config)
+
+
+def test_a_run_does_not_change_its_device_silently(tmp_path):
+    config = tiny(tmp_path / "run", steps=20, device="auto")
+    run(config)
+    path = tmp_path / "run" / "policy.json"
+    path.write_text(path.read_text().replace('"device": "cpu"', '"device": "cuda"'))
+    with pytest.raises(CheckpointError, match="was trained on cuda"):
+        run(dataclasses.replace(config, steps=40))
+
+
+def test_what_cannot_work_is_refused_before_demonstrations_are_collected(tmp_path, monkeypatch):
+    def collect(*_):
+        raise AssertionError("nothing should be collected")
+
+    monkeypatch.setattr(parts, "load_demos", collect)
+    with pytest.raises(ConfigError, match="CUDA graphs need"):
+        run(tiny(tmp_path / "a", speed="graph", demos__source="scripted"))
+    with pytest.raises(ConfigError, match="tf32"):
+        run(tiny(tmp_path / "b", precision="tf32", demos__source="scripted"))
+    encoder = EncoderConfig(kind="resnet18", weights="nothing.pt")
+    agent = dataclasses.replace(tiny(tmp_path).agent, encoder=encoder)
+    with pytest.raises(ConfigError, match=r"add --env\.cameras"):
+        run(tiny(tmp_path / "c", agent=agent, demos__source="scripted"))
+
+
+def test_a_replay_that_does_not_fit_on_the_disk_is_refused(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
+    with pytest.raises(ConfigError, match="on disk, but 100 bytes are free"):
+        run(tiny(tmp_path / "run", replay__storage="disk"))

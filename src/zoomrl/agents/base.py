@@ -164,7 +164,7 @@ class Learner(ABC):
         self.updates = state["updates"]
 
 
-def draw_shifts(perception: Perception, batch: int, generator: torch.Generator) -> Draws:
+def draw_both_shifts(perception: Perception, batch: int, generator: torch.Generator) -> Draws:
     """Shifts of the pictures of ``obs`` and ``next_obs``, drawn apart; nothing where nothing is shifted."""
     drawn = {name: perception.draw(batch, generator) for name in ("shifts", "next_shifts")}
     return {name: shifts for name, shifts in drawn.items() if shifts is not None}

@@ -199,11 +199,19 @@ Config = TypeVar("Config", bound=CQNConfig | DrQv2Config)
 
 
 def convert(config: AgentConfig, kind: type[Config]) -> Config:
-    """The hyper-parameters of ``config`` for another algorithm: all that both have within a family, what belongs to
-    the task between families; the others are its defaults."""
+    """The hyper-parameters of ``config`` for another algorithm; those that are not carried over are its defaults.
+
+    Between CQN and CQN-AS all that both have; within the DrQ-v2 family what ``config`` changed of its own defaults,
+    since the variants differ by theirs; between families what belongs to the task.
+    """
     names = {f.name for f in fields(kind)} & {f.name for f in fields(config)}
-    if not any(isinstance(config, family) and issubclass(kind, family) for family in (CQNConfig, DrQv2Config)):
-        names &= {"normalize", "horizon", "v_min", "v_max"}
+    if isinstance(config, DrQv2Config) and issubclass(kind, DrQv2Config):
+        default = type(config)()
+        names = {name for name in names if getattr(config, name) != getattr(default, name)}
+    elif not (isinstance(config, CQNConfig) and issubclass(kind, CQNConfig)):
+        names &= {"normalize", "horizon"}
+        if config.value == "categorical":  # a scalar value has no support that would mean anything
+            names |= {"v_min", "v_max"}
     return kind(**{name: getattr(config, name) for name in names})
 
 

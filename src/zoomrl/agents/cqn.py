@@ -23,7 +23,7 @@ from zoomrl.agents.base import (
     Metrics,
     Tensors,
     batch_metrics,
-    draw_shifts,
+    draw_both_shifts,
     make_optimizer,
     move_towards,
 )
@@ -118,7 +118,7 @@ class CQN(Learner):
     def draw(self, batch: int) -> Draws:
         """Tied bins of the bootstrap action, and shifts of the pictures."""
         ties = self._draw_ties(batch, self.generator)
-        return {"ties": ties, **draw_shifts(self.perception, batch, self.generator)}
+        return {"ties": ties, **draw_both_shifts(self.perception, batch, self.generator)}
 
     def learn(self, batch: Mapping[str, Any], draws: Draws) -> Metrics:
         """One step on the temporal-difference loss and, for demonstrated samples, the imitation losses.

@@ -22,7 +22,7 @@ from zoomrl.agents.base import (
     Metrics,
     Tensors,
     batch_metrics,
-    draw_shifts,
+    draw_both_shifts,
     make_optimizer,
     move_towards,
 )
@@ -123,7 +123,7 @@ class DrQv2(Learner):
         size = (batch, self.horizon, self.action_dim)
         names = ("next_noise", "actor_noise")
         draws = {name: torch.randn(size, generator=self.generator, device=self.device) for name in names}
-        return {**draws, **draw_shifts(self.perception, batch, self.generator)}
+        return {**draws, **draw_both_shifts(self.perception, batch, self.generator)}
 
     def learn(self, batch: Mapping[str, Any], draws: Draws) -> Metrics:
         """One step of encoder and critics, then one of the actor on the same batch.

@@ -40,6 +40,8 @@ def make_agent(
         device: where it learns.
     """
     shape = ObservationShape.of(spec, frame_stack)
+    if not shape.views and (config.encoder.weights or config.encoder.frozen):
+        raise ConfigError("agent.encoder.weights and .frozen need pictures, and none are observed; add --env.cameras")
     size = shape.state
     statistics = None
     if config.normalize == "demos" and size:

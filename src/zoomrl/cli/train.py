@@ -21,7 +21,7 @@ else:
     AgentName = Literal[tuple(AGENT_CONFIGS)]
 
 _PRESET_HELP = "Recipe that the other defaults come from; listed above."
-_AGENT_HELP = "Algorithm; another one than the preset's keeps the options that both have."
+_AGENT_HELP = "Algorithm; another one than the preset's keeps what belongs to the task."
 
 
 @dataclass(frozen=True)

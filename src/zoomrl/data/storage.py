@@ -52,8 +52,15 @@ class Windows:
 
     def to(self, device: torch.device) -> Windows:
         """The same windows with their tensors on ``device``."""
+        if device.type == "cpu":
+            return self
         columns = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved: dict[str, Any] = {n: c.to(device) for n, c in columns.items() if isinstance(c, Tensor)}
+        # From page-locked memory: the host goes on to the next batch while the GPU is still learning from the last one.
+        moved: dict[str, Any] = {
+            name: column.pin_memory().to(device, non_blocking=True)
+            for name, column in columns.items()
+            if isinstance(column, Tensor)
+        }
         return replace(self, **moved)
 
 
@@ -89,7 +96,10 @@ class _Gather:
             },
             size,
         )
-        return batch if self.device == self.target else batch.to(self.target, non_blocking=True)
+        return batch if self.device == self.target else batch.apply(self._send)
+
+    def _send(self, array: Tensor) -> Tensor:
+        return (array if array.is_pinned() else array.pin_memory()).to(self.target, non_blocking=True)
 
 
 class RamStorage(_Gather, LazyTensorStorage):

@@ -29,13 +29,7 @@ def projection_matrix(reward: Tensor, discount: Tensor, atoms: Tensor) -> Tensor
     """
     if reward.shape != discount.shape or reward.ndim != 1:
         raise ValueError(f"reward and discount must both be [B], got {list(reward.shape)}, {list(discount.shape)}")
-    count = len(atoms)
-    step = (atoms[-1] - atoms[0]) / (count - 1)
-    target = reward[:, None] + discount[:, None] * atoms
-    # In units of atoms, so that a target on an atom is an integer and its weight there exactly 1.
-    position = ((target - atoms[0]) / step).clamp(0, count - 1)
-    index = torch.arange(count, device=atoms.device, dtype=atoms.dtype)
-    return (1 - (position[:, :, None] - index).abs()).clamp_(min=0)
+    return two_hot(reward[:, None] + discount[:, None] * atoms, atoms)
 
 
 def project(probs: Tensor, reward: Tensor, discount: Tensor, atoms: Tensor) -> Tensor:
@@ -59,6 +53,7 @@ def two_hot(values: Tensor, atoms: Tensor) -> Tensor:
     """
     count = len(atoms)
     step = (atoms[-1] - atoms[0]) / (count - 1)
+    # In units of atoms, so that a value on an atom is an integer and its weight there exactly 1.
     position = ((values - atoms[0]) / step).clamp(0, count - 1)
     index = torch.arange(count, device=atoms.device, dtype=atoms.dtype)
     return (1 - (position[..., None] - index).abs()).clamp_(min=0)

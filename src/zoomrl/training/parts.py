@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,13 @@ def choose_device(name: str) -> torch.device:
     )
 
 
+def check_agent(config: TrainConfig, spec: EnvSpec, device: torch.device, console: Console) -> None:
+    """Refuse what cannot work before anything slow is done, such as collecting demonstrations."""
+    if config.demos.source == "scripted":
+        Trial(config, spec, device, config.precision, config.speed)
+    check_precision(config, spec, device, console)
+
+
 def check_precision(config: TrainConfig, spec: EnvSpec, device: torch.device, console: Console) -> None:
     """Refuse bfloat16 where it changes the loss too much for this agent."""
     if config.precision != "bf16":
@@ -135,19 +143,30 @@ def build_replay(
     # Slots that no frame reaches take nothing, except on a GPU.
     count = settings.capacity if settings.storage == "gpu" else expected_frames(config, spec)
     needed = Replay.bytes_needed(dataclasses.replace(settings, capacity=count), spec, demo_frames)
-    free = psutil.virtual_memory().available
     place = {"ram": "of memory", "disk": "on disk", "gpu": "of GPU memory"}[settings.storage]
     console.print(
         f"replay: {readable(needed)} {place} for {count:,} online and {demo_frames:,} demonstration frames",
         highlight=False,
     )
-    if settings.storage == "ram" and needed > free:
-        raise ConfigError(
-            f"the replay needs {readable(needed)} of memory, but {readable(free)} are free. "
-            "Lower replay.capacity, or keep it on disk with replay.storage=disk."
-        )
     files = directory / "replay" / "frames" if settings.storage == "disk" else None
+    free = _free(settings.storage, files, device)
+    if free is not None and needed > free:
+        remedy = {"ram": ", or keep it on disk with replay.storage=disk", "gpu": ", or use replay.storage=ram"}
+        raise ConfigError(
+            f"the replay needs {readable(needed)} {place}, but {readable(free)} are free. "
+            f"Lower replay.capacity{remedy.get(settings.storage, '')}."
+        )
     return Replay(settings, spec, horizon, episodes, scaler.to_unit, derive(config.seed, "replay"), files, device)
+
+
+def _free(storage: str, files: Path | None, device: torch.device) -> int | None:
+    """Bytes that a replay may take; None where that is found out otherwise."""
+    if files is not None:
+        # A resumed run has its files already.
+        return None if files.exists() else shutil.disk_usage(files.parents[1]).free
+    if storage == "gpu":
+        return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+    return psutil.virtual_memory().available
 
 
 def set_threads(
@@ -158,6 +177,9 @@ def set_threads(
     count = config.threads
     if not count and path.exists():
         count = int(json.loads(path.read_text())["threads"])
+    if not count and device.type == "cuda":
+        count = 1
+        console.print("threads: 1 (the GPU learns; more would only wait)", highlight=False)
     if not count:
         count, medians = fastest_threads(Trial(config, spec, device, config.precision).update)
         timings = ", ".join(f"{n}: {1000 * s:.1f} ms" for n, s in medians.items())

@@ -87,11 +87,11 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
         stop = stack.enter_context(StopRequest())
         envs = stack.enter_context(make_vector_env(config.env, factory=make_env))
         spec = envs.env_spec
+        device = parts.choose_device(config.device)
+        parts.check_agent(config, spec, device, console)
         demos = parts.load_demos(config, spec, make_env is not None, console)
         episodes = parts.choose_episodes(config, demos)
         scaler = make_scaler(config.control, spec.action, episodes)
-        device = parts.choose_device(config.device)
-        parts.check_precision(config, spec, device, console)
         agent = parts.build_agent(config, spec, episodes, device)
         directory.mkdir(parents=True, exist_ok=True)
         replay = parts.build_replay(config, spec, agent.horizon, episodes, scaler, directory, console, device)
@@ -103,13 +103,13 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
         if loaded is None:
             checkpoints.clear_replay()
         else:
-            _check_same_demos(directory, fingerprint)
+            _check_same(directory, fingerprint, device)
             if config.steps < loaded[0]["env_steps"]:
                 raise ConfigError(
                     f"{directory} is at step {loaded[0]['env_steps']} already, beyond steps={config.steps}. "
                     "Ask for more steps, or choose another --run-dir."
                 )
-        _write_run_files(config, directory, spec, scaler, fingerprint)
+        _write_run_files(config, directory, spec, scaler, fingerprint, device)
         env_steps, position = (loaded[0]["env_steps"], loaded[0]["log_position"]) if loaded else (0, 0)
         logger = Logger(directory, position, make_sinks(config, directory, env_steps))
         stack.callback(logger.close)
@@ -192,17 +192,28 @@ def _claim(config: TrainConfig, directory: Path) -> None:
         )
 
 
-def _check_same_demos(directory: Path, fingerprint: str) -> None:
-    held = json.loads((directory / "policy.json").read_text())["demos_sha256"]
-    if held != fingerprint:
+def _check_same(directory: Path, fingerprint: str, device: torch.device) -> None:
+    """Refuse to go on with other demonstrations, or on another kind of device."""
+    held = json.loads((directory / "policy.json").read_text())
+    if held["demos_sha256"] != fingerprint:
         raise CheckpointError(
             f"the demonstrations are not those that {directory} was trained with (their contents differ). "
             "Restore them to resume, or choose another --run-dir."
         )
+    if held.get("device", device.type) != device.type:
+        raise CheckpointError(
+            f"{directory} was trained on {held['device']}, and device=auto now stands for {device.type}: the run would "
+            "go on with other random numbers and other rounding. Choose another --run-dir."
+        )
 
 
 def _write_run_files(
-    config: TrainConfig, directory: Path, spec: EnvSpec, scaler: ActionScaler, fingerprint: str
+    config: TrainConfig,
+    directory: Path,
+    spec: EnvSpec,
+    scaler: ActionScaler,
+    fingerprint: str,
+    device: torch.device,
 ) -> None:
     """What identifies the run, and what a policy needs besides its weights."""
     policy = {
@@ -210,6 +221,7 @@ def _write_run_files(
         "action_low": scaler.low.tolist(),
         "action_high": scaler.high.tolist(),
         "demos_sha256": fingerprint,
+        "device": device.type,
         "zoomrl": zoomrl.__version__,
         "torch": torch.__version__,
         "python": sys.version.split()[0],

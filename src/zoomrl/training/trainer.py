@@ -223,6 +223,11 @@ class Trainer:
             name: np.stack([b.last_observation[name] for b in builders]) for name in builders[0].last_observation
         }
         action = self._controller.act(observation, self.env_steps)
+        if not np.isfinite(action).all():
+            raise NonFiniteLossError(
+                f"the agent's action became NaN or infinite at environment step {self.env_steps} "
+                f"(update {self.updates}). {self._last_good()}"
+            )
         # The action is chosen before the update of its step, as published.
         if self.env_steps >= self.config.seed_steps and self.replay.can_sample():
             self._credit += self.config.updates_per_step * self._envs.num_envs
