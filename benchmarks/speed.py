@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def cqn_as_update() -> dict[str, Any]:
     observation = {"state": torch.randn(1, state_dim)}
     act_s, _ = interleaved(lambda: agent.act(observation, generator), lambda: None)
     return {
-        "shape": {"batch": batch, "state": state_dim, "action": action_dim, **vars(config.agent)},
+        "shape": {"batch": batch, "state": state_dim, "action": action_dim, **asdict(config.agent)},
         "update_ms": 1e3 * fast_s,
         "updates_per_s": 1 / fast_s,
         "straightforward_ms": 1e3 * slow_s,
