@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from typing import Any
 
 import gymnasium
@@ -142,7 +143,7 @@ def test_entries_that_are_not_observed_may_be_anything() -> None:
         ({"cameras": ("head/gray",)}, "Did you mean head/grey"),
         ({"cameras": ("wrist", "wrist")}, "once"),
         ({"state": "robot"}, "'robot' is not available for gym"),
-        ({"shadows": False}, "shadows cannot be switched off for gym"),
+        ({"shadows": False}, "shadows cannot be switched off for gym.*add --env.shadows.*shadows=True"),
         ({"reflections": False}, "reflections cannot"),
         ({"antialiasing": False}, "antialiasing cannot"),
         ({"cameras": ("render",), "render_mode": None}, "draws of itself, and that fails.*does not render"),
@@ -187,3 +188,31 @@ def test_car_racing_observes_a_picture() -> None:
     env = make_env("gym:CarRacing-v3")
     obs, _ = env.reset(seed=0)
     assert (env.env_spec.cameras, obs["rgb"].shape, list(obs)) == (("pixels",), (1, 96, 96, 3), ["rgb"])
+
+
+UNUSABLE = {
+    "a stack, channels first": spaces.Box(0, 255, (12, 84, 84), np.uint8),
+    "RGBA": spaces.Box(0, 255, (84, 84, 4), np.uint8),
+    "a grey plane": spaces.Box(0, 255, (84, 84), np.uint8),
+    "a stack of frames": spaces.Box(0, 255, (4, 84, 84, 3), np.uint8),
+    "floats, channels first": spaces.Box(0, 1, (1, 84, 84), np.float64),
+    "floats": spaces.Box(0, 1, (84, 84, 3), np.float32),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSABLE)
+def test_pictures_that_cannot_be_used_are_no_state(kind: str) -> None:
+    """They would be vectors of thousands of numbers otherwise, without a word."""
+    space = spaces.Dict({"eye": UNUSABLE[kind], "joints": spaces.Box(-1, 1, (3,))})
+    with pytest.raises(ConfigError, match=r"'eye' .* no picture that can be used.*uint8 \[H, W, 3\]"):
+        own(space)
+    listed = re.escape(str(list(UNUSABLE[kind].shape)))
+    with pytest.raises(ConfigError, match=f"{listed}, which is no picture that can be used.*frame-stack.*state none"):
+        own(space, cameras=("eye",), state="none")
+    assert list(own(space, cameras=("render",), state="none").env_spec.observations) == ["rgb"]
+
+
+def test_matrices_of_numbers_are_state() -> None:
+    assert own(spaces.Box(-1, 1, (20, 30))).env_spec.state_dim == 600
+    assert own(spaces.Box(-1, 1, (20, 30, 4))).env_spec.state_dim == 2400
+    assert own(spaces.Box(0, 255, (4, 5), np.uint8)).env_spec.state_dim == 20

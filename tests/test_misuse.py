@@ -10,6 +10,7 @@ from rich.console import Console
 
 from toy import ToyEnv, checkpoint_files, demo_set, rows, run, tiny
 from zoomrl.agents.cqn import CQN
+from zoomrl.cli.main import main
 from zoomrl.control.plan import Plan
 from zoomrl.demos.config import DemoConfig
 from zoomrl.demos.fit import check_fit
@@ -167,3 +168,27 @@ def test_a_replay_that_does_not_fit_on_the_disk_is_refused(tmp_path, monkeypatch
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
     with pytest.raises(ConfigError, match="on disk, but 100 bytes are free"):
         run(tiny(tmp_path / "run", replay__storage="disk"))
+
+
+def picture_policy(tmp_path):
+    encoder = EncoderConfig(channels=2, feature_dim=4)
+    agent = dataclasses.replace(tiny(tmp_path).agent, encoder=encoder)
+    config = tiny(tmp_path / "run", agent=agent, env__id="gym:toy-pictures", steps=15, eval__every=0)
+    return load_policy(run(config)[0].directory)
+
+
+def test_a_policy_refuses_pictures_of_floats_and_raw_observations(tmp_path):
+    policy = picture_policy(tmp_path)
+    policy.reset()
+    shown = {"state": np.zeros(1, np.float32), "rgb": np.full((1, 16, 16, 3), 200, np.uint8)}
+    assert policy.act(shown).shape == (2,)
+    with pytest.raises(ValueError, match=r"'rgb' must be uint8 .* got float64"):
+        policy.act({**shown, "rgb": shown["rgb"] / 255})
+    with pytest.raises(ValueError, match=r"'rgb': uint8\[1, 16, 16, 3\].*got \['clock', 'front'\].*wrap_gym_env"):
+        policy.act({"clock": shown["state"], "front": shown["rgb"][0]})
+
+
+def test_a_run_in_an_own_environment_is_evaluated_from_python(tmp_path, capsys):
+    run(tiny(tmp_path / "run", steps=10, eval__every=0))
+    assert main(["eval", str(tmp_path / "run"), "--episodes", "1"]) == 2
+    assert "evaluate from Python with zoomrl.load_policy" in " ".join(capsys.readouterr().err.split())

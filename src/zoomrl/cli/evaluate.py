@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from zoomrl.envs.vector_base import VectorEnv
 
 _SUFFIXES = (".mp4", ".gif")
+_OWN = "For an environment of your own, evaluate from Python with zoomrl.load_policy."
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,16 @@ class Evaluate:
         policy = load_policy(self.path, num_envs=count, seed=self.seed)
         seeds = [derive(self.seed, "cli_env", index) for index in range(self.episodes)]
         frames: list[NDArray[np.uint8]] = []
-        with make_vector_env(policy.config.env, count) as envs:
+        try:
+            built = make_vector_env(policy.config.env, count)
+        except ConfigError as error:
+            raise ConfigError(f"{error}\n{_OWN}") from error
+        with built as envs:
             different = policy.spec.mismatches(envs.env_spec)
             if different:
                 raise ConfigError(
                     f"{self.path} was trained in another environment than {policy.config.env.id} is here. "
-                    "Trained against built:\n  "
-                    + "\n  ".join(different)
-                    + "\nFor an environment of your own, evaluate from Python with zoomrl.load_policy."
+                    "Trained against built:\n  " + "\n  ".join(different) + f"\n{_OWN}"
                 )
             if self.video is not None:
                 _check_rendering(envs, seeds[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,20 +21,24 @@ RENDER = "render"
 
 _BARE = "pixels"
 _CHANNELS = (1, 3)
+_SMALLEST_SIDE = 16
+"""A box with two sides as long as this is meant to be looked at."""
 
 
 class GymObserver:
     """Takes what ``config`` asks for from the observations of one environment.
 
     A picture is a uint8 box [H, W, C] or [C, H, W] with 1 or 3 channels. It is called by its key, joined by "/" where
-    dicts are nested, and "pixels" where it is the whole observation. All other boxes are vectors.
+    dicts are nested, and "pixels" where it is the whole observation. All other boxes are vectors, but for those that
+    look like pictures of another form: such a box is refused, unless ``config.state`` is none.
 
     Attributes:
         arrays: what is observed; ``state`` where there are vectors, ``rgb`` where there are views.
         cameras: names of the views.
 
     Raises:
-        ConfigError: for options or spaces that cannot be used, an unknown camera, or views of several sizes.
+        ConfigError: for options or spaces that cannot be used, a box that looks like a picture of another form, an
+            unknown camera, or views of several sizes.
     """
 
     def __init__(self, env_id: str, space: spaces.Space[Any], config: EnvConfig) -> None:
@@ -44,11 +48,15 @@ class GymObserver:
         self.cameras = tuple(config.cameras or pictures)
         for name in self.cameras:
             if name not in (RENDER, *pictures):
+                _check_known(env_id, name, entries)
                 raise unknown_name(f"picture of {env_id}", name, (RENDER, *pictures))
         # An entry of that name comes first.
         self._views = [pictures.get(name) for name in self.cameras]
         self._size = config.image_size
         self._vectors = [] if config.state == "none" else [e for e in entries if e.name not in pictures]
+        for entry in self._vectors:
+            if entry.looks_like_picture:
+                raise _no_picture(env_id, entry)
         if config.state == "full" and not self._vectors:
             raise ConfigError(f"{env_id} observes pictures alone and has no vector; leave state at 'auto'")
         self.arrays = self._arrays(env_id)
@@ -117,6 +125,23 @@ class _Entry:
         return box.shape[-1] in _CHANNELS or box.shape[0] in _CHANNELS
 
     @property
+    def looks_like_picture(self) -> bool:
+        """Whether it is no vector by its shape, and no picture that can be used: grey planes, RGBA, stacks, floats."""
+        box = self.space
+        if not isinstance(box, spaces.Box) or self.is_picture:
+            return False
+        shape = box.shape
+        if box.dtype == np.uint8:
+            return sum(side >= _SMALLEST_SIDE for side in shape) >= 2
+        # Matrices of numbers exist; with an axis of channels they are colours.
+        if len(shape) != 3 or not np.issubdtype(box.dtype, np.floating):
+            return False
+        return any(
+            channels in _CHANNELS and min(sides) >= _SMALLEST_SIDE
+            for channels, sides in ((shape[-1], shape[:-1]), (shape[0], shape[1:]))
+        )
+
+    @property
     def _channels_first(self) -> bool:
         assert self.space.shape is not None
         return self.space.shape[-1] not in _CHANNELS
@@ -151,6 +176,24 @@ def _entries(space: spaces.Space[Any], path: tuple[str, ...] = ()) -> Iterator[_
         yield _Entry(path, space)
 
 
+def _check_known(env_id: str, name: str, entries: Iterable[_Entry]) -> None:
+    """Say why an entry that exists cannot be a view."""
+    for entry in entries:
+        if entry.name == name and entry.looks_like_picture:
+            raise _no_picture(env_id, entry)
+
+
+def _no_picture(env_id: str, entry: _Entry) -> ConfigError:
+    box = entry.space
+    return ConfigError(
+        f"entry {entry.name!r} of {env_id} is {box.dtype}{list(box.shape or ())}, which is no picture that can be "
+        "used: pictures are uint8 [H, W, 3], [H, W, 1], [3, H, W] or [1, H, W]. For stacks let the environment show "
+        "single frames, and set --replay.frame-stack; convert the others with gymnasium.wrappers.TransformObservation. "
+        "To learn without it, name the cameras to use and set --env.state none (from Python: "
+        "EnvConfig(cameras=(...), state='none'))"
+    )
+
+
 def _check_options(config: EnvConfig) -> None:
     check_cameras(config)
     if config.state == "robot":
@@ -161,7 +204,11 @@ def _check_options(config: EnvConfig) -> None:
         ("antialiasing", config.antialiasing),
     ):
         if not on:
-            raise ConfigError(f"{name} cannot be switched off for gym: the environment itself draws its pictures")
+            raise ConfigError(
+                f"{name} cannot be switched off for gym: the environment itself draws its pictures. Presets for a CPU "
+                "switch them off: add --env.shadows --env.reflections --env.antialiasing (from Python: "
+                "EnvConfig(shadows=True, reflections=True, antialiasing=True))"
+            )
 
 
 def _resized(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -48,13 +48,26 @@ class Policy:
 
         Returns:
             [A] in the environment's units; [N, A] for several environments.
+
+        Raises:
+            ValueError: an observation is missing, or has another shape, or numbers where bytes are expected.
         """
         named = observation if isinstance(observation, Mapping) else {"state": observation}
         arrays: dict[str, NDArray[Any]] = {}
         for name, spec in self.spec.observations.items():
             if name not in named:
-                raise ValueError(f"the policy expects observation {name!r}, got {sorted(named)}")
-            array = np.asarray(named[name], dtype=spec.dtype)
+                shapes = ", ".join(f"{n!r}: {s.dtype}{list(s.shape)}" for n, s in self.spec.observations.items())
+                raise ValueError(
+                    f"the policy expects observations {{{shapes}}}, got {sorted(named)}; pass what "
+                    "zoomrl.wrap_gym_env(your_environment, config) shows"
+                )
+            given = np.asarray(named[name])
+            if np.issubdtype(spec.dtype, np.integer) and not np.issubdtype(given.dtype, np.integer):
+                # Pictures in 0..1 would all become black.
+                raise ValueError(
+                    f"observation {name!r} must be {spec.dtype} (0 to 255 for pictures), got {given.dtype}"
+                )
+            array = given.astype(spec.dtype, copy=False)
             expected = spec.shape if self._num_envs == 1 else (self._num_envs, *spec.shape)
             if array.shape not in (expected, (self._num_envs, *spec.shape)):
                 raise ValueError(f"observation {name!r} must have shape {expected}, got {array.shape}")
