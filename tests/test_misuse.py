@@ -1,6 +1,7 @@
 """Things that go wrong around a run: simulators that show NaN, settings that do not fit, files that are damaged."""
 
 import dataclasses
+import io
 import json
 import shutil
 
@@ -18,6 +19,7 @@ from zoomrl.demos.store import read_demos
 from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import CheckpointError, ConfigError, DemonstrationError, NonFiniteLossError
 from zoomrl.nets.config import EncoderConfig
+from zoomrl.spec import ArraySpec, EnvSpec
 from zoomrl.training import parts
 from zoomrl.training.config import CheckpointConfig, TrainConfig
 from zoomrl.training.policy import load_policy
@@ -192,3 +194,15 @@ def test_a_run_in_an_own_environment_is_evaluated_from_python(tmp_path, capsys):
     run(tiny(tmp_path / "run", steps=10, eval__every=0))
     assert main(["eval", str(tmp_path / "run"), "--episodes", "1"]) == 2
     assert "evaluate from Python with zoomrl.load_policy" in " ".join(capsys.readouterr().err.split())
+
+
+def test_fast_drawing_is_never_silent(tmp_path):
+    said = Console(record=True, width=200, file=io.StringIO())
+    shape = {"rgb": ArraySpec((2, 64, 64, 3), "uint8")}
+    spec = EnvSpec("x", shape, ArraySpec((1,), low=(-1,), high=(1,)), 0, 9, cameras=("eye", "hand"))
+    parts.announce_cameras(EnvConfig(shadows=False, antialiasing=False), spec, said)
+    assert "cameras: eye, hand, 64x64 pixels, drawn fast: without shadows, antialiasing" in said.export_text()
+    parts.announce_cameras(EnvConfig(), spec, said)
+    assert "drawn" not in said.export_text()
+    _, text = run(tiny(tmp_path / "state", steps=5, eval__every=0))
+    assert "cameras" not in text

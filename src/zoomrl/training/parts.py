@@ -25,7 +25,7 @@ from zoomrl.data.episode import Episode
 from zoomrl.data.replay import Replay
 from zoomrl.demos.fit import check_fit
 from zoomrl.demos.store import DemoSet, read_demos
-from zoomrl.envs.vector import VectorEnv, make_vector_env
+from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import ConfigError
 from zoomrl.math.grid import snap
 from zoomrl.spec import EnvSpec
@@ -97,6 +97,16 @@ def choose_device(name: str) -> torch.device:
     raise ConfigError(
         "device=cuda, but PyTorch finds no CUDA device. `zoomrl doctor` says more; device=cpu works everywhere"
     )
+
+
+def announce_cameras(config: EnvConfig, spec: EnvSpec, console: Console) -> None:
+    """Say what is seen, and what it is drawn without: drawing fast gives other pictures, which is never silent."""
+    if "rgb" not in spec.observations:
+        return
+    _, height, width, _ = spec.observations["rgb"].shape
+    left_out = [name for name in ("shadows", "reflections", "antialiasing") if not getattr(config, name)]
+    how = f", drawn fast: without {', '.join(left_out)}" if left_out else ""
+    console.print(f"cameras: {', '.join(spec.cameras)}, {width}x{height} pixels{how}", highlight=False)
 
 
 def check_agent(config: TrainConfig, spec: EnvSpec, device: torch.device, console: Console) -> None:
@@ -206,24 +216,3 @@ def build_controller(
 ) -> Controller:
     """From observations to actions in ``num_envs`` environments."""
     return Controller(agent, config.control, scaler, num_envs, config.replay.frame_stack, seed, explorer)
-
-
-class LazyEnvs:
-    """Evaluation environments, built when first needed."""
-
-    def __init__(self, config: TrainConfig, factory: Factory | None) -> None:
-        self._build = lambda: make_vector_env(config.env, config.eval.num_envs, factory)
-        self._envs: VectorEnv | None = None
-
-    def get(self) -> VectorEnv:
-        """The environments."""
-        if self._envs is None:
-            self._envs = self._build()
-        return self._envs
-
-    def __enter__(self) -> LazyEnvs:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._envs is not None:
-            self._envs.close()

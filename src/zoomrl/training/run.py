@@ -87,6 +87,7 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
         stop = stack.enter_context(StopRequest())
         envs = stack.enter_context(make_vector_env(config.env, factory=make_env))
         spec = envs.env_spec
+        parts.announce_cameras(config.env, spec, console)
         device = parts.choose_device(config.device)
         parts.check_agent(config, spec, device, console)
         demos = parts.load_demos(config, spec, make_env is not None, console)
@@ -113,13 +114,13 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
         env_steps, position = (loaded[0]["env_steps"], loaded[0]["log_position"]) if loaded else (0, 0)
         logger = Logger(directory, position, make_sinks(config, directory, env_steps))
         stack.callback(logger.close)
-        eval_envs = stack.enter_context(parts.LazyEnvs(config, make_env))
+        eval_envs = stack.enter_context(make_vector_env(config.env, config.eval.num_envs, make_env))
         eval_seeds = [derive(config.seed, "eval_env", index) for index in range(config.eval.episodes)]
 
         def evaluator(step: int) -> Evaluation | None:
             ties = derive(config.seed, "eval_ties", step)
             tester = parts.build_controller(config, agent, scaler, config.eval.num_envs, ties)
-            return evaluate(tester, eval_envs.get(), eval_seeds, discount=config.replay.discount, stop=stop.asked)
+            return evaluate(tester, eval_envs, eval_seeds, discount=config.replay.discount, stop=stop.asked)
 
         ties, explorer = derive(config.seed, "ties"), parts.build_explorer(config)
         with ProgressLine(console) as progress:
@@ -147,7 +148,7 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
                 console.print(f"resuming at step {trainer.env_steps} from {loaded[1]}", highlight=False)
             del loaded
             trial = partial(Trial, config, spec, device, config.precision)
-            memory = expected_memory(config, replay, envs, eval_envs.get(), trial)
+            memory = expected_memory(config, replay, envs, eval_envs, trial)
             console.print(memory.line(), highlight=False)
             finished = trainer.run()
         seconds = trainer.seconds
@@ -157,7 +158,7 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
                 config, agent, scaler, config.eval.num_envs, derive(config.seed, "eval_ties")
             )
             outcome = finish(
-                config, directory, tester, eval_envs.get(), logger, trainer.counters, seconds, memory.total, stop.asked
+                config, directory, tester, eval_envs, logger, trainer.counters, seconds, memory.total, stop.asked
             )
         if outcome is None:
             console.print(

@@ -53,9 +53,7 @@ class Trial:
 
     def update(self) -> Metrics:
         """Draw a batch and take one gradient step."""
-        cuda = [self.agent.device] if self.agent.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=cuda):
-            return self.agent.update(self._replay.sample())
+        return self.agent.update(self._replay.sample())
 
 
 def _excite(agent: Learner) -> None:
