@@ -10,10 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from toy import tiny
+from toy import run, tiny
+from zoomrl.agents.config import CQNConfig
 from zoomrl.data.config import ReplayConfig
+from zoomrl.envs.vector_base import VectorEnv
+from zoomrl.nets.config import EncoderConfig
 from zoomrl.spec import ArraySpec, EnvSpec
 from zoomrl.training.memory import decisions, expected_frames, frame_bytes, peak_rss, readable
+from zoomrl.training.trainer import Trainer
 from zoomrl.training.trial import Trial
 
 SPEC = EnvSpec(
@@ -101,3 +105,24 @@ def test_expected_memory_is_what_a_pixel_run_uses(steps, capacity, storage, tmp_
     frames = min(capacity, steps) * 128 * 128 * 3 / 1e9
     assert peak > frames
     assert expected == pytest.approx(peak, rel=0.1)
+
+
+def test_every_renderer_is_built_before_memory_is_measured(tmp_path, monkeypatch):
+    """A renderer takes a hundred megabytes, at the first picture of its environment."""
+    drawn, begun = set(), []
+    reset, train = VectorEnv.reset, Trainer.run
+
+    def spy(self, index, seed):
+        drawn.add((id(self), index))
+        return reset(self, index, seed)
+
+    def start(self):
+        begun.append(len(drawn))
+        return train(self)
+
+    monkeypatch.setattr(VectorEnv, "reset", spy)
+    monkeypatch.setattr(Trainer, "run", start)
+    agent = CQNConfig(hidden_dim=8, atoms=5, encoder=EncoderConfig(channels=2, feature_dim=4))
+    many = {"env__num_envs": 2, "eval__num_envs": 3, "steps": 4, "control__executor": "open_loop"}
+    run(tiny(tmp_path / "run", env__id="gym:toy-pictures", agent=agent, **many))
+    assert begun == [5]

@@ -64,6 +64,9 @@ def expected_memory(
     spec, settings = envs.env_spec, replay.config
     frame = frame_bytes(config, spec)
     frames = expected_frames(config, spec)
+    if "rgb" in spec.observations:
+        for index in range(eval_envs.num_envs):  # renderers are built at the first picture
+            eval_envs.reset(index, 0)
     film = 0
     picture = probe_picture(eval_envs, 0) if config.eval.video else ""
     if isinstance(picture, np.ndarray):
