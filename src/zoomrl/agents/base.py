@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import torch
 from tensordict import TensorDict
 from torch import Tensor, nn
 
+from zoomrl.agents.representation import SelfPredictive
 from zoomrl.control.plan import Plan
 from zoomrl.errors import CheckpointError
-from zoomrl.nets.perception import Perception
+from zoomrl.nets.config import EncoderConfig, RepresentationConfig
+from zoomrl.nets.perception import ObservationShape, Perception, Statistics
 
 CPU = torch.device("cpu")
 Metrics = dict[str, Tensor]
@@ -30,11 +32,19 @@ class Agent(Protocol):
 
     horizon: int
     """Length T of the plans it proposes."""
+    span: int
+    """Steps H of the sequences that its batches must hold; 0 for none."""
     device: torch.device
     """Where it learns."""
 
-    def act(self, observation: Mapping[str, Tensor], generator: torch.Generator) -> Plan:
-        """Greedy plan for each of N environments; ``generator`` breaks ties. No gradient."""
+    def act(self, observation: Mapping[str, Tensor], generator: torch.Generator, *, explore: bool = False) -> Plan:
+        """Plan for each of N environments. No gradient.
+
+        Args:
+            observation: by name, [N, ...].
+            generator: breaks ties and draws what a stochastic policy needs.
+            explore: while training; otherwise the best that the agent knows.
+        """
         ...
 
     def update(self, batch: TensorDict, noise: float = 0.0) -> Metrics:
@@ -43,7 +53,23 @@ class Agent(Protocol):
         Args:
             batch: see :mod:`zoomrl.data.replay` for its layout.
             noise: standard deviation of exploration at this moment, for agents whose targets are smoothed by it.
+
+        Returns:
+            0-d tensors by name; beside them ``priority`` [B], of agents that weigh their samples.
         """
+        ...
+
+    def episode_ended(self, episode_return: float) -> bool:
+        """Take note of a training episode; whether updates that wait for the end of episodes may be made now."""
+        ...
+
+    @property
+    def diagnosed(self) -> int:
+        """Samples that :meth:`diagnose` wants; 0 for agents with nothing to tell."""
+        ...
+
+    def diagnose(self, batch: TensorDict) -> Metrics:
+        """What is too slow to be measured at every update: 0-d tensors by name."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -66,9 +92,14 @@ class Learner(ABC):
     """Names of the methods that hold the forward passes: what is compiled."""
     horizon: int
     """Length T of the plans it proposes."""
+    gauge: str = "critic_loss"
+    """The metric by which fast and plain updates are compared."""
+    perception: Perception | SelfPredictive
+    """What it reads."""
 
     def __init__(self, seed: int, device: torch.device, target_interval: int) -> None:
         self.device = device
+        self.representation_optimizer: torch.optim.Optimizer | None = None
         self.generator = torch.Generator(device).manual_seed(seed)
         self.updates = 0
         self._target_interval = target_interval
@@ -79,22 +110,41 @@ class Learner(ABC):
 
     @property
     @abstractmethod
+    def own_parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+        """Networks and optimisers by name, beside what it reads with."""
+
+    @property
     def parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         """Networks and optimisers by name, for saving."""
+        parts: dict[str, nn.Module | torch.optim.Optimizer] = {"perception": self.perception}
+        if self.representation_optimizer is not None:
+            parts["representation_optimizer"] = self.representation_optimizer
+        return parts | self.own_parts
 
-    @abstractmethod
-    def draw_plan(self, count: int, generator: torch.Generator) -> Draws:
-        """Draw what plans for ``count`` environments need."""
+    def modules(self) -> Iterator[nn.Module]:
+        """All networks, and the modules inside them."""
+        for part in self.parts.values():
+            if isinstance(part, nn.Module):
+                yield from part.modules()
+
+    @property
+    def span(self) -> int:
+        """Steps H of the sequences that batches must hold beside everything else; 0 for none."""
+        return self.perception.config.horizon if isinstance(self.perception, SelfPredictive) else 0
+
+    def draw_plan(self, count: int, generator: torch.Generator, explore: bool) -> Draws:
+        """Draw what plans for ``count`` environments need; nothing for a deterministic policy."""
+        return {}
 
     @abstractmethod
     def plan(self, observation: Mapping[str, Tensor], draws: Draws) -> Tensors:
         """Greedy ``actions`` [N, T, A] and their predicted ``value`` [N]: a closed function, as :meth:`step` is."""
 
     @torch.inference_mode()
-    def act(self, observation: Mapping[str, Tensor], generator: torch.Generator) -> Plan:
-        """Greedy plan (see :class:`Agent`)."""
+    def act(self, observation: Mapping[str, Tensor], generator: torch.Generator, *, explore: bool = False) -> Plan:
+        """Plan for each environment (see :class:`Agent`)."""
         count = len(next(iter(observation.values())))
-        draws = {name: drawn.to(self.device) for name, drawn in self.draw_plan(count, generator).items()}
+        draws = {name: drawn.to(self.device) for name, drawn in self.draw_plan(count, generator, explore).items()}
         outputs = self.run_plan({name: array.to(self.device) for name, array in observation.items()}, draws)
         actions = outputs["actions"].cpu()
         return Plan(actions, torch.ones(actions.shape[:2], dtype=torch.bool), outputs["value"].cpu())
@@ -116,16 +166,54 @@ class Learner(ABC):
     def move_target(self) -> None:
         """Move the target networks."""
 
+    def representation_loss(self, batch: Mapping[str, Any], draws: Draws) -> tuple[Tensor, Metrics]:
+        """Loss of a self-predictive representation, which learns beside the agent."""
+        if not isinstance(self.perception, SelfPredictive):
+            raise TypeError(f"{type(self).__name__} reads its observations as they are: nothing is learnt beside it")
+        return self.perception.loss(batch, draws)
+
     def step(self, batch: Mapping[str, Any], draws: Draws) -> Metrics:
-        """One gradient step, and that of target networks that move at every update."""
-        metrics = self.learn(batch, draws)
+        """One gradient step, after one of the representation; and that of targets that move at every update."""
+        before = self._learn_representation(batch, draws) if self.span else {}
+        metrics = before | self.learn(batch, draws)
+        if "representation_loss" in metrics:
+            metrics["loss"] = metrics["loss"] + metrics["representation_loss"]
         if self._target_interval == 1:
             self.move_target()
         return metrics
 
+    def _learn_representation(self, batch: Mapping[str, Any], draws: Draws) -> Metrics:
+        perception, optimizer = self.perception, self.representation_optimizer
+        if not isinstance(perception, SelfPredictive) or optimizer is None:
+            return {}
+        loss, metrics = self.representation_loss(batch, draws)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        learnt = [p for group in optimizer.param_groups for p in group["params"]]
+        metrics["representation_gradient"] = nn.utils.clip_grad_norm_(learnt, perception.config.clip)
+        optimizer.step()
+        for target, online in perception.targets():
+            move_towards(target, online, perception.config.target_tau)
+        return {"representation_loss": loss.detach(), **metrics}
+
+    def episode_ended(self, episode_return: float) -> bool:
+        """Whether updates that wait may be made (see :class:`Agent`): always."""
+        return True
+
+    @property
+    def diagnosed(self) -> int:
+        """As many samples as a latent has numbers: its rank could not show otherwise."""
+        return self.perception.config.dim if isinstance(self.perception, SelfPredictive) else 0
+
+    def diagnose(self, batch: Mapping[str, Any]) -> Metrics:
+        """Rank and use of the latents, where there are any."""
+        return self.perception.diagnose(batch["obs"]) if isinstance(self.perception, SelfPredictive) else {}
+
     def update(self, batch: TensorDict, noise: float = 0.0) -> Metrics:
         """One gradient step (see :class:`Agent`)."""
         draws = self.draw(len(batch))
+        if isinstance(self.perception, SelfPredictive):
+            draws |= self.perception.draw_learning(len(batch), self.generator)
         draws["noise"] = torch.full((), noise, device=self.device)
         metrics = self.run_step(batch, draws)
         self.updates += 1
@@ -164,10 +252,34 @@ class Learner(ABC):
         self.updates = state["updates"]
 
 
-def draw_both_shifts(perception: Perception, batch: int, generator: torch.Generator) -> Draws:
+def draw_both_shifts(perception: Perception | SelfPredictive, batch: int, generator: torch.Generator) -> Draws:
     """Shifts of the pictures of ``obs`` and ``next_obs``, drawn apart; nothing where nothing is shifted."""
     drawn = {name: perception.draw(batch, generator) for name in ("shifts", "next_shifts")}
     return {name: shifts for name, shifts in drawn.items() if shifts is not None}
+
+
+class Reads(Protocol):
+    """What a config says of how its agent reads observations."""
+
+    @property
+    def encoder(self) -> EncoderConfig: ...
+    @property
+    def normalize(self) -> str: ...
+    @property
+    def representation(self) -> RepresentationConfig: ...
+
+
+def make_perception(
+    config: Reads, shape: ObservationShape, action_dim: int, statistics: Statistics | None, device: torch.device
+) -> tuple[Perception | SelfPredictive, torch.optim.Optimizer | None]:
+    """What an agent reads its observations with, and the optimiser of what learns beside the agent."""
+    statistics = statistics if config.normalize == "demos" else None
+    latent = config.representation
+    if latent.kind == "none":
+        return Perception(shape, config.encoder, statistics).to(device), None
+    perception = SelfPredictive(shape, action_dim, latent, config.encoder, statistics).to(device)
+    learnt = [p for p in perception.model.parameters() if p.requires_grad]
+    return perception, make_optimizer(latent.optimizer, learnt, latent.lr, latent.weight_decay)
 
 
 def make_optimizer(kind: str, parameters: list[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.Optimizer:
@@ -182,6 +294,19 @@ def move_towards(target: nn.Module, online: nn.Module, tau: float) -> None:
     """Exponential moving average of parameters: ``target += tau * (online - target)``."""
     with torch.no_grad():
         torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), tau)
+
+
+def q_metrics(values: Tensor, batch: Mapping[str, Any]) -> Metrics:
+    """Mean and largest value, and the bound r_max / (1 - gamma) that no value may pass for long.
+
+    Args:
+        values: [..., B] of the actions taken.
+        batch: whose ``reward`` [B] are sums over n steps and whose ``discount`` [B] are gamma^n: largest and bound
+            come out the same for every n.
+    """
+    values = values.detach()
+    bound = batch["reward"].amax() / (1 - batch["discount"].amax()).clamp(min=1e-6)
+    return {"q": values.mean(), "q_max": values.amax(), "q_bound": bound}
 
 
 def batch_metrics(batch: Mapping[str, Any]) -> Metrics:

@@ -25,6 +25,7 @@ from zoomrl.agents.base import (
     batch_metrics,
     draw_both_shifts,
     make_optimizer,
+    make_perception,
     move_towards,
 )
 from zoomrl.agents.config import CQNASConfig, CQNConfig
@@ -33,7 +34,7 @@ from zoomrl.math.bin_losses import categorical_bin_losses
 from zoomrl.math.categorical import project, support
 from zoomrl.math.losses import margin_loss, masked_mean
 from zoomrl.nets.critic import CoarseToFineCritic
-from zoomrl.nets.perception import ObservationShape, Perception, Statistics
+from zoomrl.nets.perception import ObservationShape, Statistics
 
 
 class CQN(Learner):
@@ -65,8 +66,9 @@ class CQN(Learner):
         self.atoms = support(config.v_min, config.v_max, config.atoms).to(device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            statistics = statistics if config.normalize == "demos" else None
-            self.perception = Perception(shape, config.encoder, statistics).to(device)
+            self.perception, self.representation_optimizer = make_perception(
+                config, shape, action_dim, statistics, device
+            )
             self.critic = CoarseToFineCritic(
                 sizes=self.perception.sizes,
                 action_dim=action_dim,
@@ -83,14 +85,13 @@ class CQN(Learner):
                 dueling=config.dueling,
             ).to(device)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
-        learnt = [p for p in (*self.perception.parameters(), *self.critic.parameters()) if p.requires_grad]
+        learnt = [*self.perception.learnt(), *self.critic.parameters()]
         self.optimizer = make_optimizer(config.optimizer, learnt, config.lr, config.weight_decay)
 
     @property
-    def parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+    def own_parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         """What is saved."""
         return {
-            "perception": self.perception,
             "critic": self.critic,
             "target_critic": self.target_critic,
             "optimizer": self.optimizer,
@@ -100,7 +101,7 @@ class CQN(Learner):
         """Encoder and streams, without the heads."""
         return [*self.perception.networks(), *self.critic.bulk(), *self.target_critic.bulk()]
 
-    def draw_plan(self, count: int, generator: torch.Generator) -> Draws:
+    def draw_plan(self, count: int, generator: torch.Generator, explore: bool) -> Draws:
         """Tied bins."""
         return {"ties": self._draw_ties(count, generator)}
 

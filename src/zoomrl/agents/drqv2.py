@@ -24,13 +24,14 @@ from zoomrl.agents.base import (
     batch_metrics,
     draw_both_shifts,
     make_optimizer,
+    make_perception,
     move_towards,
 )
 from zoomrl.agents.config import DrQv2ASConfig, DrQv2Config
 from zoomrl.math.categorical import support, two_hot
 from zoomrl.math.losses import masked_mean
 from zoomrl.nets.actor_critic import Actor, TwinCritic
-from zoomrl.nets.perception import ObservationShape, Perception, Statistics
+from zoomrl.nets.perception import ObservationShape, Statistics
 from zoomrl.nets.trunk import Trunk
 
 # Actions are kept off the edge of the tanh by this much.
@@ -68,13 +69,14 @@ class DrQv2(Learner):
         outputs = config.atoms if config.value == "categorical" else 1
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            statistics = statistics if config.normalize == "demos" else None
-            self.perception = Perception(shape, config.encoder, statistics).to(device)
+            self.perception, self.representation_optimizer = make_perception(
+                config, shape, action_dim, statistics, device
+            )
             hidden = config.hidden_dim
             self.actor = Actor(self._trunk(), action_dim, hidden, self.horizon, layers).to(device)
             self.critic = TwinCritic(self._trunk(), action_dim, hidden, outputs, self.horizon, layers).to(device)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
-        learnt = [p for p in (*self.perception.parameters(), *self.critic.parameters()) if p.requires_grad]
+        learnt = [*self.perception.learnt(), *self.critic.parameters()]
         self.critic_optimizer = make_optimizer(config.optimizer, learnt, config.lr, config.weight_decay)
         self.actor_optimizer = make_optimizer(
             config.optimizer, list(self.actor.parameters()), config.lr, config.weight_decay
@@ -92,10 +94,9 @@ class DrQv2(Learner):
         )
 
     @property
-    def parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+    def own_parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         """What is saved."""
         return {
-            "perception": self.perception,
             "actor": self.actor,
             "critic": self.critic,
             "target_critic": self.target_critic,
@@ -107,10 +108,6 @@ class DrQv2(Learner):
         """Encoder, trunks and hidden layers, without the heads."""
         networks = (self.actor, self.critic, self.target_critic)
         return [*self.perception.networks(), *(part for network in networks for part in network.bulk())]
-
-    def draw_plan(self, count: int, generator: torch.Generator) -> Draws:
-        """Nothing: the actor is deterministic."""
-        return {}
 
     def plan(self, observation: Mapping[str, Tensor], draws: Draws) -> Tensors:
         """The actor's mean chunk, and the smaller of the critics' values for it."""

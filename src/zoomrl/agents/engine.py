@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from zoomrl.agents.base import Closed, Draws, Learner, Tensors
 from zoomrl.errors import ConfigError
+from zoomrl.nets.mlp import Ensemble
 
 Speed = Literal["eager", "compile", "graph"]
 Precision = Literal["float32", "tf32", "bf16"]
@@ -37,7 +38,11 @@ def accelerate(agent: Learner, speed: Speed, precision: Precision = "float32") -
         return
     if problem := unavailable(speed, agent.device):
         raise ConfigError(f"speed={speed!r} is not available here: {problem}")
-    for name in agent.losses:
+    for module in agent.modules():
+        if isinstance(module, Ensemble):
+            module.capturable = True
+    losses = (*agent.losses, "representation_loss") if agent.span else agent.losses
+    for name in losses:
         # Recompiling for every batch size would cost more than it saves; an agent sees one size.
         setattr(agent, name, torch.compile(getattr(agent, name), dynamic=False))
     if speed == "graph":

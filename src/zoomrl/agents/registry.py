@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from zoomrl.agents.base import CPU, Learner
-from zoomrl.agents.config import AgentConfig, DrQv2Config
+from zoomrl.agents.config import AgentConfig, CQNConfig, DrQv2Config, TD3Config
 from zoomrl.agents.cqn import CQN
 from zoomrl.agents.drqv2 import DrQv2
+from zoomrl.agents.td3 import TD3
 from zoomrl.data.episode import Episode
 from zoomrl.errors import ConfigError
 from zoomrl.nets.perception import ObservationShape
@@ -46,9 +48,10 @@ def make_agent(
     statistics = None
     if config.normalize == "demos" and size:
         statistics = (torch.zeros(size), torch.ones(size)) if restoring else _statistics(demos, frame_stack)
-    if isinstance(config, DrQv2Config):
-        return DrQv2(config, shape, spec.action_dim, seed, statistics, device)
-    return CQN(config, shape, spec.action_dim, seed, statistics, device)
+    builders: list[tuple[type[Any], type[Any]]] = [(DrQv2Config, DrQv2), (TD3Config, TD3), (CQNConfig, CQN)]
+    build = next(agent for kind, agent in builders if isinstance(config, kind))
+    learner: Learner = build(config, shape, spec.action_dim, seed, statistics, device)
+    return learner
 
 
 def _statistics(demos: Sequence[Episode], frame_stack: int) -> tuple[Tensor, Tensor]:

@@ -23,8 +23,8 @@ class Planner(Protocol):
 
     horizon: int
 
-    def act(self, observation: Mapping[str, Tensor], generator: torch.Generator) -> Plan:
-        """Plans for N environments."""
+    def act(self, observation: Mapping[str, Tensor], generator: torch.Generator, *, explore: bool = False) -> Plan:
+        """Plans for N environments; ``explore`` while training."""
         ...
 
 
@@ -72,7 +72,7 @@ class Controller:
         """
         stacked = self._stack.push(observation)
         wanted = self._executor.needs_plan()
-        plan = self._agent.act(stacked, self.generator) if wanted.any() else None
+        plan = self._agent.act(stacked, self.generator, explore=self._explorer is not None) if wanted.any() else None
         self.predicted = None if plan is None or plan.value is None else plan.value.numpy()
         action = self._executor.step(plan)
         if self._explorer is not None:

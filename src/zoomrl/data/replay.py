@@ -2,7 +2,8 @@
 
 A batch is a TensorDict [B] with ``obs`` and ``next_obs`` (dicts; ``state`` float32 [B, F * S], ``rgb`` uint8
 [B, F, V, H, W, 3], oldest first), ``actions`` [B, T, A] in [-1, 1], ``valid`` [B, T], ``reward`` [B] (n-step return),
-``discount`` [B] (gamma^n, 0 at terminal states) and ``is_demo`` [B].
+``discount`` [B] (gamma^n, 0 at terminal states) and ``is_demo`` [B]. For agents that predict H steps ahead also
+``sequence``: ``obs`` after each step ([B, H, ...]), ``actions`` [B, H, A], ``reward`` [B, H] and ``valid`` [B, H].
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Replay:
         seed: of the draws.
         directory: for the files of ``storage="disk"``.
         device: where batches go; the frames too with ``storage="gpu"``.
+        span: steps H of the sequences in batches; 0 for none.
 
     Raises:
         ConfigError: ``storage="gpu"`` without a GPU.
@@ -55,6 +57,7 @@ class Replay:
         seed: int = 0,
         directory: Path | None = None,
         device: torch.device = CPU,
+        span: int = 0,
     ) -> None:
         if config.storage == "gpu" and device.type == "cpu":
             raise ConfigError(
@@ -65,7 +68,7 @@ class Replay:
         self._to_unit = to_unit
         self._table = EpisodeTable(sum(len(e) + 1 for e in demos), config.capacity)
         self._storage = make_storage(config.storage, self._table.slots, directory, device)
-        self.sampler = WindowSampler(config, self._table, horizon, seed)
+        self.sampler = WindowSampler(config, self._table, horizon, seed, span)
         self._buffer = ReplayBuffer(
             storage=self._storage,
             sampler=self.sampler,
@@ -103,7 +106,7 @@ class Replay:
     def can_sample(self) -> bool:
         """Whether any complete window is stored."""
         lengths = self._table.pool(demos_only=False).length
-        return bool((lengths >= (1 if self.config.tail == "shorten" else self.config.n_step)).any())
+        return bool((lengths >= self.sampler.shortest).any())
 
     @property
     def protected_frames(self) -> int:

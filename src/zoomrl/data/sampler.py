@@ -9,7 +9,7 @@ from torch import Tensor
 from torchrl.data.replay_buffers.samplers import Sampler
 
 from zoomrl.data.config import ReplayConfig
-from zoomrl.data.storage import Windows
+from zoomrl.data.storage import Sequence, Windows
 from zoomrl.data.table import EpisodeTable, Pool
 
 
@@ -21,14 +21,18 @@ class WindowSampler(Sampler):
         table: the episodes.
         horizon: chunk length T.
         seed: of the draws.
+        span: steps H of the sequences that windows hold beside everything else; 0 for none.
     """
 
-    def __init__(self, config: ReplayConfig, table: EpisodeTable, horizon: int, seed: int) -> None:
+    def __init__(self, config: ReplayConfig, table: EpisodeTable, horizon: int, seed: int, span: int = 0) -> None:
         self.config = config
         self.table = table
         self.generator = torch.Generator().manual_seed(seed)
         self._steps = torch.arange(max(horizon, config.n_step))
         self._horizon = horizon
+        self._span = torch.arange(span)
+        self.shortest = 1 if config.tail == "shorten" else max(config.n_step, span)
+        """Length of the shortest episode that a window can be drawn from."""
         self._back = torch.arange(config.frame_stack - 1, -1, -1)
 
     def sample(self, storage: Any, batch_size: int) -> tuple[Windows, dict[str, Any]]:
@@ -48,9 +52,7 @@ class WindowSampler(Sampler):
 
     def _starts(self, pool: Pool) -> Tensor:
         """Number of start indices of each episode [E]."""
-        if self.config.tail == "shorten":
-            return pool.length
-        return (pool.length - self.config.n_step + 1).clamp(min=0)
+        return (pool.length - self.shortest + 1).clamp(min=0)
 
     def _draw(self, pool: Pool, count: int) -> list[Tensor]:
         """Columns start, length, terminated, is_demo and first step [count]."""
@@ -98,6 +100,17 @@ class WindowSampler(Sampler):
             is_demo=is_demo,
             gamma=config.discount,
             zero_padding=config.padding == "zeros",
+            sequence=self._sequence(start, length, first) if len(self._span) else None,
+        )
+
+    def _sequence(self, start: Tensor, length: Tensor, first: Tensor) -> Sequence:
+        step = first[:, None] + self._span
+        following = (torch.minimum(step + 1, length[:, None])[..., None] - self._back).clamp_(min=0)
+        inside = torch.minimum(step, length[:, None] - 1)
+        return Sequence(
+            obs=self.table.wrap(following + start[:, None, None]),
+            actions=self.table.wrap(inside + start[:, None]),
+            valid=step < length[:, None],
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,21 @@ CPU = torch.device("cpu")
 
 # It announces each storage that it allocates.
 logging.getLogger("torchrl").setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Slots of the H steps from a window's first on.
+
+    Attributes:
+        obs: [B, H, F] slots of the stacked observations that follow each step.
+        actions: [B, H], those of the rewards too; steps beyond the episode point at its last one.
+        valid: [B, H], which steps lie inside the episode.
+    """
+
+    obs: Tensor
+    actions: Tensor
+    valid: Tensor
 
 
 @dataclass(frozen=True)
@@ -36,6 +51,7 @@ class Windows:
         is_demo: [B].
         gamma: discount per decision.
         zero_padding: replace actions that are not real by zeros.
+        sequence: for agents that predict several steps ahead.
     """
 
     obs: Tensor
@@ -49,19 +65,30 @@ class Windows:
     is_demo: Tensor
     gamma: float
     zero_padding: bool
+    sequence: Sequence | None = None
 
     def to(self, device: torch.device) -> Windows:
         """The same windows with their tensors on ``device``."""
         if device.type == "cpu":
             return self
-        columns = {field.name: getattr(self, field.name) for field in fields(self)}
-        # From page-locked memory: the host goes on to the next batch while the GPU is still learning from the last one.
-        moved: dict[str, Any] = {
-            name: column.pin_memory().to(device, non_blocking=True)
-            for name, column in columns.items()
-            if isinstance(column, Tensor)
-        }
-        return replace(self, **moved)
+        moved = _moved(self, device)
+        if moved.sequence is None:
+            return moved
+        return replace(moved, sequence=_moved(moved.sequence, device))
+
+
+Columns = TypeVar("Columns", Windows, Sequence)
+
+
+def _moved(columns: Columns, device: torch.device) -> Columns:
+    found = {field.name: getattr(columns, field.name) for field in fields(columns)}
+    # From page-locked memory: the host goes on to the next batch while the GPU is still learning from the last one.
+    moved: dict[str, Any] = {
+        name: column.pin_memory().to(device, non_blocking=True)
+        for name, column in found.items()
+        if isinstance(column, Tensor)
+    }
+    return replace(columns, **moved)
 
 
 class _Gather:
@@ -96,6 +123,8 @@ class _Gather:
             },
             size,
         )
+        if index.sequence is not None:
+            batch["sequence"] = _sequence(frames, index.sequence, pinned)
         return batch if self.device == self.target else batch.apply(self._send)
 
     def _send(self, array: Tensor) -> Tensor:
@@ -126,6 +155,19 @@ def make_storage(kind: str, slots: int, directory: Path | None, device: torch.de
         storage = RamStorage(slots, device=device if kind == "gpu" else CPU)
     storage.target = device
     return storage
+
+
+def _sequence(frames: TensorDict, index: Sequence, pinned: bool) -> TensorDict:
+    """Observations [B, H, ...], actions and rewards of a sequence."""
+    count, steps, _ = index.obs.shape
+    stacks = _stacked(frames["obs"], index.obs.flatten(0, 1), pinned)
+    columns = {
+        "obs": TensorDict({name: stack.unflatten(0, (count, steps)) for name, stack in stacks.items()}, [count]),
+        "actions": frames["action"][index.actions],
+        "reward": frames["reward"][index.actions],
+        "valid": index.valid,
+    }
+    return TensorDict(columns, [count])
 
 
 def _stacked(observations: TensorDict, slots: Tensor, pinned: bool) -> dict[str, Tensor]:

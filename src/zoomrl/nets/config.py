@@ -1,4 +1,4 @@
-"""Hyper-parameters of the image encoders. Plain data: importing this module loads no torch."""
+"""Hyper-parameters of encoders and latent models. Plain data: importing this module loads no torch."""
 
 from __future__ import annotations
 
@@ -30,3 +30,51 @@ class EncoderConfig:
     """File of pretrained ResNet-18 weights with torchvision's names (.pt, .pth or .safetensors); none if empty."""
     frozen: bool = False
     """Do not train the ResNet-18."""
+
+
+@dataclass(frozen=True)
+class RepresentationConfig:
+    """A latent that predicts itself, learnt beside any agent. Defaults are iQRL's (Scannell et al. 2024)."""
+
+    kind: Literal["none", "self_predictive"] = "none"
+    """What the agent reads: its observation, or the latent of a model that is trained to predict its own future."""
+    dim: int = 1024
+    """Numbers D in the latent."""
+    quantise: bool = True
+    """Round the latent to a few levels (FSQ)."""
+    levels: tuple[int, ...] = (8, 8)
+    """Levels of each channel of a code; neighbouring numbers of the latent form one code."""
+    encoder_hidden: tuple[int, ...] = (256,)
+    """Widths of the encoder's hidden layers."""
+    model_hidden: tuple[int, ...] = (512, 512)
+    """Widths of the hidden layers of dynamics and heads."""
+    norm: bool = True
+    """LayerNorm before each activation."""
+    activation: Literal["mish", "elu", "relu", "silu"] = "mish"
+    """Activation of the hidden layers."""
+    residual: bool = True
+    """Dynamics predict the change of the latent, or the next latent itself."""
+    horizon: int = 5
+    """Steps H that the latent is predicted ahead."""
+    decay: float = 0.9
+    """Weight of each step of the prediction relative to the one before."""
+    consistency: Literal["cosine", "mse"] = "cosine"
+    """Maximise the cosine between predicted and target latent, or minimise their squared distance."""
+    consistency_coef: float = 1.0
+    """Weight of the consistency term."""
+    reward_coef: float = 0.0
+    """Weight of predicting the rewards of the horizon; 0 for no reward head."""
+    reconstruction_coef: float = 0.0
+    """Weight of reconstructing the observed states; 0 for no decoder."""
+    projection_dim: int = 0
+    """Compare projections of this width instead of the latents; 0 compares the latents."""
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    """AdamW with decoupled weight decay, or Adam, of the representation alone."""
+    lr: float = 1e-4
+    """Its learning rate."""
+    weight_decay: float = 0.01
+    """Its weight decay (AdamW)."""
+    clip: float = 20.0
+    """Largest norm of its gradient."""
+    target_tau: float = 0.005
+    """Step of the target encoder towards the online one."""

@@ -89,6 +89,10 @@ class Perception(nn.Module):
             features["image"] = self.encoder(frames)
         return features
 
+    def learnt(self) -> list[nn.Parameter]:
+        """What learns from an agent's losses."""
+        return [p for p in self.parameters() if p.requires_grad]
+
     def networks(self) -> list[nn.Module]:
         """The encoder, where there is one."""
         return [] if self.encoder is None else [self.encoder]

@@ -11,7 +11,7 @@ from zoomrl.data.config import ReplayConfig
 from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import unknown_name
 from zoomrl.nets.config import EncoderConfig
-from zoomrl.recipes import published
+from zoomrl.recipes import latent, published
 from zoomrl.training.config import EvalConfig, TrainConfig
 
 # Sparse success is worth 0 to 1: the published support of -2 to 2 would leave three quarters of its atoms unused.
@@ -149,6 +149,8 @@ PRESETS: dict[str, Callable[[], TrainConfig]] = {
     "cqn-dmc-walker": published.cqn_dmc_walker,
     "cqn-dmc-pixels": published.cqn_dmc_pixels,
     "cqn-dmc-pixels-walker": published.cqn_dmc_pixels_walker,
+    "iqrl-dmc": latent.iqrl_dmc,
+    "iqrl-dmc-cpu": latent.iqrl_dmc_cpu,
     "cqn-bigym": published.cqn_bigym,
     "cqn_as-bigym": published.cqn_as_bigym,
     "cqn-rlbench": published.cqn_rlbench,

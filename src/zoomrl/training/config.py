@@ -81,6 +81,8 @@ class TrainConfig:
     """Environment steps before the first online update."""
     updates_per_step: float = 1.0
     """Updates per decision; 0.5 updates every second one."""
+    update_at: Literal["step", "episode"] = "step"
+    """Make updates as steps call for them, or save them up until an episode ends."""
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     """Where the agent learns and acts; auto takes the GPU if PyTorch finds one."""
     speed: Literal["eager", "compile", "graph"] = "eager"

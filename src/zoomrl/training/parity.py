@@ -97,7 +97,7 @@ class _Run:
         self.gradients = []
         for index in range(updates):
             started = time.perf_counter()
-            losses.append(trial.update()["critic_loss"])
+            losses.append(trial.update()[trial.agent.gauge])
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             times.append(1e3 * (time.perf_counter() - started))

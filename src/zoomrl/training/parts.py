@@ -133,7 +133,7 @@ def check_precision(config: TrainConfig, spec: EnvSpec, device: torch.device, co
 def build_replay(
     config: TrainConfig,
     spec: EnvSpec,
-    horizon: int,
+    agent: Agent,
     episodes: Sequence[Episode],
     scaler: ActionScaler,
     directory: Path,
@@ -166,7 +166,8 @@ def build_replay(
             f"the replay needs {readable(needed)} {place}, but {readable(free)} are free. "
             f"Lower replay.capacity{remedy.get(settings.storage, '')}."
         )
-    return Replay(settings, spec, horizon, episodes, scaler.to_unit, derive(config.seed, "replay"), files, device)
+    seed = derive(config.seed, "replay")
+    return Replay(settings, spec, agent.horizon, episodes, scaler.to_unit, seed, files, device, agent.span)
 
 
 def _free(storage: str, files: Path | None, device: torch.device) -> int | None:

@@ -95,7 +95,7 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
         scaler = make_scaler(config.control, spec.action, episodes)
         agent = parts.build_agent(config, spec, episodes, device)
         directory.mkdir(parents=True, exist_ok=True)
-        replay = parts.build_replay(config, spec, agent.horizon, episodes, scaler, directory, console, device)
+        replay = parts.build_replay(config, spec, agent, episodes, scaler, directory, console, device)
         fingerprint = demos.sha256 if demos else ""
         del demos, episodes  # the replay holds their frames now
         parts.set_threads(config, spec, directory, console, device)

@@ -84,8 +84,9 @@ class Trainer:
         self._next_checkpoint = config.checkpoint.every
         self._episodes_begun = [0] * envs.num_envs
         self._builders: list[EpisodeBuilder | None] = [None] * envs.num_envs
+        self._due = 0.0
         self._sums: dict[str, torch.Tensor] = {}
-        self._summed = 0
+        self._summed: dict[str, int] = {}
         self._recent: list[bool] = []
         self._last_eval: Evaluation | None = None
         self._saved_at: tuple[int, int] | None = None
@@ -136,6 +137,7 @@ class Trainer:
             "agent_steps": self.agent_steps,
             "updates": self.updates,
             "credit": self._credit,
+            "due": self._due,
             "next_eval": self._next_eval,
             "next_log": self._next_log,
             "next_checkpoint": self._next_checkpoint,
@@ -152,7 +154,7 @@ class Trainer:
             ],
             "seconds": self.seconds,
             "sums": dict(self._sums),
-            "summed": self._summed,
+            "summed": dict(self._summed),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -164,13 +166,14 @@ class Trainer:
         self.agent_steps = state["agent_steps"]
         self.updates = state["updates"]
         self._credit = state["credit"]
+        self._due = state["due"]
         # A resumed run may ask for other intervals.
         self._next_eval = min(state["next_eval"], _following(self.env_steps, self.config.eval.every))
         self._next_log = min(state["next_log"], _following(self.env_steps, self.config.log.every))
         self._next_checkpoint = min(state["next_checkpoint"], self.env_steps + self.config.checkpoint.every)
         self._episodes_begun = list(state["episodes_begun"])
         self._sums = dict(state["sums"])
-        self._summed = state["summed"]
+        self._summed = dict(state["summed"])
         self._seconds_before = state["seconds"]
         self._saved_at = (self.env_steps, self.updates)
         for index, saved in enumerate(state["in_flight"]):
@@ -199,7 +202,7 @@ class Trainer:
         config = self.config
         self._progress.phase("train", config.steps, self.env_steps)
         while True:
-            if self._stop():
+            if self._stop() or not self._make_due_updates():
                 return False
             if config.eval.every and self.env_steps >= self._next_eval and not self._evaluate():
                 return False
@@ -212,6 +215,16 @@ class Trainer:
             if self.env_steps >= self._next_log:
                 self._next_log += config.log.every
                 self._log_metrics()
+
+    def _make_due_updates(self) -> bool:
+        """Those that an episode's end has called for; False when asked to stop between them."""
+        while self._due >= 1:
+            if self._stop():
+                return False
+            self._due -= 1
+            self._update()
+            self._progress.advance(self.env_steps, self._status())
+        return True
 
     def _step(self) -> None:
         """One decision in every environment, with the updates that belong to it."""
@@ -231,9 +244,11 @@ class Trainer:
         # The action is chosen before the update of its step, as published.
         if self.env_steps >= self.config.seed_steps and self.replay.can_sample():
             self._credit += self.config.updates_per_step * self._envs.num_envs
-            while self._credit >= 1:
-                self._credit -= 1
-                self._update()
+            if self.config.update_at == "step":
+                self._due, self._credit = self._credit // 1, self._credit % 1
+                while self._due >= 1:
+                    self._due -= 1
+                    self._update()
         result = self._envs.step(action)
         self.agent_steps += self._envs.num_envs
         self.env_steps += self._envs.num_envs * self.config.env.action_repeat
@@ -261,6 +276,8 @@ class Trainer:
             self.replay.add(episode)
             self._builders[index] = None
             self._recent = [*self._recent[-19:], episode.success]
+            if self.agent.episode_ended(builder.episode_return) and self.config.update_at == "episode":
+                self._due, self._credit = self._due + self._credit // 1, self._credit % 1
             row = {
                 "env": index,
                 "return": builder.episode_return,
@@ -323,7 +340,7 @@ class Trainer:
         self.updates += 1
         for name, value in metrics.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
-        self._summed += 1
+            self._summed[name] = self._summed.get(name, 0) + 1
         return metrics
 
     def _evaluate(self) -> bool:
@@ -332,19 +349,30 @@ class Trainer:
             return False
         self._next_eval = _following(self.env_steps, self.config.eval.every)
         self._last_eval = evaluation
-        self._logger.write("eval", {**self.counters, **evaluation.row(), "seconds": self.seconds})
+        row = {**self.counters, **evaluation.row(), **self._diagnosis(), "seconds": self.seconds}
+        self._logger.write("eval", row)
         return True
 
+    def _diagnosis(self) -> dict[str, float]:
+        """What the agent measures of itself on some replayed samples; the draws of training are not touched."""
+        count = self.agent.diagnosed
+        if not count or not self.replay.can_sample():
+            return {}
+        before = self.replay.sampler.state_dict()
+        batches = [self.replay.sample() for _ in range(-(-count // self.config.replay.batch_size))]
+        self.replay.sampler.load_state_dict(before)
+        return {name: float(value) for name, value in self.agent.diagnose(torch.cat(batches)).items()}
+
     def _log_metrics(self) -> None:
-        means = {name: float(total / self._summed) for name, total in self._sums.items()}
+        means = {name: float(total / self._summed[name]) for name, total in self._sums.items()}
         if not math.isfinite(means.get("loss", 0.0)):
             raise NonFiniteLossError(
-                f"the loss became {means['loss']} within the {self._summed} updates before update {self.updates} "
-                f"(environment step {self.env_steps}). {self._last_good()}"
+                f"the loss became {means['loss']} within the {self._summed['loss']} updates before "
+                f"update {self.updates} (environment step {self.env_steps}). {self._last_good()}"
             )
         speed = {"updates_per_s": self._speed(), "env_steps_per_s": self.env_steps / max(self.seconds, 1e-9)}
         self._logger.write("train", {**self.counters, **means, "seconds": self.seconds, **speed})
-        self._sums, self._summed = {}, 0
+        self._sums, self._summed = {}, {}
 
     def _last_good(self) -> str:
         last = self._checkpoints.newest()

@@ -45,11 +45,13 @@ class Trial:
         _excite(self.agent)
         accelerate(self.agent, speed, precision)
         random = np.random.default_rng(0)
-        steps = config.replay.n_step + self.agent.horizon
+        steps = config.replay.n_step + max(self.agent.horizon, self.agent.span)
         with_demos = config.demos.source != "none"
         episodes = [_random_episode(random, spec, steps, with_demos and index % 2 == 0) for index in range(EPISODES)]
         settings = dataclasses.replace(config.replay, capacity=2, storage="ram")
-        self._replay = Replay(settings, spec, self.agent.horizon, episodes, lambda action: action, device=device)
+        self._replay = Replay(
+            settings, spec, self.agent.horizon, episodes, lambda action: action, device=device, span=self.agent.span
+        )
 
     def update(self) -> Metrics:
         """Draw a batch and take one gradient step."""

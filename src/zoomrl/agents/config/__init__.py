@@ -1,0 +1,58 @@
+"""Hyper-parameters of the agents. Plain data: importing this package loads no torch."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TypeVar
+
+from zoomrl.agents.config.coarse import CQNASConfig, CQNConfig
+from zoomrl.agents.config.drqv2 import DrQv2ASConfig, DrQv2Config, DrQv2PlusConfig
+from zoomrl.agents.config.td3 import IQRLConfig, TD3Config
+
+__all__ = [
+    "AGENT_CONFIGS",
+    "AgentConfig",
+    "CQNASConfig",
+    "CQNConfig",
+    "DrQv2ASConfig",
+    "DrQv2Config",
+    "DrQv2PlusConfig",
+    "IQRLConfig",
+    "TD3Config",
+    "chunked",
+    "convert",
+]
+
+AgentConfig = CQNConfig | CQNASConfig | DrQv2Config | DrQv2PlusConfig | DrQv2ASConfig | TD3Config | IQRLConfig
+AGENT_CONFIGS: dict[str, type[AgentConfig]] = {
+    c.name: c for c in (CQNConfig, CQNASConfig, DrQv2Config, DrQv2PlusConfig, DrQv2ASConfig, TD3Config, IQRLConfig)
+}
+Config = TypeVar("Config", bound=AgentConfig)
+FAMILIES = (DrQv2Config, TD3Config)
+"""Families whose variants differ by their defaults."""
+
+
+def convert(config: AgentConfig, kind: type[Config]) -> Config:
+    """The hyper-parameters of ``config`` for another algorithm; those that are not carried over are its defaults.
+
+    Between CQN and CQN-AS all that both have; within the families of DrQ-v2 and of TD3 what ``config`` changed of its
+    own defaults, since the variants differ by theirs; between families what belongs to the task.
+    """
+    shared = {f.name for f in fields(kind)} & {f.name for f in fields(config)}
+    if any(isinstance(config, family) and issubclass(kind, family) for family in FAMILIES):
+        default = type(config)()
+        names = {name for name in shared if getattr(config, name) != getattr(default, name)}
+    elif isinstance(config, CQNConfig) and issubclass(kind, CQNConfig):
+        names = shared
+    else:
+        names = shared & {"normalize", "horizon"}
+        if (
+            getattr(config, "value", "scalar") == "categorical"
+        ):  # a scalar value has no support that would mean anything
+            names |= shared & {"v_min", "v_max"}
+    return kind(**{name: getattr(config, name) for name in names})
+
+
+def chunked(config: AgentConfig) -> bool:
+    """Whether the algorithm proposes action sequences."""
+    return hasattr(config, "horizon")
