@@ -32,10 +32,13 @@ class Agent(Protocol):
 
     horizon: int
     """Length T of the plans it proposes."""
-    span: int
-    """Steps H of the sequences that its batches must hold; 0 for none."""
     device: torch.device
     """Where it learns."""
+
+    @property
+    def span(self) -> int:
+        """Steps H of the sequences that its batches must hold; 0 for none."""
+        ...
 
     def act(self, observation: Mapping[str, Tensor], generator: torch.Generator, *, explore: bool = False) -> Plan:
         """Plan for each of N environments. No gradient.

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from importlib import import_module
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from zoomrl.agents.base import CPU, Learner
-from zoomrl.agents.config import AgentConfig, CQNConfig, DrQv2Config, TD3Config
-from zoomrl.agents.cqn import CQN
-from zoomrl.agents.drqv2 import DrQv2
-from zoomrl.agents.td3 import TD3
+from zoomrl.agents.config import AgentConfig
 from zoomrl.data.episode import Episode
 from zoomrl.errors import ConfigError
 from zoomrl.nets.perception import ObservationShape
 from zoomrl.spec import EnvSpec
+
+_AGENTS = {
+    "cqn": ("cqn", "CQN"),
+    "cqn_as": ("cqn", "CQN"),
+    "drqv2": ("drqv2", "DrQv2"),
+    "drqv2_plus": ("drqv2", "DrQv2"),
+    "drqv2_as": ("drqv2", "DrQv2"),
+    "taco": ("taco", "TACO"),
+    "tcrl": ("tcrl", "TCRL"),
+    "td3": ("td3", "TD3"),
+    "iqrl": ("td3", "TD3"),
+    "td7": ("td7", "TD7"),
+    "sac": ("sac", "SAC"),
+    "bc": ("bc", "BC"),
+    "act": ("act", "ACT"),
+}
+"""Module and class of each agent, imported when it is built."""
 
 
 def make_agent(
@@ -42,14 +56,15 @@ def make_agent(
         device: where it learns.
     """
     shape = ObservationShape.of(spec, frame_stack)
-    if not shape.views and (config.encoder.weights or config.encoder.frozen):
+    encoder = getattr(config, "encoder", None)
+    if not shape.views and encoder is not None and (encoder.weights or encoder.frozen):
         raise ConfigError("agent.encoder.weights and .frozen need pictures, and none are observed; add --env.cameras")
     size = shape.state
     statistics = None
     if config.normalize == "demos" and size:
         statistics = (torch.zeros(size), torch.ones(size)) if restoring else _statistics(demos, frame_stack)
-    builders: list[tuple[type[Any], type[Any]]] = [(DrQv2Config, DrQv2), (TD3Config, TD3), (CQNConfig, CQN)]
-    build = next(agent for kind, agent in builders if isinstance(config, kind))
+    module, name = _AGENTS[config.name]
+    build = getattr(import_module(f"zoomrl.agents.{module}"), name)
     learner: Learner = build(config, shape, spec.action_dim, seed, statistics, device)
     return learner
 

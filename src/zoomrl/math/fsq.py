@@ -30,7 +30,7 @@ def quantise(x: Tensor, levels: tuple[int, ...]) -> Tensor:
         bounds = (*_bounds(levels[0]), 1.0 / (levels[0] // 2))
         if torch.compiler.is_compiling():
             return _quantise(x, *bounds)
-        result: Tensor = _Quantise.apply(x, *bounds)  # type: ignore[no-untyped-call]
+        result: Tensor = _Quantise.apply(x, *bounds)
         return result
     channels = x.unflatten(-1, (-1, len(levels))).unbind(-1)
     codes = [quantise(channel, (level,)) for channel, level in zip(channels, levels, strict=True)]

@@ -19,7 +19,7 @@ class Mish(nn.Module):
         """Activate ``x``."""
         if torch.compiler.is_compiling() or x.device.type != "cpu":
             return F.mish(x)
-        result: Tensor = _Mish.apply(x)  # type: ignore[no-untyped-call]
+        result: Tensor = _Mish.apply(x)
         return result
 
 

@@ -13,11 +13,13 @@ from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.demos.config import DemoConfig
 from zoomrl.envs.config import EnvConfig
+from zoomrl.nets.config import RepresentationConfig
 from zoomrl.training.config import CheckpointConfig, EvalConfig, TrainConfig
 
 NO_DEMOS = DemoConfig(source="none", episodes=0)
 EPISODE = 1000
 """Environment steps of an episode."""
+LATENT = RepresentationConfig(kind="self_predictive")
 WARM_UP = 10 * EPISODE
 """Steps of the untrained policy before the first update."""
 
@@ -54,11 +56,10 @@ def _noise(episodes: int) -> str:
 def iqrl_dmc_cpu() -> TrainConfig:
     """iQRL for DeepMind Control on a CPU: a latent of 128 numbers and two critics, as in the paper's first draft."""
     base = iqrl_dmc()
-    latent = replace(base.agent.representation, dim=128)
     return replace(
         base,
         preset="iqrl-dmc-cpu",
-        agent=replace(base.agent, representation=latent, critics=2, actor_value="min"),
+        agent=IQRLConfig(representation=replace(LATENT, dim=128), critics=2, actor_value="min"),
         replay=replace(base.replay, capacity=1_000_000),
         eval=EvalConfig(every=10 * EPISODE, episodes=10, num_envs=5, video=False),
         steps=100 * EPISODE,

@@ -3,30 +3,51 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from zoomrl.agents.config.coarse import CQNASConfig, CQNConfig
-from zoomrl.agents.config.drqv2 import DrQv2ASConfig, DrQv2Config, DrQv2PlusConfig
+from zoomrl.agents.config.drqv2 import DrQv2ASConfig, DrQv2Config, DrQv2PlusConfig, TACOConfig, TCRLConfig
+from zoomrl.agents.config.imitation import ACTConfig, BCConfig
+from zoomrl.agents.config.sac import SACConfig
 from zoomrl.agents.config.td3 import IQRLConfig, TD3Config
+from zoomrl.agents.config.td7 import TD7Config
 
 __all__ = [
     "AGENT_CONFIGS",
+    "ACTConfig",
     "AgentConfig",
+    "BCConfig",
     "CQNASConfig",
     "CQNConfig",
     "DrQv2ASConfig",
     "DrQv2Config",
     "DrQv2PlusConfig",
     "IQRLConfig",
+    "SACConfig",
+    "TACOConfig",
+    "TCRLConfig",
     "TD3Config",
+    "TD7Config",
     "chunked",
     "convert",
 ]
 
-AgentConfig = CQNConfig | CQNASConfig | DrQv2Config | DrQv2PlusConfig | DrQv2ASConfig | TD3Config | IQRLConfig
-AGENT_CONFIGS: dict[str, type[AgentConfig]] = {
-    c.name: c for c in (CQNConfig, CQNASConfig, DrQv2Config, DrQv2PlusConfig, DrQv2ASConfig, TD3Config, IQRLConfig)
-}
+AgentConfig = (
+    CQNConfig
+    | CQNASConfig
+    | DrQv2Config
+    | DrQv2PlusConfig
+    | DrQv2ASConfig
+    | TACOConfig
+    | TCRLConfig
+    | TD3Config
+    | IQRLConfig
+    | TD7Config
+    | SACConfig
+    | BCConfig
+    | ACTConfig
+)
+AGENT_CONFIGS: dict[str, type[AgentConfig]] = {config.name: config for config in get_args(AgentConfig)}
 Config = TypeVar("Config", bound=AgentConfig)
 FAMILIES = (DrQv2Config, TD3Config)
 """Families whose variants differ by their defaults."""

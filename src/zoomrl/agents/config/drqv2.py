@@ -99,3 +99,60 @@ class DrQv2ASConfig(DrQv2PlusConfig):
         super().__post_init__()
         at_least(self, "horizon", 1)
         at_least(self, "gru_layers", 1)
+
+
+def _tcrl_latent() -> RepresentationConfig:
+    return RepresentationConfig(
+        kind="self_predictive",
+        dim=50,
+        quantise=False,
+        encoder_hidden=(512, 512),
+        norm=False,
+        activation="elu",
+        residual=False,
+        consistency_coef=2.0,
+        reward_coef=1.0,
+        optimizer="adam",
+        lr=3e-4,
+        clip=10.0,
+    )
+
+
+@dataclass(frozen=True)
+class TCRLConfig(DrQv2Config):
+    """TCRL (Zhao et al. 2023): the actor and critics of DrQ-v2 on a latent that predicts itself and rewards."""
+
+    name: ClassVar[str] = "tcrl"
+
+    representation: RepresentationConfig = field(default_factory=_tcrl_latent)
+    hidden_dim: int = 512
+    """Width of the hidden layers of actor and critics."""
+    lr: float = 3e-4
+    """Learning rate of actor and critics."""
+    target_tau: float = 0.005
+    """Step of the target critics towards the online ones."""
+
+
+@dataclass(frozen=True)
+class TACOConfig(DrQv2Config):
+    """TACO (Zheng et al. 2023): DrQ-v2 with contrastive embeddings of state and action sequence."""
+
+    name: ClassVar[str] = "taco"
+
+    sequence: int = 3
+    """Actions K between the two states of a contrastive pair."""
+    token_hidden: int = 64
+    """Width of the action tokeniser's hidden layer."""
+    state_hidden: tuple[int, ...] = (256, 256)
+    """Widths of the hidden layers of the state's encoder (our own port; as published there are pictures only)."""
+    curl_coef: float = 1.0
+    """Weight of the contrast between two shifts of the same picture."""
+    reward_coef: float = 1.0
+    """Weight of predicting the n-step return from state and action sequence."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("sequence", "token_hidden"):
+            at_least(self, name, 1)
+        for name in ("curl_coef", "reward_coef"):
+            at_least(self, name, 0)
