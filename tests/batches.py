@@ -26,12 +26,22 @@ def make_observation(shape: ObservationShape, size: int, g: torch.Generator) -> 
 
 
 def make_batch(
-    shape: ObservationShape, horizon: int, size: int = 8, *, demo: float = 0.5, seed: int = 0, actions: int = ACTIONS
+    shape: ObservationShape,
+    horizon: int,
+    size: int = 8,
+    *,
+    demo: float = 0.5,
+    seed: int = 0,
+    actions: int = ACTIONS,
+    span: int = 0,
 ) -> TensorDict:
-    """Chunks are padded at their end, as in the replay; about one sample in two has padding."""
+    """Chunks are padded at their end, as in the replay; about one sample in two has padding.
+
+    With ``span`` there is a sequence of so many steps too, one sample in two leaving its episode.
+    """
     g = torch.Generator().manual_seed(seed)
     lengths = torch.randint(1, 2 * horizon + 1, (size, 1), generator=g)
-    return TensorDict(
+    batch = TensorDict(
         {
             "obs": TensorDict(make_observation(shape, size, g), [size]),
             "next_obs": TensorDict(make_observation(shape, size, g), [size]),
@@ -43,6 +53,17 @@ def make_batch(
         },
         [size],
     )
+    if span:
+        following = make_observation(shape, size * span, g)
+        inside = torch.randint(1, 2 * span + 1, (size, 1), generator=g)
+        columns = {
+            "obs": TensorDict({name: array.unflatten(0, (size, span)) for name, array in following.items()}, [size]),
+            "actions": torch.rand(size, span, actions, generator=g) * 2 - 1,
+            "reward": torch.rand(size, span, generator=g),
+            "valid": torch.arange(span) < inside,
+        }
+        batch["sequence"] = TensorDict(columns, [size])
+    return batch
 
 
 def in_double(batch: TensorDict) -> TensorDict:

@@ -525,7 +525,7 @@ class FakeAgent:
     def __init__(self) -> None:
         self.calls = 0
 
-    def act(self, observation: Mapping[str, Tensor], generator: torch.Generator) -> Plan:
+    def act(self, observation: Mapping[str, Tensor], generator: torch.Generator, *, explore: bool = False) -> Plan:
         self.calls += 1
         state = observation["state"]
         rows = torch.stack([state.mean(1), torch.rand(len(state), generator=generator) * 0.1], 1)

@@ -5,6 +5,7 @@ Run this file (``python tests/test_docs.py``) to write the option tables of docs
 
 import ast
 import dataclasses
+import functools
 import inspect
 import itertools
 import re
@@ -15,7 +16,23 @@ from pathlib import Path
 import pytest
 import torch
 
-from zoomrl.agents.config import AGENT_CONFIGS, CQNASConfig, DrQv2ASConfig, DrQv2Config, DrQv2PlusConfig
+from zoomrl.agents.config import (
+    AGENT_CONFIGS,
+    ACTConfig,
+    BCConfig,
+    CQNASConfig,
+    CQNConfig,
+    DrQv2ASConfig,
+    DrQv2Config,
+    DrQv2PlusConfig,
+    IQRLConfig,
+    SACConfig,
+    TACOConfig,
+    TCRLConfig,
+    TD3Config,
+    TD7Config,
+)
+from zoomrl.cli.ablate import Ablate
 from zoomrl.cli.demos import CollectDemos, InspectDemos
 from zoomrl.cli.doctor import Doctor
 from zoomrl.cli.evaluate import Evaluate
@@ -83,7 +100,7 @@ def shown(value):
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):
-        return " ".join(value) or "none"
+        return " ".join(map(str, value)) or "none"
     return "none" if value is None else str(value) or "(empty)"
 
 
@@ -102,22 +119,36 @@ def train_table():
     return "\n".join(lines) + "\n"
 
 
-def drqv2_table():
-    """Options of the DrQ-v2 family, with each algorithm's default."""
-    kinds = (DrQv2Config, DrQv2PlusConfig, DrQv2ASConfig)
-    lines = [f"| option | {' | '.join(f'`{kind.name}`' for kind in kinds)} | meaning |", "|---|---|---|---|---|"]
-    defaults = {kind: {name: value for name, value, *_ in options(kind, kind(), "agent.")} for kind in kinds}
-    # The base class describes a field for all of them; the last class has them all.
-    texts = {
-        name: (text, choices) for kind in kinds[::-1] for name, _, _, text, choices in options(kind, kind(), "agent.")
-    }
-    for name in defaults[DrQv2ASConfig]:
-        values = [shown(defaults[kind][name]) if name in defaults[kind] else "-" for kind in kinds]
-        lines.append(row(name, " | ".join(values), *texts[name]))
+def family_table(*kinds):
+    """Options of a family of agents, with each one's default; what all agents have is in the table of train."""
+    lines = [f"| option | {' | '.join(f'`{kind.name}`' for kind in kinds)} | meaning |"]
+    lines.append("|---" * (len(kinds) + 2) + "|")
+    rows = {}
+    for kind in kinds:
+        for name, value, _, text, choices in options(kind, kind(), "agent."):
+            if not name.startswith(("--agent.encoder.", "--agent.representation.")):
+                # The base class describes a field for all of them.
+                _, _, values = rows.setdefault(name, (text, choices, {}))
+                values[kind] = shown(value)
+    for name, (text, choices, values) in rows.items():
+        lines.append(row(name, " | ".join(values.get(kind, "-") for kind in kinds), text, choices))
     return "\n".join(lines) + "\n"
 
 
-TABLES = {"train": train_table, "drqv2": drqv2_table}
+METRICS_ON = {
+    "cqn_as": ("cqn",),
+    "drqv2_plus": ("drqv2",),
+    "drqv2_as": ("drqv2",),
+    "iqrl": ("iqrl", "td3"),
+    "tcrl": ("tcrl", "iqrl", "drqv2"),
+}
+"""Pages that explain an agent's metrics, where it is not the page of its own name."""
+TABLES = {
+    "train": train_table,
+    "drqv2": functools.partial(family_table, DrQv2Config, DrQv2PlusConfig, DrQv2ASConfig, TCRLConfig, TACOConfig),
+    "td3": functools.partial(family_table, TD3Config, IQRLConfig, TD7Config, SACConfig),
+    "imitation": functools.partial(family_table, BCConfig, ACTConfig),
+}
 
 
 def known_options():
@@ -130,7 +161,7 @@ def known_options():
             known.add(f"--{group}{dot}no-{last}")
     for kind in AGENT_CONFIGS.values():
         known |= {name for name, *_ in options(kind, kind(), "agent.")}
-    for kind in (CollectDemos, InspectDemos, Doctor, Evaluate, Parity, Plot):
+    for kind in (Ablate, CollectDemos, InspectDemos, Doctor, Evaluate, Parity, Plot):
         known |= {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(kind)}
     return known
 
@@ -213,20 +244,22 @@ def test_every_logged_metric_is_explained():
         re.findall(r'^            "(\w+)":', evaluation, re.MULTILINE)
     )
     assert {"success_rate", "value_overestimation", "updates_per_s"} <= shared
-    for name, known in (("cqn", {"dominance_loss", "margin_loss"}), ("drqv2", {"actor_loss", "bc_loss"})):
-        page = (ROOT / "docs" / f"{name}.md").read_text()
-        logged = set()
-        for kind in (k for n, k in AGENT_CONFIGS.items() if n.startswith(name)):
-            config = dataclasses.replace(
-                preset("cqn-metaworld"),
-                agent=kind(hidden_dim=4),
-                replay=ReplayConfig(batch_size=4),
-                control=ControlConfig(),
-            )
-            logged |= set(Trial(config, spec, torch.device("cpu")).update())
-        assert {"loss", "critic_loss", "batch_return", "q_target"} | known <= logged
-        missing = {metric for metric in logged | (shared if name == "cqn" else set()) if f"`{metric}`" not in page}
-        assert not missing, f"docs/{name}.md does not explain {sorted(missing)}"
+    for kind in AGENT_CONFIGS.values():
+        imitates = kind in (BCConfig, ACTConfig)
+        config = dataclasses.replace(
+            preset("bc-metaworld" if imitates else "cqn-metaworld"),
+            agent=kind(),
+            replay=ReplayConfig(batch_size=4, sampling="priority" if kind is TD7Config else "episode"),
+            control=ControlConfig(),
+        )
+        trial = Trial(config, spec, torch.device("cpu"))
+        logged = set(trial.update()) | set(trial.update())
+        logged |= set(trial.agent.validate(trial.batch()))
+        assert {"loss", trial.agent.gauge, "demo_share"} <= logged
+        pages = [ROOT / "docs" / f"{page}.md" for page in METRICS_ON.get(kind.name, (kind.name,))]
+        text = "".join(page.read_text() for page in pages)
+        missing = {m for m in logged | (shared if kind is CQNConfig else set()) if f"`{m}`" not in text}
+        assert not missing, f"{[page.name for page in pages]} do not explain {sorted(missing)}"
 
 
 def test_documents_keep_to_themselves():

@@ -1,35 +1,42 @@
 """Compiled, captured and low-precision updates give what plain ones give, or say why they cannot be had."""
 
 import dataclasses
+from importlib import import_module
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from batches import ACTIONS, BOTH, ONLY_PIXELS, ONLY_STATE, make_batch, make_observation
-from zoomrl.agents import engine
-from zoomrl.agents.config import CQNASConfig, CQNConfig, DrQv2ASConfig, DrQv2Config
+from zoomrl.agents import engine, registry
+from zoomrl.agents.config import CQNASConfig, CQNConfig, DrQv2ASConfig, DrQv2Config, IQRLConfig, TD3Config
 from zoomrl.agents.cqn import CQN
-from zoomrl.agents.drqv2 import DrQv2
 from zoomrl.agents.engine import WARM_UP, Captured, CudaRecorder, accelerate, unavailable
+from zoomrl.agents.representation import SelfPredictive
 from zoomrl.errors import ConfigError
-from zoomrl.nets.config import EncoderConfig
+from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 
 TINY = {"hidden_dim": 10, "trunk_dim": 4, "lr": 1e-3}
 ENCODER = EncoderConfig(kind="drqv2", norm="none", activation="relu", channels=3, feature_dim=5, shift=2)
+LATENT = RepresentationConfig(
+    kind="self_predictive", dim=12, encoder_hidden=(8,), model_hidden=(10, 10), horizon=2, lr=1e-3
+)
 NOISE = 0.2
 
 # Dimensions, steps and levels are unrolled where a step is compiled: few of them keep these tests short.
 CASES = {
     "cqn_as, state": (CQNASConfig(**TINY, atoms=11, horizon=2, levels=2), ONLY_STATE),
     "drqv2, pixels": (DrQv2Config(**TINY, encoder=ENCODER), ONLY_PIXELS),
+    "td3, state": (TD3Config(hidden=(10, 10)), ONLY_STATE),
+    "iqrl, state": (IQRLConfig(hidden=(10, 10), representation=LATENT, critics=3), ONLY_STATE),
     "drqv2_as, state": (DrQv2ASConfig(**TINY, atoms=11, horizon=2, target_interval=2), ONLY_STATE),
 }
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
 
 def make(config, shape, device="cpu"):
-    kind = DrQv2 if isinstance(config, DrQv2Config) else CQN
+    module, name = registry._AGENTS[config.name]
+    kind = getattr(import_module(f"zoomrl.agents.{module}"), name)
     agent = kind(config, shape, ACTIONS, 3, device=torch.device(device))
     if isinstance(agent, CQN):
         # Heads away from zero, so that no bins are tied and every path carries a gradient.
@@ -39,6 +46,10 @@ def make(config, shape, device="cpu"):
                 weight = critic.advantage.weight
                 weight.copy_(torch.randn(weight.shape, generator=g) * 0.3)
     return agent
+
+
+def batch_for(agent, shape, **options):
+    return make_batch(shape, agent.horizon, span=agent.span, **options)
 
 
 def weights(agent):
@@ -74,7 +85,7 @@ def quick_compile(monkeypatch):
 def compare_over_updates(fast, plain, config, shape, updates, tolerance):
     start = weights(plain)
     for step in range(updates):
-        batch = make_batch(shape, plain.horizon, seed=step)
+        batch = batch_for(plain, shape, seed=step)
         noise = NOISE / (step + 1)
         expected = plain.update(batch, noise)
         metrics = fast.update(batch, noise)
@@ -90,7 +101,8 @@ def test_compiled_equals_eager_in_one_graph(case, quick_compile):
     config, shape = CASES[case]
     fast = make(config, shape)
     accelerate(fast, "compile")
-    assert quick_compile == list(fast.losses)
+    beside = ["representation_loss"] if isinstance(fast.perception, SelfPredictive) else []
+    assert quick_compile == [*fast.losses, *beside]
     compare_over_updates(fast, make(config, shape), config, shape, 5, 1e-4)
 
 
@@ -153,7 +165,7 @@ def test_captured_equals_eager_bit_for_bit(case):
     fast, recorder = captured(config, shape)
     kept = []
     for step in range(8):
-        batch = make_batch(shape, plain.horizon, seed=step)
+        batch = batch_for(plain, shape, seed=step)
         before = batch.clone()
         expected, metrics = plain.update(batch, NOISE), fast.update(batch, NOISE)
         assert (batch == before).all()  # recorded inputs are copies: replays do not write to the caller's batch
@@ -164,7 +176,10 @@ def test_captured_equals_eager_bit_for_bit(case):
     for expected, metrics in kept:  # at the end: later replays must not reach into earlier results
         torch.testing.assert_close(metrics, expected, rtol=0, atol=0)
     same_state(fast, plain)
-    assert (recorder.warm_ups, recorder.recordings, recorder.replays) == (WARM_UP, 1, 8 - WARM_UP)
+    # Updates with and without a step of the actor are two functions.
+    kinds = getattr(config, "policy_delay", 1)
+    assert recorder.recordings == kinds
+    assert (recorder.warm_ups, recorder.replays) == (kinds * WARM_UP, 8 - kinds * WARM_UP)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -183,7 +198,7 @@ def test_each_batch_shape_has_its_warm_up_and_one_recording():
     plain = make(config, shape)
     fast, recorder = captured(config, shape)
     for step in range(12):
-        batch = make_batch(shape, plain.horizon, size=(8, 6)[step % 2], seed=step)
+        batch = batch_for(plain, shape, size=(8, 6)[step % 2], seed=step)
         torch.testing.assert_close(fast.update(batch), plain.update(batch), rtol=0, atol=0)
     assert (recorder.warm_ups, recorder.recordings, recorder.replays) == (2 * WARM_UP, 2, 2 * (6 - WARM_UP))
     same_state(fast, plain)
@@ -222,7 +237,7 @@ def test_captured_acting_equals_eager_and_follows_the_weights(case):
         assert not plans[1].actions.requires_grad
         chosen.append(plans[1].actions)
         for agent in (plain, fast):
-            agent.update(make_batch(shape, plain.horizon, seed=step), NOISE)
+            agent.update(batch_for(plain, shape, seed=step), NOISE)
     assert (recorder.warm_ups, recorder.recordings, recorder.replays) == (WARM_UP, 1, 3)
     assert not torch.equal(chosen[-1], chosen[-2])
     fast.act(make_observation(shape, 2, torch.Generator()), torch.Generator())
@@ -268,14 +283,14 @@ def test_a_state_of_another_kind_of_device_can_be_loaded():
 def test_what_a_gpu_saved_acts_on_the_cpu(case):
     config, shape = CASES[case]
     gpu, cpu = make(config, shape, "cuda"), make(config, shape)
-    gpu.update(make_batch(shape, gpu.horizon).to("cuda"))
+    gpu.update(batch_for(gpu, shape).to("cuda"))
     cpu.load_state_dict(gpu.state_dict())
     observation = make_observation(shape, 4, torch.Generator().manual_seed(0))
     plans = [agent.act(observation, torch.Generator().manual_seed(0)).actions for agent in (gpu, cpu)]
     torch.testing.assert_close(plans[0], plans[1], rtol=0, atol=1e-3)
     back = make(config, shape, "cuda")
     back.load_state_dict(cpu.state_dict())
-    back.update(make_batch(shape, gpu.horizon).to("cuda"))
+    back.update(batch_for(gpu, shape).to("cuda"))
 
 
 @CUDA
@@ -289,7 +304,7 @@ def test_a_cuda_graph_equals_eager(case):
     for step in range(10):
         if step == 7:  # a loaded optimiser has other tensors
             fast.load_state_dict(fast.state_dict())
-        batch = make_batch(shape, plain.horizon, seed=step).to("cuda")
+        batch = batch_for(plain, shape, seed=step).to("cuda")
         expected, metrics = plain.update(batch, NOISE), fast.update(batch, NOISE)
         torch.testing.assert_close(metrics, expected, rtol=1e-4, atol=1e-5)
         observation = make_observation(shape, 4, torch.Generator().manual_seed(step))
@@ -306,7 +321,7 @@ def test_a_compiled_cuda_graph_equals_eager(case):
     plain, fast = make(config, shape, "cuda"), make(config, shape, "cuda")
     accelerate(fast, "graph")
     for step in range(8):
-        batch = make_batch(shape, plain.horizon, seed=step).to("cuda")
+        batch = batch_for(plain, shape, seed=step).to("cuda")
         expected, metrics = plain.update(batch, NOISE), fast.update(batch, NOISE)
         torch.testing.assert_close(metrics, expected, rtol=1e-3, atol=1e-4)
 
@@ -361,8 +376,8 @@ def test_nothing_is_read_back_or_brought_from_the_host(case, monkeypatch):
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     config, shape = CASES[case]
     agent = make(config, shape)
-    batch, draws = make_batch(shape, agent.horizon, size=4, seed=0), {**agent.draw(4), "noise": torch.zeros(())}
-    chosen = agent.draw_plan(4, torch.Generator())
+    batch, draws = batch_for(agent, shape, size=4, seed=0), {**agent.draw(4), "noise": torch.zeros(())}
+    chosen = agent.draw_plan(4, torch.Generator(), explore=True)
     with Watch() as watch:
         agent.step(batch, draws)
         agent.plan(dict(batch["obs"].items()), chosen)

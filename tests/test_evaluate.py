@@ -47,7 +47,7 @@ class Steady:
 
     horizon = 4
 
-    def act(self, observation: Mapping[str, Tensor], generator: torch.Generator) -> Plan:
+    def act(self, observation: Mapping[str, Tensor], generator: torch.Generator, *, explore: bool = False) -> Plan:
         newest = observation["state"][:, -3:]
         push = (-0.7 * newest[:, :2]).clamp(-1, 1)
         actions = push[:, None] * 0.8 ** torch.arange(4)[None, :, None]
@@ -127,7 +127,7 @@ def test_film_shows_the_first_seeds_episode_only():
 class Foretelling(Steady):
     """Predicts a value that its observation decides."""
 
-    def act(self, observation: Any, generator: torch.Generator) -> Plan:
+    def act(self, observation: Any, generator: torch.Generator, *, explore: bool = False) -> Plan:
         plan = super().act(observation, generator)
         return Plan(plan.actions, plan.valid, 10 * observation["state"][:, -1])
 

@@ -47,12 +47,12 @@ def write_run(
 def test_curve_and_final_are_read(tmp_path):
     run = read_run(write_run(tmp_path / "run"))
     points = run.curve("success")
-    assert [p.env_steps for p in points] == [0, 100, 200, 300]
+    assert [p.step for p in points] == [0, 100, 200, 300]
     assert [p.value for p in points] == pytest.approx([0.2, 0.3, 0.4, 0.5])
     assert all(p.low < p.value < p.high for p in points)
     final = run.final("success")
     assert final is not None
-    assert (final.env_steps, final.episodes) == (300, 10)
+    assert (final.step, final.episodes) == (300, 10)
     assert final.value == pytest.approx(0.6)
 
 

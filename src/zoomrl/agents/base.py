@@ -66,6 +66,10 @@ class Agent(Protocol):
         """Take note of a training episode; whether updates that wait for the end of episodes may be made now."""
         ...
 
+    def validate(self, batch: TensorDict) -> Metrics:
+        """Losses on samples that are not learnt from; nothing for agents that learn by acting."""
+        ...
+
     @property
     def diagnosed(self) -> int:
         """Samples that :meth:`diagnose` wants; 0 for agents with nothing to tell."""
@@ -141,7 +145,8 @@ class Learner(ABC):
 
     @abstractmethod
     def plan(self, observation: Mapping[str, Tensor], draws: Draws) -> Tensors:
-        """Greedy ``actions`` [N, T, A] and their predicted ``value`` [N]: a closed function, as :meth:`step` is."""
+        """Greedy ``actions`` [N, T, A] and, of agents with values, their predicted ``value`` [N]: a closed function, as
+        :meth:`step` is."""
 
     @torch.inference_mode()
     def act(self, observation: Mapping[str, Tensor], generator: torch.Generator, *, explore: bool = False) -> Plan:
@@ -149,8 +154,8 @@ class Learner(ABC):
         count = len(next(iter(observation.values())))
         draws = {name: drawn.to(self.device) for name, drawn in self.draw_plan(count, generator, explore).items()}
         outputs = self.run_plan({name: array.to(self.device) for name, array in observation.items()}, draws)
-        actions = outputs["actions"].cpu()
-        return Plan(actions, torch.ones(actions.shape[:2], dtype=torch.bool), outputs["value"].cpu())
+        actions, value = outputs["actions"].cpu(), outputs.get("value")
+        return Plan(actions, torch.ones(actions.shape[:2], dtype=torch.bool), None if value is None else value.cpu())
 
     @abstractmethod
     def bulk(self) -> list[nn.Module]:
@@ -202,6 +207,10 @@ class Learner(ABC):
     def episode_ended(self, episode_return: float) -> bool:
         """Whether updates that wait may be made (see :class:`Agent`): always."""
         return True
+
+    def validate(self, batch: Mapping[str, Any]) -> Metrics:
+        """Losses on samples that are not learnt from (see :class:`Agent`): nothing."""
+        return {}
 
     @property
     def diagnosed(self) -> int:

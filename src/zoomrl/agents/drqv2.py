@@ -32,6 +32,7 @@ from zoomrl.math.categorical import support, two_hot
 from zoomrl.math.losses import masked_mean
 from zoomrl.nets.actor_critic import Actor, TwinCritic
 from zoomrl.nets.perception import ObservationShape, Statistics
+from zoomrl.nets.tcrl import LatentActor, LatentTwinCritic
 from zoomrl.nets.trunk import Trunk
 
 # Actions are kept off the edge of the tanh by this much.
@@ -64,7 +65,7 @@ class DrQv2(Learner):
         super().__init__(seed, device, config.target_interval)
         self.config = config
         self.action_dim = action_dim
-        self.horizon, layers = (config.horizon, config.gru_layers) if isinstance(config, DrQv2ASConfig) else (1, 0)
+        self.horizon = config.horizon if isinstance(config, DrQv2ASConfig) else 1
         self.atoms = support(config.v_min, config.v_max, config.atoms).to(device)
         outputs = config.atoms if config.value == "categorical" else 1
         with torch.random.fork_rng(devices=[]):
@@ -72,20 +73,35 @@ class DrQv2(Learner):
             self.perception, self.representation_optimizer = make_perception(
                 config, shape, action_dim, statistics, device
             )
-            hidden = config.hidden_dim
-            self.actor = Actor(self._trunk(), action_dim, hidden, self.horizon, layers).to(device)
-            self.critic = TwinCritic(self._trunk(), action_dim, hidden, outputs, self.horizon, layers).to(device)
+            actor, critic = self._networks(outputs)
+            self.actor, self.critic = actor.to(device), critic.to(device)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
-        learnt = [*self.perception.learnt(), *self.critic.parameters()]
+        learnt = self._learnt_with_critics()
         self.critic_optimizer = make_optimizer(config.optimizer, learnt, config.lr, config.weight_decay)
         self.actor_optimizer = make_optimizer(
             config.optimizer, list(self.actor.parameters()), config.lr, config.weight_decay
         )
 
+    def _networks(self, outputs: int) -> tuple[Actor | LatentActor, TwinCritic | LatentTwinCritic]:
+        config = self.config
+        layers = config.gru_layers if isinstance(config, DrQv2ASConfig) else 0
+        width, hidden, horizon = self.action_dim, config.hidden_dim, self.horizon
+        actor = Actor(self._trunk(), width, hidden, horizon, layers)
+        return actor, TwinCritic(self._trunk(), width, hidden, outputs, horizon, layers)
+
+    def _learnt_with_critics(self) -> list[nn.Parameter]:
+        """What the critics' optimiser moves."""
+        return [*self.perception.learnt(), *self.critic.parameters()]
+
+    @property
+    def _sizes(self) -> dict[str, int]:
+        """Lengths of the features that the trunks read, by name."""
+        return self.perception.sizes
+
     def _trunk(self) -> Trunk:
         config = self.config
         return Trunk(
-            self.perception.sizes,
+            self._sizes,
             image_dim=config.encoder.feature_dim,
             state_dim=config.trunk_dim,
             image_layers=config.encoder.layers,
@@ -111,9 +127,9 @@ class DrQv2(Learner):
 
     def plan(self, observation: Mapping[str, Tensor], draws: Draws) -> Tensors:
         """The actor's mean chunk, and the smaller of the critics' values for it."""
-        features = self.perception(observation)
+        features = self._features(observation, None)
         actions = self.actor(features).clamp(EDGE - 1, 1 - EDGE)
-        return {"actions": actions, "value": self._values(self.critic(features, actions)).amin(0).mean(1)}
+        return {"actions": actions, "value": self._values(self._judge(self.critic, features, actions)).amin(0).mean(1)}
 
     def draw(self, batch: int) -> Draws:
         """Shifts of the pictures, and normal noise for the actions of both losses."""
@@ -137,20 +153,27 @@ class DrQv2(Learner):
         self.critic_optimizer.step()
         # The actor sees what the encoder made of the pictures before that step, and the critics after it (published).
         # Gradients of the critics' weights would be thrown away.
-        self.critic.requires_grad_(False)
+        self._hold_critics(True)
         actor_loss, more = self.actor_loss(features, batch, draws)
         self.actor_optimizer.zero_grad(set_to_none=True)
         actor_loss.backward()
         self.actor_optimizer.step()
-        self.critic.requires_grad_(True)
+        self._hold_critics(False)
         return {"loss": (critic_loss + actor_loss).detach(), **metrics, **more, **batch_metrics(batch)}
 
     def critic_loss(self, batch: Mapping[str, Any], draws: Draws) -> tuple[Tensor, dict[str, Tensor], Metrics]:
         """Temporal-difference loss of both critics; the observation's features, detached; what to report."""
-        weight = batch["valid"].to(torch.float32)
         target = self._target(batch, draws)
-        features = self.perception(batch["obs"], draws.get("shifts"))
-        outputs = self.critic(features, batch["actions"])
+        features = self._features(batch["obs"], draws.get("shifts"))
+        loss, metrics = self._difference_loss(features, target, batch)
+        return loss, {name: array.detach() for name, array in features.items()}, metrics
+
+    def _difference_loss(
+        self, features: Mapping[str, Tensor], target: Tensor, batch: Mapping[str, Any]
+    ) -> tuple[Tensor, Metrics]:
+        """Distance of both critics' outputs on ``features`` to ``target`` [B, T]; what to report."""
+        weight = batch["valid"].to(torch.float32)
+        outputs = self._judge(self.critic, features, batch["actions"])
         if self.config.value == "scalar":
             errors = F.mse_loss(outputs[..., 0], target.expand(2, -1, -1), reduction="none")
         else:
@@ -162,7 +185,7 @@ class DrQv2(Learner):
             "q_target": masked_mean(target, weight),
             "q_target_max": torch.where(weight > 0, target, target.amin()).amax(),
         }
-        return loss, {name: array.detach() for name, array in features.items()}, metrics
+        return loss, metrics
 
     def actor_loss(
         self, features: Mapping[str, Tensor], batch: Mapping[str, Any], draws: Draws
@@ -171,7 +194,7 @@ class DrQv2(Learner):
         weight = batch["valid"].to(torch.float32)
         mean = self.actor(features)
         actions = self._noisy(mean, draws["actor_noise"], draws["noise"])
-        value = self._values(self.critic(features, actions)).amin(0)
+        value = self._values(self._judge(self.critic, features, actions)).amin(0)
         policy = -masked_mean(value, weight)
         metrics = {"actor_loss": policy.detach()}
         if self.config.bc_lambda <= 0:
@@ -189,10 +212,24 @@ class DrQv2(Learner):
     @torch.no_grad()
     def _target(self, batch: Mapping[str, Any], draws: Draws) -> Tensor:
         """``r + discount * min_j Q_j(s', a')`` with the actor's noisy action: [B, T], one per step."""
-        features = self.perception(batch["next_obs"], draws.get("next_shifts"))
+        features = self._features(batch["next_obs"], draws.get("next_shifts"))
         actions = self._noisy(self.actor(features), draws["next_noise"], draws["noise"])
-        value = self._values(self.target_critic(features, actions)).amin(0)
+        value = self._values(self._judge(self.target_critic, features, actions)).amin(0)
         return batch["reward"][:, None] + batch["discount"][:, None] * value
+
+    def _features(self, observation: Mapping[str, Tensor], shifts: Tensor | None) -> dict[str, Tensor]:
+        """What actor and critics read of an observation."""
+        features: dict[str, Tensor] = self.perception(observation, shifts)
+        return features
+
+    def _judge(self, critic: nn.Module, features: Mapping[str, Tensor], actions: Tensor) -> Tensor:
+        """Outputs [2, B, T, Z] of ``critic`` for actions [B, T, A]."""
+        outputs: Tensor = critic(features, actions)
+        return outputs
+
+    def _hold_critics(self, held: bool) -> None:
+        """Whether what stands between the actor's actions and their values is left out of the next gradient."""
+        self.critic.requires_grad_(not held)
 
     def _noisy(self, mean: Tensor, noise: Tensor, std: Tensor) -> Tensor:
         """Mean plus clipped noise; the clamp to the action range lets the gradient through unchanged."""

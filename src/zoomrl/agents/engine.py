@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoomrl.agents.base import Closed, Draws, Learner, Tensors
+from zoomrl.agents.representation import SelfPredictive
 from zoomrl.errors import ConfigError
 from zoomrl.nets.mlp import Ensemble
 
@@ -41,7 +42,8 @@ def accelerate(agent: Learner, speed: Speed, precision: Precision = "float32") -
     for module in agent.modules():
         if isinstance(module, Ensemble):
             module.capturable = True
-    losses = (*agent.losses, "representation_loss") if agent.span else agent.losses
+    beside = isinstance(agent.perception, SelfPredictive)
+    losses = (*agent.losses, "representation_loss") if beside else agent.losses
     for name in losses:
         # Recompiling for every batch size would cost more than it saves; an agent sees one size.
         setattr(agent, name, torch.compile(getattr(agent, name), dynamic=False))

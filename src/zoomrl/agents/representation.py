@@ -66,10 +66,13 @@ class SelfPredictive(nn.Module):
         return []
 
     def networks(self) -> list[nn.Module]:
-        """The modules that hold the arithmetic."""
+        """The modules that hold the arithmetic: dynamics and convolutions.
+
+        Not the small encoders: rounding to levels turns the last digits of what they say into whole levels.
+        """
         encoders = (self.model.encoder, self.target_encoder)
-        bodies = [part for e in encoders for part in (*e.perception.networks(), e.trunk, e.body)]
-        return [*bodies, self.model.dynamics]
+        pictures = [part for encoder in encoders for part in encoder.perception.networks()]
+        return [*pictures, self.model.dynamics]
 
     def draw(self, batch: int, generator: torch.Generator) -> Tensor | None:
         """Random shifts of pictures."""

@@ -17,6 +17,7 @@ def draw_curve(
     *,
     bounds: tuple[float, float] | None = None,
     percent: bool = False,
+    unit: str = "environment steps",
     width: int = 56,
     height: int = 6,
 ) -> str:
@@ -27,6 +28,7 @@ def draw_curve(
         values: one per step; neighbours are joined by straight lines.
         bounds: lowest and highest value of the axis; None fits them to the values.
         percent: label the axis in percent.
+        unit: what ``steps`` count.
         width, height: of the drawing, in characters.
     """
     if len(steps) != len(values) or not steps:
@@ -51,7 +53,7 @@ def draw_curve(
         f"{labels[line] if line % (height - 1) == 0 else '':>{margin}} ┤{''.join(map(chr, cells[line]))}"
         for line in range(height)
     ]
-    ends = f"{steps[0]:,.0f}", f"{steps[-1]:,.0f} environment steps"
+    ends = f"{steps[0]:,.0f}", f"{steps[-1]:,.0f} {unit}"
     lines.append(f"{'':>{margin}} └{'─' * width}")
     lines.append(f"{'':>{margin}}  {ends[0]}{ends[1]:>{width - len(ends[0])}}")
     return "\n".join(lines)

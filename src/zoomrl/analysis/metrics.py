@@ -13,6 +13,8 @@ Metric = Literal["success", "return", "overestimation"]
 """What a curve shows: the success rate or the mean return of an evaluation, or by how much the value that the agent
 predicted at the first decision exceeds the discounted return that followed."""
 
+Counter = Literal["env_steps", "updates"]
+
 _MEAN_AND_STD: dict[Metric, tuple[str, str]] = {
     "return": ("return_mean", "return_std"),
     "overestimation": ("value_overestimation", "value_overestimation_std"),
@@ -25,7 +27,8 @@ Z95 = 1.96
 class Point:
     """One evaluation: its value with a 95 % interval, over ``episodes`` episodes."""
 
-    env_steps: int
+    step: int
+    """Environment steps; updates in a run without any."""
     value: float
     low: float
     high: float
@@ -59,15 +62,21 @@ class Run:
         """Success where the environment reports it, else return."""
         return "success" if self.reports_success else "return"
 
+    @property
+    def counter(self) -> Counter:
+        """What its evaluations are counted in: updates where nothing is learnt by acting."""
+        return "env_steps" if self.config.get("steps", 1) else "updates"
+
     def curve(self, metric: Metric) -> list[Point]:
         """The evaluations during training, ordered by step."""
-        points = {row["env_steps"]: _point(row, metric) for row in self.rows if row["kind"] == "eval"}
-        return [points[step] for step in sorted(points)]
+        points = [_point(row, metric, self.counter) for row in self.rows if row["kind"] == "eval"]
+        by_step = {point.step: point for point in points}
+        return [by_step[step] for step in sorted(by_step)]
 
     def final(self, metric: Metric) -> Point | None:
         """The evaluation at the end, or None while the run has not reached it."""
         rows = [row for row in self.rows if row["kind"] == "final"]
-        return _point(rows[-1], metric) if rows else None
+        return _point(rows[-1], metric, self.counter) if rows else None
 
 
 def read_run(directory: str | Path) -> Run:
@@ -119,7 +128,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return data
 
 
-def _point(row: dict[str, Any], metric: Metric) -> Point:
+def _point(row: dict[str, Any], metric: Metric, counter: Counter) -> Point:
     if metric == "success":
         value, low, high = row["success_rate"], row["success_low"], row["success_high"]
     else:
@@ -129,4 +138,4 @@ def _point(row: dict[str, Any], metric: Metric) -> Point:
         value = row[mean]
         spread = Z95 * row[std] / row["episodes"] ** 0.5
         low, high = value - spread, value + spread
-    return Point(int(row["env_steps"]), value, low, high, int(row["episodes"]))
+    return Point(int(row[counter]), value, low, high, int(row["episodes"]))

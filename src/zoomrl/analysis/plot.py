@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoomrl.analysis.metrics import Metric, Point, Run, read_run
+from zoomrl.analysis.metrics import Counter, Metric, Point, Run, read_run
 from zoomrl.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -23,10 +23,11 @@ _LABELS: dict[Metric, str] = {
     "return": "Return of an episode",
     "overestimation": "Predicted value minus realised return",
 }
+_COUNTERS: dict[Counter, str] = {"env_steps": "Environment steps", "updates": "Updates"}
 
 
 def plot_runs(directories: Sequence[str | Path], out: str | Path, *, metric: Metric | None = None) -> Path:
-    """Draw the evaluations of runs against environment steps.
+    """Draw the evaluations of runs against environment steps (updates, for runs on demonstrations alone).
 
     Runs that differ only in their seed share a colour: each is a thin line, their mean a thick one within
     the range that they span. A run of its own is drawn with the 95 % interval of each evaluation. Diamonds,
@@ -61,13 +62,15 @@ def plot_runs(directories: Sequence[str | Path], out: str | Path, *, metric: Met
     for run in runs:
         groups.setdefault(run.name, []).append(run)
     alone = len(groups) == 1
-    last = max(p.env_steps for run in runs for p in (*run.curve(metric), *_present(run.final(metric))))
+    last = max(p.step for run in runs for p in (*run.curve(metric), *_present(run.final(metric))))
     for index, (name, members) in enumerate(groups.items()):
         colour = COLOURS[index % len(COLOURS)]
         draw = _draw_run if len(members) == 1 else _draw_seeds
         draw(axes, members, metric, colour, "" if alone else f"{name}: ")
         # Right of the curves, side by side: on them, diamonds and lines would hide each other.
         _draw_final(axes, members, metric, colour, at=last + max(last, 1) * (0.03 + 0.025 * index))
+    counters = {run.counter for run in runs}
+    axes.set_xlabel(" or ".join(_COUNTERS[counter] for counter in sorted(counters)))
     _dress(figure, axes, metric, next(iter(groups)) if alone else "Learning curves")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
@@ -86,7 +89,7 @@ def _draw_run(axes: Axes, members: Sequence[Run], metric: Metric, colour: str, p
     points = members[0].curve(metric)
     if not points:
         return
-    steps = [p.env_steps for p in points]
+    steps = [p.step for p in points]
     _draw_band(axes, steps, [p.low for p in points], [p.high for p in points], colour)
     seed, count = members[0].config["seed"], points[0].episodes
     label = f"{prefix}seed {seed}, {count} episodes per evaluation (shaded: 95 % interval)"
@@ -96,7 +99,7 @@ def _draw_run(axes: Axes, members: Sequence[Run], metric: Metric, colour: str, p
 
 def _draw_seeds(axes: Axes, members: Sequence[Run], metric: Metric, colour: str, prefix: str) -> None:
     """Several seeds: each of them thin, and their mean where all have been evaluated."""
-    curves = [{p.env_steps: p.value for p in run.curve(metric)} for run in members]
+    curves = [{p.step: p.value for p in run.curve(metric)} for run in members]
     for curve in curves:
         axes.plot(list(curve), list(curve.values()), color=colour, linewidth=0.8, alpha=0.5)
     shared = sorted(set.intersection(*(set(curve) for curve in curves)))
@@ -143,7 +146,6 @@ def _dress(figure: Figure, axes: Axes, metric: Metric, title: str) -> None:
     from matplotlib.ticker import EngFormatter, PercentFormatter
 
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
-    axes.set_xlabel("Environment steps")
     axes.set_ylabel(_LABELS[metric])
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     if metric == "success":

@@ -41,10 +41,12 @@ def report(directory: Path, config: TrainConfig, video_problem: str | None) -> N
     print(f"{_outcome(_result(directory), run)}\n")
     points = run.curve(metric)
     if len(points) > 1:
-        steps, values = [p.env_steps for p in points], [p.value for p in points]
+        steps, values = [p.step for p in points], [p.value for p in points]
         bounds = (0.0, 1.0) if metric == "success" else None
-        print(f"{draw_curve(steps, values, bounds=bounds, percent=metric == 'success')}\n")
-    checkpoint = Checkpoints(directory, config.checkpoint.keep).newest()
+        unit = run.counter.replace("env_steps", "environment steps")
+        print(f"{draw_curve(steps, values, bounds=bounds, percent=metric == 'success', unit=unit)}\n")
+    checkpoints = Checkpoints(directory, config.checkpoint.keep)
+    checkpoint = checkpoints.best if config.eval.keep_best else checkpoints.newest()
     for name, value in (
         ("run", directory),
         ("plot", plot),

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, cast
 import tyro
 from tyro.conf import AvoidSubcommands, Positional, arg, subcommand
 
+from zoomrl.cli.ablate import Ablate
 from zoomrl.cli.command import Command
 from zoomrl.cli.demos import CollectDemos, InspectDemos
 from zoomrl.cli.doctor import Doctor
@@ -65,6 +66,7 @@ COMMANDS: dict[str, type[Any]] = {
     "presets": Presets,
     "doctor": Doctor,
     "parity": Parity,
+    "ablate": Ablate,
     "completion": Completion,
 }
 _COMPLETION_SETUP = """Add the line of your shell to its start-up file:

@@ -20,8 +20,9 @@ class ReplayConfig:
     """Share of each batch drawn from demonstrations alone; the rest is drawn from everything."""
     relabel_successes: bool = True
     """Treat successful online episodes as demonstrations (self-imitation)."""
-    sampling: Literal["episode", "transition"] = "episode"
-    """Uniform over episodes and then over their steps (published), or uniform over all steps."""
+    sampling: Literal["episode", "transition", "priority"] = "episode"
+    """Uniform over episodes and then over their steps (published), uniform over all steps, or over all steps by the
+    priorities that the agent gives them (TD7); the demonstration share is then uniform over its steps."""
     n_step: int = 1
     """Rewards summed before bootstrapping."""
     discount: float = 0.99

@@ -4,6 +4,7 @@ A batch is a TensorDict [B] with ``obs`` and ``next_obs`` (dicts; ``state`` floa
 [B, F, V, H, W, 3], oldest first), ``actions`` [B, T, A] in [-1, 1], ``valid`` [B, T], ``reward`` [B] (n-step return),
 ``discount`` [B] (gamma^n, 0 at terminal states) and ``is_demo`` [B]. For agents that predict H steps ahead also
 ``sequence``: ``obs`` after each step ([B, H, ...]), ``actions`` [B, H, A], ``reward`` [B, H] and ``valid`` [B, H].
+With ``sampling="priority"`` also ``slot`` [B], by which :meth:`Replay.set_priority` knows the samples.
 """
 
 from __future__ import annotations
@@ -97,11 +98,26 @@ class Replay:
     def add(self, episode: Episode) -> None:
         """Store a finished online episode; it becomes a demonstration if successful and relabelling is on."""
         is_demo = episode.is_demo or (self.config.relabel_successes and episode.success)
-        self._store(self._table.append, self._columns(episode), episode, is_demo=is_demo)
+        columns = self._columns(episode)
+        self.sampler.forget(self._table.make_room(len(episode)))
+        self._store(self._table.append, columns, episode, is_demo=is_demo)
 
     def sample(self) -> TensorDict:
         """A learner's batch."""
         return self._buffer.sample()
+
+    def set_priority(self, slot: torch.Tensor, priority: torch.Tensor) -> None:
+        """Give samples new priorities, in proportion to which they will be drawn.
+
+        Args:
+            slot: [B], of the batch.
+            priority: [B], positive. They are read back from the device they are on.
+
+        Raises:
+            NonFiniteLossError: a priority is NaN or infinite.
+            ValueError: a priority is not positive, or samples have none (``sampling`` is not "priority").
+        """
+        self.sampler.set_priority(slot, priority)
 
     def can_sample(self) -> bool:
         """Whether any complete window is stored."""
@@ -143,12 +159,15 @@ class Replay:
         frames = self._storage[:]
         arrays = {f"obs/{name}": _frames_at(array, slots) for name, array in frames["obs"].items()}
         arrays |= {name: _frames_at(frames[name], slots) for name in ("action", "reward")}
-        for name in ("serial", "length", "terminated", "truncated", "success", "is_demo", "seed"):
+        for name in ("serial", "start", "length", "terminated", "truncated", "success", "is_demo", "seed"):
             arrays[name] = np.array([getattr(row, name) for row in rows])
         return arrays
 
     def load_segments(self, segments: Iterable[Segment], oldest: int) -> None:
-        """Add the saved episodes from serial number ``oldest`` on, in order, into an empty ring."""
+        """Add the saved episodes from serial number ``oldest`` on, in order, into an empty ring.
+
+        They come to the very slots that they had, by which priorities are saved.
+        """
         for segment in segments:
             ends = np.cumsum(segment["length"] + 1)
             for index, end in enumerate(ends):
@@ -161,9 +180,12 @@ class Replay:
                     "action": torch.from_numpy(segment["action"][rows]),
                     "reward": torch.from_numpy(segment["reward"][rows]),
                 }
-                self._table.restart_at(serial)
+                # Segments of older versions do not say where their episodes were; nothing depended on it.
+                start = int(segment["start"][index]) if "start" in segment else self._table.protected
+                self._table.restart_at(serial, start)
                 flags = {n: bool(segment[n][index]) for n in ("terminated", "truncated", "success", "is_demo")}
                 slots = self._table.append(length, seed=int(segment["seed"][index]), **flags)
+                self.sampler.enter(slots)
                 self._write(slots, columns)
 
     def _columns(self, episode: Episode) -> dict[str, Any]:
@@ -193,6 +215,7 @@ class Replay:
             is_demo=is_demo,
             seed=episode.seed,
         )
+        self.sampler.enter(slots)
         self._write(slots, columns)
 
     def _write(self, slots: torch.Tensor, columns: Mapping[str, Any]) -> None:

@@ -9,8 +9,9 @@ from torch import Tensor
 from torchrl.data.replay_buffers.samplers import Sampler
 
 from zoomrl.data.config import ReplayConfig
+from zoomrl.data.priority import Priorities
 from zoomrl.data.storage import Sequence, Windows
-from zoomrl.data.table import EpisodeTable, Pool
+from zoomrl.data.table import EpisodeTable, Pool, Row
 
 
 class WindowSampler(Sampler):
@@ -34,19 +35,16 @@ class WindowSampler(Sampler):
         self.shortest = 1 if config.tail == "shorten" else max(config.n_step, span)
         """Length of the shortest episode that a window can be drawn from."""
         self._back = torch.arange(config.frame_stack - 1, -1, -1)
+        self._priorities = Priorities(table.slots) if config.sampling == "priority" else None
 
     def sample(self, storage: Any, batch_size: int) -> tuple[Windows, dict[str, Any]]:
         """Draw ``batch_size`` windows."""
         demos = self.table.pool(demos_only=True)
         from_demos = round(self.config.demo_fraction * batch_size) if self._starts(demos).any() else 0
-        parts = [
-            self._draw(pool, count)
-            for pool, count in (
-                (demos, from_demos),
-                (self.table.pool(demos_only=False), batch_size - from_demos),
-            )
-            if count
-        ]
+        parts = [self._draw(demos, from_demos)] if from_demos else []
+        if count := batch_size - from_demos:
+            everything = self.table.pool(demos_only=False)
+            parts.append(self._draw(everything, count) if self._priorities is None else self._draw_by_priority(count))
         columns = parts[0] if len(parts) == 1 else [torch.cat(pair) for pair in zip(*parts, strict=True)]
         return self._windows(*columns), {}
 
@@ -60,22 +58,42 @@ class WindowSampler(Sampler):
         ends = starts.cumsum(0)
         if not len(starts) or ends[-1] == 0:
             raise RuntimeError("the replay holds no complete window to sample; add an episode first")
-        if self.config.sampling == "transition":
-            draw = torch.randint(int(ends[-1]), (count,), generator=self.generator)
-            episode = torch.searchsorted(ends, draw, right=True)
-            first = draw - (ends[episode] - starts[episode])
-        else:
+        if self.config.sampling == "episode":
             usable = starts.nonzero()[:, 0]
             episode = usable[torch.randint(len(usable), (count,), generator=self.generator)]
             share = torch.rand(count, generator=self.generator, dtype=torch.float64)
             first = (share * starts[episode]).long()
-        return [
-            pool.start[episode],
-            pool.length[episode],
-            pool.terminated[episode],
-            pool.is_demo[episode],
-            first,
-        ]
+        else:
+            draw = torch.randint(int(ends[-1]), (count,), generator=self.generator)
+            episode = torch.searchsorted(ends, draw, right=True)
+            first = draw - (ends[episode] - starts[episode])
+        return _columns(pool, episode, first)
+
+    def _draw_by_priority(self, count: int) -> list[Tensor]:
+        """The columns of :meth:`_draw`, from everything."""
+        episode, first = self.table.locate(self._given_priorities().draw(count, self.generator))
+        return _columns(self.table.pool(demos_only=False), episode, first)
+
+    def enter(self, slots: Tensor) -> None:
+        """Give the slots [T + 1] of a new episode the largest priority, where windows may start."""
+        if self._priorities is not None:
+            self._priorities.enter(slots[: max(0, len(slots) - self.shortest)])
+
+    def forget(self, rows: list[Row]) -> None:
+        """Take the priorities from episodes that were evicted."""
+        if self._priorities is not None and rows:
+            self._priorities.forget(torch.cat([self.table.indices(row) for row in rows]))
+
+    def set_priority(self, slot: Tensor, priority: Tensor) -> None:
+        """Give the steps that a batch was drawn from new priorities (see :class:`Priorities`)."""
+        self._given_priorities().set(slot, priority)
+
+    def _given_priorities(self) -> Priorities:
+        if self._priorities is None:
+            raise ValueError(
+                f'samples have priorities with sampling="priority" only, not with {self.config.sampling!r}'
+            )
+        return self._priorities
 
     def _windows(self, start: Tensor, length: Tensor, terminated: Tensor, is_demo: Tensor, first: Tensor) -> Windows:
         config = self.config
@@ -101,6 +119,7 @@ class WindowSampler(Sampler):
             gamma=config.discount,
             zero_padding=config.padding == "zeros",
             sequence=self._sequence(start, length, first) if len(self._span) else None,
+            slot=None if self._priorities is None else self.table.wrap(start + first),
         )
 
     def _sequence(self, start: Tensor, length: Tensor, first: Tensor) -> Sequence:
@@ -114,12 +133,15 @@ class WindowSampler(Sampler):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """State of the random draws."""
-        return {"generator": self.generator.get_state()}
+        """State of the random draws, and the priorities."""
+        state = {"generator": self.generator.get_state()}
+        return state if self._priorities is None else {**state, "priorities": self._priorities.state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore :meth:`state_dict`."""
         self.generator.set_state(state_dict["generator"])
+        if self._priorities is not None:
+            self._priorities.load(state_dict["priorities"])
 
     def _empty(self) -> None:
         raise NotImplementedError("a replay keeps its demonstrations; make a new one instead of emptying it")
@@ -131,3 +153,8 @@ class WindowSampler(Sampler):
     def loads(self, path: Any) -> None:
         """Load what :meth:`dumps` saved."""
         self.load_state_dict(torch.load(path, weights_only=True))
+
+
+def _columns(pool: Pool, episode: Tensor, first: Tensor) -> list[Tensor]:
+    """Start, length, terminated, is_demo and first step [count] of drawn windows."""
+    return [pool.start[episode], pool.length[episode], pool.terminated[episode], pool.is_demo[episode], first]

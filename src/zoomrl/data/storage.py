@@ -52,6 +52,7 @@ class Windows:
         gamma: discount per decision.
         zero_padding: replace actions that are not real by zeros.
         sequence: for agents that predict several steps ahead.
+        slot: [B] slots of the first steps, where samples have priorities.
     """
 
     obs: Tensor
@@ -66,6 +67,7 @@ class Windows:
     gamma: float
     zero_padding: bool
     sequence: Sequence | None = None
+    slot: Tensor | None = None
 
     def to(self, device: torch.device) -> Windows:
         """The same windows with their tensors on ``device``."""
@@ -125,6 +127,8 @@ class _Gather:
         )
         if index.sequence is not None:
             batch["sequence"] = _sequence(frames, index.sequence, pinned)
+        if index.slot is not None:
+            batch["slot"] = index.slot
         return batch if self.device == self.target else batch.apply(self._send)
 
     def _send(self, array: Tensor) -> Tensor:

@@ -98,14 +98,8 @@ class EpisodeTable:
         self, length: int, *, terminated: bool, truncated: bool, success: bool, is_demo: bool, seed: int
     ) -> Tensor:
         """Make room in the ring for an episode, evicting the oldest; returns its slots [T + 1]."""
+        self.make_room(length)
         need = length + 1
-        if need > self.capacity:
-            raise ConfigError(
-                f"an episode of {length} steps needs {need} replay slots, but replay.capacity is {self.capacity}. "
-                "Raise replay.capacity or lower env.time_limit."
-            )
-        while self._used + need > self.capacity:
-            self._used -= self._ring.popleft().length + 1
         row = Row(self.added, self.protected + self._head, length, terminated, truncated, success, is_demo, seed)
         self._ring.append(row)
         self._used += need
@@ -114,6 +108,21 @@ class EpisodeTable:
         self._pools.clear()
         return self.indices(row)
 
+    def make_room(self, length: int) -> list[Row]:
+        """Evict the oldest ring episodes until one of ``length`` steps fits; those evicted."""
+        need = length + 1
+        if need > self.capacity:
+            raise ConfigError(
+                f"an episode of {length} steps needs {need} replay slots, but replay.capacity is {self.capacity}. "
+                "Raise replay.capacity or lower env.time_limit."
+            )
+        evicted = []
+        while self._used + need > self.capacity:
+            evicted.append(self._ring.popleft())
+            self._used -= evicted[-1].length + 1
+        self._pools.clear()
+        return evicted
+
     def indices(self, row: Row) -> Tensor:
         """Slots [T + 1] of an episode, in time order."""
         return self.wrap(row.start + torch.arange(row.length + 1))
@@ -121,6 +130,20 @@ class EpisodeTable:
     def wrap(self, slot: Tensor) -> Tensor:
         """Fold slots that ran past the ring's end back to its beginning."""
         return torch.where(slot >= self.slots, slot - self.capacity, slot)
+
+    def locate(self, slot: Tensor) -> tuple[Tensor, Tensor]:
+        """Episode and step of ``slot`` [B], which must belong to episodes alive.
+
+        Returns:
+            Index into the pool of all episodes [B], and step [B].
+        """
+        # Counted from the oldest episode on, frames lie in the order of the pool, without gaps.
+        oldest = self._ring[0].start if self._ring else self.protected
+        place = torch.where(slot < self.protected, slot, self._filled + (slot - oldest) % self.capacity)
+        frames = self.pool(demos_only=False).length + 1
+        ends = frames.cumsum(0)
+        episode = torch.searchsorted(ends, place, right=True)
+        return episode, place - (ends - frames)[episode]
 
     def pool(self, *, demos_only: bool) -> Pool:
         """Columns of all episodes, or of the demonstrations alone."""
@@ -134,6 +157,13 @@ class EpisodeTable:
             )
         return self._pools[demos_only]
 
-    def restart_at(self, added: int) -> None:
-        """Continue the serial numbers of an earlier run whose evicted episodes are not loaded again."""
+    def restart_at(self, added: int, start: int) -> None:
+        """Continue an earlier run whose evicted episodes are not loaded again.
+
+        Args:
+            added: serial number of the next episode.
+            start: slot of its first frame, where the ring is still empty; it follows the others where it is not.
+        """
         self.added = added
+        if not self._ring:
+            self._head = start - self.protected

@@ -13,6 +13,9 @@ class DemoConfig:
     """A demonstration set's path; ``scripted`` collects from the environment's expert; ``none`` learns without."""
     episodes: int = 20
     """Successful demonstrations to collect (scripted), or to use of a set (0: all)."""
+    validation: float = 0.0
+    """Share of the demonstrations, the last ones, that are not learnt from: losses on them are measured instead, at
+    each evaluation (imitation)."""
     noise: float = 0.0
     """Standard deviation of noise on the scripted expert's actions, as a share of half the action range."""
     seed: int = 0

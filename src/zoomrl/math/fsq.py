@@ -23,9 +23,10 @@ def quantise(x: Tensor, levels: tuple[int, ...]) -> Tensor:
         levels: l for each of the c channels.
 
     Returns:
-        [..., D] in [-1, 1], float32.
+        [..., D] in [-1, 1], float32 or wider.
     """
-    x = x.to(torch.float32)
+    if x.dtype in (torch.bfloat16, torch.float16):
+        x = x.to(torch.float32)
     if len(set(levels)) == 1:
         bounds = (*_bounds(levels[0]), 1.0 / (levels[0] // 2))
         if torch.compiler.is_compiling():

@@ -17,7 +17,11 @@ class Mish(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Activate ``x``."""
-        if torch.compiler.is_compiling() or x.device.type != "cpu":
+        if torch.compiler.is_compiling():
+            power = torch.exp(x.clamp(max=_STEEP))
+            top = power * (power + 2)
+            return x * (top / (top + 2))
+        if x.device.type != "cpu":
             return F.mish(x)
         result: Tensor = _Mish.apply(x)
         return result

@@ -24,6 +24,8 @@ STRIDED: tuple[Layer, ...] = ((4, 2, 1),) * 4
 """CQN and CQN-AS (Seo et al. 2024; Seo & Abbeel 2024), BiGym and RLBench."""
 DRQV2: tuple[Layer, ...] = ((3, 2, 0), (3, 1, 0), (3, 1, 0), (3, 1, 0))
 """DrQ-v2 (Yarats et al. 2021); CQN on the DeepMind Control Suite."""
+RESNET18: tuple[Layer, ...] = ((7, 2, 3), (3, 2, 1), (3, 2, 1), (3, 2, 1), (3, 2, 1))
+"""What halves the maps of a ResNet-18 (He et al. 2016)."""
 
 
 class Encoder(nn.Module):
@@ -38,6 +40,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.nets = nn.ModuleList(nets)
         self.shape = shape
+        self._whole = False
         self.out_dim = shape[1] * nets[0].features
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -46,9 +49,31 @@ class Encoder(nn.Module):
             raise ValueError(f"expected uint8 [B, {self.shape}], got {frames.dtype} {list(frames.shape)}")
         if len(self.nets) == 1:
             # Views fold into the batch.
-            return self.nets[0](frames.transpose(1, 2).flatten(0, 1)).view(frames.shape[0], -1)
+            return self._encode(self.nets[0], frames.transpose(1, 2).flatten(0, 1)).view(frames.shape[0], -1)
         # A loop: on a CPU, one convolution in V groups takes 0.7 to 1.1 times as long at 64x64, 1.1 to 1.8 at 84x84.
-        return torch.cat([net(frames[:, :, view]) for view, net in enumerate(self.nets)], 1)
+        return torch.cat([self._encode(net, frames[:, :, view]) for view, net in enumerate(self.nets)], 1)
+
+    def keep_maps(self) -> tuple[int, int, int, int]:
+        """Give whole maps from now on: those of a ResNet-18 are no longer averaged, the others never are.
+
+        Returns:
+            Their shape (V, rows, columns, channels); the features are in this order.
+        """
+        self._whole = True
+        frames, views, size, _, _ = self.shape
+        net = self.nets[0]
+        if isinstance(net, ConvNet):
+            rows, channels = net.map_size, net.features // net.map_size**2
+        else:
+            rows, channels = _map_size(size, RESNET18), frames * 512
+        self.out_dim = views * rows**2 * channels
+        return views, rows, rows, channels
+
+    def _encode(self, net: nn.Module, images: Tensor) -> Tensor:
+        if self._whole and isinstance(net, ResNet18):
+            return _whole_map(net, images)
+        features: Tensor = net(images)
+        return features
 
 
 class ConvNet(nn.Module):
@@ -73,7 +98,8 @@ class ConvNet(nn.Module):
         )
         self.norms = nn.ModuleList(norm(width) for width in widths[1:])
         self.activation = F.silu if activation == "silu" else F.relu
-        self.features = _map_size(size, layers) ** 2 * widths[-1]
+        self.map_size = _map_size(size, layers)
+        self.features = self.map_size**2 * widths[-1]
         self.apply(orthogonal_)
         to_channels_last(self)
 
@@ -94,6 +120,14 @@ class PixelNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def _whole_map(net: ResNet18, images: Tensor) -> Tensor:
+    """What ``net`` averages over: [N, rows * columns * F * 512], ordered (row, column, frame, channel)."""
+    x = images.flatten(0, 1).to(net.mean.dtype).sub_(net.mean).div_(net.std)
+    x = F.max_pool2d(F.relu(net.bn1(net.conv1(x.permute(0, 3, 1, 2)))), 3, 2, 1)
+    x = net.layer4(net.layer3(net.layer2(net.layer1(x))))
+    return x.unflatten(0, images.shape[:2]).permute(0, 3, 4, 1, 2).flatten(1)
 
 
 def _map_norm(channels: int) -> nn.Module:

@@ -39,11 +39,11 @@ class Trunk(nn.Module):
             for _ in range(image_layers):
                 layers += [nn.Linear(width, hidden_dim, bias=bias), nn.LayerNorm(hidden_dim), nn.SiLU()]
                 width = hidden_dim
-            self.parts["image"] = nn.Sequential(*layers, *_squashed(width, image_dim, bias))
+            self.parts["image"] = nn.Sequential(*layers, *squashed(width, image_dim, bias))
             self.out_dim += image_dim
         if "state" in sizes:
             size = sizes["state"]
-            self.parts["state"] = nn.Sequential(*_squashed(size, state_dim, bias)) if state_dim else nn.Identity()
+            self.parts["state"] = nn.Sequential(*squashed(size, state_dim, bias)) if state_dim else nn.Identity()
             self.out_dim += state_dim or size
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
@@ -52,5 +52,6 @@ class Trunk(nn.Module):
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
 
 
-def _squashed(size: int, width: int, bias: bool) -> list[nn.Module]:
+def squashed(size: int, width: int, bias: bool) -> list[nn.Module]:
+    """Linear, LayerNorm, tanh."""
     return [nn.Linear(size, width, bias=bias), nn.LayerNorm(width), nn.Tanh()]

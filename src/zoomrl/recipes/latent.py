@@ -1,4 +1,4 @@
-"""iQRL and its baselines on DeepMind Control from state: settings as released, task by task.
+"""iQRL on DeepMind Control from state: settings as released for each of its 27 tasks, and its ablations.
 
 Source: configuration files of the public iQRL repository (December 2024). What is a bug there is left out (see
 docs/iqrl.md). Schedules are counted in environment steps, 1,000 to an episode and two to a decision.
@@ -6,62 +6,147 @@ docs/iqrl.md). Schedules are counted in environment steps, 1,000 to an episode a
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 
 from zoomrl.agents.config import IQRLConfig
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
-from zoomrl.demos.config import DemoConfig
 from zoomrl.envs.config import EnvConfig
 from zoomrl.nets.config import RepresentationConfig
+from zoomrl.recipes.published import NO_DEMOS
 from zoomrl.training.config import CheckpointConfig, EvalConfig, TrainConfig
 
-NO_DEMOS = DemoConfig(source="none", episodes=0)
 EPISODE = 1000
 """Environment steps of an episode."""
-LATENT = RepresentationConfig(kind="self_predictive")
 WARM_UP = 10 * EPISODE
-"""Steps of the untrained policy before the first update."""
+"""Steps before the first update."""
+LATENT = RepresentationConfig(kind="self_predictive")
+EASY, MEDIUM, HARD = 50, 150, 500
+"""Episodes over which exploration falls, for each class of tasks."""
 
 
-def iqrl_dmc(env: str = "walker-walk", schedule: int = 50, n_step: int = 1) -> TrainConfig:
-    """iQRL, DeepMind Control from state: walker-walk and the other easy tasks."""
+@dataclass(frozen=True)
+class Task:
+    """What a task overrides.
+
+    Attributes:
+        schedule: episodes over which exploration falls from 1.0 to 0.1.
+        n_step: rewards summed before bootstrapping.
+        latent: of the representation.
+    """
+
+    schedule: int
+    n_step: int = 1
+    latent: RepresentationConfig = LATENT
+
+
+_LARGE = replace(LATENT, dim=2048)
+_PROJECTED = replace(LATENT, projection_dim=LATENT.dim // 16)
+TASKS: dict[str, Task] = {
+    "acrobot-swingup": Task(MEDIUM, 3, replace(LATENT, target_tau=5e-4)),
+    "cartpole-balance": Task(EASY),
+    "cartpole-swingup-sparse": Task(HARD),
+    "cheetah-run": Task(MEDIUM),
+    "cup-catch": Task(EASY),
+    "dog-run": Task(HARD, 3, _LARGE),
+    "dog-stand": Task(HARD, 3, _LARGE),
+    "dog-trot": Task(HARD, 3, _LARGE),
+    "dog-walk": Task(HARD, 3, _LARGE),
+    "finger-spin": Task(EASY),
+    "finger-turn-easy": Task(MEDIUM),
+    "finger-turn-hard": Task(MEDIUM),
+    "fish-swim": Task(MEDIUM, 3, _PROJECTED),
+    "fish-upright": Task(MEDIUM, 3, _PROJECTED),
+    "hopper-hop": Task(MEDIUM),
+    "hopper-stand": Task(EASY),
+    "humanoid-run": Task(HARD, 1, _LARGE),
+    "humanoid-stand": Task(HARD, 1, _LARGE),
+    "humanoid-walk": Task(HARD, 1, _LARGE),
+    "pendulum-swingup": Task(EASY),
+    "quadruped-run": Task(MEDIUM),
+    "quadruped-walk": Task(MEDIUM),
+    "reacher-easy": Task(MEDIUM, 3),
+    "reacher-hard": Task(MEDIUM, 3),
+    "walker-run": Task(MEDIUM),
+    "walker-stand": Task(EASY),
+    "walker-walk": Task(EASY),
+}
+_SMALL_IQRL = IQRLConfig(
+    representation=replace(LATENT, dim=128, model_hidden=(256, 256)),
+    hidden=(256, 256),
+    critics=2,
+    actor_value="min",
+)
+ABLATIONS: dict[str, Callable[[RepresentationConfig], RepresentationConfig]] = {
+    "no_quantisation": lambda latent: replace(latent, quantise=False),
+    "mse": lambda latent: replace(latent, consistency="mse"),
+    "reward": lambda latent: replace(latent, reward_coef=1.0),
+    "projection": lambda latent: replace(latent, projection_dim=max(1, latent.dim // 16)),
+    "reconstruction": lambda latent: replace(latent, reconstruction_coef=1.0),
+}
+"""What each ablation of the paper changes of the representation."""
+
+
+def state_dmc(preset: str, env: str, noise: str, n_step: int = 1) -> TrainConfig:
+    """What iQRL and its baselines share, but for the agent: action repeat 2, no demonstrations."""
     return TrainConfig(
-        preset="iqrl-dmc",
+        preset=preset,
         env=EnvConfig(id=f"dmc:{env}", action_repeat=2),
-        agent=IQRLConfig(),
         replay=ReplayConfig(
-            capacity=10_000_000,
             batch_size=256,
             demo_fraction=0.0,
             relabel_successes=False,
+            sampling="episode",
             n_step=n_step,
             tail="exclude",
         ),
-        control=ControlConfig(executor="open_loop", noise=_noise(schedule)),
+        control=ControlConfig(executor="open_loop", noise=noise),
         demos=NO_DEMOS,
         eval=EvalConfig(every=20 * EPISODE, episodes=10, video=False),
         checkpoint=CheckpointConfig(every=50 * EPISODE),
-        steps=3_000_000,
         seed_steps=WARM_UP,
+    )
+
+
+def falling(episodes: int, last: float = 0.1) -> str:
+    """Noise of 1.0 in the warm-up, then down to ``last`` over this many episodes."""
+    return f"step_linear(1.0,1.0,{WARM_UP},{last},{episodes * EPISODE})"
+
+
+def iqrl_dmc(name: str) -> TrainConfig:
+    """iQRL on a DeepMind Control task, as released: 3,000,000 environment steps."""
+    task = TASKS[name]
+    base = state_dmc(f"iqrl-dmc-{name}", name, falling(task.schedule), task.n_step)
+    return replace(
+        base,
+        agent=IQRLConfig(representation=task.latent),
+        replay=replace(base.replay, capacity=10_000_000),
+        steps=3_000_000,
         update_at="episode",
     )
 
 
-def _noise(episodes: int) -> str:
-    """1.0 in the warm-up, then down to 0.1 over this many episodes."""
-    return f"step_linear(1.0,1.0,{WARM_UP},0.1,{episodes * EPISODE})"
-
-
 def iqrl_dmc_cpu() -> TrainConfig:
-    """iQRL for DeepMind Control on a CPU: a latent of 128 numbers and two critics, as in the paper's first draft."""
-    base = iqrl_dmc()
+    """iQRL for DeepMind Control on a CPU: a latent of 128 numbers, two critics, layers of 256. Our own settings."""
+    base = state_dmc("iqrl-dmc-cpu", "walker-walk", falling(EASY))
     return replace(
         base,
-        preset="iqrl-dmc-cpu",
-        agent=IQRLConfig(representation=replace(LATENT, dim=128), critics=2, actor_value="min"),
-        replay=replace(base.replay, capacity=1_000_000),
-        eval=EvalConfig(every=10 * EPISODE, episodes=10, num_envs=5, video=False),
+        agent=_SMALL_IQRL,
+        eval=replace(base.eval, every=10 * EPISODE, num_envs=5),
         steps=100 * EPISODE,
-        update_at="step",
     )
+
+
+def ablation(name: str) -> TrainConfig:
+    """iqrl-dmc-cpu with one part of the representation changed, as in the paper's ablations."""
+    agent = replace(_SMALL_IQRL, representation=ABLATIONS[name](_SMALL_IQRL.representation))
+    return replace(iqrl_dmc_cpu(), preset=f"iqrl-dmc-cpu-{name}", agent=agent)
+
+
+PRESETS: dict[str, Callable[[], TrainConfig]] = {
+    "iqrl-dmc-cpu": iqrl_dmc_cpu,
+    **{f"iqrl-dmc-{name}": partial(iqrl_dmc, name) for name in TASKS},
+    **{f"iqrl-dmc-cpu-{name}": partial(ablation, name) for name in ABLATIONS},
+}

@@ -3,144 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
-from zoomrl.agents.config import CQNASConfig, CQNConfig, DrQv2ASConfig, DrQv2Config, DrQv2PlusConfig, convert
-from zoomrl.control.config import ControlConfig
-from zoomrl.data.config import ReplayConfig
-from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import unknown_name
-from zoomrl.nets.config import EncoderConfig
-from zoomrl.recipes import latent, published
-from zoomrl.training.config import EvalConfig, TrainConfig
-
-# Sparse success is worth 0 to 1: the published support of -2 to 2 would leave three quarters of its atoms unused.
-_SMALL_CQN_AS = CQNASConfig(
-    horizon=4,
-    hidden_dim=128,
-    trunk_dim=0,
-    dueling="shared",
-    atoms=21,
-    v_min=0.0,
-    v_max=1.0,
-    normalize="demos",
-    lr=1e-3,
-)
-
-
-def cqn_as_metaworld() -> TrainConfig:
-    """CQN-AS for Meta-World from state on a CPU: a small network, demonstrations first. Our own settings."""
-    return TrainConfig(
-        preset="cqn_as-metaworld",
-        env=EnvConfig(id="metaworld:drawer-open", time_limit=150),
-        agent=_SMALL_CQN_AS,
-        replay=ReplayConfig(batch_size=128, n_step=3, capacity=100_000),
-        eval=EvalConfig(every=1000, episodes=20, num_envs=5),
-        steps=5000,
-        offline_updates=1000,
-        updates_per_step=0.2,
-    )
-
-
-def cqn_metaworld() -> TrainConfig:
-    """CQN for Meta-World: the same settings with single actions, for comparison."""
-    base = cqn_as_metaworld()
-    return replace(
-        base,
-        preset="cqn-metaworld",
-        agent=convert(base.agent, CQNConfig),
-        control=ControlConfig(executor="open_loop", snap=True),
-    )
-
-
-def drqv2_plus_metaworld() -> TrainConfig:
-    """DrQ-v2+ for Meta-World from state on a CPU, for comparison. Our own settings."""
-    base = cqn_metaworld()
-    agent = DrQv2PlusConfig(
-        hidden_dim=256,
-        trunk_dim=0,
-        normalize="demos",
-        v_min=0.0,
-        v_max=1.0,
-        lr=3e-4,
-        target_tau=0.01,
-        target_interval=1,
-    )
-    return replace(base, preset="drqv2_plus-metaworld", agent=agent, control=ControlConfig(executor="open_loop"))
-
-
-def drqv2_as_metaworld() -> TrainConfig:
-    """DrQ-v2-AS+ for Meta-World from state on a CPU, for comparison. Our own settings."""
-    base = drqv2_plus_metaworld()
-    agent = convert(base.agent, DrQv2ASConfig)
-    return replace(base, preset="drqv2_as-metaworld", agent=agent, control=ControlConfig())
-
-
-def cqn_as_metaworld_pixels() -> TrainConfig:
-    """CQN-AS for Meta-World from two cameras and the robot's own state on a CPU. Our own settings."""
-    base = cqn_as_metaworld()
-    return replace(
-        base,
-        preset="cqn_as-metaworld-pixels",
-        env=replace(
-            base.env,
-            cameras=("corner2", "gripperPOV"),
-            image_size=64,
-            shadows=False,
-            reflections=False,
-            antialiasing=False,
-        ),
-        agent=replace(_SMALL_CQN_AS, lr=3e-4, encoder=EncoderConfig(channels=16, shift=3)),
-        replay=replace(base.replay, capacity=10_000),
-        eval=EvalConfig(every=1000, episodes=10, num_envs=1),
-        steps=3000,
-        offline_updates=1500,
-    )
-
-
-def drqv2_dmc_cpu() -> TrainConfig:
-    """DrQ-v2 for DeepMind Control from pixels on a CPU: 64x64 pictures, narrow networks. Our own settings."""
-    base = published.drqv2_dmc()
-    encoder = EncoderConfig(kind="drqv2", channels=16, norm="none", activation="relu", feature_dim=50, shift=3)
-    return replace(
-        base,
-        preset="drqv2-dmc-cpu",
-        env=replace(
-            base.env, id="dmc:cartpole-balance", image_size=64, shadows=False, reflections=False, antialiasing=False
-        ),
-        agent=DrQv2Config(encoder=encoder, hidden_dim=256, lr=3e-4),
-        replay=replace(base.replay, capacity=100_000, batch_size=128),
-        control=replace(base.control, noise="linear(1.0,0.1,50000)"),
-        eval=EvalConfig(every=10_000, episodes=5),
-        steps=100_000,
-    )
-
-
-def quickstart() -> TrainConfig:
-    """CQN-AS learns Meta-World drawer-open from 20 scripted demonstrations while you watch: about two minutes."""
-    base = cqn_as_metaworld()
-    return replace(
-        base,
-        preset="quickstart",
-        # One critic chooses and values the bootstrap action: a pass less, at no loss on this task.
-        agent=replace(_SMALL_CQN_AS, hidden_dim=64, double_q=False),
-        replay=replace(base.replay, batch_size=256),
-        # No head start on the demonstrations alone, so that the curve shows the learning.
-        offline_updates=0,
-        updates_per_step=0.4,
-        steps=2500,
-        eval=replace(base.eval, every=250),
-    )
-
+from zoomrl.recipes import baselines, imitation, latent, published, small
+from zoomrl.training.config import TrainConfig
 
 PRESETS: dict[str, Callable[[], TrainConfig]] = {
-    "quickstart": quickstart,
-    "cqn_as-metaworld": cqn_as_metaworld,
-    "cqn-metaworld": cqn_metaworld,
-    "drqv2_plus-metaworld": drqv2_plus_metaworld,
-    "drqv2_as-metaworld": drqv2_as_metaworld,
-    "cqn_as-metaworld-pixels": cqn_as_metaworld_pixels,
-    "drqv2-dmc-cpu": drqv2_dmc_cpu,
+    "quickstart": small.quickstart,
+    "cqn_as-metaworld": small.cqn_as_metaworld,
+    "cqn-metaworld": small.cqn_metaworld,
+    "drqv2_plus-metaworld": small.drqv2_plus_metaworld,
+    "drqv2_as-metaworld": small.drqv2_as_metaworld,
+    "cqn_as-metaworld-pixels": small.cqn_as_metaworld_pixels,
+    "drqv2-dmc-cpu": small.drqv2_dmc_cpu,
     "drqv2-dmc": published.drqv2_dmc,
     "drqv2-dmc-walker": published.drqv2_dmc_walker,
     "drqv2-dmc-medium": published.drqv2_dmc_medium,
@@ -149,8 +24,9 @@ PRESETS: dict[str, Callable[[], TrainConfig]] = {
     "cqn-dmc-walker": published.cqn_dmc_walker,
     "cqn-dmc-pixels": published.cqn_dmc_pixels,
     "cqn-dmc-pixels-walker": published.cqn_dmc_pixels_walker,
-    "iqrl-dmc": latent.iqrl_dmc,
-    "iqrl-dmc-cpu": latent.iqrl_dmc_cpu,
+    **imitation.PRESETS,
+    **latent.PRESETS,
+    **baselines.PRESETS,
     "cqn-bigym": published.cqn_bigym,
     "cqn_as-bigym": published.cqn_as_bigym,
     "cqn-rlbench": published.cqn_rlbench,

@@ -21,6 +21,8 @@ import torch
 from zoomrl.data.replay import Replay, Segment
 from zoomrl.errors import CheckpointError
 
+BEST = "best.pt"
+"""File of the best evaluation's state, beside the checkpoints."""
 _log = logging.getLogger("zoomrl.training")
 
 
@@ -62,6 +64,27 @@ class Checkpoints:
         self._oldest[path] = replay.oldest
         self._prune()
         return path
+
+    def save_best(self, state: dict[str, Any]) -> None:
+        """Write the state of the best evaluation so far over that of the one before.
+
+        Raises:
+            CheckpointError: it could not be written; the one before is still there.
+        """
+        try:
+            self._states.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.best, lambda file: torch.save(state, file))
+        except OSError as error:
+            raise CheckpointError(f"could not write {self.best}: {error.strerror or error}") from error
+
+    @property
+    def best(self) -> Path:
+        """File of the best evaluation's state."""
+        return self._states / BEST
+
+    def load_best(self) -> dict[str, Any] | None:
+        """State of the best evaluation; None when there was none."""
+        return read_state(self.best) if self.best.exists() else None
 
     def newest(self) -> Path | None:
         """File of the newest checkpoint."""

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import dacite
 
-from zoomrl.agents.config import AGENT_CONFIGS, AgentConfig, CQNASConfig, CQNConfig
+from zoomrl.agents.config import AGENT_CONFIGS, ACTConfig, AgentConfig, BCConfig, CQNASConfig, CQNConfig
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.demos.config import DemoConfig
@@ -31,6 +31,9 @@ class EvalConfig:
     """Episodes of the evaluation at the end, with seeds not used before."""
     num_envs: int = 1
     """Evaluation environments stepped together."""
+    keep_best: bool = False
+    """Evaluate at the end, and act afterwards, with the weights of the best evaluation during training (by success,
+    then by return) instead of the last ones."""
     video: bool = True
     """Film the first episode of the evaluation at the end, where rendering works."""
 
@@ -77,6 +80,8 @@ class TrainConfig:
     """Seed of everything random."""
     offline_updates: int = 0
     """Updates on the demonstrations before the first step."""
+    offline_eval_every: int = 0
+    """Updates between evaluations before the first step; 0 for none."""
     seed_steps: int = 0
     """Environment steps before the first online update."""
     updates_per_step: float = 1.0
@@ -101,6 +106,7 @@ class TrainConfig:
         for name, value, low in (
             ("steps", self.steps, 0),
             ("offline_updates", self.offline_updates, 0),
+            ("offline_eval_every", self.offline_eval_every, 0),
             ("seed_steps", self.seed_steps, 0),
             ("updates_per_step", self.updates_per_step, 0),
             ("threads", self.threads, 0),
@@ -123,6 +129,7 @@ class TrainConfig:
         for name, share in (
             ("replay.demo_fraction", self.replay.demo_fraction),
             ("replay.discount", self.replay.discount),
+            ("demos.validation", self.demos.validation),
         ):
             if not 0 <= share <= 1:
                 raise ConfigError(f"{name} must lie in 0 .. 1, got {share}")
@@ -135,9 +142,26 @@ class TrainConfig:
                 raise ConfigError(f"control.{name} must be a number of 0 or more, got {getattr(self.control, name)}")
         if self.control.snap and not isinstance(self.agent, CQNConfig):
             raise ConfigError(f"control.snap needs a zoom grid, and {self.agent.name} has none; turn it off")
+        if self.replay.sampling == "priority" and not hasattr(self.agent, "priority_power"):
+            raise ConfigError(
+                f'replay.sampling="priority" draws samples by the priorities that an agent gives them, and '
+                f'{self.agent.name} gives none; use replay.sampling="transition"'
+            )
+        if isinstance(self.agent, BCConfig | ACTConfig):
+            self._check_imitation()
         if self.demos.source == "none" and self.offline_updates:
             raise ConfigError(
                 f"offline_updates={self.offline_updates} needs demonstrations, but demos.source is 'none'"
+            )
+
+    def _check_imitation(self) -> None:
+        """Refuse what an agent without rewards cannot do."""
+        if self.demos.source == "none":
+            raise ConfigError(f"{self.agent.name} imitates demonstrations, but demos.source is 'none'")
+        if self.steps:
+            raise ConfigError(
+                f"{self.agent.name} learns from demonstrations alone: use steps=0 and say how long to learn with "
+                f"offline_updates, got steps={self.steps}"
             )
 
     def to_dict(self) -> dict[str, Any]:

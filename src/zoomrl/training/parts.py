@@ -78,6 +78,36 @@ def choose_episodes(config: TrainConfig, demos: DemoSet | None) -> list[Episode]
     return chosen
 
 
+def hold_out(episodes: list[Episode], share: float) -> tuple[list[Episode], list[Episode]]:
+    """Episodes to learn from, and the last ``share`` of the demonstrations among them to validate with."""
+    demos = [e for e in episodes if e.is_demo]
+    count = max(1, round(share * len(demos))) if share and demos else 0
+    if count and count == len(demos):
+        raise ConfigError(
+            f"demos.validation={share} of {len(demos)} demonstrations leaves none to learn from; lower it, or use more"
+        )
+    held = {id(e) for e in demos[len(demos) - count :]}
+    return [e for e in episodes if id(e) not in held], [e for e in episodes if id(e) in held]
+
+
+def build_validation(
+    config: TrainConfig,
+    spec: EnvSpec,
+    agent: Agent,
+    episodes: Sequence[Episode],
+    scaler: ActionScaler,
+    device: torch.device,
+) -> Replay | None:
+    """Batches of the demonstrations that are not learnt from."""
+    if not episodes:
+        return None
+    settings = dataclasses.replace(
+        config.replay, capacity=2, storage="ram", demo_fraction=0.0, sampling="transition", tail="shorten"
+    )
+    seed = derive(config.seed, "validation")
+    return Replay(settings, spec, agent.horizon, episodes, scaler.to_unit, seed, device=device, span=agent.span)
+
+
 def build_agent(config: TrainConfig, spec: EnvSpec, episodes: Sequence[Episode], device: torch.device) -> Agent:
     """The agent, before any learning."""
     seed, stack = derive(config.seed, "agent"), config.replay.frame_stack

@@ -77,7 +77,7 @@ class Policy:
 
 
 def load_policy(run: str | Path, *, num_envs: int = 1, seed: int = 0) -> Policy:
-    """Load the newest checkpoint of a run directory, or a given checkpoint file inside one.
+    """Load a run directory's newest checkpoint (with ``eval.keep_best`` its best one), or a given checkpoint file.
 
     Args:
         run: ``runs/<name>`` or ``runs/<name>/checkpoints/step_<n>.pt``.
@@ -92,13 +92,7 @@ def load_policy(run: str | Path, *, num_envs: int = 1, seed: int = 0) -> Policy:
     if not (directory / "config.json").exists():
         raise CheckpointError(f"{directory} is no run directory: it has no config.json")
     config = TrainConfig.from_dict(json.loads((directory / "config.json").read_text()))
-    if path.is_file():
-        state = read_state(path)
-    else:
-        loaded = Checkpoints(directory, config.checkpoint.keep).load(repair=False)
-        if loaded is None:
-            raise CheckpointError(f"{directory} holds no checkpoint yet; train first, or wait for the first one")
-        state = loaded[0]
+    state = read_state(path) if path.is_file() else _newest_or_best(directory, config)
     bundle = json.loads((directory / "policy.json").read_text())
     spec = EnvSpec.from_dict(bundle["spec"])
     # Statistics come with the weights; zeros take their place until they are loaded.
@@ -107,3 +101,14 @@ def load_policy(run: str | Path, *, num_envs: int = 1, seed: int = 0) -> Policy:
     scaler = ActionScaler(np.asarray(bundle["action_low"]), np.asarray(bundle["action_high"]), spec.action)
     controller = Controller(agent, config.control, scaler, num_envs, config.replay.frame_stack, seed)
     return Policy(config, spec, controller, state["env_steps"], num_envs)
+
+
+def _newest_or_best(directory: Path, config: TrainConfig) -> dict[str, Any]:
+    checkpoints = Checkpoints(directory, config.checkpoint.keep)
+    best = checkpoints.load_best() if config.eval.keep_best else None
+    if best is not None:
+        return best
+    loaded = checkpoints.load(repair=False)
+    if loaded is None:
+        raise CheckpointError(f"{directory} holds no checkpoint yet; train first, or wait for the first one")
+    return loaded[0]

@@ -91,13 +91,14 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
         device = parts.choose_device(config.device)
         parts.check_agent(config, spec, device, console)
         demos = parts.load_demos(config, spec, make_env is not None, console)
-        episodes = parts.choose_episodes(config, demos)
+        episodes, held = parts.hold_out(parts.choose_episodes(config, demos), config.demos.validation)
         scaler = make_scaler(config.control, spec.action, episodes)
         agent = parts.build_agent(config, spec, episodes, device)
         directory.mkdir(parents=True, exist_ok=True)
         replay = parts.build_replay(config, spec, agent, episodes, scaler, directory, console, device)
+        validation = parts.build_validation(config, spec, agent, held, scaler, device)
         fingerprint = demos.sha256 if demos else ""
-        del demos, episodes  # the replay holds their frames now
+        del demos, episodes, held  # the replay holds their frames now
         parts.set_threads(config, spec, directory, console, device)
         checkpoints = Checkpoints(directory, config.checkpoint.keep)
         loaded = checkpoints.load()
@@ -132,6 +133,7 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
                 controller=parts.build_controller(config, agent, scaler, envs.num_envs, ties, explorer),
                 envs=envs,
                 evaluator=evaluator,
+                validation=validation,
                 checkpoints=checkpoints,
                 logger=logger,
                 progress=progress,
@@ -154,12 +156,20 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
         seconds = trainer.seconds
         outcome = None
         if finished:
+            counters = trainer.counters
+            best = checkpoints.load_best() if config.eval.keep_best else None
+            if best is not None:
+                agent.load_state_dict(best["agent"])
+                counters = {**counters, "best_env_steps": best["env_steps"], "best_updates": best["updates"]}
+                console.print(
+                    f"best evaluation: after {best['env_steps']:,} steps and {best['updates']:,} updates; these "
+                    "weights are used",
+                    highlight=False,
+                )
             tester = parts.build_controller(
                 config, agent, scaler, config.eval.num_envs, derive(config.seed, "eval_ties")
             )
-            outcome = finish(
-                config, directory, tester, eval_envs, logger, trainer.counters, seconds, memory.total, stop.asked
-            )
+            outcome = finish(config, directory, tester, eval_envs, logger, counters, seconds, memory.total, stop.asked)
         if outcome is None:
             console.print(
                 f"stopped by {stop.signal.name if stop.signal else 'request'} at step {trainer.env_steps}; saved. "

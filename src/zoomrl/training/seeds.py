@@ -17,6 +17,7 @@ Stream = Literal[
     "eval_ties",
     "measure",
     "cli_env",
+    "validation",
 ]
 
 _STREAMS: dict[Stream, int] = {
@@ -30,6 +31,7 @@ _STREAMS: dict[Stream, int] = {
     "eval_ties": 8,
     "measure": 9,
     "cli_env": 10,
+    "validation": 11,
 }
 
 

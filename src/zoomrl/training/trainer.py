@@ -26,6 +26,8 @@ from zoomrl.training.logger import Logger
 from zoomrl.training.progress import ProgressLine
 from zoomrl.training.seeds import derive
 
+VALIDATION_BATCHES = 10
+"""Batches that a validation loss is the mean of."""
 Evaluator = Callable[[int], Evaluation | None]
 
 
@@ -42,6 +44,7 @@ class Trainer:
         directory: of the run.
         agent, replay, controller, envs: the parts, already built; the controller explores.
         evaluator: runs the evaluation at the given environment step, or returns None when abandoned.
+        validation: demonstrations that are not learnt from, or None.
         checkpoints, logger, progress: where results go.
         stop: True asks for a checkpoint and an early return.
         say: prints a line for the user.
@@ -57,6 +60,7 @@ class Trainer:
         controller: Controller,
         envs: VectorEnv,
         evaluator: Evaluator,
+        validation: Replay | None,
         checkpoints: Checkpoints,
         logger: Logger,
         progress: ProgressLine,
@@ -70,6 +74,7 @@ class Trainer:
         self._controller = controller
         self._envs = envs
         self._evaluator = evaluator
+        self._validation = validation
         self._checkpoints = checkpoints
         self._logger = logger
         self._progress = progress
@@ -80,6 +85,8 @@ class Trainer:
         self.updates = 0
         self._credit = 0.0
         self._next_eval = 0
+        self._next_offline_eval = config.offline_eval_every
+        self._best: tuple[float, float] | None = None
         self._next_log = config.log.every
         self._next_checkpoint = config.checkpoint.every
         self._episodes_begun = [0] * envs.num_envs
@@ -139,6 +146,8 @@ class Trainer:
             "credit": self._credit,
             "due": self._due,
             "next_eval": self._next_eval,
+            "next_offline_eval": self._next_offline_eval,
+            "best": None if self._best is None else list(self._best),
             "next_log": self._next_log,
             "next_checkpoint": self._next_checkpoint,
             "episodes_begun": list(self._episodes_begun),
@@ -169,6 +178,8 @@ class Trainer:
         self._due = state["due"]
         # A resumed run may ask for other intervals.
         self._next_eval = min(state["next_eval"], _following(self.env_steps, self.config.eval.every))
+        self._next_offline_eval = state["next_offline_eval"]
+        self._best = None if state["best"] is None else tuple(state["best"])
         self._next_log = min(state["next_log"], _following(self.env_steps, self.config.log.every))
         self._next_checkpoint = min(state["next_checkpoint"], self.env_steps + self.config.checkpoint.every)
         self._episodes_begun = list(state["episodes_begun"])
@@ -186,17 +197,24 @@ class Trainer:
         total = self.config.offline_updates
         if self.updates < total:
             self._progress.phase("offline", total, self.updates)
-        while self.updates < total:
+        while True:
+            if self._offline_eval_due() and not self._evaluate():
+                return False
+            if self.updates >= total:
+                return True
             if self._stop():
                 return False
             metrics = self._update()
             if self.updates % 100 == 0 or self.updates == total:
                 self._progress.advance(self.updates, f"loss {metrics['loss']:.3f}  {self._speed():.0f} updates/s")
-            if self.updates == total:
+            if self.updates == total or self._offline_eval_due():
                 self._log_metrics()
             if self.updates == total or self.updates % self.config.checkpoint.every == 0:
                 self.save()
-        return True
+
+    def _offline_eval_due(self) -> bool:
+        every, total = self.config.offline_eval_every, self.config.offline_updates
+        return bool(every) and self._next_offline_eval <= min(self.updates, total)
 
     def _learn_online(self) -> bool:
         config = self.config
@@ -328,6 +346,7 @@ class Trainer:
     def _update(self) -> Metrics:
         batch = self.replay.sample()
         metrics = self.agent.update(batch, schedule(self.config.control.noise, self.env_steps))
+        priority = metrics.pop("priority", None)
         # Reading a value back makes a GPU wait; there the sums show it when they are logged.
         if self.agent.device.type == "cpu" and not torch.isfinite(metrics["loss"]):
             path = self._directory / f"nonfinite_batch_{self.updates}.pt"
@@ -337,6 +356,8 @@ class Trainer:
                 f"the loss became {metrics['loss'].item()} at update {self.updates} "
                 f"(environment step {self.env_steps}). The batch is saved in {path}. {self._last_good()}"
             )
+        if priority is not None and self.config.replay.sampling == "priority":
+            self.replay.set_priority(batch["slot"], priority)
         self.updates += 1
         for name, value in metrics.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
@@ -347,11 +368,28 @@ class Trainer:
         evaluation = self._evaluator(self.env_steps)
         if evaluation is None:
             return False
-        self._next_eval = _following(self.env_steps, self.config.eval.every)
+        if self._offline_eval_due():
+            self._next_offline_eval += self.config.offline_eval_every
+        else:
+            self._next_eval = _following(self.env_steps, self.config.eval.every)
         self._last_eval = evaluation
-        row = {**self.counters, **evaluation.row(), **self._diagnosis(), "seconds": self.seconds}
-        self._logger.write("eval", row)
+        measured = {**self._validated(), **self._diagnosis()}
+        self._logger.write("eval", {**self.counters, **evaluation.row(), **measured, "seconds": self.seconds})
+        score = (evaluation.success_rate, float(np.mean(evaluation.returns)))
+        if self.config.eval.keep_best and (self._best is None or score >= self._best):
+            # Among equals the later one: it has learnt for longer.
+            self._best = score
+            self._checkpoints.save_best({"agent": self.agent.state_dict(), **self.counters})
         return True
+
+    def _validated(self) -> dict[str, float]:
+        """Means of the agent's losses on demonstrations that it does not learn from: the same samples each time."""
+        if self._validation is None:
+            return {}
+        before = self._validation.sampler.state_dict()
+        rows = [self.agent.validate(self._validation.sample()) for _ in range(VALIDATION_BATCHES)]
+        self._validation.sampler.load_state_dict(before)
+        return {name: sum(float(row[name]) for row in rows) / len(rows) for name in rows[0]}
 
     def _diagnosis(self) -> dict[str, float]:
         """What the agent measures of itself on some replayed samples; the draws of training are not touched."""

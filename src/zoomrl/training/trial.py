@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import torch
+from tensordict import TensorDict
 from torch import nn
 
 from zoomrl.agents.base import Learner, Metrics
@@ -53,9 +54,13 @@ class Trial:
             settings, spec, self.agent.horizon, episodes, lambda action: action, device=device, span=self.agent.span
         )
 
+    def batch(self) -> TensorDict:
+        """A batch of random numbers."""
+        return self._replay.sample()
+
     def update(self) -> Metrics:
         """Draw a batch and take one gradient step."""
-        return self.agent.update(self._replay.sample())
+        return self.agent.update(self.batch())
 
 
 def _excite(agent: Learner) -> None:

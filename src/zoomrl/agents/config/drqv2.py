@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from zoomrl.agents.config.checks import at_least, check_learning, check_representation, check_support
+from zoomrl.errors import ConfigError
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 
 
@@ -132,6 +133,11 @@ class TCRLConfig(DrQv2Config):
     target_tau: float = 0.005
     """Step of the target critics towards the online ones."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.representation.kind == "none":
+            raise ConfigError("tcrl is DrQ-v2 on a latent: agent.representation.kind must be self_predictive")
+
 
 @dataclass(frozen=True)
 class TACOConfig(DrQv2Config):
@@ -146,9 +152,9 @@ class TACOConfig(DrQv2Config):
     state_hidden: tuple[int, ...] = (256, 256)
     """Widths of the hidden layers of the state's encoder (our own port; as published there are pictures only)."""
     curl_coef: float = 1.0
-    """Weight of the contrast between two shifts of the same picture."""
+    """Weight of the contrast between two shifts of the same picture; 0 turns it off."""
     reward_coef: float = 1.0
-    """Weight of predicting the n-step return from state and action sequence."""
+    """Weight of predicting the n-step return from state and action sequence; 0 for no such head."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -156,3 +162,5 @@ class TACOConfig(DrQv2Config):
             at_least(self, name, 1)
         for name in ("curl_coef", "reward_coef"):
             at_least(self, name, 0)
+        if any(width < 1 for width in self.state_hidden):
+            raise ConfigError(f"agent.state_hidden: layers need at least one unit, got {self.state_hidden}")

@@ -31,29 +31,31 @@ class BCConfig:
 
     # Learning.
     loss: Literal["l1", "mse"] = "l1"
-    """Absolute or squared error of the actions."""
+    """Mean absolute or mean squared error of the actions."""
     lr: float = 3e-4
     """Learning rate (AdamW)."""
     weight_decay: float = 1e-2
     """Weight decay (AdamW)."""
 
     def __post_init__(self) -> None:
-        at_least(self, "horizon", 1)
-        at_least(self, "weight_decay", 0)
-        if not self.lr > 0:
-            raise ConfigError(f"agent.lr must be positive, got {self.lr}")
+        if not self.hidden or min(self.hidden) < 1:
+            raise ConfigError(f"agent.hidden needs one layer or more, of one unit or more; got {self.hidden}")
+        _check(self)
 
 
 @dataclass(frozen=True)
 class ACTConfig:
-    """ACT (Zhao et al. 2023): a conditional variational autoencoder of action chunks made of transformers."""
+    """ACT (Zhao et al. 2023): a conditional variational autoencoder of action chunks made of transformers.
+
+    Defaults are the paper's, but for the depth of the decoder. It was trained on batches of 8.
+    """
 
     name: ClassVar[str] = "act"
 
     # The networks.
-    horizon: int = 16
+    horizon: int = 100
     """Length T of the action sequence."""
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    encoder: EncoderConfig = field(default_factory=lambda: EncoderConfig(kind="resnet18", shift=0))
     normalize: Literal["none", "demos"] = "demos"
     """Scale the state by its mean and standard deviation over the demonstrations."""
     dim: int = 512
@@ -63,13 +65,13 @@ class ACTConfig:
     feedforward: int = 3200
     """Width of the feed-forward layers."""
     encoder_layers: int = 4
-    """Layers of the transformer encoders."""
-    decoder_layers: int = 7
-    """Layers of the transformer decoder."""
+    """Layers of the transformer encoders, that of the style and that of the observation."""
+    decoder_layers: int = 1
+    """Layers of the transformer decoder (the paper has 7, of which the released code reads the first alone)."""
     style_dim: int = 32
     """Numbers in the latent style variable z."""
     dropout: float = 0.1
-    """Dropout while learning."""
+    """Share of the outputs and hidden units of each block that are dropped while learning."""
 
     # Learning.
     kl_coef: float = 10.0
@@ -80,13 +82,24 @@ class ACTConfig:
     """Weight decay (AdamW)."""
 
     def __post_init__(self) -> None:
-        for name in ("horizon", "dim", "heads", "feedforward", "encoder_layers", "decoder_layers", "style_dim"):
+        for name in ("dim", "heads", "feedforward", "encoder_layers", "decoder_layers", "style_dim"):
             at_least(self, name, 1)
-        for name in ("kl_coef", "weight_decay"):
-            at_least(self, name, 0)
+        at_least(self, "kl_coef", 0)
         if not 0 <= self.dropout < 1:
-            raise ConfigError(f"agent.dropout must lie in 0 .. 1, got {self.dropout}")
-        if self.dim % (2 * self.heads):
-            raise ConfigError(f"agent.dim ({self.dim}) must be a multiple of twice agent.heads ({self.heads})")
-        if not self.lr > 0:
-            raise ConfigError(f"agent.lr must be positive, got {self.lr}")
+            raise ConfigError(f"agent.dropout must be 0 or more and below 1, got {self.dropout}")
+        if self.dim % self.heads:
+            raise ConfigError(f"agent.dim ({self.dim}) must be a multiple of agent.heads ({self.heads})")
+        if self.dim % 4:
+            # Positions in a picture are sines and cosines of row and column.
+            raise ConfigError(f"agent.dim must be a multiple of 4, got {self.dim}")
+        _check(self)
+
+
+def _check(config: BCConfig | ACTConfig) -> None:
+    """Refuse what neither can learn with."""
+    at_least(config, "horizon", 1)
+    at_least(config, "weight_decay", 0)
+    if not config.lr > 0:
+        raise ConfigError(f"agent.lr must be positive, got {config.lr}")
+    for name, low in (("channels", 1), ("layers", 0), ("feature_dim", 1), ("shift", 0)):
+        at_least(config.encoder, name, low, "agent.encoder")

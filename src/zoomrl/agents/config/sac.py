@@ -32,7 +32,7 @@ class SACConfig:
     log_std_min: float = -5.0
     """Lowest logarithm of the policy's standard deviation, before the tanh."""
     log_std_max: float = 2.0
-    """Highest logarithm of the policy's standard deviation."""
+    """Highest logarithm of the policy's standard deviation, before the tanh."""
 
     # Learning.
     lr: float = 3e-4

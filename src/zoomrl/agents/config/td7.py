@@ -13,8 +13,8 @@ from zoomrl.errors import ConfigError
 class TD7Config:
     """TD7 (Fujimoto et al. 2023): TD3 with state-action embeddings, prioritised replay and policy checkpoints.
 
-    Defaults are those of its authors' code. Its samples are drawn with replay.sampling "priority", its updates are
-    made at the end of episodes (update_at "episode").
+    Defaults are those of its authors' code. Its samples are drawn with replay.sampling "priority" (any other is TD7
+    without prioritised replay), its updates are made at the end of episodes (update_at "episode").
     """
 
     name: ClassVar[str] = "td7"
@@ -40,7 +40,7 @@ class TD7Config:
     bc_lambda: float = 0.0
     """Weight of behaviour cloning in the actor's loss, relative to the size of the values (offline: 0.1)."""
     checkpoints: bool = True
-    """Judge each policy by whole episodes, and evaluate with the best one; otherwise with the newest."""
+    """Judge each policy by whole training episodes, and evaluate with the one kept; otherwise with the newest."""
     first_episodes: int = 1
     """Episodes that judge a policy at first."""
     later_episodes: int = 20
@@ -48,7 +48,7 @@ class TD7Config:
     later: int = 750_000
     """Updates after which a policy is judged by more episodes."""
     forgetting: float = 0.9
-    """What the best worst return is multiplied by when that changes."""
+    """Share of the worst return of the policy kept that remains as the bar when that changes."""
 
     def __post_init__(self) -> None:
         for name in ("hidden_dim", "embedding_dim", "refresh", "policy_delay", "first_episodes", "later_episodes"):

@@ -1,0 +1,136 @@
+"""Behaviour cloning of action chunks: a network regresses the next T demonstrated actions.
+
+Axes: B batch, T step of the chunk, A action dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoomrl.agents.base import CPU, Draws, Learner, Metrics, Tensors, batch_metrics, make_optimizer
+from zoomrl.agents.config import BCConfig
+from zoomrl.math.losses import masked_mean
+from zoomrl.nets.mlp import mlp
+from zoomrl.nets.perception import ObservationShape, Perception, Statistics
+from zoomrl.nets.trunk import Trunk
+
+
+class BC(Learner):
+    """One network from the observation to a chunk, trained on demonstrated chunks alone.
+
+    Args:
+        config: hyper-parameters.
+        shape: of the (stacked) observations.
+        action_dim: action dimensions A.
+        seed: of the weights and of everything random while learning.
+        statistics: mean and standard deviation [S] of the demonstrations, for ``normalize="demos"``.
+        device: where it learns.
+    """
+
+    losses = ("loss",)
+    gauge = "loss"
+    perception: Perception
+
+    def __init__(
+        self,
+        config: BCConfig,
+        shape: ObservationShape,
+        action_dim: int,
+        seed: int = 0,
+        statistics: Statistics | None = None,
+        device: torch.device = CPU,
+    ) -> None:
+        super().__init__(seed, device, target_interval=0)
+        self.config = config
+        self.horizon = config.horizon
+        self.action_dim = action_dim
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            scaling = statistics if config.normalize == "demos" else None
+            self.perception = Perception(shape, config.encoder, scaling).to(device)
+            self.trunk = Trunk(
+                self.perception.sizes,
+                image_dim=config.encoder.feature_dim,
+                state_dim=0,
+                image_layers=config.encoder.layers,
+                hidden_dim=config.hidden[0],
+                bias=True,
+            ).to(device)
+            outputs = self.horizon * action_dim
+            self.net = mlp(
+                self.trunk.out_dim, config.hidden, outputs, norm=config.norm, activation=config.activation
+            ).to(device)
+        learnt = [*self.perception.learnt(), *self.trunk.parameters(), *self.net.parameters()]
+        self.optimizer = make_optimizer("adamw", learnt, config.lr, config.weight_decay)
+
+    @property
+    def own_parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+        """What is saved."""
+        return {"trunk": self.trunk, "net": self.net, "optimizer": self.optimizer}
+
+    def bulk(self) -> list[nn.Module]:
+        """Everything that is a product of matrices."""
+        return [*self.perception.networks(), self.trunk, self.net]
+
+    def plan(self, observation: Mapping[str, Tensor], draws: Draws) -> Tensors:
+        """The chunk; there is no value."""
+        return {"actions": self._chunk(observation, None)}
+
+    def draw(self, batch: int) -> Draws:
+        """Shifts of the pictures."""
+        shifts = self.perception.draw(batch, self.generator)
+        return {} if shifts is None else {"shifts": shifts}
+
+    def learn(self, batch: Mapping[str, Any], draws: Draws) -> Metrics:
+        """One step on the demonstrated samples.
+
+        Args:
+            batch: ``obs``, ``actions`` [B, T, A] in [-1, 1], ``valid`` [B, T], ``is_demo`` [B].
+            draws: of :meth:`draw`.
+        """
+        loss, metrics = self.loss(batch, draws)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return {"loss": loss.detach(), **metrics, **batch_metrics(batch)}
+
+    def loss(self, batch: Mapping[str, Any], draws: Draws) -> tuple[Tensor, Metrics]:
+        """Error of the chunks, and what to report."""
+        error = imitation_error(self._chunk(batch["obs"], draws.get("shifts")), batch, self.config.loss)
+        return error, {"imitation_loss": error.detach()}
+
+    @torch.inference_mode()
+    def validate(self, batch: Mapping[str, Any]) -> Metrics:
+        """The same error on samples that are not learnt from, of pictures as they are."""
+        return {"validation_loss": imitation_error(self._chunk(batch["obs"], None), batch, self.config.loss)}
+
+    def move_target(self) -> None:
+        """Nothing: there are no targets."""
+
+    def _chunk(self, observation: Mapping[str, Tensor], shifts: Tensor | None) -> Tensor:
+        features = self.trunk(self.perception(observation, shifts))
+        return torch.tanh(self.net(features)).view(-1, self.horizon, self.action_dim)
+
+
+def demonstrated(batch: Mapping[str, Any]) -> Tensor:
+    """Weight of each step [B, T]: 1 where it is demonstrated and no padding, else 0."""
+    return (batch["valid"] & batch["is_demo"][:, None]).to(torch.float32)
+
+
+def imitation_error(actions: Tensor, batch: Mapping[str, Any], kind: str) -> Tensor:
+    """Mean absolute (``l1``) or squared (``mse``) error over the demonstrated steps and all dimensions.
+
+    Args:
+        actions: [B, T, A].
+        batch: with ``actions`` [B, T, A], ``valid`` [B, T] and ``is_demo`` [B].
+        kind: of error.
+    """
+    weight = demonstrated(batch)
+    # `where`, so that nothing that stands in padding reaches the gradient of a square.
+    target = torch.where(weight[..., None] > 0, batch["actions"], actions.detach())
+    errors = (actions - target).abs() if kind == "l1" else (actions - target) ** 2
+    return masked_mean(errors.mean(-1), weight)

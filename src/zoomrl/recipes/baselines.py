@@ -1,0 +1,129 @@
+"""The baselines of iQRL on DeepMind Control: actor-critics from state, and TACO.
+
+Each number that is not a default of the algorithm is explained where it stands; docs/ has a page for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from zoomrl.agents.config import (
+    SACConfig,
+    TACOConfig,
+    TCRLConfig,
+    TD3Config,
+    TD7Config,
+)
+from zoomrl.recipes.latent import EASY, EPISODE, HARD, MEDIUM, WARM_UP, falling, state_dmc
+from zoomrl.recipes.published import drqv2_dmc
+from zoomrl.training.config import TrainConfig
+
+
+def td3_dmc() -> TrainConfig:
+    """TD3, DeepMind Control from state: its own networks and noise, 10 uniformly random episodes first."""
+    base = state_dmc("td3-dmc", "walker-walk", "0.1")
+    return replace(
+        base,
+        agent=TD3Config(),
+        control=replace(base.control, uniform_steps=WARM_UP),
+        eval=replace(base.eval, every=10 * EPISODE),
+        steps=1_000_000,
+    )
+
+
+def td3_dmc_matched() -> TrainConfig:
+    """TD3 with the networks, critics and noise of iQRL and without its representation: what iQRL adds to."""
+    base = state_dmc("td3-dmc-matched", "walker-walk", falling(EASY))
+    agent = TD3Config(
+        hidden=(512, 512),
+        norm=True,
+        activation="mish",
+        critics=5,
+        actor_value="mean",
+        delayed_targets=False,
+        noise_clip=0.3,
+    )
+    return replace(base, agent=agent, eval=replace(base.eval, every=10 * EPISODE), steps=1_000_000)
+
+
+def td7_dmc() -> TrainConfig:
+    """TD7, DeepMind Control from state: prioritised samples, policies judged by whole episodes."""
+    base = td3_dmc()
+    return replace(
+        base,
+        preset="td7-dmc",
+        agent=TD7Config(),
+        replay=replace(base.replay, sampling="priority", tail="shorten"),
+        update_at="episode",
+    )
+
+
+def sac_dmc() -> TrainConfig:
+    """SAC, DeepMind Control from state: it explores by its own policy, after 10 uniformly random episodes."""
+    base = td3_dmc()
+    return replace(base, preset="sac-dmc", agent=SACConfig(), control=replace(base.control, noise="0.0"))
+
+
+def tcrl_dmc() -> TrainConfig:
+    """TCRL, DeepMind Control from state, easy tasks: batches of 512, half an update per decision."""
+    return _tcrl("tcrl-dmc", "walker-walk", EASY, 0.1, 500)
+
+
+def tcrl_dmc_medium() -> TrainConfig:
+    """TCRL, DeepMind Control from state, medium tasks."""
+    return _tcrl("tcrl-dmc-medium", "cheetah-run", MEDIUM, 0.1, 1000)
+
+
+def tcrl_dmc_hard() -> TrainConfig:
+    """TCRL, DeepMind Control from state, hard tasks: noise down to 0.2, a latent of 100."""
+    base = _tcrl("tcrl-dmc-hard", "humanoid-walk", HARD, 0.2, 5000)
+    agent = TCRLConfig()
+    return replace(base, agent=replace(agent, representation=replace(agent.representation, dim=100)))
+
+
+def taco_dmc() -> TrainConfig:
+    """TACO, DeepMind Control from pixels: DrQ-v2's settings for medium tasks with batches of 1,024."""
+    base = drqv2_dmc()
+    return replace(
+        base,
+        preset="taco-dmc",
+        env=replace(base.env, id="dmc:quadruped-walk", cameras=("2",)),
+        agent=TACOConfig(),
+        replay=replace(base.replay, batch_size=1024),
+        control=replace(base.control, noise="linear(1.0,0.1,1000000)"),
+        steps=3_100_000,
+    )
+
+
+def taco_dmc_state() -> TrainConfig:
+    """TACO from state, DeepMind Control: our own port, since it is published for pixels only."""
+    base = tcrl_dmc()
+    return replace(base, preset="taco-dmc-state", agent=TACOConfig(hidden_dim=512, trunk_dim=0, lr=3e-4))
+
+
+def _tcrl(preset: str, env: str, schedule: int, last_noise: float, episodes: int) -> TrainConfig:
+    base = state_dmc(preset, env, falling(schedule, last_noise), n_step=1 if env.startswith("humanoid") else 3)
+    return replace(
+        base,
+        agent=TCRLConfig(),
+        replay=replace(base.replay, batch_size=512),
+        control=replace(base.control, uniform_steps=WARM_UP),
+        eval=replace(base.eval, every=25 * EPISODE),
+        steps=episodes * EPISODE,
+        updates_per_step=0.5,
+        update_at="episode",
+    )
+
+
+PRESETS: dict[str, Callable[[], TrainConfig]] = {
+    "td3-dmc": td3_dmc,
+    "td3-dmc-matched": td3_dmc_matched,
+    "td7-dmc": td7_dmc,
+    "sac-dmc": sac_dmc,
+    "tcrl-dmc": tcrl_dmc,
+    "tcrl-dmc-medium": tcrl_dmc_medium,
+    "tcrl-dmc-hard": tcrl_dmc_hard,
+    "taco-dmc": taco_dmc,
+    "taco-dmc-state": taco_dmc_state,
+}

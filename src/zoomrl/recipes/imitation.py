@@ -1,0 +1,68 @@
+"""Imitation on Meta-World: behaviour cloning and ACT, beside CQN-AS on the same demonstrations. Our own settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from zoomrl.agents.config import ACTConfig, BCConfig
+from zoomrl.nets.config import EncoderConfig
+from zoomrl.recipes.small import cqn_as_metaworld, cqn_as_metaworld_pixels
+from zoomrl.training.config import TrainConfig
+
+
+def bc_metaworld() -> TrainConfig:
+    """Behaviour cloning of chunks on Meta-World from state, demonstrations alone. Our own settings."""
+    base = cqn_as_metaworld()
+    return replace(
+        base,
+        preset="bc-metaworld",
+        agent=BCConfig(hidden=(256, 256)),
+        demos=replace(base.demos, validation=0.1),
+        replay=replace(base.replay, demo_fraction=1.0, n_step=1),
+        eval=replace(base.eval, every=0, keep_best=True),
+        steps=0,
+        offline_updates=5000,
+        offline_eval_every=1000,
+    )
+
+
+def act_metaworld() -> TrainConfig:
+    """ACT on Meta-World from state, demonstrations alone: small transformers for a CPU. Our own settings."""
+    agent = ACTConfig(
+        horizon=16, dim=64, heads=4, feedforward=128, encoder_layers=2, decoder_layers=2, style_dim=8, lr=3e-4
+    )
+    return replace(bc_metaworld(), preset="act-metaworld", agent=agent)
+
+
+def bc_metaworld_pixels() -> TrainConfig:
+    """Behaviour cloning of chunks on Meta-World from two cameras and the robot's own state. Our own settings."""
+    return _with_cameras(bc_metaworld(), "bc-metaworld-pixels")
+
+
+def act_metaworld_pixels() -> TrainConfig:
+    """ACT on Meta-World from two cameras and the robot's own state. Our own settings."""
+    return _with_cameras(act_metaworld(), "act-metaworld-pixels")
+
+
+def _with_cameras(base: TrainConfig, preset: str) -> TrainConfig:
+    pixels = cqn_as_metaworld_pixels()
+    assert isinstance(base.agent, BCConfig | ACTConfig)
+    agent = replace(base.agent, encoder=EncoderConfig(channels=16, shift=3))
+    return replace(
+        base,
+        preset=preset,
+        env=pixels.env,
+        agent=agent,
+        replay=replace(base.replay, capacity=pixels.replay.capacity),
+        eval=replace(base.eval, num_envs=1, episodes=10),
+        offline_updates=3000,
+    )
+
+
+PRESETS: dict[str, Callable[[], TrainConfig]] = {
+    "bc-metaworld": bc_metaworld,
+    "act-metaworld": act_metaworld,
+    "bc-metaworld-pixels": bc_metaworld_pixels,
+    "act-metaworld-pixels": act_metaworld_pixels,
+}
