@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,9 +10,9 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from zoomrl.agents.base import Learner
-from zoomrl.agents.config import DrQv2Config
+from zoomrl.agents.config import CQNConfig
 from zoomrl.agents.cqn import CQN
-from zoomrl.agents.drqv2 import DrQv2
+from zoomrl.agents.registry import assemble
 from zoomrl.nets.perception import ObservationShape
 from zoomrl.recipes.presets import preset
 
@@ -43,6 +44,15 @@ CASES = {
     "quickstart": Case("quickstart", 39, 4),
     "cqn_as-metaworld-pixels": Case("cqn_as-metaworld-pixels", 4, 4, views=2, size=64),
     "drqv2-dmc-cpu": Case("drqv2-dmc-cpu", 0, 1, views=1, size=64),
+    "iqrl-walker": Case("iqrl-dmc-walker-walk", 24, 6),
+    "iqrl-dog": Case("iqrl-dmc-dog-walk", 223, 38, divisor=4),
+    "iqrl-dmc-cpu": Case("iqrl-dmc-cpu", 24, 6),
+    "td3": Case("td3-dmc", 24, 6),
+    "td7": Case("td7-dmc", 24, 6),
+    "sac": Case("sac-dmc", 24, 6),
+    "tcrl": Case("tcrl-dmc", 24, 6),
+    "taco": Case("taco-dmc", 0, 6, views=1, divisor=64),
+    "act-metaworld": Case("act-metaworld", 39, 4),
 }
 
 
@@ -62,11 +72,11 @@ def make_agent(case: Case, device: str = "cpu", *, random_heads: bool = False) -
     stack = config.replay.frame_stack
     shape = ObservationShape(case.state * stack, case.views, stack if case.views else 1, case.size if case.views else 0)
     statistics = (torch.zeros(shape.state), torch.ones(shape.state)) if shape.state else None
-    if isinstance(config.agent, DrQv2Config):
-        return DrQv2(config.agent, shape, case.action_dim, 0, statistics, torch.device(device))
-    agent_config = replace(config.agent, normalize=config.agent.normalize if shape.state else "none")
-    agent = CQN(agent_config, shape, case.action_dim, 0, statistics, torch.device(device))
-    if random_heads:
+    chosen = config.agent
+    if isinstance(chosen, CQNConfig) and not shape.state:
+        chosen = replace(chosen, normalize="none")
+    agent = assemble(chosen, shape, case.action_dim, 0, statistics, torch.device(device))
+    if random_heads and isinstance(agent, CQN):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)
             for head in (agent.critic.advantage, agent.critic.value):
@@ -89,7 +99,26 @@ def make_batch(case: Case, agent: Learner, size: int, device: str = "cpu") -> Te
         "discount": torch.full((size,), 0.97),
         "is_demo": torch.arange(size) < (size + 1) // 2 if demos else torch.zeros(size, dtype=torch.bool),
     }
+    if agent.span:
+        following = make_observation(case, size * agent.span, g)
+        batch["sequence"] = {
+            "obs": {name: array.unflatten(0, (size, agent.span)) for name, array in following.items()},
+            "actions": torch.rand(size, agent.span, case.action_dim, generator=g) * 2 - 1,
+            "reward": torch.rand(size, agent.span, generator=g),
+            "valid": torch.ones(size, agent.span, dtype=torch.bool),
+        }
     return TensorDict(batch, [size]).to(device)
+
+
+def updates_of(case: Case, agent: Learner, batch: TensorDict) -> tuple[Callable[[], None], int]:
+    """A function that makes as many updates as it takes for all networks to have moved, and how many these are."""
+    rounds = getattr(preset(case.preset).agent, "policy_delay", 1)
+
+    def update() -> None:
+        for _ in range(rounds):
+            agent.update(batch)
+
+    return update, rounds
 
 
 def make_observation(case: Case, size: int, generator: torch.Generator) -> dict[str, Tensor]:

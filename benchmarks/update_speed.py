@@ -23,7 +23,7 @@ from rich.table import Table
 
 from counting import BYTES_MEAN, Rates, count, interleaved
 from provenance import RESULTS, provenance
-from shapes import CASES, Case, batch_size, make_agent, make_batch, make_observation
+from shapes import CASES, Case, batch_size, make_agent, make_batch, make_observation, updates_of
 from zoomrl.agents.engine import accelerate
 from zoomrl.errors import ConfigError
 from zoomrl.recipes.presets import preset
@@ -117,9 +117,9 @@ def counts(case: Case, size: int, device: str) -> dict[str, float]:
     agent = make_agent(case, device)
 
     def counted(samples: int) -> dict[str, float]:
-        batch = make_batch(case, agent, samples, device)
-        agent.update(batch)
-        return count(lambda: agent.update(batch))
+        update, rounds = updates_of(case, agent, make_batch(case, agent, samples, device))
+        update()
+        return {key: value / rounds for key, value in count(update).items()}
 
     found, full = counted(size), preset(case.preset).replay.batch_size
     result = dict(found)
@@ -142,10 +142,12 @@ def timed(case: Case, size: int, device: str, speed: str, precision: str, counte
     generator = torch.Generator().manual_seed(0)
     observation = make_observation(case, 1, generator)
     rates = Rates(device, precision)
+    once, rounds = updates_of(case, agent, batch)
     for _ in range(5 if speed != "eager" else 1):
-        agent.update(batch)
-    functions = [lambda: agent.update(batch), rates.product, rates.copy, lambda: agent.act(observation, generator)]
+        once()
+    functions = [once, rates.product, rates.copy, lambda: agent.act(observation, generator)]
     update, product, copy, act = interleaved(functions, device)
+    update /= rounds
     gflops, gbs = rates.of(product, copy)
     floors = {"arithmetic_ms": 1e3 * counted["gflop"] / gflops, "traffic_ms": 1e3 * counted["gb"] / gbs}
     row = {

@@ -70,10 +70,8 @@ def test_math_imports_torch_only_and_envs_never_do():
     for path, room, module in imports():
         top = module.split(".")[0]
         if room == "math":
-            assert module.startswith("zoomrl.math") or top in {"torch", "typing", "re", "math", "collections", "__future__"}, (
-                path,
-                module,
-            )
+            allowed = {"torch", "typing", "re", "math", "collections", "__future__"}
+            assert module.startswith("zoomrl.math") or top in allowed, (path, module)
         if room in {"envs", "demos"}:
             assert top not in {"torch", "torchrl", "tensordict"}, (path, module)
         if room == "nets":

@@ -1,17 +1,27 @@
 """Compiled, captured and low-precision updates give what plain ones give, or say why they cannot be had."""
 
 import dataclasses
-from importlib import import_module
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from batches import ACTIONS, BOTH, ONLY_PIXELS, ONLY_STATE, make_batch, make_observation
-from zoomrl.agents import engine, registry
-from zoomrl.agents.config import CQNASConfig, CQNConfig, DrQv2ASConfig, DrQv2Config, IQRLConfig, TD3Config
+from zoomrl.agents import engine
+from zoomrl.agents.config import (
+    CQNASConfig,
+    CQNConfig,
+    DrQv2ASConfig,
+    DrQv2Config,
+    IQRLConfig,
+    SACConfig,
+    TACOConfig,
+    TD3Config,
+    TD7Config,
+)
 from zoomrl.agents.cqn import CQN
 from zoomrl.agents.engine import WARM_UP, Captured, CudaRecorder, accelerate, unavailable
+from zoomrl.agents.registry import assemble
 from zoomrl.agents.representation import SelfPredictive
 from zoomrl.errors import ConfigError
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
@@ -29,15 +39,16 @@ CASES = {
     "drqv2, pixels": (DrQv2Config(**TINY, encoder=ENCODER), ONLY_PIXELS),
     "td3, state": (TD3Config(hidden=(10, 10)), ONLY_STATE),
     "iqrl, state": (IQRLConfig(hidden=(10, 10), representation=LATENT, critics=3), ONLY_STATE),
+    "sac, state": (SACConfig(hidden=(10, 10)), ONLY_STATE),
+    "td7, state": (TD7Config(hidden_dim=10, embedding_dim=8, refresh=2), ONLY_STATE),
+    "taco, pixels": (TACOConfig(**TINY, encoder=ENCODER, sequence=2), ONLY_PIXELS),
     "drqv2_as, state": (DrQv2ASConfig(**TINY, atoms=11, horizon=2, target_interval=2), ONLY_STATE),
 }
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
 
 def make(config, shape, device="cpu"):
-    module, name = registry._AGENTS[config.name]
-    kind = getattr(import_module(f"zoomrl.agents.{module}"), name)
-    agent = kind(config, shape, ACTIONS, 3, device=torch.device(device))
+    agent = assemble(config, shape, ACTIONS, 3, device=torch.device(device))
     if isinstance(agent, CQN):
         # Heads away from zero, so that no bins are tied and every path carries a gradient.
         g = torch.Generator().manual_seed(0)

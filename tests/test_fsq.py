@@ -82,7 +82,8 @@ def test_code_indices_tell_all_codes_apart(first, second):
     pairs = sorted({(a, b) for a in grid[0] for b in grid[1]})
     index = code_index(torch.tensor(pairs), (first, second))[:, 0]
     assert len(index.unique()) == len(pairs) == first * second
-    assert int(index.min()) == 0 and int(index.max()) == first * second - 1
+    assert int(index.min()) == 0
+    assert int(index.max()) == first * second - 1
 
 
 @pytest.mark.parametrize("scale", [0.1, 3.0, 40.0, 200.0])

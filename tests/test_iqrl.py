@@ -210,12 +210,14 @@ def test_a_representation_is_a_part_of_any_agent(name, shape):
     config = dataclasses.replace(config, representation=latent, encoder=PICTURES, normalize="demos")
     statistics = (torch.linspace(-1, 1, STATE), torch.full((STATE,), 2.0)) if shape.state else None
     agent = kind(config, shape, ACTIONS, seed=1, statistics=statistics)
-    assert agent.span == 3 and agent.perception.sizes == {"state": 12}
+    assert agent.span == 3
+    assert agent.perception.sizes == {"state": 12}
     before = {name: weights([part]) for name, part in agent.parts.items() if isinstance(part, torch.nn.Module)}
     encoder = weights([agent.perception.model.encoder])
     for turn in range(2):
         metrics = agent.update(make_batch(shape, agent.horizon, seed=turn, span=3), 0.1)
-    assert torch.isfinite(metrics["loss"]) and "cosine_3" in metrics
+    assert torch.isfinite(metrics["loss"])
+    assert "cosine_3" in metrics
     after = {name: weights([part]) for name, part in agent.parts.items() if isinstance(part, torch.nn.Module)}
     assert not torch.equal(weights([agent.perception.model.encoder]), encoder)
     changed = {name for name in before if before[name].numel() and not torch.equal(before[name], after[name])}
@@ -228,9 +230,11 @@ def test_a_representation_is_a_part_of_any_agent(name, shape):
         assert torch.equal(one, two)
     observation = make_observation(shape, 4, torch.Generator().manual_seed(0))
     plans = [a.act(observation, torch.Generator().manual_seed(1)) for a in (agent, twin)]
-    assert torch.equal(plans[0].actions, plans[1].actions) and plans[0].actions.abs().max() <= 1
+    assert torch.equal(plans[0].actions, plans[1].actions)
+    assert plans[0].actions.abs().max() <= 1
     found = agent.diagnose(make_batch(shape, agent.horizon, size=16, span=3))
-    assert 0 < found["latent_rank_1e-3"] <= 100 and ("codes_used" in found) == latent.quantise
+    assert 0 < found["latent_rank_1e-3"] <= 100
+    assert ("codes_used" in found) == latent.quantise
 
 
 def test_latents_of_the_agent_are_the_online_encoders_codes():

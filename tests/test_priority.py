@@ -109,7 +109,7 @@ def test_the_ends_of_the_uniform_draw_hit_slots_with_priority(seed, monkeypatch)
 
 
 def test_rounding_between_blocks_cannot_hit_a_slot_without_priority(monkeypatch):
-    """A small block after a large one, where the sums are so rounded that the draw lies before its block's beginning."""
+    """A small block after a large one, with sums so rounded that the draw lies before its block."""
     unit = 2.0**-22  # the last bit of numbers just above 2^30
     priorities = Priorities(3 * BLOCK)
     slots = torch.tensor([0, BLOCK, 2 * BLOCK + 5])

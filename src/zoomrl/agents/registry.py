@@ -7,13 +7,12 @@ from importlib import import_module
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from zoomrl.agents.base import CPU, Learner
 from zoomrl.agents.config import AgentConfig
 from zoomrl.data.episode import Episode
 from zoomrl.errors import ConfigError
-from zoomrl.nets.perception import ObservationShape
+from zoomrl.nets.perception import ObservationShape, Statistics
 from zoomrl.spec import EnvSpec
 
 _AGENTS = {
@@ -63,13 +62,25 @@ def make_agent(
     statistics = None
     if config.normalize == "demos" and size:
         statistics = (torch.zeros(size), torch.ones(size)) if restoring else _statistics(demos, frame_stack)
+    return assemble(config, shape, spec.action_dim, seed, statistics, device)
+
+
+def assemble(
+    config: AgentConfig,
+    shape: ObservationShape,
+    action_dim: int,
+    seed: int = 0,
+    statistics: Statistics | None = None,
+    device: torch.device = CPU,
+) -> Learner:
+    """Build the agent of ``config`` for observations of ``shape``; ``statistics`` serve ``normalize="demos"``."""
     module, name = _AGENTS[config.name]
     build = getattr(import_module(f"zoomrl.agents.{module}"), name)
-    learner: Learner = build(config, shape, spec.action_dim, seed, statistics, device)
+    learner: Learner = build(config, shape, action_dim, seed, statistics, device)
     return learner
 
 
-def _statistics(demos: Sequence[Episode], frame_stack: int) -> tuple[Tensor, Tensor]:
+def _statistics(demos: Sequence[Episode], frame_stack: int) -> Statistics:
     """Mean and standard deviation of the state over the successful demonstrations, repeated for the stack."""
     states = [e.observations["state"] for e in demos if e.is_demo]
     if not states:

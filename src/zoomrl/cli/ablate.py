@@ -92,7 +92,10 @@ class Ablate:
         """Return at the end, and the diagnosis of the last evaluation; means over the seeds."""
         from rich.table import Table
 
-        table = Table("variant", *COLUMNS)
+        table = Table()
+        table.add_column("variant", no_wrap=True)
+        for heading in COLUMNS:
+            table.add_column(heading, justify="right")
         table.caption = f"{self.env}, {self.steps:,} environment steps, seeds {', '.join(map(str, self.seeds))}"
         for name in self.variants:
             rows = [_measured(self._place(name, seed)) for seed in self.seeds]
