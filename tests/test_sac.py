@@ -290,7 +290,7 @@ def test_it_finds_the_rewarded_action():
         metrics = agent.update(batch)
     found = agent.act({"state": batch["obs", "state"]}, torch.Generator()).actions
     assert (found - 0.5).abs().mean() < 0.15
-    assert abs(metrics["entropy"].item() + 2) < 0.8
+    assert abs(metrics["entropy"].item() + 2) < 1.2
 
 
 def test_configs_that_cannot_work_are_refused():

@@ -12,62 +12,41 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoomrl.agents.base import CPU, Draws, Learner, Metrics, Tensors, batch_metrics, make_optimizer
+from zoomrl.agents.base import Draws, Learner, Metrics, Tensors, batch_metrics, descend, make_optimizer
 from zoomrl.agents.bc import demonstrated, imitation_error
 from zoomrl.agents.config import ACTConfig
 from zoomrl.math.divergence import kl_to_standard_normal
 from zoomrl.math.losses import masked_mean
 from zoomrl.nets.act import Policy, Posterior, Sizes
-from zoomrl.nets.perception import ObservationShape, Perception, Statistics
+from zoomrl.nets.perception import Perception
 
 
 class ACT(Learner):
     """A conditional variational autoencoder of chunks: a style z explains what the observation leaves open.
 
     While learning, z comes from the demonstrated chunk; acting, it is the mean of its prior, 0.
-
-    Args:
-        config: hyper-parameters.
-        shape: of the (stacked) observations.
-        action_dim: action dimensions A.
-        seed: of the weights and of everything random while learning.
-        statistics: mean and standard deviation [S] of the demonstrations, for ``normalize="demos"``.
-        device: where it learns.
     """
 
     losses = ("loss",)
     gauge = "loss"
+    config: ACTConfig
     perception: Perception
 
-    def __init__(
-        self,
-        config: ACTConfig,
-        shape: ObservationShape,
-        action_dim: int,
-        seed: int = 0,
-        statistics: Statistics | None = None,
-        device: torch.device = CPU,
-    ) -> None:
-        super().__init__(seed, device, target_interval=0)
-        self.config = config
-        self.horizon = config.horizon
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            scaling = statistics if config.normalize == "demos" else None
-            self.perception = Perception(shape, config.encoder, scaling).to(device)
-            sizes = Sizes(
-                state=shape.state,
-                maps=None if self.perception.encoder is None else self.perception.encoder.keep_maps(),
-                actions=action_dim,
-                horizon=config.horizon,
-                style=config.style_dim,
-                dim=config.dim,
-                heads=config.heads,
-                feedforward=config.feedforward,
-                dropout=config.dropout,
-            )
-            self.posterior = Posterior(sizes, config.encoder_layers).to(device)
-            self.policy = Policy(sizes, config.encoder_layers, config.decoder_layers).to(device)
+    def _build(self) -> None:
+        config, device, encoder = self.config, self.device, self.perception.encoder
+        sizes = Sizes(
+            state=self.perception.shape.state,
+            maps=None if encoder is None else encoder.keep_maps(),
+            actions=self.action_dim,
+            horizon=config.horizon,
+            style=config.style_dim,
+            dim=config.dim,
+            heads=config.heads,
+            feedforward=config.feedforward,
+            dropout=config.dropout,
+        )
+        self.posterior = Posterior(sizes, config.encoder_layers).to(device)
+        self.policy = Policy(sizes, config.encoder_layers, config.decoder_layers).to(device)
         learnt = [*self.perception.learnt(), *self.posterior.parameters(), *self.policy.parameters()]
         self.optimizer = make_optimizer("adamw", learnt, config.lr, config.weight_decay)
 
@@ -105,9 +84,7 @@ class ACT(Learner):
             draws: of :meth:`draw`.
         """
         loss, metrics = self.loss(batch, draws)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
+        descend(self.optimizer, loss)
         return {"loss": loss.detach(), **metrics, **batch_metrics(batch)}
 
     def loss(self, batch: Mapping[str, Any], draws: Draws) -> tuple[Tensor, Metrics]:
@@ -133,9 +110,6 @@ class ACT(Learner):
             "validation_reconstruction": imitation_error(informed, batch, "l1"),
             "validation_kl": self._divergence(mean, log_variance, batch),
         }
-
-    def move_target(self) -> None:
-        """Nothing: there are no targets."""
 
     def _style(
         self, features: Mapping[str, Tensor], batch: Mapping[str, Any], keep: Tensor | None

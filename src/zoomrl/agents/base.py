@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -93,27 +94,71 @@ class Learner(ABC):
 
     :meth:`step` is a function of tensors alone: what is random is drawn before it, schedules enter as 0-d tensors, no
     value is read back. It can therefore be compiled, and captured as one CUDA graph (:mod:`zoomrl.agents.engine`).
+
+    Args:
+        config: hyper-parameters.
+        shape: of the (stacked) observations.
+        action_dim: action dimensions A.
+        seed: of the weights and of everything random while learning.
+        statistics: mean and standard deviation [S] of the demonstrations, for ``normalize="demos"``.
+        device: where it learns.
     """
 
     losses: tuple[str, ...]
     """Names of the methods that hold the forward passes: what is compiled."""
-    horizon: int
-    """Length T of the plans it proposes."""
     gauge: str = "critic_loss"
     """The metric by which fast and plain updates are compared."""
+    config: Any
+    """Hyper-parameters, of the agent's own class."""
     perception: Perception | SelfPredictive
-    """What it reads."""
+    """What it reads its observations with."""
 
-    def __init__(self, seed: int, device: torch.device, target_interval: int) -> None:
+    def __init__(
+        self,
+        config: Any,
+        shape: ObservationShape,
+        action_dim: int,
+        seed: int = 0,
+        statistics: Statistics | None = None,
+        device: torch.device = CPU,
+    ) -> None:
+        self.config = config
+        self.action_dim = action_dim
+        self.horizon: int = getattr(config, "horizon", 1)
+        """Length T of the plans it proposes."""
         self.device = device
-        self.representation_optimizer: torch.optim.Optimizer | None = None
         self.generator = torch.Generator(device).manual_seed(seed)
         self.updates = 0
-        self._target_interval = target_interval
+        self.representation_optimizer: torch.optim.Optimizer | None = None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self._perceive(shape, statistics if config.normalize == "demos" else None)
+            self._build()
         self.run_step: Closed = self.step
         self.run_plan: Closed = self.plan
         self.forget: Callable[[], None] = lambda: None
         """Drops what ``run_step`` has recorded of the tensors that loading replaces."""
+
+    def _perceive(self, shape: ObservationShape, statistics: Statistics | None) -> None:
+        """Make what observations are read with, and the optimiser of what learns beside the agent."""
+        config = self.config
+        encoder = getattr(config, "encoder", EncoderConfig())
+        latent = getattr(config, "representation", RepresentationConfig())
+        if latent.kind == "none":
+            self.perception = Perception(shape, encoder, statistics).to(self.device)
+            return
+        self.perception = SelfPredictive(shape, self.action_dim, latent, encoder, statistics).to(self.device)
+        learnt = [p for p in self.perception.model.parameters() if p.requires_grad]
+        self.representation_optimizer = make_optimizer(latent.optimizer, learnt, latent.lr, latent.weight_decay)
+
+    @abstractmethod
+    def _build(self) -> None:
+        """Make networks and optimisers; what is random about them is seeded."""
+
+    @property
+    def target_interval(self) -> int:
+        """Updates between moves of the target networks; 0 where :meth:`learn` moves them, or there are none."""
+        return getattr(self.config, "target_interval", 0)
 
     @property
     @abstractmethod
@@ -170,9 +215,9 @@ class Learner(ABC):
     def learn(self, batch: Mapping[str, Any], draws: Draws) -> Metrics:
         """One gradient step; ``draws["noise"]`` is the 0-d standard deviation of exploration."""
 
-    @abstractmethod
     def move_target(self) -> None:
-        """Move the target networks."""
+        """Move the target networks; called every ``target_interval`` updates."""
+        raise NotImplementedError(f"{type(self).__name__} has no targets that move by themselves")
 
     def representation_loss(self, batch: Mapping[str, Any], draws: Draws) -> tuple[Tensor, Metrics]:
         """Loss of a self-predictive representation, which learns beside the agent."""
@@ -186,7 +231,7 @@ class Learner(ABC):
         metrics = before | self.learn(batch, draws)
         if "representation_loss" in metrics:
             metrics["loss"] = metrics["loss"] + metrics["representation_loss"]
-        if self._target_interval == 1:
+        if self.target_interval == 1:
             self.move_target()
         return metrics
 
@@ -229,7 +274,7 @@ class Learner(ABC):
         draws["noise"] = torch.full((), noise, device=self.device)
         metrics = self.run_step(batch, draws)
         self.updates += 1
-        if self._target_interval > 1 and self.updates % self._target_interval == 0:
+        if self.target_interval > 1 and self.updates % self.target_interval == 0:
             self.move_target()
         return metrics
 
@@ -270,28 +315,21 @@ def draw_both_shifts(perception: Perception | SelfPredictive, batch: int, genera
     return {name: shifts for name, shifts in drawn.items() if shifts is not None}
 
 
-class Reads(Protocol):
-    """What a config says of how its agent reads observations."""
-
-    @property
-    def encoder(self) -> EncoderConfig: ...
-    @property
-    def normalize(self) -> str: ...
-    @property
-    def representation(self) -> RepresentationConfig: ...
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step of ``optimizer`` down the gradient of ``loss``."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
 
 
-def make_perception(
-    config: Reads, shape: ObservationShape, action_dim: int, statistics: Statistics | None, device: torch.device
-) -> tuple[Perception | SelfPredictive, torch.optim.Optimizer | None]:
-    """What an agent reads its observations with, and the optimiser of what learns beside the agent."""
-    statistics = statistics if config.normalize == "demos" else None
-    latent = config.representation
-    if latent.kind == "none":
-        return Perception(shape, config.encoder, statistics).to(device), None
-    perception = SelfPredictive(shape, action_dim, latent, config.encoder, statistics).to(device)
-    learnt = [p for p in perception.model.parameters() if p.requires_grad]
-    return perception, make_optimizer(latent.optimizer, learnt, latent.lr, latent.weight_decay)
+@contextmanager
+def held(*modules: nn.Module) -> Iterator[None]:
+    """Leave the weights of ``modules`` out of gradients that would be thrown away."""
+    for module in modules:
+        module.requires_grad_(False)
+    yield
+    for module in modules:
+        module.requires_grad_(True)
 
 
 def make_optimizer(kind: str, parameters: list[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.Optimizer:

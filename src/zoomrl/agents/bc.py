@@ -11,59 +11,35 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoomrl.agents.base import CPU, Draws, Learner, Metrics, Tensors, batch_metrics, make_optimizer
+from zoomrl.agents.base import Draws, Learner, Metrics, Tensors, batch_metrics, descend, make_optimizer
 from zoomrl.agents.config import BCConfig
 from zoomrl.math.losses import masked_mean
 from zoomrl.nets.mlp import mlp
-from zoomrl.nets.perception import ObservationShape, Perception, Statistics
+from zoomrl.nets.perception import Perception
 from zoomrl.nets.trunk import Trunk
 
 
 class BC(Learner):
-    """One network from the observation to a chunk, trained on demonstrated chunks alone.
-
-    Args:
-        config: hyper-parameters.
-        shape: of the (stacked) observations.
-        action_dim: action dimensions A.
-        seed: of the weights and of everything random while learning.
-        statistics: mean and standard deviation [S] of the demonstrations, for ``normalize="demos"``.
-        device: where it learns.
-    """
+    """One network from the observation to a chunk, trained on demonstrated chunks alone."""
 
     losses = ("loss",)
     gauge = "loss"
+    config: BCConfig
     perception: Perception
 
-    def __init__(
-        self,
-        config: BCConfig,
-        shape: ObservationShape,
-        action_dim: int,
-        seed: int = 0,
-        statistics: Statistics | None = None,
-        device: torch.device = CPU,
-    ) -> None:
-        super().__init__(seed, device, target_interval=0)
-        self.config = config
-        self.horizon = config.horizon
-        self.action_dim = action_dim
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            scaling = statistics if config.normalize == "demos" else None
-            self.perception = Perception(shape, config.encoder, scaling).to(device)
-            self.trunk = Trunk(
-                self.perception.sizes,
-                image_dim=config.encoder.feature_dim,
-                state_dim=0,
-                image_layers=config.encoder.layers,
-                hidden_dim=config.hidden[0],
-                bias=True,
-            ).to(device)
-            outputs = self.horizon * action_dim
-            self.net = mlp(
-                self.trunk.out_dim, config.hidden, outputs, norm=config.norm, activation=config.activation
-            ).to(device)
+    def _build(self) -> None:
+        config = self.config
+        self.trunk = Trunk(
+            self.perception.sizes,
+            image_dim=config.encoder.feature_dim,
+            state_dim=0,
+            image_layers=config.encoder.layers,
+            hidden_dim=config.hidden[0],
+            bias=True,
+        ).to(self.device)
+        outputs = self.horizon * self.action_dim
+        net = mlp(self.trunk.out_dim, config.hidden, outputs, norm=config.norm, activation=config.activation)
+        self.net = net.to(self.device)
         learnt = [*self.perception.learnt(), *self.trunk.parameters(), *self.net.parameters()]
         self.optimizer = make_optimizer("adamw", learnt, config.lr, config.weight_decay)
 
@@ -93,9 +69,7 @@ class BC(Learner):
             draws: of :meth:`draw`.
         """
         loss, metrics = self.loss(batch, draws)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
+        descend(self.optimizer, loss)
         return {"loss": loss.detach(), **metrics, **batch_metrics(batch)}
 
     def loss(self, batch: Mapping[str, Any], draws: Draws) -> tuple[Tensor, Metrics]:
@@ -107,9 +81,6 @@ class BC(Learner):
     def validate(self, batch: Mapping[str, Any]) -> Metrics:
         """The same error on samples that are not learnt from, of pictures as they are."""
         return {"validation_loss": imitation_error(self._chunk(batch["obs"], None), batch, self.config.loss)}
-
-    def move_target(self) -> None:
-        """Nothing: there are no targets."""
 
     def _chunk(self, observation: Mapping[str, Tensor], shifts: Tensor | None) -> Tensor:
         features = self.trunk(self.perception(observation, shifts))

@@ -17,15 +17,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoomrl.agents.base import (
-    CPU,
     Draws,
     Learner,
     Metrics,
     Tensors,
     batch_metrics,
+    descend,
     draw_both_shifts,
     make_optimizer,
-    make_perception,
     move_towards,
 )
 from zoomrl.agents.config import CQNASConfig, CQNConfig
@@ -34,56 +33,33 @@ from zoomrl.math.bin_losses import categorical_bin_losses
 from zoomrl.math.categorical import project, support
 from zoomrl.math.losses import margin_loss, masked_mean
 from zoomrl.nets.critic import CoarseToFineCritic
-from zoomrl.nets.perception import ObservationShape, Statistics
 
 
 class CQN(Learner):
-    """One critic, its target and one optimiser; no actor.
-
-    Args:
-        config: hyper-parameters; a :class:`CQNASConfig` makes it CQN-AS.
-        shape: of the (stacked) observations.
-        action_dim: action dimensions A.
-        seed: of the weights and of everything random while learning.
-        statistics: mean and standard deviation [S] of the demonstrations, for ``normalize="demos"``.
-        device: where it learns.
-    """
+    """One critic, its target and one optimiser; no actor."""
 
     losses = ("loss",)
 
-    def __init__(
-        self,
-        config: CQNConfig,
-        shape: ObservationShape,
-        action_dim: int,
-        seed: int = 0,
-        statistics: Statistics | None = None,
-        device: torch.device = CPU,
-    ) -> None:
-        super().__init__(seed, device, config.target_interval)
-        self.config = config
-        self.horizon = config.horizon if isinstance(config, CQNASConfig) else 1
-        self.atoms = support(config.v_min, config.v_max, config.atoms).to(device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.perception, self.representation_optimizer = make_perception(
-                config, shape, action_dim, statistics, device
-            )
-            self.critic = CoarseToFineCritic(
-                sizes=self.perception.sizes,
-                action_dim=action_dim,
-                horizon=self.horizon,
-                levels=config.levels,
-                bins=config.bins,
-                outputs=config.atoms if config.value == "categorical" else 1,
-                hidden_dim=config.hidden_dim,
-                hidden_bias=config.hidden_bias,
-                trunk_dim=config.trunk_dim,
-                image_dim=config.encoder.feature_dim,
-                image_layers=config.encoder.layers,
-                gru_layers=config.gru_layers if isinstance(config, CQNASConfig) else 0,
-                dueling=config.dueling,
-            ).to(device)
+    config: CQNConfig
+
+    def _build(self) -> None:
+        config = self.config
+        self.atoms = support(config.v_min, config.v_max, config.atoms).to(self.device)
+        self.critic = CoarseToFineCritic(
+            sizes=self.perception.sizes,
+            action_dim=self.action_dim,
+            horizon=self.horizon,
+            levels=config.levels,
+            bins=config.bins,
+            outputs=config.atoms if config.value == "categorical" else 1,
+            hidden_dim=config.hidden_dim,
+            hidden_bias=config.hidden_bias,
+            trunk_dim=config.trunk_dim,
+            image_dim=config.encoder.feature_dim,
+            image_layers=config.encoder.layers,
+            gru_layers=config.gru_layers if isinstance(config, CQNASConfig) else 0,
+            dueling=config.dueling,
+        ).to(self.device)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         learnt = [*self.perception.learnt(), *self.critic.parameters()]
         self.optimizer = make_optimizer(config.optimizer, learnt, config.lr, config.weight_decay)
@@ -131,9 +107,7 @@ class CQN(Learner):
             draws: of :meth:`draw`.
         """
         loss, metrics = self.loss(batch, draws)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
+        descend(self.optimizer, loss)
         return {"loss": loss.detach(), **metrics}
 
     def loss(self, batch: Mapping[str, Any], draws: Draws) -> tuple[Tensor, Metrics]:

@@ -16,22 +16,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoomrl.agents.base import (
-    CPU,
     Draws,
     Learner,
     Metrics,
     Tensors,
     batch_metrics,
+    descend,
     draw_both_shifts,
+    held,
     make_optimizer,
-    make_perception,
     move_towards,
 )
 from zoomrl.agents.config import DrQv2ASConfig, DrQv2Config
 from zoomrl.math.categorical import support, two_hot
 from zoomrl.math.losses import masked_mean
 from zoomrl.nets.actor_critic import Actor, TwinCritic
-from zoomrl.nets.perception import ObservationShape, Statistics
 from zoomrl.nets.tcrl import LatentActor, LatentTwinCritic
 from zoomrl.nets.trunk import Trunk
 
@@ -40,47 +39,21 @@ EDGE = 1e-6
 
 
 class DrQv2(Learner):
-    """Encoder and twin critics learn from the temporal difference; the actor climbs the smaller value.
-
-    Args:
-        config: hyper-parameters; their type names the variant.
-        shape: of the (stacked) observations.
-        action_dim: action dimensions A.
-        seed: of the weights and of everything random while learning.
-        statistics: mean and standard deviation [S] of the demonstrations, for ``normalize="demos"``.
-        device: where it learns.
-    """
+    """Encoder and twin critics learn from the temporal difference; the actor climbs the smaller value."""
 
     losses = ("critic_loss", "actor_loss")
 
-    def __init__(
-        self,
-        config: DrQv2Config,
-        shape: ObservationShape,
-        action_dim: int,
-        seed: int = 0,
-        statistics: Statistics | None = None,
-        device: torch.device = CPU,
-    ) -> None:
-        super().__init__(seed, device, config.target_interval)
-        self.config = config
-        self.action_dim = action_dim
-        self.horizon = config.horizon if isinstance(config, DrQv2ASConfig) else 1
-        self.atoms = support(config.v_min, config.v_max, config.atoms).to(device)
-        outputs = config.atoms if config.value == "categorical" else 1
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.perception, self.representation_optimizer = make_perception(
-                config, shape, action_dim, statistics, device
-            )
-            actor, critic = self._networks(outputs)
-            self.actor, self.critic = actor.to(device), critic.to(device)
+    config: DrQv2Config
+
+    def _build(self) -> None:
+        config = self.config
+        self.atoms = support(config.v_min, config.v_max, config.atoms).to(self.device)
+        actor, critic = self._networks(config.atoms if config.value == "categorical" else 1)
+        self.actor, self.critic = actor.to(self.device), critic.to(self.device)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
-        learnt = self._learnt_with_critics()
-        self.critic_optimizer = make_optimizer(config.optimizer, learnt, config.lr, config.weight_decay)
-        self.actor_optimizer = make_optimizer(
-            config.optimizer, list(self.actor.parameters()), config.lr, config.weight_decay
-        )
+        settings = (config.lr, config.weight_decay)
+        self.critic_optimizer = make_optimizer(config.optimizer, self._learnt_with_critics(), *settings)
+        self.actor_optimizer = make_optimizer(config.optimizer, list(self.actor.parameters()), *settings)
 
     def _networks(self, outputs: int) -> tuple[Actor | LatentActor, TwinCritic | LatentTwinCritic]:
         config = self.config
@@ -148,17 +121,11 @@ class DrQv2(Learner):
             draws: of :meth:`draw`, and ``noise``.
         """
         critic_loss, features, metrics = self.critic_loss(batch, draws)
-        self.critic_optimizer.zero_grad(set_to_none=True)
-        critic_loss.backward()
-        self.critic_optimizer.step()
+        descend(self.critic_optimizer, critic_loss)
         # The actor sees what the encoder made of the pictures before that step, and the critics after it (published).
-        # Gradients of the critics' weights would be thrown away.
-        self._hold_critics(True)
-        actor_loss, more = self.actor_loss(features, batch, draws)
-        self.actor_optimizer.zero_grad(set_to_none=True)
-        actor_loss.backward()
-        self.actor_optimizer.step()
-        self._hold_critics(False)
+        with held(*self._judges()):
+            actor_loss, more = self.actor_loss(features, batch, draws)
+            descend(self.actor_optimizer, actor_loss)
         return {"loss": (critic_loss + actor_loss).detach(), **metrics, **more, **batch_metrics(batch)}
 
     def critic_loss(self, batch: Mapping[str, Any], draws: Draws) -> tuple[Tensor, dict[str, Tensor], Metrics]:
@@ -227,9 +194,9 @@ class DrQv2(Learner):
         outputs: Tensor = critic(features, actions)
         return outputs
 
-    def _hold_critics(self, held: bool) -> None:
-        """Whether what stands between the actor's actions and their values is left out of the next gradient."""
-        self.critic.requires_grad_(not held)
+    def _judges(self) -> list[nn.Module]:
+        """What stands between the actor's actions and their values."""
+        return [self.critic]
 
     def _noisy(self, mean: Tensor, noise: Tensor, std: Tensor) -> Tensor:
         """Mean plus clipped noise; the clamp to the action range lets the gradient through unchanged."""

@@ -6,7 +6,6 @@ Axes: B batch, A action dimension, M critic (two).
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -14,105 +13,57 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoomrl.agents.actor_critic import ActorCritic
 from zoomrl.agents.base import (
-    CPU,
     Draws,
-    Learner,
     Metrics,
     Tensors,
     batch_metrics,
+    descend,
     draw_both_shifts,
+    held,
     make_optimizer,
-    make_perception,
     move_towards,
-    q_metrics,
 )
 from zoomrl.agents.config import SACConfig
 from zoomrl.errors import ConfigError
-from zoomrl.nets.mlp import Ensemble, mlp
-from zoomrl.nets.perception import ObservationShape, Statistics
 from zoomrl.nets.stochastic import SquashedGaussian, Temperature
-from zoomrl.nets.trunk import Trunk
 
 
-class SAC(Learner):
+class SAC(ActorCritic):
     """Squashed Gaussian policy, twin critics, no target actor; the temperature holds the entropy at its target.
-
-    Pictures are encoded for the critics, whose loss trains the encoder, as in DrQ-v2.
-
-    Args:
-        config: hyper-parameters.
-        shape: of the (stacked) observations.
-        action_dim: action dimensions A.
-        seed: of the weights and of everything random while learning.
-        statistics: mean and standard deviation [S] of the demonstrations, for ``normalize="demos"``.
-        device: where it learns.
 
     Raises:
         ConfigError: no policy in [-1, 1] has the target entropy.
     """
 
-    losses = ("critic_loss", "actor_loss")
-    horizon = 1
+    config: SACConfig
+    target_interval = 1
 
-    def __init__(
-        self,
-        config: SACConfig,
-        shape: ObservationShape,
-        action_dim: int,
-        seed: int = 0,
-        statistics: Statistics | None = None,
-        device: torch.device = CPU,
-    ) -> None:
-        super().__init__(seed, device, target_interval=1)
-        self.config = config
-        self.action_dim = action_dim
-        self.target_entropy = _target_entropy(config, action_dim)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.perception, self.representation_optimizer = make_perception(
-                config, shape, action_dim, statistics, device
-            )
-            self.trunk = Trunk(self.perception.sizes, image_dim=config.encoder.feature_dim, state_dim=0, bias=True).to(
-                device
-            )
-            size = self.trunk.out_dim
-            policy = self._network(size, 2 * action_dim)
-            self.actor = SquashedGaussian(policy, config.log_std_min, config.log_std_max).to(device)
-            self.critic = Ensemble([self._network(size + action_dim, 1) for _ in range(2)]).to(device)
+    def _build(self) -> None:
+        config, device = self.config, self.device
+        self.target_entropy = _target_entropy(config, self.action_dim)
+        self._build_critics(2)
+        policy = self._network(self.trunk.out_dim, 2 * self.action_dim)
+        self.actor = SquashedGaussian(policy, config.log_std_min, config.log_std_max).to(device)
         self.temperature = Temperature(config.temperature, config.learn_temperature).to(device)
-        self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
-        learnt = [*self.perception.learnt(), *self.trunk.parameters(), *self.critic.parameters()]
-        self.critic_optimizer = make_optimizer("adam", learnt, config.lr, 0.0)
         self.actor_optimizer = make_optimizer("adam", list(self.actor.parameters()), config.lr, 0.0)
         self.temperature_optimizer: torch.optim.Optimizer | None = None
         if config.learn_temperature:
             self.temperature_optimizer = make_optimizer("adam", list(self.temperature.parameters()), config.lr, 0.0)
 
-    def _network(self, size: int, outputs: int) -> nn.Sequential:
-        config = self.config
-        return mlp(size, config.hidden, outputs, norm=config.norm, activation=config.activation)
-
     @property
     def own_parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         """What is saved."""
-        parts: dict[str, nn.Module | torch.optim.Optimizer] = {
-            "trunk": self.trunk,
-            "actor": self.actor,
-            "critic": self.critic,
-            "target_critic": self.target_critic,
-            "temperature": self.temperature,
-            "critic_optimizer": self.critic_optimizer,
-            "actor_optimizer": self.actor_optimizer,
-        }
+        networks = {"actor": self.actor, "temperature": self.temperature}
+        parts = {**super().own_parts, **networks, "actor_optimizer": self.actor_optimizer}
         if self.temperature_optimizer is not None:
             parts["temperature_optimizer"] = self.temperature_optimizer
         return parts
 
     def bulk(self) -> list[nn.Module]:
         """Everything that is a product of matrices, but for the policy's last layer."""
-        critics = [*self.critic.networks, *self.target_critic.networks]
-        return [*self.perception.networks(), self.trunk, *self.actor.bulk(), *critics]
+        return [*super().bulk(), *self.actor.bulk()]
 
     def draw_plan(self, count: int, generator: torch.Generator, explore: bool) -> Draws:
         """Noise [N, A] that selects actions of the policy while training; nothing for its mode."""
@@ -145,34 +96,17 @@ class SAC(Learner):
             draws: of :meth:`draw`.
         """
         loss, features, metrics = self.critic_loss(batch, draws)
-        self.critic_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.critic_optimizer.step()
-        # Gradients of the critics' weights would be thrown away.
-        self.critic.requires_grad_(False)
-        actor_loss, more = self.actor_loss(features, draws)
-        self.actor_optimizer.zero_grad(set_to_none=True)
-        actor_loss.backward()
-        self.actor_optimizer.step()
-        self.critic.requires_grad_(True)
+        descend(self.critic_optimizer, loss)
+        with held(self.critic):
+            actor_loss, more = self.actor_loss(features, draws)
+            descend(self.actor_optimizer, actor_loss)
         metrics |= {"loss": (loss + actor_loss).detach(), **more, **batch_metrics(batch)}
         if self.temperature_optimizer is not None:
             temperature_loss = self.temperature() * (more["entropy"] - self.target_entropy)
-            self.temperature_optimizer.zero_grad(set_to_none=True)
-            temperature_loss.backward()
-            self.temperature_optimizer.step()
+            descend(self.temperature_optimizer, temperature_loss)
             metrics["temperature_loss"] = temperature_loss.detach()
             metrics["loss"] = metrics["loss"] + temperature_loss.detach()
         return metrics
-
-    def critic_loss(self, batch: Mapping[str, Any], draws: Draws) -> tuple[Tensor, Tensor, Metrics]:
-        """Squared errors, summed over the critics; the features without gradient; what to report."""
-        target = self._target(batch, draws)
-        features = self.trunk(self.perception(batch["obs"], draws.get("shifts")))
-        values = self.critic(torch.cat([features, batch["actions"][:, 0]], -1))[..., 0]
-        loss = ((values - target) ** 2).mean(1).sum()
-        metrics = {"critic_loss": loss.detach(), "q_target": target.mean(), **q_metrics(values, batch)}
-        return loss, features.detach(), metrics
 
     def actor_loss(self, features: Tensor, draws: Draws) -> tuple[Tensor, Metrics]:
         """``mean(alpha log pi(a|s) - min_k Q_k(s, a))`` of the policy's own actions."""

@@ -147,9 +147,8 @@ class TACO(DrQv2):
         # Target critics read the present tokens: as of the encoder, there is no target of the tokeniser.
         return super()._judge(critic, features, self.tokeniser(actions))
 
-    def _hold_critics(self, held: bool) -> None:
-        super()._hold_critics(held)
-        self.tokeniser.requires_grad_(not held)
+    def _judges(self) -> list[nn.Module]:
+        return [*super()._judges(), self.tokeniser]
 
 
 def _blind(features: Mapping[str, Tensor]) -> dict[str, Tensor]:

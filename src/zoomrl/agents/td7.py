@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from zoomrl.agents.assessment import Assessment
 from zoomrl.agents.base import (
-    CPU,
     Draws,
     Learner,
     Metrics,
     Tensors,
     batch_metrics,
+    descend,
+    held,
     make_optimizer,
     move_towards,
     q_metrics,
@@ -32,8 +33,7 @@ from zoomrl.errors import ConfigError
 from zoomrl.math.lap import lap_loss, lap_priority
 from zoomrl.math.losses import masked_mean
 from zoomrl.nets.bounds import TargetBounds
-from zoomrl.nets.config import EncoderConfig
-from zoomrl.nets.perception import ObservationShape, Perception, Statistics
+from zoomrl.nets.perception import ObservationShape, Statistics
 from zoomrl.nets.sale import SaleActor, SaleCritics, SaleEncoder
 
 
@@ -44,46 +44,28 @@ class TD7(Learner):
     targets. All targets are copied together, every ``refresh`` updates. The policy that is evaluated is the one kept
     by an :class:`Assessment`, and the present one before any was kept.
 
-    Args:
-        config: hyper-parameters.
-        shape: of the (stacked) observations: a state, no pictures.
-        action_dim: action dimensions A.
-        seed: of the weights and of everything random while learning.
-        statistics: mean and standard deviation [S] of the demonstrations, for ``normalize="demos"``.
-        device: where it learns.
-
     Raises:
         ConfigError: pictures are observed.
     """
 
     losses = ("encoder_loss", "critic_loss", "actor_loss")
-    horizon = 1
 
-    def __init__(
-        self,
-        config: TD7Config,
-        shape: ObservationShape,
-        action_dim: int,
-        seed: int = 0,
-        statistics: Statistics | None = None,
-        device: torch.device = CPU,
-    ) -> None:
+    config: TD7Config
+
+    def _perceive(self, shape: ObservationShape, statistics: Statistics | None) -> None:
         if shape.views or not shape.state:
             raise ConfigError(
                 "td7 learns from the state vector, and has no encoder for the pictures that are observed here. "
                 "Leave out --env.cameras, or use td3 or drqv2."
             )
-        super().__init__(seed, device, config.refresh)
-        self.config = config
-        self.action_dim = action_dim
-        sizes = (shape.state, action_dim, config.hidden_dim, config.embedding_dim)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            statistics = statistics if config.normalize == "demos" else None
-            self.perception = Perception(shape, EncoderConfig(), statistics).to(device)
-            self.actor = SaleActor(*sizes).to(device)
-            self.critic = SaleCritics(*sizes).to(device)
-            self.encoder = SaleEncoder(*sizes).to(device)
+        super()._perceive(shape, statistics)
+
+    def _build(self) -> None:
+        config, device = self.config, self.device
+        sizes = (self.perception.sizes["state"], self.action_dim, config.hidden_dim, config.embedding_dim)
+        self.actor = SaleActor(*sizes).to(device)
+        self.critic = SaleCritics(*sizes).to(device)
+        self.encoder = SaleEncoder(*sizes).to(device)
         self.target_actor, self.kept_actor = _copy(self.actor), _copy(self.actor)
         self.target_critic = _copy(self.critic)
         self.fixed_encoder, self.fixed_target = _copy(self.encoder), _copy(self.encoder)
@@ -93,6 +75,11 @@ class TD7(Learner):
         self.critic_optimizer = make_optimizer("adam", list(self.critic.parameters()), config.lr, 0.0)
         self.actor_optimizer = make_optimizer("adam", list(self.actor.parameters()), config.lr, 0.0)
         self.assessment = Assessment(config)
+
+    @property
+    def target_interval(self) -> int:
+        """Updates between copies of all targets."""
+        return self.config.refresh
 
     @property
     def own_parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
@@ -150,17 +137,15 @@ class TD7(Learner):
             0-d tensors, and the samples' new ``priority`` [B].
         """
         encoder_loss = self.encoder_loss(batch)
-        _descend(self.encoder_optimizer, encoder_loss)
+        descend(self.encoder_optimizer, encoder_loss)
         critic_loss, target, metrics = self.critic_loss(batch, draws["target_noise"])
-        _descend(self.critic_optimizer, critic_loss)
+        descend(self.critic_optimizer, critic_loss)
         self.bounds.see(target)
         loss = (encoder_loss + critic_loss).detach()
         if "actors_turn" in draws:
-            # Gradients of the critics' weights would be thrown away.
-            self.critic.requires_grad_(False)
-            actor_loss, more = self.actor_loss(batch)
-            _descend(self.actor_optimizer, actor_loss)
-            self.critic.requires_grad_(True)
+            with held(self.critic):
+                actor_loss, more = self.actor_loss(batch)
+                descend(self.actor_optimizer, actor_loss)
             loss, metrics = loss + actor_loss.detach(), metrics | more
         return {"loss": loss, "encoder_loss": encoder_loss.detach(), **metrics, **batch_metrics(batch)}
 
@@ -267,10 +252,3 @@ class TD7(Learner):
 def _copy(module: Any) -> Any:
     """A copy that learns nothing."""
     return copy.deepcopy(module).requires_grad_(False)
-
-
-def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One step down the gradient of ``loss``."""
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
