@@ -6,18 +6,23 @@ Usage: python benchmarks/record.py NAME [--commit SHA] RUN_DIR [RUN_DIR ...]
 from __future__ import annotations
 
 import argparse
+import ast
 import json
+import shlex
 import statistics
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from provenance import RESULTS, provenance
+from zoomrl.agents.config import AGENT_CONFIGS
+from zoomrl.recipes.latent import ABLATIONS
 from zoomrl.recipes.presets import preset
 from zoomrl.training.config import TrainConfig, differences
 from zoomrl.training.evaluate import wilson_interval
 
 VALUES = ("value_predicted", "value_realised", "value_overestimation")
+MEASURED = ("validation_loss", "latent_rank_1e-1", "latent_rank_1e-2", "latent_rank_1e-3", "codes_used")
 
 
 def main() -> None:
@@ -49,12 +54,12 @@ def read_run(path: Path) -> dict[str, Any]:
     config = TrainConfig.from_dict(json.loads((path / "config.json").read_text()))
     result = json.loads((path / "result.json").read_text())
     rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-    columns = ("env_steps", "updates", "success_rate", "return_mean", "return_std", "seconds", *VALUES)
+    columns = ("env_steps", "updates", "success_rate", "return_mean", "return_std", "seconds", *VALUES, *MEASURED)
     curve = [{k: row[k] for k in columns if k in row} for row in rows if row["kind"] == "eval"]
     return {
         "command": command(config),
         "preset": config.preset,
-        "agent": config.agent.name,
+        "agent": label(config),
         "env": config.env.id,
         "reports_success": json.loads((path / "policy.json").read_text())["spec"]["reports_success"],
         "seed": config.seed,
@@ -83,11 +88,32 @@ def command(config: TrainConfig) -> str:
     for line in differences(base, config):
         name, values = line.split(": ", 1)
         if name not in {"seed", "env.id"}:
-            flags.append(f"--{name.replace('_', '-')} {values.split(' -> ')[1]}")
+            flags.append(option(name, ast.literal_eval(values.split(" -> ")[1])))
     for name in ("every", "episodes", "final_episodes"):
         if getattr(config.eval, name) != getattr(base.eval, name):
             flags.append(f"--eval.{name.replace('_', '-')} {getattr(config.eval, name)}")
     return " ".join(["zoomrl train", *flags])
+
+
+def option(name: str, value: Any) -> str:
+    """One option with its value, as it is typed."""
+    group, dot, last = name.replace("_", "-").rpartition(".")
+    if isinstance(value, bool):
+        return f"--{group}{dot}{'' if value else 'no-'}{last}"
+    words = value if isinstance(value, tuple | list) else [value]
+    return " ".join([f"--{group}{dot}{last}", *(shlex.quote(str(word)) for word in words)])
+
+
+def label(config: TrainConfig) -> str:
+    """The agent, with what its name does not say."""
+    name, latent = config.agent.name, getattr(config.agent, "representation", None)
+    own = AGENT_CONFIGS[name]()
+    if latent is not None and latent.kind != own.representation.kind:
+        name += " on a latent"
+    for part in (*ABLATIONS, "matched"):
+        if config.preset.endswith(f"-{part}"):
+            name += f", {part}"
+    return name
 
 
 def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:

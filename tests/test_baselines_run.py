@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from test_resume import CrashError, at_step, crash
-from toy import assert_same_run, demo_set, rows, run, tiny
+from toy import assert_same_run, checkpoint_files, demo_set, rows, run, tiny
 from zoomrl.agents.config import (
     ACTConfig,
     BCConfig,
@@ -24,7 +24,8 @@ from zoomrl.agents.config import (
 )
 from zoomrl.analysis.metrics import read_run
 from zoomrl.cli.ablate import Ablate
-from zoomrl.errors import ConfigError
+from zoomrl.demos.store import read_demos, write_demos
+from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.nets.config import RepresentationConfig
 from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.evaluate import Evaluation
@@ -241,6 +242,8 @@ def test_the_diagnosis_does_not_disturb_training(tmp_path):
         ({"demos__source": "none", "offline_updates": 0}, r"bc imitates demonstrations, but demos\.source is 'none'"),
         ({"demos__validation": 1.5}, r"demos\.validation must lie in 0 \.\. 1"),
         ({"offline_eval_every": -1}, "offline_eval_every must be at least 0"),
+        ({"offline_updates": 0, "offline_eval_every": 0}, "bc learns in offline_updates alone"),
+        ({"offline_eval_every": 0}, r"eval\.keep_best needs evaluations to choose from"),
     ],
 )
 def test_imitation_refuses_what_it_cannot_do(changes, message, demos, tmp_path):
@@ -248,11 +251,45 @@ def test_imitation_refuses_what_it_cannot_do(changes, message, demos, tmp_path):
         offline(tmp_path / "run", demos, **changes)
 
 
-def test_keep_best_without_any_evaluation_takes_the_last_weights(demos, tmp_path):
-    result, said = run(offline(tmp_path / "run", demos, offline_eval_every=0))
+def test_keep_best_before_the_first_evaluation_takes_the_last_weights(demos, tmp_path):
+    result, said = run(offline(tmp_path / "run", demos, offline_updates=5))
     assert result.finished
     assert "best evaluation" not in said
     assert load_policy(tmp_path / "run").env_steps == 0
+
+
+def test_agents_without_a_validation_loss_refuse_to_hold_demonstrations_out(demos, tmp_path):
+    with pytest.raises(ConfigError, match="which has no loss to measure on them"):
+        tiny(tmp_path / "run", demos, demos__validation=0.2)
+
+
+def test_imitation_needs_something_to_imitate(demos, tmp_path):
+    everything = read_demos(demos)
+    failed = [dataclasses.replace(e, is_demo=False, success=False) for e in everything.episodes]
+    write_demos(tmp_path / "failed", failed, everything.spec)
+    agent = dataclasses.replace(BC, normalize="none")
+    with pytest.raises(ConfigError, match="none of the 6 episodes is one"):
+        run(offline(tmp_path / "run", tmp_path / "failed", agent, demos__validation=0.0))
+
+
+def test_a_damaged_checkpoint_of_offline_learning_leaves_the_one_before(demos, tmp_path):
+    assert run(offline(tmp_path / "run", demos, checkpoint__every=8))[0].finished
+    newest, before = checkpoint_files(tmp_path / "run")[::-1]
+    assert [p.stem[-2:] for p in (before, newest)] == ["16", "24"]
+    newest.write_bytes(b"torn")
+    state, path = Checkpoints(tmp_path / "run", 2).load()
+    assert (path, state["updates"]) == (before, 16)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_refused_by_name(tmp_path):
+    config = online(tmp_path / "run", "td3", steps=30)
+    run(config)
+    path = checkpoint_files(tmp_path / "run")[-1]
+    state = torch.load(path, weights_only=True)
+    del state["due"]
+    torch.save(state, path)
+    with pytest.raises(CheckpointError, match="saved by an earlier version"):
+        run(dataclasses.replace(config, steps=60))
 
 
 def test_ablations_train_once_and_fill_a_table(tmp_path, monkeypatch, capsys):

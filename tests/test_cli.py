@@ -19,7 +19,7 @@ from zoomrl.agents.config import AGENT_CONFIGS, CQNASConfig, CQNConfig
 from zoomrl.cli.main import main
 from zoomrl.cli.train import defaults, with_agent
 from zoomrl.cli.tree import parse
-from zoomrl.errors import ZoomrlError
+from zoomrl.errors import ConfigError, ZoomrlError
 from zoomrl.recipes.presets import PRESETS, preset
 from zoomrl.training.config import TrainConfig
 
@@ -65,14 +65,23 @@ def finish(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, s
 # ---- help ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(PRESETS))
+# One preset of each agent: those of a family differ by their numbers alone.
+ONE_OF_EACH = sorted({preset(name).agent.name: name for name in PRESETS}.values())
+
+
+def listed(name, text):
+    """Whether a list of presets names this one, by itself or in a family."""
+    family = next((f for f in ("iqrl-dmc-cpu-", "iqrl-dmc-", "td3-dmc-matched-") if name.startswith(f)), "")
+    return name in text or (f"{family}..." in text and name.removeprefix(family) in text)
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_train_help_lists_every_option_and_preset(capsys, name):
     code, out, _ = finish(["train", "--preset", name, "--help"], capsys)
     assert code == 0
     for option in [*option_names(preset(name)), "--agent ", "--env ", "--demos "]:
         assert re.search(rf"{re.escape(option)}\b" if option[-1] != " " else re.escape(option), out), option
-    for known in PRESETS:
-        assert known in out
+    assert all(listed(known, out) for known in PRESETS)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +113,7 @@ def test_no_command_shows_the_commands(capsys):
 def test_version_and_presets(capsys):
     assert finish(["--version"], capsys)[1].startswith("zoomrl 0.")
     out = finish(["presets"], capsys)[1]
-    assert all(name in out for name in PRESETS)
+    assert all(listed(name, out) for name in PRESETS)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +166,7 @@ def test_no_words_are_the_quickstart():
     assert config_of() == preset("quickstart")
 
 
-@pytest.mark.parametrize("name", sorted(PRESETS))
+@pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_preset_alone_is_that_preset(name):
     assert config_of("--preset", name) == config_of(f"--preset={name}") == preset(name)
 
@@ -187,14 +196,50 @@ def test_another_agent_keeps_what_both_share():
     assert all(getattr(config.agent, name) == getattr(start.agent, name) for name in shared)
     assert (config.control.executor, config.control.snap) == ("open_loop", True)
     back = with_agent(config, "cqn_as")
-    assert isinstance(back.agent, CQNASConfig)
-    assert (back.control.executor, back.control.snap) == ("temporal_ensemble", False)
+    assert isinstance(back["agent"], CQNASConfig)
+    assert (back["control"].executor, back["control"].snap) == ("temporal_ensemble", False)
 
 
 def test_the_preset_s_own_agent_changes_nothing():
     for name in PRESETS:
-        assert with_agent(preset(name), preset(name).agent.name) == preset(name)
+        assert TrainConfig(**with_agent(preset(name), preset(name).agent.name)) == preset(name)
     assert defaults(["--agent=cqn"]).agent_name == "cqn"
+
+
+def test_every_agent_goes_with_every_preset_or_says_what_it_needs():
+    for name in PRESETS:
+        for agent in AGENT_CONFIGS:
+            given = defaults(["--preset", name, "--agent", agent])
+            if agent in ("bc", "act") and not (given.offline_updates and given.demos.source != "none"):
+                # Agents that imitate need demonstrations, and to be told for how long.
+                with pytest.raises(ConfigError, match=r"demos\.source is 'none'|say how many"):
+                    given.to_config()
+                continue
+            assert given.to_config().agent.name == agent
+
+
+def test_what_belongs_to_an_algorithm_follows_it():
+    def of(*words):
+        return defaults(words).to_config()
+
+    assert of("--preset", "sac-dmc", "--agent", "td3").control.noise == "0.1"
+    assert of("--preset", "iqrl-dmc-cpu", "--agent", "sac").control.noise == "0.0"
+    judged = of("--preset", "td3-dmc", "--agent", "td7")
+    assert (judged.update_at, judged.replay.sampling) == ("episode", "priority")
+    assert of("--preset", "td7-dmc", "--agent", "td3").replay.sampling == "transition"
+    imitated = of("--preset", "cqn_as-metaworld", "--agent", "bc")
+    assert (imitated.steps, imitated.replay.demo_fraction) == (0, 1.0)
+    assert of("--preset", "bc-metaworld", "--agent", "cqn_as").demos.validation == 0
+
+
+@pytest.mark.parametrize("task", ["walker-walk", "dog-walk", "fish-swim", "acrobot-swingup"])
+def test_a_baseline_of_iqrl_has_no_latent(task):
+    assert defaults(["--preset", f"iqrl-dmc-{task}", "--agent", "td3"]).agent.representation.kind == "none"
+    matched, full = preset(f"td3-dmc-matched-{task}"), preset(f"iqrl-dmc-{task}")
+    assert matched.agent.representation.kind == "none"
+    same = ("hidden", "norm", "activation", "critics", "subset", "actor_value", "noise_clip", "delayed_targets", "lr")
+    assert all(getattr(matched.agent, name) == getattr(full.agent, name) for name in same)
+    assert dataclasses.replace(matched, agent=full.agent, preset=full.preset) == full
 
 
 # ---- mistakes --------------------------------------------------------------------------------------------

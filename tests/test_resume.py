@@ -206,7 +206,7 @@ def test_crashed_run_ends_like_one_left_alone(changes, demos, tmp_path):
 def test_crash_before_the_first_online_checkpoint_keeps_the_offline_phase(straight, demos, tmp_path):
     config = tiny(tmp_path / "run", demos)
     crash_at(14, config)
-    assert [p.name for p in checkpoint_files(tmp_path / "run")] == ["step_0000000000.pt"]
+    assert [p.name for p in checkpoint_files(tmp_path / "run")] == ["step_0000000000_update_0000000004.pt"]
     assert rows(tmp_path / "run")
     run(config)
     assert_same_run(straight, tmp_path / "run")

@@ -107,12 +107,13 @@ def tiny(directory: Path, demos: Path | None = None, **changes: Any) -> TrainCon
         offline_updates=4 if demos else 0,
         run_dir=str(directory),
     )
+    fields: dict[str, Any] = {}
     for name, value in changes.items():
         group, _, field = name.rpartition("__")
         if group:
-            value = dataclasses.replace(getattr(config, group), **{field: value})
-        config = dataclasses.replace(config, **{group or field: value})
-    return config
+            value = dataclasses.replace(fields.get(group, getattr(config, group)), **{field: value})
+        fields[group or field] = value
+    return dataclasses.replace(config, **fields)
 
 
 def run(config: TrainConfig) -> tuple[RunResult, str]:

@@ -26,8 +26,15 @@ class ActorCritic(Learner):
 
     def _build_critics(self, count: int) -> None:
         config, device = self.config, self.device
-        width = config.encoder.feature_dim
-        self.trunk = Trunk(self.perception.sizes, image_dim=width, state_dim=0, bias=True).to(device)
+        image = config.encoder
+        self.trunk = Trunk(
+            self.perception.sizes,
+            image_dim=image.feature_dim,
+            state_dim=0,
+            image_layers=image.layers,
+            hidden_dim=image.feature_dim,
+            bias=True,
+        ).to(device)
         critics = [self._network(self.trunk.out_dim + self.action_dim, 1) for _ in range(count)]
         self.critic = Ensemble(critics).to(device)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)

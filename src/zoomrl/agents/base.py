@@ -327,9 +327,11 @@ def held(*modules: nn.Module) -> Iterator[None]:
     """Leave the weights of ``modules`` out of gradients that would be thrown away."""
     for module in modules:
         module.requires_grad_(False)
-    yield
-    for module in modules:
-        module.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.requires_grad_(True)
 
 
 def make_optimizer(kind: str, parameters: list[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.Optimizer:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoomrl.errors import ConfigError, unknown_name
-from zoomrl.recipes.latent import ABLATIONS, TASKS, ablation, iqrl_dmc_cpu
-from zoomrl.recipes.latent import falling as noise_falling
+from zoomrl.recipes.latent import ABLATIONS, ablation, for_task, iqrl_dmc_cpu
 from zoomrl.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -74,14 +73,10 @@ class Ablate:
     def configs(self) -> Iterator[TrainConfig]:
         """The runs, variant by variant."""
         for name in self.variants:
-            base = iqrl_dmc_cpu() if name == FULL else ablation(name)
-            task = TASKS.get(self.env.removeprefix("dmc:"))
-            control = replace(base.control, noise=noise_falling(task.schedule)) if task else base.control
+            base = for_task(iqrl_dmc_cpu() if name == FULL else ablation(name), self.env)
             for seed in self.seeds:
                 yield replace(
                     base,
-                    env=replace(base.env, id=self.env),
-                    control=control,
                     steps=self.steps,
                     seed=seed,
                     threads=self.threads,

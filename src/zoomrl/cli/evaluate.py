@@ -28,7 +28,7 @@ class Evaluate:
     """Evaluate a trained policy on episodes that it has not met, without exploration noise."""
 
     path: Annotated[Positional[Path], arg(name="run", metavar="RUN")]
-    """Run directory (its newest checkpoint is taken), or a checkpoint file in one."""
+    """Run directory (its newest checkpoint is taken; with eval.keep_best its best one), or a checkpoint file in one."""
     episodes: int = 50
     """Episodes to run."""
     seed: int = 0

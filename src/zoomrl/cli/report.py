@@ -29,7 +29,7 @@ def finished_before(config: TrainConfig, directory: Path) -> bool:
         and result["env_steps"] >= config.steps
         and result["episodes"] == config.eval.final_episodes
         # A checkpoint beyond the result belongs to a run that was extended and then interrupted.
-        and int(newest.stem.removeprefix("step_")) <= result["env_steps"]
+        and int(newest.stem.split("_")[1]) <= result["env_steps"]
     )
 
 
@@ -46,7 +46,8 @@ def report(directory: Path, config: TrainConfig, video_problem: str | None) -> N
         unit = run.counter.replace("env_steps", "environment steps")
         print(f"{draw_curve(steps, values, bounds=bounds, percent=metric == 'success', unit=unit)}\n")
     checkpoints = Checkpoints(directory, config.checkpoint.keep)
-    checkpoint = checkpoints.best if config.eval.keep_best else checkpoints.newest()
+    best = config.eval.keep_best and checkpoints.best.exists()
+    checkpoint = checkpoints.best if best else checkpoints.newest()
     for name, value in (
         ("run", directory),
         ("plot", plot),

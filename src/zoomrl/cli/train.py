@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
-from zoomrl.agents.config import AGENT_CONFIGS, chunked, convert
+from zoomrl.agents.config import AGENT_CONFIGS, IMITATION, SACConfig, TD7Config, chunked, convert
 from zoomrl.control.config import ControlConfig
 from zoomrl.errors import ConfigError, unknown_name
 from zoomrl.recipes.presets import preset
@@ -94,18 +94,38 @@ def defaults(words: Sequence[str]) -> Train:
     name = _value_of("--agent", words) or config.agent.name
     if name not in AGENT_CONFIGS:
         raise unknown_name("agent", name, AGENT_CONFIGS)
-    return Train(**_fields(with_agent(config, name)), agent_name=name)
+    return Train(**with_agent(config, name), agent_name=name)
 
 
-def with_agent(config: TrainConfig, name: str) -> TrainConfig:
-    """``config`` with the agent called ``name``, keeping the hyper-parameters that both agents have."""
+def with_agent(config: TrainConfig, name: str) -> dict[str, Any]:
+    """The fields of ``config`` with the agent called ``name``, keeping the hyper-parameters that both agents have.
+
+    Nothing is checked: other options may yet be given. What belongs to the algorithm and not to the task follows it:
+    how plans are executed, where exploration comes from, what is sampled and when updates are made.
+    """
+    fields = _fields(config)
     if config.agent.name == name:
-        return config
+        return fields
     agent = convert(config.agent, AGENT_CONFIGS[name])
     # A single action leaves nothing to average, and CQN stores what its grid can express.
     executor = ControlConfig().executor if chunked(agent) else "open_loop"
     control = replace(config.control, executor=executor, snap=agent.name == "cqn")
-    return replace(config, agent=agent, control=control)
+    replay, demos = config.replay, config.demos
+    if isinstance(agent, SACConfig):
+        control = replace(control, noise="0.0")  # it explores by its own policy
+    elif isinstance(config.agent, SACConfig):
+        control = replace(control, noise="0.1")
+    if isinstance(agent, TD7Config):
+        replay = replace(replay, sampling="priority")
+        fields["update_at"] = "episode"
+    elif replay.sampling == "priority":
+        replay = replace(replay, sampling="transition")
+    if isinstance(agent, IMITATION):
+        fields["steps"] = 0
+        replay = replace(replay, demo_fraction=1.0)
+    else:
+        demos = replace(demos, validation=0.0)
+    return fields | {"agent": agent, "control": control, "replay": replay, "demos": demos}
 
 
 def _fields(config: TrainConfig) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from zoomrl.errors import ConfigError
 from zoomrl.math.fsq import quantise
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 from zoomrl.nets.mlp import mlp
@@ -33,7 +34,14 @@ class LatentEncoder(nn.Module):
         super().__init__()
         self.levels = config.levels if config.quantise else ()
         self.perception = Perception(shape, image, statistics)
-        self.trunk = Trunk(self.perception.sizes, image_dim=image.feature_dim, state_dim=0, bias=True)
+        self.trunk = Trunk(
+            self.perception.sizes,
+            image_dim=image.feature_dim,
+            state_dim=0,
+            image_layers=image.layers,
+            hidden_dim=image.feature_dim,
+            bias=True,
+        )
         self.body = mlp(
             self.trunk.out_dim, config.encoder_hidden, config.dim, norm=config.norm, activation=config.activation
         )
@@ -64,6 +72,10 @@ class LatentModel(nn.Module):
     ) -> None:
         super().__init__()
         size = config.dim
+        if config.reconstruction_coef and not shape.state:
+            raise ConfigError(
+                "agent.representation.reconstruction_coef needs a state to reconstruct; observe one, or use 0"
+            )
 
         def head(inputs: int, outputs: int) -> nn.Sequential:
             return mlp(inputs, config.model_hidden, outputs, norm=config.norm, activation=config.activation)

@@ -32,21 +32,6 @@ def td3_dmc() -> TrainConfig:
     )
 
 
-def td3_dmc_matched() -> TrainConfig:
-    """TD3 with the networks, critics and noise of iQRL and without its representation: what iQRL adds to."""
-    base = state_dmc("td3-dmc-matched", "walker-walk", falling(EASY))
-    agent = TD3Config(
-        hidden=(512, 512),
-        norm=True,
-        activation="mish",
-        critics=5,
-        actor_value="mean",
-        delayed_targets=False,
-        noise_clip=0.3,
-    )
-    return replace(base, agent=agent, eval=replace(base.eval, every=10 * EPISODE), steps=1_000_000)
-
-
 def td7_dmc() -> TrainConfig:
     """TD7, DeepMind Control from state: prioritised samples, policies judged by whole episodes."""
     base = td3_dmc()
@@ -118,7 +103,6 @@ def _tcrl(preset: str, env: str, schedule: int, last_noise: float, episodes: int
 
 PRESETS: dict[str, Callable[[], TrainConfig]] = {
     "td3-dmc": td3_dmc,
-    "td3-dmc-matched": td3_dmc_matched,
     "td7-dmc": td7_dmc,
     "sac-dmc": sac_dmc,
     "tcrl-dmc": tcrl_dmc,

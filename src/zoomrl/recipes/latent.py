@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from zoomrl.agents.config import IQRLConfig
+from zoomrl.agents.config import IQRLConfig, TD3Config
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.envs.config import EnvConfig
@@ -79,6 +79,7 @@ _SMALL_IQRL = IQRLConfig(
     critics=2,
     actor_value="min",
 )
+_MATCHED = TD3Config(norm=True, activation="mish", delayed_targets=False, noise_clip=0.3)
 ABLATIONS: dict[str, Callable[[RepresentationConfig], RepresentationConfig]] = {
     "no_quantisation": lambda latent: replace(latent, quantise=False),
     "mse": lambda latent: replace(latent, consistency="mse"),
@@ -139,6 +140,38 @@ def iqrl_dmc_cpu() -> TrainConfig:
     )
 
 
+def for_task(config: TrainConfig, env: str) -> TrainConfig:
+    """``config`` of this room on the task ``env``, with the schedule, n-step and moving average that it has there.
+
+    Tasks that iQRL was not published for get those of ``config``.
+    """
+    config = replace(config, env=replace(config.env, id=env))
+    task = TASKS.get(env.removeprefix("dmc:"))
+    if task is None:
+        return config
+    agent = config.agent
+    if isinstance(agent, IQRLConfig):
+        latent = replace(agent.representation, target_tau=task.latent.target_tau)
+        agent = replace(agent, representation=latent)
+    return replace(
+        config,
+        agent=agent,
+        control=replace(config.control, noise=falling(task.schedule)),
+        replay=replace(config.replay, n_step=task.n_step),
+    )
+
+
+def matched(name: str) -> TrainConfig:
+    """TD3 with the networks, critics, noise and schedule of iQRL on a task, and without its latent."""
+    agent = replace(_MATCHED, hidden=(512, 512), critics=5, actor_value="mean")
+    return replace(iqrl_dmc(name), preset=f"td3-dmc-matched-{name}", agent=agent)
+
+
+def matched_cpu() -> TrainConfig:
+    """TD3 with the networks, critics and noise of iqrl-dmc-cpu, and without its latent."""
+    return replace(iqrl_dmc_cpu(), preset="td3-dmc-matched-cpu", agent=replace(_MATCHED, actor_value="min"))
+
+
 def ablation(name: str) -> TrainConfig:
     """iqrl-dmc-cpu with one part of the representation changed, as in the paper's ablations."""
     agent = replace(_SMALL_IQRL, representation=ABLATIONS[name](_SMALL_IQRL.representation))
@@ -148,5 +181,7 @@ def ablation(name: str) -> TrainConfig:
 PRESETS: dict[str, Callable[[], TrainConfig]] = {
     "iqrl-dmc-cpu": iqrl_dmc_cpu,
     **{f"iqrl-dmc-{name}": partial(iqrl_dmc, name) for name in TASKS},
+    "td3-dmc-matched-cpu": matched_cpu,
+    **{f"td3-dmc-matched-{name}": partial(matched, name) for name in TASKS},
     **{f"iqrl-dmc-cpu-{name}": partial(ablation, name) for name in ABLATIONS},
 }

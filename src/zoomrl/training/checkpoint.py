@@ -1,8 +1,8 @@
 """Saved states of a run: written atomically, verified when read, the newest few kept.
 
 ``checkpoints/step_<env_steps>.pt`` holds everything but the online episodes, which are appended to ``replay/`` in
-segments as
-they come, so that a checkpoint costs what was added since the last one. Demonstrations are kept by reference.
+segments as they come, so that a checkpoint costs what was added since the last one. Before the first step the name says
+how many updates were made. Demonstrations are kept by reference.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class Checkpoints:
         Raises:
             CheckpointError: it could not be written, for example because the disk is full.
         """
-        path = self._states / f"step_{env_steps:010d}.pt"
+        # Before the first step, updates tell checkpoints apart.
+        learnt = f"_update_{state['updates']:010d}" if not env_steps and state["updates"] else ""
+        path = self._states / f"step_{env_steps:010d}{learnt}.pt"
         try:
             self._states.mkdir(parents=True, exist_ok=True)
             self._segments.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import dacite
 
-from zoomrl.agents.config import AGENT_CONFIGS, ACTConfig, AgentConfig, BCConfig, CQNASConfig, CQNConfig
+from zoomrl.agents.config import AGENT_CONFIGS, IMITATION, AgentConfig, CQNASConfig, CQNConfig
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.demos.config import DemoConfig
@@ -147,8 +147,19 @@ class TrainConfig:
                 f'replay.sampling="priority" draws samples by the priorities that an agent gives them, and '
                 f'{self.agent.name} gives none; use replay.sampling="transition"'
             )
-        if isinstance(self.agent, BCConfig | ACTConfig):
+        if isinstance(self.agent, IMITATION):
             self._check_imitation()
+        elif self.demos.validation:
+            raise ConfigError(
+                f"demos.validation={self.demos.validation} keeps demonstrations from {self.agent.name}, which has no "
+                "loss to measure on them; use demos.validation=0"
+            )
+        if self.offline_eval_every and not self.offline_updates:
+            raise ConfigError(
+                "offline_eval_every needs updates before the first step: set offline_updates, or leave it"
+            )
+        if self.eval.keep_best and not (self.eval.every or self.offline_eval_every):
+            raise ConfigError("eval.keep_best needs evaluations to choose from; set eval.every or offline_eval_every")
         if self.demos.source == "none" and self.offline_updates:
             raise ConfigError(
                 f"offline_updates={self.offline_updates} needs demonstrations, but demos.source is 'none'"
@@ -163,6 +174,8 @@ class TrainConfig:
                 f"{self.agent.name} learns from demonstrations alone: use steps=0 and say how long to learn with "
                 f"offline_updates, got steps={self.steps}"
             )
+        if not self.offline_updates:
+            raise ConfigError(f"{self.agent.name} learns in offline_updates alone, and they are 0; say how many")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-serialisable form; the agent's algorithm is named beside its hyper-parameters."""

@@ -123,7 +123,8 @@ def _trial_bytes(build: Callable[[], Trial]) -> tuple[int, int]:
     trial = build()
     # These are held twice now; gradients and the optimiser's moments the run's own agent does not have yet.
     twice = _tensor_bytes(trial.agent.state_dict())
-    for _ in range(2):  # libraries load at the first update, and optimisers allocate
+    rounds = getattr(trial.agent.config, "policy_delay", 1)  # updates until every network has moved
+    for _ in range(2 * rounds):  # libraries load at the first update, and optimisers allocate
         trial.update()
     _give_back()
     process = psutil.Process()
@@ -138,7 +139,8 @@ def _trial_bytes(build: Callable[[], Trial]) -> tuple[int, int]:
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
-        trial.update()
+        for _ in range(rounds):
+            trial.update()
     finally:
         done.set()
         watcher.join()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from zoomrl.agents.engine import Precision, Speed
+from zoomrl.agents.engine import WARM_UP, Precision, Speed
 from zoomrl.errors import ConfigError
 from zoomrl.spec import EnvSpec
 from zoomrl.training.config import TrainConfig
@@ -58,6 +58,9 @@ def compare(
     config: TrainConfig, spec: EnvSpec, device: torch.device, updates: int, ways: list[tuple[Speed, Precision]]
 ) -> Iterator[Parity]:
     """Run ``updates`` updates plainly and in each of the ``ways``, from the same weights, on the same batches."""
+    if any(speed == "graph" for speed, _ in ways):
+        # Enough that each kind of update is replayed from its recording.
+        updates = max(updates, (WARM_UP + 2) * getattr(config.agent, "policy_delay", 1))
     plain = _Run(config, spec, device, "eager", "float32", updates)
     for speed, precision in ways:
         try:

@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 
 from zoomrl.agents.base import CPU, Agent
-from zoomrl.agents.config import CQNConfig
+from zoomrl.agents.config import IMITATION, CQNConfig
 from zoomrl.agents.engine import accelerate
 from zoomrl.agents.registry import make_agent
 from zoomrl.control.controller import Controller
@@ -88,6 +88,14 @@ def hold_out(episodes: list[Episode], share: float) -> tuple[list[Episode], list
         )
     held = {id(e) for e in demos[len(demos) - count :]}
     return [e for e in episodes if id(e) not in held], [e for e in episodes if id(e) in held]
+
+
+def check_demonstrated(config: TrainConfig, episodes: Sequence[Episode]) -> None:
+    """Refuse imitation where there is nothing to imitate."""
+    if isinstance(config.agent, IMITATION) and not any(episode.is_demo for episode in episodes):
+        raise ConfigError(
+            f"{config.agent.name} imitates successful demonstrations, and none of the {len(episodes)} episodes is one"
+        )
 
 
 def build_validation(

@@ -93,6 +93,7 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
         demos = parts.load_demos(config, spec, make_env is not None, console)
         episodes, held = parts.hold_out(parts.choose_episodes(config, demos), config.demos.validation)
         scaler = make_scaler(config.control, spec.action, episodes)
+        parts.check_demonstrated(config, episodes)
         agent = parts.build_agent(config, spec, episodes, device)
         directory.mkdir(parents=True, exist_ok=True)
         replay = parts.build_replay(config, spec, agent, episodes, scaler, directory, console, device)

@@ -17,7 +17,7 @@ from zoomrl.control.controller import Controller
 from zoomrl.data.episode import EpisodeBuilder, is_finite
 from zoomrl.data.replay import Replay
 from zoomrl.envs.vector_base import StepResult, VectorEnv
-from zoomrl.errors import NonFiniteLossError
+from zoomrl.errors import CheckpointError, NonFiniteLossError
 from zoomrl.math.schedules import schedule
 from zoomrl.training.checkpoint import Checkpoints, write_atomically
 from zoomrl.training.config import TrainConfig
@@ -167,7 +167,16 @@ class Trainer:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore :meth:`state_dict` and play the episodes in flight again."""
+        """Restore :meth:`state_dict` and play the episodes in flight again.
+
+        Raises:
+            CheckpointError: the state was saved by a version that kept other counters.
+        """
+        if "due" not in state:
+            raise CheckpointError(
+                "the checkpoint was saved by an earlier version of zoomrl, which can still resume it. Start a new run "
+                "with this one."
+            )
         self.agent.load_state_dict(state["agent"])
         self._controller.load_state_dict(state["controller"])
         self.replay.sampler.load_state_dict(state["sampler"])
@@ -230,6 +239,8 @@ class Trainer:
             if self.env_steps >= config.steps:
                 return True
             self._step()
+            if not self._make_due_updates():
+                return False
             if self.env_steps >= self._next_log:
                 self._next_log += config.log.every
                 self._log_metrics()
@@ -370,6 +381,8 @@ class Trainer:
             return False
         if self._offline_eval_due():
             self._next_offline_eval += self.config.offline_eval_every
+            if self.updates >= self.config.offline_updates:
+                self._next_eval = _following(self.env_steps, self.config.eval.every)  # the same weights
         else:
             self._next_eval = _following(self.env_steps, self.config.eval.every)
         self._last_eval = evaluation
@@ -399,7 +412,9 @@ class Trainer:
         before = self.replay.sampler.state_dict()
         batches = [self.replay.sample() for _ in range(-(-count // self.config.replay.batch_size))]
         self.replay.sampler.load_state_dict(before)
-        return {name: float(value) for name, value in self.agent.diagnose(torch.cat(batches)).items()}
+        found = {name: float(value) for name, value in self.agent.diagnose(torch.cat(batches)).items()}
+        # A direction that is not used at all makes the condition number infinite, which JSON does not know.
+        return {name: value for name, value in found.items() if math.isfinite(value)}
 
     def _log_metrics(self) -> None:
         means = {name: float(total / self._summed[name]) for name, total in self._sums.items()}

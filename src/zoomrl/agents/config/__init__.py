@@ -11,9 +11,11 @@ from zoomrl.agents.config.imitation import ACTConfig, BCConfig
 from zoomrl.agents.config.sac import SACConfig
 from zoomrl.agents.config.td3 import IQRLConfig, TD3Config
 from zoomrl.agents.config.td7 import TD7Config
+from zoomrl.nets.config import RepresentationConfig
 
 __all__ = [
     "AGENT_CONFIGS",
+    "IMITATION",
     "ACTConfig",
     "AgentConfig",
     "BCConfig",
@@ -51,6 +53,8 @@ AGENT_CONFIGS: dict[str, type[AgentConfig]] = {config.name: config for config in
 Config = TypeVar("Config", bound=AgentConfig)
 FAMILIES = (DrQv2Config, TD3Config)
 """Families whose variants differ by their defaults."""
+IMITATION = (BCConfig, ACTConfig)
+"""Agents that learn from demonstrations alone, and know no rewards."""
 
 
 def convert(config: AgentConfig, kind: type[Config]) -> Config:
@@ -61,17 +65,23 @@ def convert(config: AgentConfig, kind: type[Config]) -> Config:
     """
     shared = {f.name for f in fields(kind)} & {f.name for f in fields(config)}
     if any(isinstance(config, family) and issubclass(kind, family) for family in FAMILIES):
-        default = type(config)()
+        default, target = type(config)(), kind()
         names = {name for name in shared if getattr(config, name) != getattr(default, name)}
+        if _latent(default) != _latent(target):
+            names.discard("representation")  # whether there is one is what tells these two apart
     elif isinstance(config, CQNConfig) and issubclass(kind, CQNConfig):
         names = shared
     else:
         names = shared & {"normalize", "horizon"}
-        if (
-            getattr(config, "value", "scalar") == "categorical"
-        ):  # a scalar value has no support that would mean anything
+        # A scalar value has no support that would mean anything.
+        if getattr(config, "value", "scalar") == "categorical":
             names |= shared & {"v_min", "v_max"}
     return kind(**{name: getattr(config, name) for name in names})
+
+
+def _latent(config: AgentConfig) -> str:
+    """Kind of representation; of agents that cannot have one too."""
+    return getattr(config, "representation", RepresentationConfig()).kind
 
 
 def chunked(config: AgentConfig) -> bool:

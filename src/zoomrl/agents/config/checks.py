@@ -48,6 +48,12 @@ def check_learning(config: _Learning) -> None:
         at_least(config.encoder, name, low, "agent.encoder")
 
 
+def check_widths(config: Any, name: str = "hidden", prefix: str = "agent") -> None:
+    """Refuse layers without units."""
+    if any(width < 1 for width in getattr(config, name)):
+        raise ConfigError(f"{prefix}.{name}: layers need at least one unit, got {getattr(config, name)}")
+
+
 def check_support(config: _Support) -> None:
     """Refuse a support of values that is empty."""
     if not config.v_max > config.v_min:
@@ -68,8 +74,8 @@ def check_representation(config: _Represented) -> None:
     for name in ("decay", "target_tau"):
         if getattr(latent, name) > 1:
             raise ConfigError(f"{place}.{name} must be at most 1, got {getattr(latent, name)}")
-    if any(width < 1 for width in (*latent.encoder_hidden, *latent.model_hidden)):
-        raise ConfigError(f"{place}: layers need at least one unit")
+    for name in ("encoder_hidden", "model_hidden"):
+        check_widths(latent, name, place)
     if latent.quantise and (not latent.levels or min(latent.levels) < 2):
         raise ConfigError(f"{place}.levels must be 2 or more for each channel, got {latent.levels}")
     if latent.quantise and latent.dim % len(latent.levels):

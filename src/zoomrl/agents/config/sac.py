@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from zoomrl.agents.config.checks import at_least, check_learning, check_representation
+from zoomrl.agents.config.checks import at_least, check_learning, check_representation, check_widths
 from zoomrl.errors import ConfigError
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 
@@ -54,5 +54,6 @@ class SACConfig:
             raise ConfigError(
                 f"agent.log_std_max must exceed agent.log_std_min, got {self.log_std_max} and {self.log_std_min}"
             )
+        check_widths(self)
         check_learning(self)
         check_representation(self)

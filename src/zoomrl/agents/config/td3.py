@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from zoomrl.agents.config.checks import at_least, check_learning, check_representation
+from zoomrl.agents.config.checks import at_least, check_learning, check_representation, check_widths
 from zoomrl.errors import ConfigError
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 
@@ -61,6 +61,7 @@ class TD3Config:
             at_least(self, name, 0)
         if self.subset > self.critics:
             raise ConfigError(f"agent.subset is {self.subset}, but there are {self.critics} critics")
+        check_widths(self)
         check_learning(self)
         check_representation(self)
 
