@@ -141,6 +141,7 @@ METRICS_ON = {
     "drqv2_as": ("drqv2",),
     "iqrl": ("iqrl", "td3"),
     "tcrl": ("tcrl", "iqrl", "drqv2"),
+    "taco": ("taco", "drqv2"),
 }
 """Pages that explain an agent's metrics, where it is not the page of its own name."""
 TABLES = {
