@@ -103,7 +103,13 @@ def test_every_config_field_is_read(config):
             if isinstance(node, ast.FunctionDef) and node.name == "__post_init__"
             for inner in ast.walk(node)
         }
-        read |= {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute) and id(n) not in skip}
+        nodes = [n for n in ast.walk(tree) if id(n) not in skip]
+        read |= {n.attr for n in nodes if isinstance(n, ast.Attribute)}
+        # Of configs that need not have the field: getattr(config, "field", default).
+        calls = [
+            n for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == "getattr"
+        ]
+        read |= {n.args[1].value for n in calls if isinstance(n.args[1], ast.Constant)}
     dead = {f.name for f in dataclasses.fields(config)} - read - {"preset"}
     assert not dead, f"{config.__name__}: nobody reads {sorted(dead)}"
 
