@@ -131,7 +131,7 @@ def test_numbers_without_meaning_are_refused_by_name(group, field, value):
 def test_an_action_that_is_not_finite_names_the_last_good_checkpoint(tmp_path, monkeypatch):
     act = CQN.act
 
-    def broken(self, observation, generator):
+    def broken(self, observation, generator, *, explore=False):
         plan = act(self, observation, generator)
         return plan if self.updates < 20 else Plan(plan.actions * float("nan"), plan.valid)
 
