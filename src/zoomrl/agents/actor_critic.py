@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from zoomrl.agents.base import Draws, Learner, Metrics, make_optimizer, q_metrics
 from zoomrl.nets.mlp import Ensemble, mlp
-from zoomrl.nets.trunk import Trunk
+from zoomrl.nets.trunk import image_trunk
 
 
 class ActorCritic(Learner):
@@ -26,15 +26,7 @@ class ActorCritic(Learner):
 
     def _build_critics(self, count: int) -> None:
         config, device = self.config, self.device
-        image = config.encoder
-        self.trunk = Trunk(
-            self.perception.sizes,
-            image_dim=image.feature_dim,
-            state_dim=0,
-            image_layers=image.layers,
-            hidden_dim=image.feature_dim,
-            bias=True,
-        ).to(device)
+        self.trunk = image_trunk(self.perception.sizes, config.encoder).to(device)
         critics = [self._network(self.trunk.out_dim + self.action_dim, 1) for _ in range(count)]
         self.critic = Ensemble(critics).to(device)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)

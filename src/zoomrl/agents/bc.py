@@ -16,7 +16,7 @@ from zoomrl.agents.config import BCConfig
 from zoomrl.math.losses import masked_mean
 from zoomrl.nets.mlp import mlp
 from zoomrl.nets.perception import Perception
-from zoomrl.nets.trunk import Trunk
+from zoomrl.nets.trunk import image_trunk
 
 
 class BC(Learner):
@@ -29,14 +29,7 @@ class BC(Learner):
 
     def _build(self) -> None:
         config = self.config
-        self.trunk = Trunk(
-            self.perception.sizes,
-            image_dim=config.encoder.feature_dim,
-            state_dim=0,
-            image_layers=config.encoder.layers,
-            hidden_dim=config.hidden[0],
-            bias=True,
-        ).to(self.device)
+        self.trunk = image_trunk(self.perception.sizes, config.encoder).to(self.device)
         outputs = self.horizon * self.action_dim
         net = mlp(self.trunk.out_dim, config.hidden, outputs, norm=config.norm, activation=config.activation)
         self.net = net.to(self.device)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from zoomrl.math.fsq import code_index
 from zoomrl.math.losses import masked_mean
-from zoomrl.math.rank import condition_number, rank_shares
+from zoomrl.math.rank import condition_number, rank_shares, singular_values
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 from zoomrl.nets.latent import LatentModel
 from zoomrl.nets.perception import ObservationShape, Statistics
@@ -137,9 +137,10 @@ class SelfPredictive(nn.Module):
         Codes are counted at each position over the batch: the mean over positions, per cent of all codes there.
         """
         latents = self.model.encoder(observation)
-        shares = rank_shares(latents, (1e-1, 1e-2, 1e-3))
+        values = singular_values(latents)
+        shares = rank_shares(values, (1e-1, 1e-2, 1e-3))
         metrics = {f"latent_rank_1e-{place + 1}": 100 * share for place, share in enumerate(shares)}
-        metrics["latent_condition"] = condition_number(latents)
+        metrics["latent_condition"] = condition_number(values)
         if self.config.quantise:
             index = code_index(latents, self.config.levels)
             count = torch.Size(self.config.levels).numel()

@@ -106,6 +106,10 @@ class Replay:
         """A learner's batch."""
         return self._buffer.sample()
 
+    def sample_at_least(self, count: int) -> TensorDict:
+        """As many whole batches as it takes to hold ``count`` samples, in one."""
+        return torch.cat([self.sample() for _ in range(-(-count // self.config.batch_size))])
+
     def set_priority(self, slot: torch.Tensor, priority: torch.Tensor) -> None:
         """Give samples new priorities, in proportion to which they will be drawn.
 

@@ -8,18 +8,21 @@ import torch
 from torch import Tensor
 
 
-def rank_shares(latents: Tensor, tolerances: Sequence[float]) -> list[Tensor]:
-    """Numerical rank of ``latents`` [N, D] as a share of D, for each tolerance t.
+def singular_values(latents: Tensor) -> Tensor:
+    """Singular values [D] of ``latents`` [N, D], largest first, N at least D."""
+    return torch.linalg.svdvals(latents.to(torch.float32))
 
-    Singular values above ``max(t, t * largest)`` count, as in ``torch.linalg.matrix_rank`` with atol = rtol = t.
-    N must be at least D for the share to reach 1.
+
+def rank_shares(values: Tensor, tolerances: Sequence[float]) -> list[Tensor]:
+    """Numerical rank as a share of D, for each tolerance t, from singular ``values`` [D].
+
+    Those above ``max(t, t * largest)`` count, as in ``torch.linalg.matrix_rank`` with atol = rtol = t.
     """
-    values = torch.linalg.svdvals(latents.to(torch.float32))
-    size = latents.shape[1]
-    return [(values > torch.clamp(tolerance * values[0], min=tolerance)).sum() / size for tolerance in tolerances]
+    return [
+        (values > torch.clamp(tolerance * values[0], min=tolerance)).sum() / len(values) for tolerance in tolerances
+    ]
 
 
-def condition_number(latents: Tensor) -> Tensor:
-    """Largest over smallest singular value of ``latents`` [N, D]; infinite where a direction is not used at all."""
-    values = torch.linalg.svdvals(latents.to(torch.float32))
+def condition_number(values: Tensor) -> Tensor:
+    """Largest over smallest of singular ``values`` [D]; infinite where a direction is not used at all."""
     return values[0] / values[-1]

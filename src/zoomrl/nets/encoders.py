@@ -71,7 +71,7 @@ class Encoder(nn.Module):
 
     def _encode(self, net: nn.Module, images: Tensor) -> Tensor:
         if self._whole and isinstance(net, ResNet18):
-            return _whole_map(net, images)
+            return net.maps(images).permute(0, 3, 4, 1, 2).flatten(1)
         features: Tensor = net(images)
         return features
 
@@ -120,14 +120,6 @@ class PixelNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
-def _whole_map(net: ResNet18, images: Tensor) -> Tensor:
-    """What ``net`` averages over: [N, rows * columns * F * 512], ordered (row, column, frame, channel)."""
-    x = images.flatten(0, 1).to(net.mean.dtype).sub_(net.mean).div_(net.std)
-    x = F.max_pool2d(F.relu(net.bn1(net.conv1(x.permute(0, 3, 1, 2)))), 3, 2, 1)
-    x = net.layer4(net.layer3(net.layer2(net.layer1(x))))
-    return x.unflatten(0, images.shape[:2]).permute(0, 3, 4, 1, 2).flatten(1)
 
 
 def _map_norm(channels: int) -> nn.Module:

@@ -15,7 +15,7 @@ from zoomrl.math.fsq import quantise
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 from zoomrl.nets.mlp import mlp
 from zoomrl.nets.perception import ObservationShape, Perception, Statistics
-from zoomrl.nets.trunk import Trunk
+from zoomrl.nets.trunk import image_trunk
 
 
 class LatentEncoder(nn.Module):
@@ -34,14 +34,7 @@ class LatentEncoder(nn.Module):
         super().__init__()
         self.levels = config.levels if config.quantise else ()
         self.perception = Perception(shape, image, statistics)
-        self.trunk = Trunk(
-            self.perception.sizes,
-            image_dim=image.feature_dim,
-            state_dim=0,
-            image_layers=image.layers,
-            hidden_dim=image.feature_dim,
-            bias=True,
-        )
+        self.trunk = image_trunk(self.perception.sizes, image)
         self.body = mlp(
             self.trunk.out_dim, config.encoder_hidden, config.dim, norm=config.norm, activation=config.activation
         )

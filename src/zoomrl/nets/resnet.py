@@ -58,11 +58,14 @@ class ResNet18(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Encode ``images``."""
+        return self.maps(images).mean((3, 4)).flatten(1)
+
+    def maps(self, images: Tensor) -> Tensor:
+        """The last maps of ``images``: [N, F, 512, rows, columns]."""
         x = images.flatten(0, 1).to(self.mean.dtype).sub_(self.mean).div_(self.std)
-        x = F.relu(self.bn1(self.conv1(x.permute(0, 3, 1, 2))))
-        x = F.max_pool2d(x, 3, 2, 1)
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x.permute(0, 3, 1, 2)))), 3, 2, 1)
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return x.mean((2, 3)).view(images.shape[0], -1)
+        return x.unflatten(0, images.shape[:2])
 
 
 class _Block(nn.Module):

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from zoomrl.nets.config import EncoderConfig
+
 
 class Trunk(nn.Module):
     """Image and state each through a trunk of their own, concatenated: [B, F].
@@ -50,6 +52,18 @@ class Trunk(nn.Module):
         """Features by name [B, ...] to [B, F]."""
         outputs = [part(features[name]) for name, part in self.parts.items()]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
+
+
+def image_trunk(sizes: Mapping[str, int], image: EncoderConfig) -> Trunk:
+    """A trunk that is as wide as ``image.feature_dim`` throughout and passes the state on as it is."""
+    return Trunk(
+        sizes,
+        image_dim=image.feature_dim,
+        state_dim=0,
+        image_layers=image.layers,
+        hidden_dim=image.feature_dim,
+        bias=True,
+    )
 
 
 def squashed(size: int, width: int, bias: bool) -> list[nn.Module]:

@@ -59,7 +59,7 @@ def expected_memory(
 
     Measured: everything built so far, and updates of the agent that ``trial`` builds. Added: frames that the replay
     will yet receive, episodes in flight, and the larger of an update, the film at the end and a checkpoint's copy of
-    new episodes.
+    new episodes. An update here is one after which the agent measures itself, where it does.
     """
     spec, settings = envs.env_spec, replay.config
     frame = frame_bytes(config, spec)
@@ -141,6 +141,7 @@ def _trial_bytes(build: Callable[[], Trial]) -> tuple[int, int]:
     try:
         for _ in range(rounds):
             trial.update()
+        trial.diagnose()
     finally:
         done.set()
         watcher.join()

@@ -172,7 +172,7 @@ class Trainer:
         Raises:
             CheckpointError: the state was saved by a version that kept other counters.
         """
-        if "due" not in state:
+        if not self.state_dict().keys() <= state.keys():
             raise CheckpointError(
                 "the checkpoint was saved by an earlier version of zoomrl, which can still resume it. Start a new run "
                 "with this one."
@@ -410,9 +410,9 @@ class Trainer:
         if not count or not self.replay.can_sample():
             return {}
         before = self.replay.sampler.state_dict()
-        batches = [self.replay.sample() for _ in range(-(-count // self.config.replay.batch_size))]
+        batch = self.replay.sample_at_least(count)
         self.replay.sampler.load_state_dict(before)
-        found = {name: float(value) for name, value in self.agent.diagnose(torch.cat(batches)).items()}
+        found = {name: float(value) for name, value in self.agent.diagnose(batch).items()}
         # A direction that is not used at all makes the condition number infinite, which JSON does not know.
         return {name: value for name, value in found.items() if math.isfinite(value)}
 

@@ -62,6 +62,11 @@ class Trial:
         """Draw a batch and take one gradient step."""
         return self.agent.update(self.batch())
 
+    def diagnose(self) -> None:
+        """Measure what the agent tells of itself, where it does."""
+        if self.agent.diagnosed:
+            self.agent.diagnose(self._replay.sample_at_least(self.agent.diagnosed))
+
 
 def _excite(agent: Learner) -> None:
     """Give random weights to the output layers that begin at zero.
