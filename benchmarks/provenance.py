@@ -13,7 +13,8 @@ from typing import Any
 
 import psutil
 
-PACKAGES = ("torch", "torchrl", "tensordict", "numpy", "gymnasium", "mujoco", "dm-control", "metaworld")
+LEARNING = ("torch", "torchrl", "tensordict", "numpy")
+SIMULATORS = ("gymnasium", "mujoco", "dm-control", "metaworld", "bigym", "humanoid_bench")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -29,7 +30,8 @@ def provenance(command: list[str], commit: str | None = None) -> dict[str, Any]:
             "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
             "system": platform.platform(),
         },
-        "versions": {"python": platform.python_version()} | {p: _version(p) for p in PACKAGES},
+        "versions": {"python": platform.python_version()}
+        | {p: _version(p) for p in (*LEARNING, *SIMULATORS) if _version(p)},
     }
 
 

@@ -29,7 +29,7 @@ def test_overrides_replace_fields() -> None:
     ("env_id", "message"),
     [
         ("metawrld:reach", "unknown environment domain 'metawrld'. Did you mean metaworld"),
-        ("drawer-open", "metaworld:<task>, dmc:<domain>-<task> or gym:.*Did you mean metaworld:drawer-open"),
+        ("drawer-open", "metaworld:<task>, dmc:<domain>-<task>, bigym:.*Did you mean metaworld:drawer-open"),
         ("drawer-open-v3", "Did you mean metaworld:drawer-open"),
         ("nothing", "has no domain"),
         ("dmc:", "names no task"),

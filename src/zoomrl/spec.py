@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+MEANINGS = ("absolute", "delta", "gripper")
+"""What an action dimension commands: a position to reach, a change of it, or how far or whether a gripper opens."""
+
 
 @dataclass(frozen=True)
 class ArraySpec:
@@ -35,6 +38,8 @@ class EnvSpec:
         reward: ``sparse``, ``dense`` or ``native``: which reward the environment was built with.
         cameras: names of the V views of ``rgb``.
         rendering: what the pictures of ``rgb`` are drawn with, among shadows, reflections and antialiasing.
+        action_meaning: of each action dimension, one of :data:`MEANINGS`; empty when unknown.
+        success_bar: the return from which the benchmark counts the task as solved, or None where it names none.
     """
 
     id: str
@@ -47,6 +52,8 @@ class EnvSpec:
     reward: str = "native"
     cameras: tuple[str, ...] = ()
     rendering: tuple[str, ...] = ()
+    action_meaning: tuple[str, ...] = ()
+    success_bar: float | None = None
 
     @property
     def action_dim(self) -> int:
@@ -68,14 +75,14 @@ class EnvSpec:
         fields = dict(data)
         fields["observations"] = {k: _array(v) for k, v in data["observations"].items()}
         fields["action"] = _array(data["action"])
-        for name in ("cameras", "rendering"):
+        for name in ("cameras", "rendering", "action_meaning"):
             fields[name] = tuple(data.get(name, ()))
         return EnvSpec(**fields)
 
     def mismatches(self, other: EnvSpec) -> list[str]:
         """Differences that make data recorded under ``self`` unusable under ``other``, both sides named.
 
-        Compared: action shape and bounds, the shape and dtype of every observation, the cameras and how their
+        Compared: action shape, bounds and meaning, the shape and dtype of every observation, the cameras and how their
         pictures are drawn, control rate and action repeat. Not compared: time limit, reward and id (data may be
         reused across those).
         """
@@ -95,6 +102,9 @@ class EnvSpec:
             ours, theirs = getattr(self, name), getattr(other, name)
             if ours != theirs:
                 found.append(f"{name} {', '.join(ours) or 'none'} against {', '.join(theirs) or 'none'}")
+        if self.action_meaning and other.action_meaning and self.action_meaning != other.action_meaning:
+            meant = (", ".join(spec.action_meaning) for spec in (self, other))
+            found.append("action meaning {} against {}".format(*meant))
         if self.control_hz and other.control_hz and abs(self.control_hz - other.control_hz) > 1e-6:
             found.append(f"control rate {self.control_hz:g} Hz against {other.control_hz:g} Hz")
         if self.action_repeat != other.action_repeat:

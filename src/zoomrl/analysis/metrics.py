@@ -44,12 +44,14 @@ class Run:
         config: as in ``config.json``.
         reports_success: whether success means anything in its environment.
         rows: the rows of ``metrics.jsonl``, in order.
+        success_bar: the return from which the benchmark counts the task as solved, where it names one.
     """
 
     directory: Path
     config: dict[str, Any]
     reports_success: bool
     rows: tuple[dict[str, Any], ...]
+    success_bar: float | None = None
 
     @property
     def name(self) -> str:
@@ -98,7 +100,9 @@ def read_run(directory: str | Path) -> Run:
         reports = bool(policy["spec"]["reports_success"])
     else:
         reports = any(any(row.get("successes", ())) for row in rows)
-    return Run(root, config, reports, rows)
+    # Absent from runs of older versions.
+    bar = None if policy is None else policy["spec"].get("success_bar")
+    return Run(root, config, reports, rows, bar)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -31,7 +31,8 @@ def plot_runs(directories: Sequence[str | Path], out: str | Path, *, metric: Met
 
     Runs that differ only in their seed share a colour: each is a thin line, their mean a thick one within
     the range that they span. A run of its own is drawn with the 95 % interval of each evaluation. Diamonds,
-    right of the curves, are the evaluations after training, with fresh seeds and more episodes.
+    right of the curves, are the evaluations after training, with fresh seeds and more episodes. A dashed line in a
+    plot of returns is the return from which the task's benchmark counts it as solved.
 
     Args:
         directories: of the runs; they may still be going on.
@@ -69,6 +70,8 @@ def plot_runs(directories: Sequence[str | Path], out: str | Path, *, metric: Met
         draw(axes, members, metric, colour, "" if alone else f"{name}: ")
         # Right of the curves, side by side: on them, diamonds and lines would hide each other.
         _draw_final(axes, members, metric, colour, at=last + max(last, 1) * (0.03 + 0.025 * index))
+    if metric == "return":
+        _draw_bars(axes, runs)
     counters = {run.counter for run in runs}
     axes.set_xlabel(" or ".join(_COUNTERS[counter] for counter in sorted(counters)))
     _dress(figure, axes, metric, next(iter(groups)) if alone else "Learning curves")
@@ -136,6 +139,17 @@ def _draw_final(axes: Axes, members: Sequence[Run], metric: Metric, colour: str,
         zorder=5,
         label=f"after training: {written}, {finals[0].episodes} fresh episodes{per_seed}",
     )
+
+
+def _draw_bars(axes: Axes, runs: Sequence[Run]) -> None:
+    """A line at each return that counts as success, labelled with the environments it belongs to."""
+    tasks: dict[float, dict[str, None]] = {}
+    for run in runs:
+        if run.success_bar is not None:
+            tasks.setdefault(run.success_bar, {})[run.config["env"]["id"]] = None
+    for bar, names in sorted(tasks.items()):
+        label = f"counts as success from {bar:.5g} on ({', '.join(names)})"
+        axes.axhline(bar, color="0.35", linewidth=1.2, linestyle="--", label=label)
 
 
 def _present(point: Point | None) -> list[Point]:

@@ -12,14 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from zoomrl.envs.face import Face, Observation, ResetNeeded
 from zoomrl.errors import ConfigError
 from zoomrl.spec import ArraySpec, EnvSpec
-
-Observation = dict[str, NDArray[Any]]
 
 # numpy's RandomState, which some simulators seed, takes no more than 32 bits.
 MAX_SEED = 2**32
@@ -36,7 +34,7 @@ class ControlStep:
     info: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Env(gymnasium.Env[Observation, NDArray[np.float32]], ABC):
+class Env(Face, ABC):
     """A seeded, time-limited environment with named observations and bounded continuous actions.
 
     Attributes:
@@ -58,10 +56,7 @@ class Env(gymnasium.Env[Observation, NDArray[np.float32]], ABC):
         self._low, self._high = action_bounds(env_spec.action)
         self._decisions = 0
         self._running = False
-        self.action_space = gymnasium.spaces.Box(self._low, self._high, dtype=np.float32)
-        self.observation_space = gymnasium.spaces.Dict(
-            {name: _box(spec) for name, spec in env_spec.observations.items()}
-        )  # type: ignore[assignment]
+        self._show_spaces(env_spec)
 
     # ---- what users call -------------------------------------------------------------------------------
 
@@ -105,9 +100,7 @@ class Env(gymnasium.Env[Observation, NDArray[np.float32]], ABC):
             ValueError: for an action of the wrong shape or with NaN or infinite entries.
             gymnasium.error.ResetNeeded: before the first reset and after the end of an episode.
         """
-        if not self._running:
-            raise gymnasium.error.ResetNeeded(f"{self.env_spec.id}: no episode is running; call reset() before step()")
-        clipped = np.clip(check_actions(action, self.env_spec.action), self._low, self._high)
+        clipped = self._accepted(action)
         reward, success = 0.0, False
         for _ in range(self.env_spec.action_repeat):
             now = self._advance(clipped)
@@ -122,6 +115,12 @@ class Env(gymnasium.Env[Observation, NDArray[np.float32]], ABC):
         self._running = not (terminated or truncated)
         # Once per decision: a picture takes longer than several control steps.
         return self._observe(), reward, terminated, truncated, {**now.info, "success": success}
+
+    def _accepted(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
+        """``action`` clipped to the bounds, once it is clear that it can be taken; raises as :meth:`step` does."""
+        if not self._running:
+            raise ResetNeeded(f"{self.env_spec.id}: no episode is running; call reset() before step()")
+        return np.clip(check_actions(action, self.env_spec.action), self._low, self._high)
 
     @abstractmethod
     def render(self) -> NDArray[np.uint8]:
@@ -199,11 +198,3 @@ def decisions_allowed(env_id: str, asked: int | None, action_repeat: int, native
             f"which is {most} decisions at action_repeat {action_repeat}"
         )
     return asked
-
-
-def _box(spec: ArraySpec) -> gymnasium.spaces.Box:
-    dtype = np.dtype(spec.dtype)
-    floating = np.issubdtype(dtype, np.floating)
-    low = np.reshape(spec.low, spec.shape) if spec.low is not None else -np.inf if floating else 0
-    high = np.reshape(spec.high, spec.shape) if spec.high is not None else np.inf if floating else 255
-    return gymnasium.spaces.Box(low, high, shape=spec.shape, dtype=dtype.type)

@@ -17,7 +17,7 @@ from zoomrl.envs.gym_observation import RENDER, GymObserver
 from zoomrl.errors import ConfigError, MissingDependencyError, unknown_name
 from zoomrl.spec import ArraySpec, EnvSpec
 
-_SUCCESS_KEYS = ("success", "is_success")
+SUCCESS_KEYS = ("success", "is_success")
 
 
 class GymEnv(Env):
@@ -73,7 +73,7 @@ class GymEnv(Env):
         _, info = self._sim.reset(seed=0)
         middle = (self._actions.low + self._actions.high) / 2
         step_info = self._sim.step(middle.astype(self._actions.dtype))[-1]
-        return any(key in seen for key in _SUCCESS_KEYS for seen in (info, step_info))
+        return any(key in seen for key in SUCCESS_KEYS for seen in (info, step_info))
 
     def _probe_render(self) -> None:
         try:
@@ -95,7 +95,7 @@ class GymEnv(Env):
         # Rounding a bound to float32 can put it outside the box by one unit in the last place.
         within = np.clip(shaped, self._actions.low, self._actions.high)
         self._seen, reward, terminated, truncated, info = self._sim.step(within)
-        success = any(bool(info.get(key, False)) for key in _SUCCESS_KEYS)
+        success = any(bool(info.get(key, False)) for key in SUCCESS_KEYS)
         return ControlStep(float(reward), bool(terminated), bool(truncated), success, info)
 
     def _observe(self) -> Observation:
@@ -142,7 +142,7 @@ def make_gym_env(name: str, config: EnvConfig) -> GymEnv:
         raise unknown_name("Gymnasium environment", registered, gymnasium.registry)
     # The time limit is counted in decisions here, so Gymnasium's own wrapper stays off (-1).
     options: dict[str, Any] = {"max_episode_steps": -1, "disable_env_checker": True}
-    if _renders(registered):
+    if can_render(registered):
         options["render_mode"] = "rgb_array"
     try:
         env = gymnasium.make(registered, **options)
@@ -166,7 +166,7 @@ def wrap_gym_env(env: gymnasium.Env[Any, Any], config: EnvConfig) -> Env:
     return GymEnv(env, config, env_id=env_id, native_limit=native, native_is_hard=native is not None)
 
 
-def _renders(registered: str) -> bool:
+def can_render(registered: str) -> bool:
     """Whether the environment offers pictures; building it with a mode it lacks would warn or fail."""
     entry = gymnasium.registry[registered].entry_point
     creator = gymnasium.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry

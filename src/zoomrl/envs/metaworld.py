@@ -68,6 +68,7 @@ class MetaWorldEnv(Env):
             reward="sparse" if self._sparse else "dense",
             cameras=tuple(config.cameras),
             rendering=drawn_with(config),
+            action_meaning=("delta", "delta", "delta", "gripper"),
         )
         super().__init__(spec, terminate_on_success=config.terminate_on_success)
         self._name = task + _SUFFIX

@@ -21,6 +21,7 @@ def make_env(config: EnvConfig | str, **overrides: Any) -> Env:
     Raises:
         ConfigError: for an unknown id or an option that the environment cannot honour.
         MissingDependencyError: when the simulator is not installed.
+        WorkerError: when an isolated simulator fails in another way.
     """
     config = EnvConfig(id=config) if isinstance(config, str) else config
     config = replace(config, **overrides)
@@ -31,6 +32,10 @@ def make_env(config: EnvConfig | str, **overrides: Any) -> Env:
         raise unknown_name("environment domain", domain, _BUILDERS)
     if not name:
         raise ConfigError(f"environment id {config.id!r} names no task after the colon. {_FORMS}")
+    if config.python:
+        from zoomrl.envs.isolated import IsolatedEnv
+
+        return IsolatedEnv(config)
     return _BUILDERS[domain](name, config)
 
 
@@ -52,11 +57,36 @@ def _gym(name: str, config: EnvConfig) -> Env:
     return make_gym_env(name, config)
 
 
-_BUILDERS: dict[str, Callable[[str, EnvConfig], Env]] = {"metaworld": _metaworld, "dmc": _dmc, "gym": _gym}
+def _bigym(name: str, config: EnvConfig) -> Env:
+    from zoomrl.envs.bigym import BiGymEnv
+
+    return BiGymEnv(name, config)
+
+
+def _humanoidbench(name: str, config: EnvConfig) -> Env:
+    from zoomrl.envs.humanoidbench import HumanoidBenchEnv
+
+    return HumanoidBenchEnv(name, config)
+
+
+def _rlbench(name: str, config: EnvConfig) -> Env:
+    from zoomrl.envs.rlbench import RLBenchEnv
+
+    return RLBenchEnv(name, config)
+
+
+_BUILDERS: dict[str, Callable[[str, EnvConfig], Env]] = {
+    "metaworld": _metaworld,
+    "dmc": _dmc,
+    "bigym": _bigym,
+    "humanoidbench": _humanoidbench,
+    "rlbench": _rlbench,
+    "gym": _gym,
+}
 
 _FORMS = (
-    "Write metaworld:<task>, dmc:<domain>-<task> or gym:<Gymnasium id>, "
-    "for example metaworld:drawer-open, dmc:cartpole-swingup or gym:Pendulum-v1."
+    "Write metaworld:<task>, dmc:<domain>-<task>, bigym:<task>, humanoidbench:<robot>-<task>, rlbench:<task> or "
+    "gym:<Gymnasium id>, for example metaworld:drawer-open, dmc:cartpole-swingup or gym:Pendulum-v1."
 )
 
 

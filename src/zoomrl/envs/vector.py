@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 
 from zoomrl.envs.base import Env, Observation
 from zoomrl.envs.config import EnvConfig
+from zoomrl.envs.death import SimulatorDied
 from zoomrl.envs.gym import wrap_gym_env
+from zoomrl.envs.isolated import IsolatedEnv, patience
 from zoomrl.envs.registry import make_env
 from zoomrl.envs.vector_base import Outcome, StepResult, VectorEnv
 from zoomrl.envs.vector_process import ProcessVectorEnv
@@ -20,9 +23,14 @@ from zoomrl.errors import ConfigError
 
 __all__ = ["ProcessVectorEnv", "SerialVectorEnv", "StepResult", "VectorEnv", "make_vector_env"]
 
+_log = logging.getLogger("zoomrl.envs")
+
 
 class SerialVectorEnv(VectorEnv):
-    """Steps the environments one after the other in this process. Exceptions arrive as they are raised."""
+    """Steps the environments from this process, one after the other; isolated simulators work at the same time.
+
+    Exceptions arrive as they are raised, but that an isolated simulator died costs its episode and nothing else.
+    """
 
     def __init__(self, factories: Sequence[Callable[[], Env]]) -> None:
         self._envs: list[Env] = []
@@ -48,11 +56,21 @@ class SerialVectorEnv(VectorEnv):
         return self._envs[index].reset(seed=seed)
 
     def _step_some(self, actions: Mapping[int, NDArray[np.float32]]) -> dict[int, Outcome | None]:
-        outcomes: dict[int, Outcome | None] = {}
         for index, action in actions.items():
-            observation, reward, terminated, truncated, info = self._envs[index].step(action)
-            outcomes[index] = Outcome(observation, reward, terminated, truncated, info["success"])
-        return outcomes
+            env = self._envs[index]
+            if isinstance(env, IsolatedEnv):
+                env.send_step(action)
+        return {index: self._outcome(index, action) for index, action in actions.items()}
+
+    def _outcome(self, index: int, action: NDArray[np.float32]) -> Outcome | None:
+        env = self._envs[index]
+        try:
+            answer = env.receive_step() if isinstance(env, IsolatedEnv) else env.step(action)
+        except SimulatorDied as death:
+            _log.warning("environment %d: its episode is dropped: %s", index, death)
+            return None
+        observation, reward, terminated, truncated, info = answer
+        return Outcome(observation, reward, terminated, truncated, info["success"])
 
 
 def make_vector_env(
@@ -67,13 +85,21 @@ def make_vector_env(
         num_envs: how many; None for ``config.num_envs``.
         factory: builds one environment of the caller's own (any Gymnasium environment), used in place of
             ``config.id``.
+
+    Raises:
+        ConfigError: for options that cannot work, or an environment of the caller's own that is to be isolated.
     """
     count = config.num_envs if num_envs is None else num_envs
     if count < 1:
         raise ConfigError(f"num_envs must be at least 1, got {count}")
+    if factory is not None and config.python:
+        raise ConfigError(
+            f"python {config.python!r} builds the environment itself, by its id. To isolate one of your own, register "
+            "it with Gymnasium and set id to gym:<module>:<registered id>"
+        )
     build: Callable[[], Env] = partial(make_env, config) if factory is None else partial(_wrapped, factory, config)
     factories = [build] * count
-    return ProcessVectorEnv(factories) if config.workers == "process" else SerialVectorEnv(factories)
+    return ProcessVectorEnv(factories, patience(config)) if config.workers == "process" else SerialVectorEnv(factories)
 
 
 def _wrapped(factory: Callable[[], gymnasium.Env[Any, Any]], config: EnvConfig) -> Env:

@@ -21,17 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoomrl.envs.base import Env, Observation
+from zoomrl.envs.death import CLOSE_TIMEOUT_S, DEATHS_IN_A_ROW, START_TIMEOUT_S, SimulatorDied, exit_reason, unanswered
 from zoomrl.envs.vector_base import Outcome, VectorEnv
 from zoomrl.envs.vector_worker import HELLO, Failure, serve
-from zoomrl.errors import ConfigError, WorkerError
+from zoomrl.errors import ConfigError, WorkerError, ZoomrlError
 from zoomrl.spec import EnvSpec
 
 _log = logging.getLogger("zoomrl.envs")
-
-# Importing a simulator and loading its assets takes seconds, and far longer from a cold network disk.
-_START_TIMEOUT_S = 180.0
-_CLOSE_TIMEOUT_S = 5.0
-_DEATHS_IN_A_ROW = 3
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,11 @@ class ProcessVectorEnv(VectorEnv):
     ) -> None:
         if start_method not in ("spawn", "forkserver"):
             raise ConfigError(f"start_method must be 'spawn' or 'forkserver', got {start_method!r}")
+        if not timeout_s > 0:
+            raise ConfigError(f"timeout must be above 0 seconds, got {timeout_s:g}")
         self._timeout_s = timeout_s
+        # What may take that long to answer may take as long to start.
+        self._start_timeout_s = max(START_TIMEOUT_S, timeout_s)
         self._context = multiprocessing.get_context(start_method)
         self._payloads = [_pickled(factory) for factory in factories]
         self._workers: list[_Worker] = []
@@ -104,7 +104,7 @@ class ProcessVectorEnv(VectorEnv):
         """End all workers, by force where they do not end by themselves. Safe to call twice."""
         for worker in self._workers:
             _try_send(worker.pipe, (HELLO, "close", None))
-        deadline = time.monotonic() + _CLOSE_TIMEOUT_S
+        deadline = time.monotonic() + CLOSE_TIMEOUT_S
         for worker in self._workers:
             worker.process.join(max(0.0, deadline - time.monotonic()))
             _end(worker)
@@ -120,12 +120,16 @@ class ProcessVectorEnv(VectorEnv):
             self._revive(index, reply)
 
     def _step_some(self, actions: Mapping[int, NDArray[np.float32]]) -> dict[int, Outcome | None]:
-        replies = self._ask({index: ("step", action) for index, action in actions.items()})
+        replies = self._ask({index: ("step", action) for index, action in actions.items()}, bearable=(SimulatorDied,))
         outcomes: dict[int, Outcome | None] = {}
         for index, reply in replies.items():
             if isinstance(reply, _Died):
                 outcomes[index] = None
                 self._revive(index, reply, lost=", its episode is dropped")
+            elif isinstance(reply, Failure):
+                # The worker itself lives, and starts its simulator again at the next reset.
+                outcomes[index] = None
+                _log.warning("%s: its episode is dropped: %s", self._workers[index].name, reply.error)
             else:
                 outcomes[index] = reply
                 self._workers[index].deaths = 0
@@ -133,8 +137,13 @@ class ProcessVectorEnv(VectorEnv):
 
     # ---- talking to workers ----------------------------------------------------------------------------
 
-    def _ask(self, requests: Mapping[int, tuple[str, Any]]) -> dict[int, Any]:
-        """Send all requests, then collect all replies; a dead worker's reply is :class:`_Died`."""
+    def _ask(
+        self, requests: Mapping[int, tuple[str, Any]], bearable: tuple[type[ZoomrlError], ...] = ()
+    ) -> dict[int, Any]:
+        """Send all requests, then collect all replies.
+
+        A dead worker's reply is :class:`_Died`, and that of one which met a ``bearable`` error :class:`Failure`.
+        """
         if not self._workers:
             raise WorkerError("this vector environment is closed")
         for index, request in requests.items():
@@ -142,16 +151,18 @@ class ProcessVectorEnv(VectorEnv):
             worker.ticket += 1
             # A failed send means a dead worker, which collecting its reply then finds out.
             _try_send(worker.pipe, (worker.ticket, *request))
-        return self._collect(requests, self._timeout_s)
+        return self._collect(requests, self._timeout_s, bearable)
 
-    def _collect(self, indices: Mapping[int, Any] | range, timeout_s: float) -> dict[int, Any]:
+    def _collect(
+        self, indices: Mapping[int, Any] | range, timeout_s: float, bearable: tuple[type[ZoomrlError], ...] = ()
+    ) -> dict[int, Any]:
         deadline = time.monotonic() + timeout_s
         replies: dict[int, Any] = {}
         waiting = {self._workers[index].pipe: index for index in indices}
         while waiting:
             ready = wait(list(waiting), max(0.0, deadline - time.monotonic()))
             if not ready:
-                replies |= {i: _Died(f"did not answer within {timeout_s:g} s") for i in waiting.values()}
+                replies |= {i: _Died(unanswered(timeout_s)) for i in waiting.values()}
                 break
             for pipe in ready:
                 assert isinstance(pipe, Connection)
@@ -160,9 +171,9 @@ class ProcessVectorEnv(VectorEnv):
                 if ticket == self._workers[index].ticket:
                     replies[index] = reply
                     del waiting[pipe]
-        failed = [i for i in sorted(replies) if isinstance(replies[i], Failure)]
-        if failed:
-            self._raise(self._workers[failed[0]], replies[failed[0]])
+        for index, reply in sorted(replies.items()):
+            if isinstance(reply, Failure) and not isinstance(reply.error, bearable):
+                self._raise(self._workers[index], reply)
         return replies
 
     @staticmethod
@@ -185,7 +196,7 @@ class ProcessVectorEnv(VectorEnv):
 
     def _hellos(self, indices: range) -> list[EnvSpec]:
         """Specs of freshly started workers, restarting any that die over it."""
-        replies = self._collect(indices, _START_TIMEOUT_S)
+        replies = self._collect(indices, self._start_timeout_s)
         specs = []
         for index in indices:
             reply = replies[index]
@@ -198,7 +209,7 @@ class ProcessVectorEnv(VectorEnv):
             old = self._workers[index]
             _end(old)
             deaths = old.deaths + 1
-            if deaths >= _DEATHS_IN_A_ROW:
+            if deaths >= DEATHS_IN_A_ROW:
                 self.close()
                 raise WorkerError(
                     f"{old.name} died {deaths} times in a row without completing a step "
@@ -209,7 +220,7 @@ class ProcessVectorEnv(VectorEnv):
             _log.warning("%s died (%s); restarted%s", old.name, death.reason, lost)
             self._workers[index] = self._start(index, old.name)
             self._workers[index].deaths = deaths
-            reply = self._collect({index: None}, _START_TIMEOUT_S)[index]
+            reply = self._collect({index: None}, self._start_timeout_s)[index]
             if not isinstance(reply, _Died):
                 spec: EnvSpec = reply
                 return spec
@@ -221,15 +232,9 @@ def _receive(worker: _Worker) -> tuple[int, Any]:
     try:
         ticket, value = worker.pipe.recv()
     except (EOFError, OSError):
-        worker.process.join(_CLOSE_TIMEOUT_S)
-        return worker.ticket, _Died(_exit_reason(worker.process.exitcode))
+        worker.process.join(CLOSE_TIMEOUT_S)
+        return worker.ticket, _Died(exit_reason(worker.process.exitcode))
     return ticket, value
-
-
-def _exit_reason(code: int | None) -> str:
-    if code is None:
-        return "closed its pipe"
-    return f"killed by signal {-code}" if code < 0 else f"exited with code {code}"
 
 
 def _try_send(pipe: Connection, message: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from zoomrl.errors import unknown_name
-from zoomrl.recipes import baselines, imitation, latent, published, small
+from zoomrl.recipes import baselines, bigym, humanoid, imitation, latent, published, rlbench, small
 from zoomrl.training.config import TrainConfig
 
 PRESETS: dict[str, Callable[[], TrainConfig]] = {
@@ -37,6 +37,9 @@ PRESETS: dict[str, Callable[[], TrainConfig]] = {
     "drqv2_as-rlbench": published.drqv2_as_rlbench,
     "cqn-humanoid": published.cqn_humanoid,
     "cqn_as-humanoid": published.cqn_as_humanoid,
+    **bigym.PRESETS,
+    **rlbench.PRESETS,
+    **humanoid.PRESETS,
 }
 
 

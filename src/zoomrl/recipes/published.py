@@ -21,8 +21,8 @@ from zoomrl.training.config import CheckpointConfig, EvalConfig, TrainConfig
 NO_DEMOS = DemoConfig(source="none", episodes=0)
 ALL_DEMOS = DemoConfig(episodes=0)
 ANY_ENV = EnvConfig(id="")
-BIGYM_ENV = EnvConfig(id="", cameras=("head", "right_wrist", "left_wrist"), state="full")
-RLBENCH_ENV = EnvConfig(id="", cameras=("front", "wrist", "left_shoulder", "right_shoulder"), state="full")
+BIGYM_ENV = EnvConfig(id="", cameras=("head", "right_wrist", "left_wrist"), state="robot")
+RLBENCH_ENV = EnvConfig(id="", cameras=("front", "wrist", "left_shoulder", "right_shoulder"), state="robot")
 # Shared by the domains that learn without demonstrations.
 SCALAR_CQN = CQNConfig(
     value="scalar",
@@ -90,7 +90,7 @@ def cqn_rlbench() -> TrainConfig:
         preset="cqn-rlbench",
         env=RLBENCH_ENV,
         agent=CQNConfig(bc_margin=0.01),
-        replay=ReplayConfig(padding="zeros", tail="exclude", frame_stack=8),
+        replay=ReplayConfig(padding="hold", tail="exclude", frame_stack=8),
         control=ControlConfig(executor="open_loop", snap=True, action_range="demos", action_margin=0.2),
         demos=DemoConfig(episodes=100),
         eval=EvalConfig(every=2500, episodes=25),
@@ -99,7 +99,7 @@ def cqn_rlbench() -> TrainConfig:
 
 
 def cqn_as_rlbench() -> TrainConfig:
-    """CQN-AS, RLBench column: sequences of 4 padded with zeros; name the environment with --env.id."""
+    """CQN-AS, RLBench column: sequences of 4, the padding a command to stay put; name the environment with --env.id."""
     agent = CQNASConfig(horizon=4, bc_margin=0.01)
     control = ControlConfig(action_range="demos", action_margin=0.2)
     return replace(cqn_rlbench(), preset="cqn_as-rlbench", agent=agent, control=control)

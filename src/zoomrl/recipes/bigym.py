@@ -1,0 +1,58 @@
+"""BiGym: the released settings for each of its forty tasks, and small ones of our own for a CPU.
+
+Source: configuration files of the public CQN-AS repository. The columns of each agent are those of
+:mod:`zoomrl.recipes.published`; a task adds its name and its training budget. Demonstrations are the published ones,
+imported with `zoomrl demos import bigym` and named with --demos.source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from zoomrl.envs.bigym_tasks import TASKS
+from zoomrl.recipes import published
+from zoomrl.recipes.small import cqn_as_metaworld
+from zoomrl.training.config import EvalConfig, TrainConfig
+
+AGENTS: dict[str, Callable[[], TrainConfig]] = {
+    "cqn_as": published.cqn_as_bigym,
+    "cqn": published.cqn_bigym,
+    "drqv2_plus": published.drqv2_plus_bigym,
+    "drqv2_as": published.drqv2_as_bigym,
+}
+"""The released column of each agent."""
+
+
+def bigym(agent: str, task: str) -> TrainConfig:
+    """Released settings on a BiGym task, from three cameras and what the robot knows of itself."""
+    column = AGENTS[agent]()
+    return replace(
+        column,
+        preset=_name(agent, task),
+        env=replace(column.env, id=f"bigym:{task}", state="robot"),
+        steps=TASKS[task].frames,
+    )
+
+
+def cqn_as_bigym_cpu() -> TrainConfig:
+    """CQN-AS for BiGym from state on a CPU, from 20 scripted demonstrations. Our own settings."""
+    base = cqn_as_metaworld()
+    return replace(
+        base,
+        preset="cqn_as-bigym-cpu",
+        env=replace(base.env, id="bigym:reach_target_single", time_limit=None, state="full"),
+        control=replace(base.control, action_range="demos"),
+        eval=EvalConfig(every=1000, episodes=20),
+    )
+
+
+def _name(agent: str, task: str) -> str:
+    return f"{agent}-bigym-{task.replace('_', '-')}"
+
+
+PRESETS: dict[str, Callable[[], TrainConfig]] = {
+    "cqn_as-bigym-cpu": cqn_as_bigym_cpu,
+    **{_name(agent, task): partial(bigym, agent, task) for agent in AGENTS for task in TASKS},
+}

@@ -1,0 +1,38 @@
+"""The published settings of RLBench, for each of its 22 tasks.
+
+Each environment runs in a process of its own, as CoppeliaSim demands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from zoomrl.envs.rlbench_tasks import LIMITS
+from zoomrl.recipes import published
+from zoomrl.training.config import TrainConfig
+
+COLUMNS: dict[str, Callable[[], TrainConfig]] = {
+    "cqn_as": published.cqn_as_rlbench,
+    "cqn": published.cqn_rlbench,
+    "drqv2_plus": published.drqv2_plus_rlbench,
+    "drqv2_as": published.drqv2_as_rlbench,
+}
+
+
+def rlbench(agent: str, task: str) -> TrainConfig:
+    """Released settings on an RLBench task, from four cameras and the joints."""
+    # CoppeliaSim may take minutes to start.
+    base = COLUMNS[agent]()
+    env = replace(base.env, id=f"rlbench:{task}", workers="process", timeout=300.0)
+    return replace(base, preset=_name(agent, task), env=env)
+
+
+def _name(agent: str, task: str) -> str:
+    return f"{agent}-rlbench-{task.replace('_', '-')}"
+
+
+PRESETS: dict[str, Callable[[], TrainConfig]] = {
+    _name(agent, task): partial(rlbench, agent, task) for agent in COLUMNS for task in LIMITS
+}
