@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CollectDemos:
-    """Record demonstrations from an environment's scripted expert (Meta-World has one for every task)."""
+    """Record demonstrations from a scripted expert (Meta-World has one for every task, BiGym for four)."""
 
     out: Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="(default: where `zoomrl train` looks)")] = None
     """Folder to write, in Minari's format."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,6 +35,8 @@ class Evaluate:
     """Seed of the episodes; the same seed gives the same episodes."""
     num_envs: int = 5
     """Environments stepped together."""
+    env_python: Annotated[str | None, arg(metavar="PATH", help_behavior_hint="(default: the run's own)")] = None
+    """Python interpreter of another environment, in which the simulator runs; "" is this one."""
     video: Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="")] = None
     """Film the first episode into this file (.mp4 or .gif)."""
     json: FlagCreatePairsOff[bool] = False
@@ -57,8 +59,9 @@ class Evaluate:
         policy = load_policy(self.path, num_envs=count, seed=self.seed)
         seeds = [derive(self.seed, "cli_env", index) for index in range(self.episodes)]
         frames: list[NDArray[np.uint8]] = []
+        env = policy.config.env if self.env_python is None else replace(policy.config.env, python=self.env_python)
         try:
-            built = make_vector_env(policy.config.env, count)
+            built = make_vector_env(env, count)
         except ConfigError as error:
             raise ConfigError(f"{error}\n{_OWN}") from error
         with built as envs:

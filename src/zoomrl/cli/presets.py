@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from zoomrl.recipes.presets import PRESETS
 from zoomrl.training.config import TrainConfig
@@ -18,25 +19,32 @@ class Presets:
 
     def run(self) -> int:
         """Print them."""
-        print(preset_list(width=100))
+        print(preset_list(width=100, most=0))
         return 0
 
 
-def preset_list(width: int = 78) -> str:
-    """One entry per preset: its name and the first line of its description; those with the same one share an entry."""
-    groups: dict[str, list[str]] = {}
+def preset_list(width: int = 78, most: int = 5) -> str:
+    """One entry per preset: its name and the first line of its description.
+
+    Those that differ in the task alone share an entry, which names ``most`` of them (0: all).
+    """
+    groups: dict[tuple[Any, ...], list[str]] = {}
     for name, build in PRESETS.items():
-        groups.setdefault(_about(build), []).append(name)
+        # The task comes last among the arguments.
+        shared = build.args[:-1] if isinstance(build, partial) else ()
+        groups.setdefault((_about(build), *shared), []).append(name)
     column = max(len(names[0]) for names in groups.values() if len(names) == 1) + 4
     entries = []
-    for about, names in groups.items():
+    for (about, *_), names in groups.items():
         if len(names) == 1:
             start = f"  {names[0]}".ljust(column)
             entries.append(textwrap.fill(about, width, initial_indent=start, subsequent_indent=" " * column))
         else:
             common = os.path.commonprefix(names)  # noqa: RUF071 (of names, not of paths)
-            listed = ", ".join(name.removeprefix(common) for name in names)
-            text = f"{about} One for each of: {listed}."
+            listed = [name.removeprefix(common) for name in names]
+            if most and len(listed) > most:
+                listed[most:] = [f"and {len(listed) - most} more"]
+            text = f"{about} One for each of: {', '.join(listed)}."
             start = f"  {common}..."
             entries += [
                 start,

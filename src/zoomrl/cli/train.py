@@ -45,6 +45,10 @@ class Train(TrainConfig):
         ),
     ] = None
 
+    env_python: Annotated[
+        str | None, arg(name="env-python", metavar="PATH", help="Short for --env.python.", help_behavior_hint="")
+    ] = None
+
     def __post_init__(self) -> None:
         """Nothing is checked before the short forms are in their places; the config proper does it then."""
 
@@ -53,6 +57,8 @@ class Train(TrainConfig):
         fields = _fields(self)
         if self.env_id is not None:
             fields["env"] = replace(self.env, id=self.env_id)
+        if self.env_python is not None:
+            fields["env"] = replace(fields["env"], python=self.env_python)
         if self.demo_source is not None:
             fields["demos"] = replace(self.demos, source=self.demo_source)
         if fields["demos"].source == "none" and self.offline_updates:

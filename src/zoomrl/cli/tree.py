@@ -12,7 +12,10 @@ from tyro.conf import AvoidSubcommands, Positional, arg, subcommand
 from zoomrl.cli.ablate import Ablate
 from zoomrl.cli.command import Command
 from zoomrl.cli.demos import CollectDemos, InspectDemos
+from zoomrl.cli.demos_check import CheckDemos
+from zoomrl.cli.demos_convert import ExportDemos, ImportDemos
 from zoomrl.cli.doctor import Doctor
+from zoomrl.cli.env import Environments
 from zoomrl.cli.evaluate import Evaluate
 from zoomrl.cli.parity import Parity
 from zoomrl.cli.plot import Plot
@@ -33,10 +36,14 @@ Coarse-to-fine reinforcement learning of continuous control from a handful of de
 
 @dataclass(frozen=True)
 class Demos:
-    """Record demonstrations, or look at some."""
+    """Record demonstrations, look at some, check them, or bring them from and to other formats."""
 
     command: Annotated[
-        Annotated[CollectDemos, subcommand("collect")] | Annotated[InspectDemos, subcommand("inspect")],
+        Annotated[CollectDemos, subcommand("collect")]
+        | Annotated[InspectDemos, subcommand("inspect")]
+        | Annotated[CheckDemos, subcommand("check")]
+        | Annotated[ImportDemos, subcommand("import")]
+        | Annotated[ExportDemos, subcommand("export")],
         arg(name=""),
     ]
 
@@ -62,6 +69,7 @@ COMMANDS: dict[str, type[Any]] = {
     "train": Train,
     "eval": Evaluate,
     "demos": Demos,
+    "env": Environments,
     "plot": Plot,
     "presets": Presets,
     "doctor": Doctor,
@@ -74,7 +82,7 @@ _COMPLETION_SETUP = """Add the line of your shell to its start-up file:
   zsh   ~/.zshrc, after compinit    eval "$(zoomrl completion zsh)"
   tcsh  ~/.tcshrc                   zoomrl completion tcsh > ~/.zoomrl.tcsh; source ~/.zoomrl.tcsh
   fish  ~/.config/fish/config.fish  zoomrl completion fish | source"""
-_NESTED = {"demos": ("collect", "inspect")}
+_NESTED = {"demos": ("collect", "inspect", "check", "import", "export"), "env": ("check",)}
 
 
 def check_command(words: Sequence[str]) -> None:
@@ -106,7 +114,7 @@ def parse(words: Sequence[str]) -> Command:
 def _parse_one(name: str, kind: type[Any], words: list[str]) -> Command:
     """Parse a known command by itself, so that messages name its own help."""
     extra = {
-        "train": f"\n\nPresets, which the other defaults come from:\n{preset_list()}",
+        "train": f"\n\nPresets, which the other defaults come from (all of them: zoomrl presets):\n{preset_list()}",
         "completion": f"\n\n{_COMPLETION_SETUP}",
     }
     prog, about = f"{PROG} {name}", _summary(kind) + extra.get(name, "")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchrl.data.replay_buffers.samplers import Sampler
 
@@ -12,6 +15,8 @@ from zoomrl.data.config import ReplayConfig
 from zoomrl.data.priority import Priorities
 from zoomrl.data.storage import Sequence, Windows
 from zoomrl.data.table import EpisodeTable, Pool, Row
+from zoomrl.errors import ConfigError
+from zoomrl.spec import EnvSpec
 
 
 class WindowSampler(Sampler):
@@ -23,9 +28,18 @@ class WindowSampler(Sampler):
         horizon: chunk length T.
         seed: of the draws.
         span: steps H of the sequences that windows hold beside everything else; 0 for none.
+        hold: what ``padding="hold"`` pads with: the result of :func:`held`.
     """
 
-    def __init__(self, config: ReplayConfig, table: EpisodeTable, horizon: int, seed: int, span: int = 0) -> None:
+    def __init__(
+        self,
+        config: ReplayConfig,
+        table: EpisodeTable,
+        horizon: int,
+        seed: int,
+        span: int = 0,
+        hold: Tensor | None = None,
+    ) -> None:
         self.config = config
         self.table = table
         self.generator = torch.Generator().manual_seed(seed)
@@ -36,6 +50,9 @@ class WindowSampler(Sampler):
         """Length of the shortest episode that a window can be drawn from."""
         self._back = torch.arange(config.frame_stack - 1, -1, -1)
         self._priorities = Priorities(table.slots) if config.sampling == "priority" else None
+        if config.padding == "hold" and hold is None:
+            raise ValueError('padding="hold" needs to know what holds still; pass hold=held(spec, to_unit)')
+        self._padding = {"zeros": torch.zeros(1), "hold": hold}.get(config.padding)
 
     def sample(self, storage: Any, batch_size: int) -> tuple[Windows, dict[str, Any]]:
         """Draw ``batch_size`` windows."""
@@ -117,7 +134,7 @@ class WindowSampler(Sampler):
             terminal=terminated & (count == left),
             is_demo=is_demo,
             gamma=config.discount,
-            zero_padding=config.padding == "zeros",
+            padding=self._padding,
             sequence=self._sequence(start, length, first) if len(self._span) else None,
             slot=None if self._priorities is None else self.table.wrap(start + first),
         )
@@ -158,3 +175,20 @@ class WindowSampler(Sampler):
 def _columns(pool: Pool, episode: Tensor, first: Tensor) -> list[Tensor]:
     """Start, length, terminated, is_demo and first step [count] of drawn windows."""
     return [pool.start[episode], pool.length[episode], pool.terminated[episode], pool.is_demo[episode], first]
+
+
+def held(spec: EnvSpec, to_unit: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> Tensor:
+    """What commands a robot to stay put after its last action, [A] in [-1, 1]; NaN where that is the last value.
+
+    A dimension that changes a position gets no change, 0 in the environment's units, which need not be 0 in [-1, 1].
+
+    Raises:
+        ConfigError: when the environment does not say what its actions mean.
+    """
+    if not spec.action_meaning:
+        raise ConfigError(
+            f'replay.padding="hold" needs to know which actions are changes of position, and {spec.id} does not say. '
+            'Use replay.padding="mask" or "last_action"'
+        )
+    still = np.array([meaning == "delta" for meaning in spec.action_meaning])
+    return torch.from_numpy(np.where(still, to_unit(np.zeros(spec.action_dim, np.float32)), np.float32(np.nan)))

@@ -50,7 +50,7 @@ class Windows:
         terminal: [B], whether the window reaches a terminal state.
         is_demo: [B].
         gamma: discount per decision.
-        zero_padding: replace actions that are not real by zeros.
+        padding: [A] or [1], what stands for actions that are not real; NaN where the last one does, None if all do.
         sequence: for agents that predict several steps ahead.
         slot: [B] slots of the first steps, where samples have priorities.
     """
@@ -65,7 +65,7 @@ class Windows:
     terminal: Tensor
     is_demo: Tensor
     gamma: float
-    zero_padding: bool
+    padding: Tensor | None
     sequence: Sequence | None = None
     slot: Tensor | None = None
 
@@ -102,6 +102,12 @@ class _Gather:
     target: torch.device
     """Where batches go."""
 
+    @property
+    def frames(self) -> TensorDict:
+        """All slots, written or not; plain indexing ends where it counts the last one written."""
+        frames: TensorDict = self._storage
+        return frames
+
     def get(self, index: Any) -> TensorDict:
         """Batch for a :class:`Windows` (see :mod:`zoomrl.data.replay` for its layout), or plain frames."""
         if not isinstance(index, Windows):
@@ -109,8 +115,8 @@ class _Gather:
         frames, index = self._storage, index.to(self.device)
         pinned = self.target.type == "cuda" and self.device.type == "cpu"
         actions = frames["action"][index.actions]
-        if index.zero_padding:
-            actions = torch.where(index.real[..., None], actions, torch.zeros_like(actions))
+        if index.padding is not None:
+            actions = torch.where(index.real[..., None] | index.padding.isnan(), actions, index.padding)
         reward, discount = n_step(frames["reward"][index.rewards], index.length, index.terminal, index.gamma)
         size = [len(index.length)]
         batch = TensorDict(

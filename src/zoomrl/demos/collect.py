@@ -10,6 +10,7 @@ import numpy as np
 
 from zoomrl.data.episode import Episode, EpisodeBuilder
 from zoomrl.envs.base import Env, action_bounds
+from zoomrl.envs.isolated import IsolatedEnv
 from zoomrl.errors import ConfigError, DemonstrationError
 
 POLICY = "scripted-expert"
@@ -17,7 +18,7 @@ POLICY = "scripted-expert"
 DEMOS_STREAM = 0x64656D6F
 """Keys the seeds of this module ("demo" in ASCII), so that no episode here starts as one in training does."""
 
-_PACKAGES = ("zoomrl", "numpy", "gymnasium", "mujoco", "metaworld", "dm-control")
+PACKAGES = ("zoomrl", "numpy", "gymnasium", "mujoco", "metaworld", "dm-control", "bigym", "mojo", "humanoid_bench")
 
 
 def collect_demos(
@@ -78,12 +79,14 @@ def collect_demos(
 
 def collection_meta(env: Env, *, seed: int, noise: float = 0.0) -> dict[str, Any]:
     """Provenance of a whole set: how it was collected, and the versions of the packages that matter."""
+    # An isolated simulator has packages of its own.
+    packages = ("zoomrl",) if isinstance(env, IsolatedEnv) else PACKAGES
     return {
         "policy": POLICY,
         "env": env.env_spec.id,
         "seed": seed,
         "noise": noise,
-        "versions": {name: version for name in _PACKAGES if (version := _version(name)) is not None},
+        "versions": {name: version for name in packages if (version := installed_version(name)) is not None},
     }
 
 
@@ -124,13 +127,14 @@ def _check_arguments(episodes: int, seed: int, noise: float) -> None:
 
 def _no_expert(env_id: str) -> ConfigError:
     return ConfigError(
-        f"{env_id} has no scripted expert to collect demonstrations from. The Meta-World tasks "
-        "(metaworld:<task>, for example metaworld:drawer-open) have one; for others, bring a set of your own "
-        "with --demos PATH"
+        f"{env_id} has no scripted expert to collect demonstrations from. All Meta-World tasks have one (for example "
+        "metaworld:drawer-open), and of BiGym's the three of reaching and bigym:drawer_top_close; for others, bring a "
+        "set of your own with --demos PATH, or turn recordings into one with: zoomrl demos import"
     )
 
 
-def _version(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """Version of an installed distribution; None without it."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

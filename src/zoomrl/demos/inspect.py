@@ -101,8 +101,7 @@ def summarise(demos: DemoSet, levels: int = 3, bins: int = 5) -> DemoSummary:
         ConfigError: for less than one level or two bins.
         DemonstrationError: for a set without episodes or without action bounds.
     """
-    if levels < 1 or bins < 2:
-        raise ConfigError(f"a grid needs at least 1 level and 2 bins, got levels={levels}, bins={bins}")
+    check_grid(levels, bins)
     if not demos.episodes:
         raise DemonstrationError("there is nothing to summarise: the set has no episodes")
     bounds = demos.spec.action
@@ -125,11 +124,17 @@ def summarise(demos: DemoSet, levels: int = 3, bins: int = 5) -> DemoSummary:
         levels=levels,
         bins=bins,
         dimensions=tuple(
-            _dimension(actions[:, dim], bounds.low[dim], bounds.high[dim], levels, bins)
+            measure_dimension(actions[:, dim], bounds.low[dim], bounds.high[dim], levels, bins)
             for dim in range(demos.spec.action_dim)
         ),
         sha256=demos.sha256,
     )
+
+
+def check_grid(levels: int, bins: int) -> None:
+    """ConfigError for less than one level or two bins."""
+    if levels < 1 or bins < 2:
+        raise ConfigError(f"a grid needs at least 1 level and 2 bins, got levels={levels}, bins={bins}")
 
 
 def _spread(values: list[int] | list[float]) -> Spread:
@@ -137,7 +142,8 @@ def _spread(values: list[int] | list[float]) -> Spread:
     return Spread(float(array.min()), float(np.median(array)), float(array.max()), float(array.sum()))
 
 
-def _dimension(values: NDArray[np.float64], low: float, high: float, levels: int, bins: int) -> DimensionSummary:
+def measure_dimension(values: NDArray[np.float64], low: float, high: float, levels: int, bins: int) -> DimensionSummary:
+    """How a grid between ``low`` and ``high``, which differ, fits the values [N] of one action dimension."""
     half = (high - low) / 2
     normal = (values - low) / half - 1.0
     finest = bins**levels

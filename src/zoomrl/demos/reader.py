@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -59,19 +61,44 @@ def read_demos(path: str | Path) -> DemoSet:
         DemonstrationError: when the set is missing, damaged, empty, or of a kind that cannot be read. Names
             the file, and the episode where one is at fault.
     """
-    with _open(path) as source:
+    with open_set(path) as source:
         digest = hashlib.sha256()
         episodes = []
         for index in range(source.total_episodes):
             episode = source.episode(index)
-            _update(digest, episode)
+            update_hash(digest, episode)
             episodes.append(episode)
         return DemoSet(source.spec, episodes, source.meta, digest.hexdigest(), str(path))
 
 
+def read_intact(path: str | Path) -> tuple[DemoSet, list[int], list[str]]:
+    """Read what can be read of a set: its episodes, their numbers in the file, and one line for each left out.
+
+    Of a file that was cut short, the part that is there is read. The hash of the set is empty, since it may not be
+    the set that was written.
+
+    Raises:
+        DemonstrationError: when the set as a whole cannot be read, or no episode can.
+    """
+    with open_set(path, partial=True) as source:
+        intact: dict[int, Episode] = {}
+        faults = source.faults
+        for index in source.numbers:
+            try:
+                intact[index] = source.episode(index)
+            except DemonstrationError as error:
+                faults.append(str(error))
+        lacking = source.total_episodes - len(source.numbers)
+        if lacking > 0:
+            faults.append(f"{source.file_path}: {lacking} of {source.total_episodes} episodes are missing")
+        if not intact:
+            raise DemonstrationError("\n  - ".join([f"no episode of {path} can be read:", *faults]))
+        return DemoSet(source.spec, list(intact.values()), source.meta, "", str(path)), list(intact), faults
+
+
 def read_episode(path: str | Path, index: int) -> Episode:
     """Read one episode; errors as in :func:`read_demos`, and for an ``index`` that does not exist."""
-    with _open(path) as source:
+    with open_set(path) as source:
         if not 0 <= index < source.total_episodes:
             raise DemonstrationError(
                 f"{source.file_path} holds the episodes 0 to {source.total_episodes - 1}; "
@@ -86,14 +113,14 @@ def content_hash(path: str | Path) -> str:
     Independent of compression, provenance and reset seeds, so a set that was copied or written again with
     the same content keeps its hash. Reads episode by episode; errors as in :func:`read_demos`.
     """
-    with _open(path) as source:
+    with open_set(path) as source:
         digest = hashlib.sha256()
         for index in range(source.total_episodes):
-            _update(digest, source.episode(index))
+            update_hash(digest, source.episode(index))
         return digest.hexdigest()
 
 
-def _update(digest: Any, episode: Episode) -> None:
+def update_hash(digest: Any, episode: Episode) -> None:
     arrays = {f"observations/{name}": array for name, array in episode.observations.items()}
     arrays |= {"actions": episode.actions, "rewards": episode.rewards}
     for name, array in sorted(arrays.items()):
@@ -105,27 +132,35 @@ def _update(digest: Any, episode: Episode) -> None:
 
 
 class _Source:
-    """An open set."""
+    """An open set. ``whole`` refuses arrays that are not all there; without it the set must be complete."""
 
-    def __init__(self, file: Any, file_path: Path, metadata: Mapping[str, Any]) -> None:
-        self._file = file
+    def __init__(
+        self, file: Any, file_path: Path, metadata: Mapping[str, Any], whole: Callable[[Any], None] | None
+    ) -> None:
+        self._file, self._whole = file, whole
+        self.faults: list[str] = []
         self.file_path = file_path
         self.ours = layout.SPEC_KEY in metadata
         self.meta: dict[str, Any] = dict(metadata.get(layout.META_KEY, {}))
         self.total_episodes = int(metadata["total_episodes"])
-        present = sum(name.startswith("episode_") for name in file)
-        if present != self.total_episodes or present == 0:
+        self.numbers = sorted(int(name[8:]) for name in file if re.fullmatch(r"episode_\d+", name))
+        present = len(self.numbers)
+        if present == 0 or (whole is None and present != self.total_episodes):
             raise DemonstrationError(
                 f"{file_path} holds {present} episodes, its metadata promises {self.total_episodes}, and at "
                 f"least one is needed: the set is incomplete. Copy it again, or {layout.COLLECT_HINT}"
             )
         self.spec = EnvSpec.from_dict(metadata[layout.SPEC_KEY]) if self.ours else _derive_spec(metadata)
         if not self.ours:
-            self.spec = replace(self.spec, reports_success="success" in file["episode_0"].get("infos", ()))
+            first = file[layout.episode_key(self.numbers[0])]
+            self.spec = replace(self.spec, reports_success="success" in first.get("infos", ()))
 
     def episode(self, index: int) -> Episode:
         try:
             group = self._file[layout.episode_key(index)]
+            if self._whole is not None:
+                for part in _datasets(group):
+                    self._whole(part)
             episode = self._ours(group) if self.ours else self._foreign(group)
             episode.validate()
         except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
@@ -175,6 +210,12 @@ class _Source:
         }
 
 
+def _datasets(group: Any) -> list[Any]:
+    found: list[Any] = []
+    group.visititems(lambda _, part: found.append(part) if hasattr(part, "dtype") else None)
+    return found
+
+
 def _load(dataset: Any, spec: ArraySpec) -> NDArray[Any]:
     if not hasattr(dataset, "dtype"):
         raise ValueError(f"{dataset.name} must be an array, got a group")
@@ -203,9 +244,7 @@ def _derive_spec(metadata: Mapping[str, Any]) -> EnvSpec:
 
 
 @contextmanager
-def _open(path: str | Path) -> Iterator[_Source]:
-    import h5py
-
+def open_set(path: str | Path, partial: bool = False) -> Iterator[_Source]:
     folder = layout.data_dir(path)
     metadata_path, file_path = folder / layout.METADATA_FILE, folder / layout.MAIN_FILE
     for needed in (metadata_path, file_path):
@@ -219,8 +258,18 @@ def _open(path: str | Path) -> Iterator[_Source]:
         raise DemonstrationError(
             f"{metadata_path} cannot be read ({error}). Copy the set again, or {layout.COLLECT_HINT}"
         ) from error
+    whole: Callable[[Any], None] | None = None
+    cut: list[str] = []
     try:
-        file = h5py.File(file_path, "r")
+        if partial:
+            from zoomrl.demos.formats.hdf5 import check_whole, open_hdf5
+
+            file, there, cut = open_hdf5(file_path)
+            whole = functools.partial(check_whole, there=there)
+        else:
+            import h5py
+
+            file = h5py.File(file_path, "r")
     except OSError as error:
         raise DemonstrationError(
             f"{file_path} cannot be opened ({error}). The file is truncated or damaged; copy it again, "
@@ -228,10 +277,11 @@ def _open(path: str | Path) -> Iterator[_Source]:
         ) from error
     with file:
         try:
-            source = _Source(file, file_path, metadata)
+            source = _Source(file, file_path, metadata, whole)
+            source.faults += cut
         except (KeyError, TypeError, ValueError, OSError, RuntimeError) as error:
             raise DemonstrationError(
-                f"{folder} is not a set that can be read: {error}. Expected Box or Dict-of-Box observations, "
-                "a bounded Box action and the episode groups that Minari writes"
+                f"{folder} is not a set that can be read: {'; '.join([*cut, str(error)])}. Expected Box or Dict-of-Box "
+                "observations, a bounded Box action and the episode groups that Minari writes"
             ) from error
         yield source

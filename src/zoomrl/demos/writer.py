@@ -66,9 +66,9 @@ def write_demos(
         metadata = _metadata(spec, total_episodes, total_steps, meta or {})
         (staging / layout.METADATA_FILE).write_text(json.dumps(metadata), encoding="utf-8")
         for name in (layout.MAIN_FILE, layout.METADATA_FILE, "."):
-            _fsync(staging / name)
-        _swap(staging, target)
-        _fsync(root)
+            fsync(staging / name)
+        swap(staging, target)
+        fsync(root)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         if created and not any(root.iterdir()):
@@ -167,7 +167,7 @@ def _metadata(spec: EnvSpec, total_episodes: int, total_steps: int, meta: dict[s
     }
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -175,7 +175,7 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _swap(staging: Path, target: Path) -> None:
+def swap(staging: Path, target: Path) -> None:
     """Put ``staging`` in the place of ``target``; an old ``target`` is put back when that fails."""
     if not target.exists():
         staging.rename(target)

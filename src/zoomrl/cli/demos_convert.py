@@ -1,0 +1,111 @@
+"""``zoomrl demos import`` and ``zoomrl demos export``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+from zoomrl.envs.config import EnvConfig
+from zoomrl.errors import DemonstrationError
+
+if TYPE_CHECKING:
+    from zoomrl.demos.formats import Imported
+
+_UNSAID = ("format", "source", "versions")
+
+
+@dataclass(frozen=True)
+class ImportDemos:
+    """Turn demonstrations of another program into a set that zoomrl trains on."""
+
+    format: Positional[str]
+    """robomimic, lerobot, minari, npz, bigym or rlbench; auto guesses from what lies there."""
+    source: Positional[Path]
+    """File or folder to read."""
+    out: Annotated[Path, arg(metavar="PATH")]
+    """Folder of the set to write."""
+    cameras: tuple[str, ...] = ()
+    """The source's cameras to take, in this order; empty takes those of the environment, none without one."""
+    state: tuple[str, ...] = ()
+    """The source's low-dimensional entries to join into the state, in this order; empty is the format's default."""
+    image_size: int = 84
+    """Height and width that pictures are resized to, unless an environment that shows pictures is named."""
+    meaning: tuple[str, ...] = ()
+    """What each action dimension commands, one for all or one for each: absolute, delta or gripper."""
+    control_hz: float = 0.0
+    """Actions per second; 0 is what the format or the environment says."""
+    episodes: int = 0
+    """At most so many episodes; 0 is all."""
+    overwrite: FlagCreatePairsOff[bool] = False
+    """Replace a set that is there already."""
+    env: EnvConfig = field(default_factory=lambda: EnvConfig(id=""))
+    """Environment that the set is for. With --env.id its bounds and rates are taken, else they are derived."""
+
+    def run(self) -> int:
+        """Read, say what was found and what is missing, and write."""
+        from zoomrl.demos.formats import ImportOptions, read
+        from zoomrl.demos.layout import DATA_DIR
+        from zoomrl.demos.store import write_demos
+
+        if (self.out / DATA_DIR).exists() and not self.overwrite:
+            raise DemonstrationError(f"{self.out} already holds demonstrations; pass --overwrite or another --out")
+        options = ImportOptions(
+            env=self.env if self.env.id else None,
+            cameras=self.cameras,
+            state=self.state,
+            image_size=self.image_size,
+            action_meaning=self.meaning,
+            control_hz=self.control_hz,
+            episodes=self.episodes,
+        )
+        found = read(self.format, self.source, options)
+        write_demos(self.out, found.episodes, found.spec, overwrite=self.overwrite, meta=found.meta)
+        self._report(found)
+        return 0
+
+    def _report(self, found: Imported) -> None:
+        for fault in found.faults:
+            print(f"left out or doubtful: {fault}", file=sys.stderr)
+        steps, good = sum(len(e) for e in found.episodes), sum(e.is_demo for e in found.episodes)
+        arrays = ", ".join(f"{name} {a.dtype}{list(a.shape)}" for name, a in found.spec.observations.items())
+        print(f"read {len(found.episodes)} episodes, {good} of them demonstrations, {steps} steps, from {self.source}")
+        print(f"observed: {arrays}; actions: {found.spec.action_dim} dimensions")
+        for name, value in found.meta.items():
+            if name not in _UNSAID:
+                print(f"{name.replace('_', ' ')}: {value if isinstance(value, str) else json.dumps(value)}")
+        print(f"wrote {self.out}")
+        env = self.env.id or "ID"
+        print(f"train on them with: zoomrl train --env {env} --demos {self.out} --demos.episodes 0")
+
+
+@dataclass(frozen=True)
+class ExportDemos:
+    """Write a demonstration set in the format of another program."""
+
+    format: Positional[str]
+    """lerobot, minari or npz."""
+    set: Positional[Path]
+    """Folder of the set to read."""
+    out: Annotated[Path, arg(metavar="PATH")]
+    """Folder to write."""
+    video: FlagCreatePairsOff[bool] = False
+    """Write pictures as videos, which are small and not exact (lerobot)."""
+    overwrite: FlagCreatePairsOff[bool] = False
+    """Replace what was exported there before."""
+
+    def run(self) -> int:
+        """Read and write."""
+        from zoomrl.demos.formats import write
+        from zoomrl.demos.store import read_demos
+
+        demos = read_demos(self.set)
+        write(self.format, self.out, demos, self.overwrite, video=self.video)
+        print(
+            f"wrote {len(demos)} episodes, {sum(len(e) for e in demos.episodes)} steps, as {self.format} to {self.out}"
+        )
+        return 0

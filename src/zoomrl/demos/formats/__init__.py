@@ -1,0 +1,83 @@
+"""Demonstrations of other programs, in and out. Each format is loaded when it is asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+from zoomrl.demos.formats.base import Imported, ImportOptions
+from zoomrl.demos.reader import DemoSet
+from zoomrl.errors import ConfigError, DemonstrationError, unknown_name
+
+__all__ = ["READERS", "WRITERS", "ImportOptions", "Imported", "detect", "read", "write"]
+
+READERS = {
+    "robomimic": "zoomrl.demos.formats.robomimic",
+    "lerobot": "zoomrl.demos.formats.lerobot",
+    "minari": "zoomrl.demos.formats.minari",
+    "npz": "zoomrl.demos.formats.npz",
+    "bigym": "zoomrl.demos.formats.bigym",
+    "rlbench": "zoomrl.demos.formats.rlbench",
+}
+"""Format -> module with ``read(path, options) -> Imported``."""
+
+WRITERS = {
+    "minari": "zoomrl.demos.formats.minari",
+    "lerobot": "zoomrl.demos.formats.lerobot_write",
+    "npz": "zoomrl.demos.formats.npz",
+}
+"""Format -> module with ``write(path, demos, overwrite)``."""
+
+
+def read(format: str, path: str | Path, options: ImportOptions | None = None) -> Imported:
+    """Read the foreign set at ``path``; ``format`` is one of :data:`READERS`, or ``auto``.
+
+    Raises:
+        ConfigError: for an unknown format.
+        DemonstrationError: when no episode can be read; lists every fault.
+        MissingDependencyError: when the format needs a package that is not installed.
+    """
+    name = detect(path) if format == "auto" else format
+    if name not in READERS:
+        raise unknown_name("demonstration format", name, [*READERS, "auto"])
+    imported: Imported = import_module(READERS[name]).read(Path(path), options or ImportOptions())
+    return imported
+
+
+def write(format: str, path: str | Path, demos: DemoSet, overwrite: bool = False, *, video: bool = False) -> None:
+    """Write ``demos`` to ``path`` as ``format``, one of :data:`WRITERS`; pictures as ``video`` for LeRobot alone.
+
+    Raises:
+        ConfigError: for an unknown format, or one that has no videos.
+        DemonstrationError: when something lies at ``path`` and ``overwrite`` is off.
+        MissingDependencyError: when the format needs a package that is not installed.
+    """
+    if format not in WRITERS:
+        raise unknown_name("demonstration format", format, WRITERS)
+    if video and format != "lerobot":
+        raise ConfigError(f"videos are written for lerobot only; leave --video out for {format}")
+    import_module(WRITERS[format]).write(Path(path), demos, overwrite, **({"video": True} if video else {}))
+
+
+def detect(path: str | Path) -> str:
+    """The format that what lies at ``path`` looks like; ConfigError when it looks like none."""
+    root = Path(path)
+    if not root.exists():
+        raise DemonstrationError(f"there is nothing at {root}")
+    if root.is_file():
+        found = {".hdf5": "robomimic", ".h5": "robomimic", ".safetensors": "bigym"}.get(root.suffix)
+    else:
+        found = next((name for name, pattern in _SIGNS if next(root.glob(pattern), None)), None)
+    if found is None:
+        raise ConfigError(f"cannot tell what format {root} has; name it: {', '.join(READERS)}")
+    return found
+
+
+_SIGNS = (
+    ("lerobot", "meta/info.json"),
+    ("minari", "data/main_data.hdf5"),
+    ("minari", "main_data.hdf5"),
+    ("npz", "episode_*.npz"),
+    ("bigym", "**/*.safetensors"),
+    ("rlbench", "**/low_dim_obs.pkl"),
+)

@@ -1,0 +1,47 @@
+"""What every reader of a foreign demonstration format takes and gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from zoomrl.data.episode import Episode
+from zoomrl.envs.config import EnvConfig
+from zoomrl.spec import EnvSpec
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What to take of a foreign set, and what the set does not say by itself."""
+
+    env: EnvConfig | None = None
+    """Environment the set is for: its spec gives action bounds, meaning, control rate, id; None derives them."""
+    cameras: tuple[str, ...] = ()
+    """The source's cameras to take, in this order; () takes none unless the environment's spec has cameras."""
+    state: tuple[str, ...] = ()
+    """The source's low-dimensional entries to join into ``state``, in this order; () is the format's default."""
+    image_size: int = 84
+    """Pictures of another size are resized to this square."""
+    action_meaning: tuple[str, ...] = ()
+    """Meaning per action dimension, or one for all; () is the format's or the environment's."""
+    control_hz: float = 0.0
+    """Decisions per second; 0 is the format's or the environment's."""
+    episodes: int = 0
+    """At most so many episodes; 0 is all."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a reader found.
+
+    Attributes:
+        spec: what the episodes are stored under.
+        episodes: those that could be read.
+        faults: one line per episode or file left out: file, episode, reason.
+        meta: provenance: format, source, versions, what was resized, derived, renamed or assumed.
+    """
+
+    spec: EnvSpec
+    episodes: list[Episode]
+    faults: list[str] = field(default_factory=list)
+    meta: dict[str, Any] = field(default_factory=dict)

