@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from zoomrl.agents.config import AGENT_CONFIGS
-from zoomrl.control.config import ControlConfig
+from zoomrl.control.config import ControlConfig, InterventionConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.demos.config import DemoConfig
 from zoomrl.envs.config import EnvConfig
@@ -80,7 +80,7 @@ def test_math_imports_torch_only_and_envs_never_do():
 
 CONFIGS = [
     *AGENT_CONFIGS.values(), EncoderConfig, RepresentationConfig, ControlConfig, ReplayConfig, DemoConfig, EnvConfig,
-    EvalConfig, LogConfig, CheckpointConfig, TrainConfig,
+    EvalConfig, LogConfig, CheckpointConfig, InterventionConfig, TrainConfig,
 ]  # fmt: skip
 
 

@@ -66,6 +66,8 @@ def test_bad_values_are_refused_by_name():
 def test_differences_name_the_field_and_ignore_what_may_change():
     old = preset("quickstart")
     assert differences(old, dataclasses.replace(old, steps=9, eval=EvalConfig(episodes=3))) == []
+    elsewhere = dataclasses.replace(old.env, python="/other/bin/python", timeout=9.0, workers="process")
+    assert differences(old, dataclasses.replace(old, env=elsewhere)) == []
     new = dataclasses.replace(old, agent=CQNASConfig(**{**vars(old.agent), "lr": 0.5}))
     assert differences(old, new) == ["agent.lr: 0.001 -> 0.5"]
 

@@ -34,7 +34,10 @@ from zoomrl.agents.config import (
 )
 from zoomrl.cli.ablate import Ablate
 from zoomrl.cli.demos import CollectDemos, InspectDemos
+from zoomrl.cli.demos_check import CheckDemos
+from zoomrl.cli.demos_convert import ExportDemos, ImportDemos
 from zoomrl.cli.doctor import Doctor
+from zoomrl.cli.env import Environments
 from zoomrl.cli.evaluate import Evaluate
 from zoomrl.cli.parity import Parity
 from zoomrl.cli.plot import Plot
@@ -46,6 +49,8 @@ from zoomrl.spec import ArraySpec, EnvSpec
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.trial import Trial
 
+WITH_EXAMPLES = ("own-environment", "own-demonstrations", "checking")
+DEMO_COMMANDS = (CollectDemos, InspectDemos, CheckDemos, ImportDemos, ExportDemos)
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 COMMANDS = ROOT / "docs" / "commands.md"
@@ -154,7 +159,7 @@ TABLES = {
 
 def known_options():
     """Every option of every command, as it is typed."""
-    known = {"--help", "--version", "--debug", "--agent", "--env", "--demos"}
+    known = {"--help", "--version", "--debug", "--agent", "--env", "--env-python", "--demos"}
     for name, value, *_ in options(TrainConfig, preset("quickstart")):
         known.add(name)
         if isinstance(value, bool):
@@ -162,7 +167,7 @@ def known_options():
             known.add(f"--{group}{dot}no-{last}")
     for kind in AGENT_CONFIGS.values():
         known |= {name for name, *_ in options(kind, kind(), "agent.")}
-    for kind in (Ablate, CollectDemos, InspectDemos, Doctor, Evaluate, Parity, Plot):
+    for kind in (Ablate, *DEMO_COMMANDS, Environments, Doctor, Evaluate, Parity, Plot):
         known |= {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(kind)}
     return known
 
@@ -186,7 +191,7 @@ def test_links_and_images_lead_somewhere(page):
 @by_name
 def test_options_that_are_mentioned_exist(page):
     # Options of other programs that the pages mention.
-    known = known_options() | {"--no-install-recommends"}
+    known = known_options() | {"--no-install-recommends", "--no-deps", "--no-build-isolation"}
     mentioned = set(re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", TABLE.sub("", page.read_text())))
     assert mentioned <= known, f"{page.name} mentions {sorted(mentioned - known)}"
 
@@ -204,7 +209,7 @@ def test_commands_parse(page):
                 command.to_config()
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/own-environment.md", "docs/own-demonstrations.md"])
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{name}.md" for name in WITH_EXAMPLES)])
 def test_python_examples_run(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     found = blocks(ROOT / page, "python")

@@ -65,6 +65,10 @@ class Controller:
         self._executor.reset(torch.from_numpy(which))
         self._stack.reset(which)
 
+    def replan(self, which: NDArray[np.bool_]) -> None:
+        """Drop the plans of ``which`` [N] bool, whose environments were led elsewhere; what they saw stays."""
+        self._executor.reset(torch.from_numpy(which))
+
     def act(self, observation: Mapping[str, NDArray[Any]], env_steps: int = 0) -> NDArray[np.float32]:
         """Actions [N, A] in the environment's units for the newest observations [N, ...].
 

@@ -21,7 +21,7 @@ from torchrl.data import ImmutableDatasetWriter, ReplayBuffer
 
 from zoomrl.data.config import ReplayConfig
 from zoomrl.data.episode import Episode
-from zoomrl.data.sampler import WindowSampler
+from zoomrl.data.sampler import WindowSampler, held
 from zoomrl.data.storage import CPU, make_storage
 from zoomrl.data.table import EpisodeTable, Row
 from zoomrl.errors import ConfigError
@@ -43,9 +43,10 @@ class Replay:
         directory: for the files of ``storage="disk"``.
         device: where batches go; the frames too with ``storage="gpu"``.
         span: steps H of the sequences in batches; 0 for none.
+        room: frames of the protected region that are kept free for later (see :meth:`protect`).
 
     Raises:
-        ConfigError: ``storage="gpu"`` without a GPU.
+        ConfigError: ``storage="gpu"`` without a GPU, or ``padding="hold"`` where actions have no known meaning.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Replay:
         directory: Path | None = None,
         device: torch.device = CPU,
         span: int = 0,
+        room: int = 0,
     ) -> None:
         if config.storage == "gpu" and device.type == "cpu":
             raise ConfigError(
@@ -67,9 +69,10 @@ class Replay:
             )
         self.config = config
         self._to_unit = to_unit
-        self._table = EpisodeTable(sum(len(e) + 1 for e in demos), config.capacity)
+        self._table = EpisodeTable(sum(len(e) + 1 for e in demos) + room, config.capacity)
         self._storage = make_storage(config.storage, self._table.slots, directory, device)
-        self.sampler = WindowSampler(config, self._table, horizon, seed, span)
+        hold = held(spec, to_unit) if config.padding == "hold" else None
+        self.sampler = WindowSampler(config, self._table, horizon, seed, span, hold)
         self._buffer = ReplayBuffer(
             storage=self._storage,
             sampler=self.sampler,
@@ -85,7 +88,7 @@ class Replay:
         }
         self._write(torch.tensor([self._table.slots - 1]), blank)
         for episode in demos:
-            self._store(self._table.protect, self._columns(episode), episode, is_demo=episode.is_demo)
+            self.protect(episode)
 
     @staticmethod
     def bytes_needed(config: ReplayConfig, spec: EnvSpec, demo_frames: int) -> int:
@@ -101,6 +104,13 @@ class Replay:
         columns = self._columns(episode)
         self.sampler.forget(self._table.make_room(len(episode)))
         self._store(self._table.append, columns, episode, is_demo=is_demo)
+
+    def protect(self, episode: Episode) -> bool:
+        """Store an episode for good; False, and nothing is stored, where the protected region has no room for it."""
+        if not self._table.has_room(len(episode)):
+            return False
+        self._store(self._table.protect, self._columns(episode), episode, is_demo=episode.is_demo)
+        return True
 
     def sample(self) -> TensorDict:
         """A learner's batch."""
@@ -160,7 +170,7 @@ class Replay:
         """
         rows = [row for row in self._table.online if row.serial >= since]
         slots = torch.cat([self._table.indices(row) for row in rows]) if rows else torch.zeros(0, dtype=torch.int64)
-        frames = self._storage[:]
+        frames = self._storage.frames
         arrays = {f"obs/{name}": _frames_at(array, slots) for name, array in frames["obs"].items()}
         arrays |= {name: _frames_at(frames[name], slots) for name in ("action", "reward")}
         for name in ("serial", "start", "length", "terminated", "truncated", "success", "is_demo", "seed"):

@@ -86,13 +86,17 @@ class EpisodeTable:
         self, length: int, *, terminated: bool, truncated: bool, success: bool, is_demo: bool, seed: int
     ) -> Tensor:
         """Reserve protected slots for an episode; returns their indices [T + 1]."""
-        if self._filled + length + 1 > self.protected:
+        if not self.has_room(length):
             raise ValueError(f"the protected region of {self.protected} slots is full")
         row = Row(-1, self._filled, length, terminated, truncated, success, is_demo, seed)
         self._protected_rows.append(row)
         self._filled += length + 1
         self._pools.clear()
         return self.indices(row)
+
+    def has_room(self, length: int) -> bool:
+        """Whether the protected region can take an episode of ``length`` steps."""
+        return self._filled + length + 1 <= self.protected
 
     def append(
         self, length: int, *, terminated: bool, truncated: bool, success: bool, is_demo: bool, seed: int

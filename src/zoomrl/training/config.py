@@ -11,7 +11,7 @@ from typing import Any, Literal
 import dacite
 
 from zoomrl.agents.config import AGENT_CONFIGS, IMITATION, AgentConfig, CQNASConfig, CQNConfig
-from zoomrl.control.config import ControlConfig
+from zoomrl.control.config import ControlConfig, InterventionConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.demos.config import DemoConfig
 from zoomrl.envs.config import EnvConfig
@@ -71,6 +71,7 @@ class TrainConfig:
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     control: ControlConfig = field(default_factory=ControlConfig)
     demos: DemoConfig = field(default_factory=DemoConfig)
+    intervene: InterventionConfig = field(default_factory=InterventionConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     log: LogConfig = field(default_factory=LogConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
@@ -123,6 +124,7 @@ class TrainConfig:
             ("replay.frame_stack", self.replay.frame_stack, 1),
             ("replay.capacity", self.replay.capacity, 2),
             ("demos.episodes", self.demos.episodes, 0),
+            ("intervene.capacity", self.intervene.capacity, 1),
         ):
             if value < low:
                 raise ConfigError(f"{name} must be at least {low}, got {value}")
@@ -133,6 +135,14 @@ class TrainConfig:
         ):
             if not 0 <= share <= 1:
                 raise ConfigError(f"{name} must lie in 0 .. 1, got {share}")
+        if not 0 <= self.intervene.port < 65_536:
+            raise ConfigError(f"intervene.port must lie in 0 .. 65535, got {self.intervene.port}")
+        if not 0 < self.intervene.step <= 2:
+            raise ConfigError(f"intervene.step must lie above 0 and be 2 at most, got {self.intervene.step}")
+        if self.intervene.source != "none" and not self.steps:
+            raise ConfigError(
+                "corrections are made while environments are stepped: give steps, or intervene.source=none"
+            )
         try:
             parse_schedule(self.control.noise)
         except ValueError as error:
@@ -203,8 +213,10 @@ class TrainConfig:
             raise ConfigError(f"the config does not fit this version of zoomrl: {error}") from error
 
 
-FREE_TO_CHANGE = frozenset({"steps", "threads", "run_dir", "resume", "log", "checkpoint", "eval"})
-"""Top-level fields that a resumed run may change: they do not alter what has been learnt so far."""
+FREE_TO_CHANGE = frozenset(
+    {"steps", "threads", "run_dir", "resume", "log", "checkpoint", "eval", "env.python", "env.timeout", "env.workers"}
+)
+"""Fields, and groups of them, that a resumed run may change: they do not alter what has been learnt so far."""
 
 
 def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
@@ -213,7 +225,7 @@ def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
     return [
         f"{key}: {before.get(key)!r} -> {after.get(key)!r}"
         for key in sorted(before | after)
-        if key.split(".")[0] not in FREE_TO_CHANGE and before.get(key) != after.get(key)
+        if not {key, key.split(".")[0]} & FREE_TO_CHANGE and before.get(key) != after.get(key)
     ]
 
 

@@ -24,6 +24,7 @@ from zoomrl.control.scaling import ActionScaler
 from zoomrl.data.episode import Episode
 from zoomrl.data.replay import Replay
 from zoomrl.demos.fit import check_fit
+from zoomrl.demos.manifest import check_manifest
 from zoomrl.demos.store import DemoSet, read_demos
 from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import ConfigError
@@ -55,6 +56,7 @@ def load_demos(config: TrainConfig, spec: EnvSpec, own_env: bool, console: Conso
         )
     demos = scripted_demos(config.demos, config.env, console) if source == "scripted" else read_demos(source)
     check_fit(demos, spec)
+    check_manifest(demos, spec)
     return demos
 
 
@@ -187,7 +189,8 @@ def build_replay(
     # Each decision is one frame, and each episode's end another: a short run needs no more than that.
     most = 2 * decisions(config, spec) + spec.time_limit + 1
     settings = dataclasses.replace(config.replay, capacity=min(config.replay.capacity, most))
-    demo_frames = sum(len(e) + 1 for e in episodes)
+    room = 0 if config.intervene.source == "none" else config.intervene.capacity
+    demo_frames = sum(len(e) + 1 for e in episodes) + room
     # Slots that no frame reaches take nothing, except on a GPU.
     count = settings.capacity if settings.storage == "gpu" else expected_frames(config, spec)
     needed = Replay.bytes_needed(dataclasses.replace(settings, capacity=count), spec, demo_frames)
@@ -205,7 +208,7 @@ def build_replay(
             f"Lower replay.capacity{remedy.get(settings.storage, '')}."
         )
     seed = derive(config.seed, "replay")
-    return Replay(settings, spec, agent.horizon, episodes, scaler.to_unit, seed, files, device, agent.span)
+    return Replay(settings, spec, agent.horizon, episodes, scaler.to_unit, seed, files, device, agent.span, room)
 
 
 def _free(storage: str, files: Path | None, device: torch.device) -> int | None:

@@ -21,6 +21,7 @@ from zoomrl.spec import EnvSpec
 from zoomrl.training import parts
 from zoomrl.training.checkpoint import Checkpoints, write_json
 from zoomrl.training.config import TrainConfig, differences
+from zoomrl.training.correct import Corrector, make_source
 from zoomrl.training.evaluate import Evaluation, evaluate
 from zoomrl.training.finish import finish
 from zoomrl.training.logger import Logger, make_sinks
@@ -124,6 +125,14 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
             tester = parts.build_controller(config, agent, scaler, config.eval.num_envs, ties)
             return evaluate(tester, eval_envs, eval_seeds, discount=config.replay.discount, stop=stop.asked)
 
+        def say(text: str) -> None:
+            console.print(text, highlight=False)
+
+        corrector = None
+        source = make_source(config.intervene, envs, say)
+        if source is not None:
+            stack.callback(source.close)
+            corrector = Corrector(source, config.intervene.env, envs, replay, directory, say)
         ties, explorer = derive(config.seed, "ties"), parts.build_explorer(config)
         with ProgressLine(console) as progress:
             trainer = Trainer(
@@ -135,13 +144,16 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
                 envs=envs,
                 evaluator=evaluator,
                 validation=validation,
+                corrector=corrector,
                 checkpoints=checkpoints,
                 logger=logger,
                 progress=progress,
                 stop=stop.asked,
-                say=lambda text: console.print(text, highlight=False),
+                say=say,
             )
             if loaded is None:
+                if corrector is not None:
+                    corrector.clear()
                 if "rgb" in spec.observations:
                     for index in range(envs.num_envs):  # renderers are built at the first picture: before measuring
                         envs.reset(index, derive(config.seed, "train_env", index, 0))

@@ -23,6 +23,8 @@ def scripted_path(config: DemoConfig, env: EnvConfig) -> Path:
         parts.append(f"n{config.noise:g}")
     if env.action_repeat != 1:
         parts.append(f"r{env.action_repeat}")
+    if env.control_hz:
+        parts.append(f"{env.control_hz:g}hz")
     if env.time_limit is not None:
         parts.append(f"t{env.time_limit}")
     if env.reward not in ("auto", "sparse"):

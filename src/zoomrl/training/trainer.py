@@ -21,6 +21,7 @@ from zoomrl.errors import CheckpointError, NonFiniteLossError
 from zoomrl.math.schedules import schedule
 from zoomrl.training.checkpoint import Checkpoints, write_atomically
 from zoomrl.training.config import TrainConfig
+from zoomrl.training.correct import Corrector
 from zoomrl.training.evaluate import Evaluation
 from zoomrl.training.logger import Logger
 from zoomrl.training.progress import ProgressLine
@@ -45,6 +46,7 @@ class Trainer:
         agent, replay, controller, envs: the parts, already built; the controller explores.
         evaluator: runs the evaluation at the given environment step, or returns None when abandoned.
         validation: demonstrations that are not learnt from, or None.
+        corrector: a person who may take over, or None.
         checkpoints, logger, progress: where results go.
         stop: True asks for a checkpoint and an early return.
         say: prints a line for the user.
@@ -61,6 +63,7 @@ class Trainer:
         envs: VectorEnv,
         evaluator: Evaluator,
         validation: Replay | None,
+        corrector: Corrector | None,
         checkpoints: Checkpoints,
         logger: Logger,
         progress: ProgressLine,
@@ -75,6 +78,7 @@ class Trainer:
         self._envs = envs
         self._evaluator = evaluator
         self._validation = validation
+        self._corrector = corrector
         self._checkpoints = checkpoints
         self._logger = logger
         self._progress = progress
@@ -161,6 +165,7 @@ class Trainer:
                 }
                 for b in self._builders
             ],
+            "corrections": None if self._corrector is None else self._corrector.state_dict(),
             "seconds": self.seconds,
             "sums": dict(self._sums),
             "summed": dict(self._summed),
@@ -196,6 +201,8 @@ class Trainer:
         self._summed = dict(state["summed"])
         self._seconds_before = state["seconds"]
         self._saved_at = (self.env_steps, self.updates)
+        if self._corrector is not None:
+            self._corrector.load_state_dict(state["corrections"])
         for index, saved in enumerate(state["in_flight"]):
             if saved is not None:
                 actions = [a.numpy() for a in saved["actions"]]
@@ -270,6 +277,8 @@ class Trainer:
                 f"the agent's action became NaN or infinite at environment step {self.env_steps} "
                 f"(update {self.updates}). {self._last_good()}"
             )
+        if self._corrector is not None:
+            action = self._correct(self._corrector, action)
         # The action is chosen before the update of its step, as published.
         if self.env_steps >= self.config.seed_steps and self.replay.can_sample():
             self._credit += self.config.updates_per_step * self._envs.num_envs
@@ -284,6 +293,15 @@ class Trainer:
         for index, builder in enumerate(builders):
             self._record(index, builder, action[index], result)
         self._progress.advance(self.env_steps, self._status())
+
+    def _correct(self, corrector: Corrector, proposed: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Actions [N, A], one of them a person's perhaps; the plan that it breaks off is made anew."""
+        builder = self._builders[corrector.env]
+        assert builder is not None
+        action, taken = corrector.act(self._episodes_begun[corrector.env] - 1, len(builder), proposed)
+        if taken:
+            self._controller.replan(np.arange(self._envs.num_envs) == corrector.env)
+        return action
 
     def _record(self, index: int, builder: EpisodeBuilder, action: NDArray[np.float32], result: StepResult) -> None:
         if index in result.died:
@@ -304,6 +322,8 @@ class Trainer:
             episode = builder.build(terminated=terminated, truncated=truncated)
             self.replay.add(episode)
             self._builders[index] = None
+            if self._corrector is not None and index == self._corrector.env:
+                self._corrector.keep(episode)
             self._recent = [*self._recent[-19:], episode.success]
             if self.agent.episode_ended(builder.episode_return) and self.config.update_at == "episode":
                 self._due, self._credit = self._due + self._credit // 1, self._credit % 1
@@ -313,6 +333,8 @@ class Trainer:
                 "length": len(episode),
                 "success": episode.success,
             }
+            if self._corrector is not None:
+                row["corrected"] = self._corrector.last_share if index == self._corrector.env else 0.0
             self._logger.write("episode", {**self.counters, **row})
 
     def _begin_episode(self, index: int) -> None:
@@ -320,6 +342,8 @@ class Trainer:
         self._episodes_begun[index] += 1
         observation, _ = self._envs.reset(index, seed)
         self._builders[index] = EpisodeBuilder(observation, seed)
+        if self._corrector is not None and index == self._corrector.env:
+            self._corrector.begin()
         self._controller.reset(np.arange(self._envs.num_envs) == index)
 
     def _replay_in_flight(

@@ -1,0 +1,301 @@
+"""Corrections by a person: what is executed, what is kept, what survives a stop, and the page they are made with."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toy import ToyEnv, assert_same_run, last_state, rows, run, tiny
+from zoomrl.control.config import InterventionConfig
+from zoomrl.control.intervention import Recording, corrections
+from zoomrl.control.keyboard import Keyboard, Keys
+from zoomrl.control.page import Page
+from zoomrl.data.episode import Episode
+from zoomrl.envs.config import EnvConfig
+from zoomrl.envs.gym import wrap_gym_env
+from zoomrl.errors import CheckpointError, ConfigError
+from zoomrl.spec import ArraySpec, EnvSpec
+from zoomrl.training.correct import FOLDER
+from zoomrl.training.trainer import Trainer
+
+SPEC = EnvSpec(
+    "toy:arm",
+    {"state": ArraySpec((2,))},
+    ArraySpec((4,), low=(-1.0, -2.0, 0.0, 0.0), high=(1.0, 2.0, 4.0, 1.0)),
+    control_hz=50.0,
+    time_limit=10,
+    action_meaning=("delta", "absolute", "absolute", "gripper"),
+)
+
+
+def episode(steps, *, terminated=True):
+    return Episode(
+        {"state": np.arange(2 * (steps + 1), dtype=np.float32).reshape(-1, 2)},
+        np.arange(steps, dtype=np.float32)[:, None],
+        np.arange(steps, dtype=np.float32) / 10,
+        terminated=terminated,
+        truncated=not terminated,
+        success=True,
+        seed=7,
+    )
+
+
+# ---- stretches ------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=30), st.booleans())
+def test_stretches_hold_exactly_what_was_corrected(flags, terminated):
+    whole = episode(len(flags), terminated=terminated)
+    found = corrections(whole, np.array(flags))
+    steps = [int(action) for stretch in found for action in stretch.actions[:, 0]]
+    assert steps == [step for step, flag in enumerate(flags) if flag]
+    for stretch in found:
+        stretch.validate()
+        first = int(stretch.actions[0, 0])
+        assert stretch.meta["first_step"] == first
+        assert (stretch.observations["state"] == whole.observations["state"][first : first + len(stretch) + 1]).all()
+        assert (stretch.rewards == whole.rewards[first : first + len(stretch)]).all()
+        assert first == 0 or not flags[first - 1], "a stretch is as long as it can be"
+        last = first + len(stretch) == len(flags)
+        assert last or not flags[first + len(stretch)]
+        assert stretch.is_demo
+        assert (stretch.terminated, stretch.truncated) == (last and terminated, not (last and terminated))
+        assert stretch.success == last
+
+
+# ---- a recording ----------------------------------------------------------------------------------------
+
+
+def recording(path, entries):
+    path.write_text("".join(json.dumps({"episode": e, "step": s, "action": a}) + "\n" for e, s, a in entries))
+    return str(path)
+
+
+STREAM = [(0, 1, [0.5, -1.5]), (0, 2, [9.0, 9.0]), (1, 0, [-0.25, 0.25]), (2, 3, [0.1, 0.1]), (2, 4, [0.2, 0.2])]
+
+
+def kept_episodes(directory):
+    from zoomrl.demos.formats.npz_file import read_episode
+
+    return [read_episode(path, ()) for path in sorted((directory / FOLDER).glob("*.npz"))]
+
+
+def test_corrections_are_executed_kept_and_learnt_from(tmp_path, monkeypatch):
+    config = tiny(tmp_path / "run", intervene__source=recording(tmp_path / "stream.jsonl", STREAM))
+    executed, shares, protected = [], [], []
+    step, keep = Trainer._step, Trainer.save
+
+    def watched(self):
+        step(self)
+        builder = self._builders[0]
+        if builder is not None:
+            executed.append((self._episodes_begun[0] - 1, len(builder) - 1, builder.actions[-1].tolist()))
+
+    def saved(self):
+        protected[:] = [(row.length, row.is_demo) for row in self.replay.rows if row.serial == -1]
+        shares[:] = [self.replay.protected_frames]
+        return keep(self)
+
+    monkeypatch.setattr(Trainer, "_step", watched)
+    monkeypatch.setattr(Trainer, "save", saved)
+    run(config)
+    done = {(number, at): action for number, at, action in executed}
+    assert done[0, 1] == [0.5, -1.5]
+    assert done[0, 2] == [1.0, 2.0], "beyond the bounds: clipped, and stored as executed"
+    assert done[1, 0] == [-0.25, 0.25]
+    stretches = kept_episodes(tmp_path / "run")
+    assert protected == [(len(stretch), True) for stretch in stretches]
+    assert [len(stretch) for stretch in stretches][:2] == [2, 1]
+    assert stretches[0].actions.tolist() == [[0.5, -1.5], [1.0, 2.0]]
+    assert shares == [config.intervene.capacity]
+    episodes = [row for row in rows(tmp_path / "run") if row["kind"] == "episode"]
+    assert episodes[0]["corrected"] == pytest.approx(2 / episodes[0]["length"])
+    assert sum(row["corrected"] * row["length"] for row in episodes) == pytest.approx(sum(map(len, stretches)))
+
+
+def test_a_plan_that_was_broken_off_is_made_anew(tmp_path, monkeypatch):
+    source = recording(tmp_path / "stream.jsonl", [(0, 1, [0.5, 0.5])])
+    config = tiny(tmp_path / "run", intervene__source=source, control__executor="open_loop", steps=6)
+    wanted = []
+    step = Trainer._step
+
+    def watched(self):
+        wanted.append(bool(self._controller._executor.needs_plan()[0]))
+        step(self)
+
+    monkeypatch.setattr(Trainer, "_step", watched)
+    run(config)
+    # Chunks of three: a plan at 0; corrected at 1, so that another is made at 2.
+    assert wanted[:4] == [True, False, True, False]
+
+
+def test_a_stopped_run_ends_like_one_left_alone(tmp_path):
+    source = recording(tmp_path / "stream.jsonl", STREAM + [(e, s, [0.3, -0.3]) for e in range(3, 9) for s in (2, 3)])
+    config = tiny(tmp_path / "stopped", intervene__source=source)
+    step = Trainer._step
+
+    def deadly(self):
+        if self.env_steps >= 40:
+            raise KeyError("power cut")
+        step(self)
+
+    Trainer._step = deadly
+    try:
+        with pytest.raises(KeyError, match="power cut"):
+            run(config)
+    finally:
+        Trainer._step = step
+    _, said = run(config)
+    assert "resuming at step" in said
+    run(tiny(tmp_path / "straight", intervene__source=source))
+    assert_same_run(tmp_path / "straight", tmp_path / "stopped")
+    names = [sorted(path.name for path in (tmp_path / name / FOLDER).iterdir()) for name in ("straight", "stopped")]
+    assert names[0] == names[1]
+    assert last_state(tmp_path / "stopped")["corrections"]["kept"] == len(names[0]) > 2
+
+
+def test_a_damaged_correction_is_named_on_resuming(tmp_path):
+    config = tiny(tmp_path / "run", intervene__source=recording(tmp_path / "stream.jsonl", STREAM), steps=30)
+    run(config)
+    (tmp_path / "run" / FOLDER / "episode_000000.npz").write_bytes(b"half")
+    with pytest.raises(CheckpointError, match=r"correction of this run.*episode_000000\.npz"):
+        run(tiny(tmp_path / "run", intervene__source=config.intervene.source, steps=40))
+
+
+def test_a_full_region_is_said_once(tmp_path):
+    source = recording(tmp_path / "stream.jsonl", STREAM)
+    _, said = run(tiny(tmp_path / "run", intervene__source=source, intervene__capacity=3))
+    assert said.count("room for corrections is full") == 1
+    assert len(kept_episodes(tmp_path / "run")) > 1, "they are still saved"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "line 1"),
+        ('{"episode": 0, "step": 0}', "line 1.*'action'"),
+        ('{"episode": 0, "step": 0, "action": [1]}', r"shape \[1\].*has 4"),
+        ('{"episode": 0, "step": 0, "action": [1, 2, 3, NaN]}', "NaN"),
+        ('{"episode": "x", "step": 0, "action": [1, 2, 3, 4]}', "line 1"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path, line, message):
+    path = tmp_path / "stream.jsonl"
+    path.write_text(line)
+    with pytest.raises(ConfigError, match=message):
+        Recording(path, SPEC)
+
+
+def test_a_missing_recording_or_environment_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="there is no file"):
+        run(tiny(tmp_path / "a", intervene__source=str(tmp_path / "none.jsonl")))
+    source = recording(tmp_path / "stream.jsonl", [])
+    with pytest.raises(ConfigError, match=r"intervene\.env is 1, but the training environments are 0 to 0"):
+        run(tiny(tmp_path / "b", intervene__source=source, intervene__env=1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"intervene__capacity": 0}, "intervene.capacity must be at least 1, got 0"),
+        ({"intervene__port": 70_000}, "intervene.port must lie in 0 .. 65535, got 70000"),
+        ({"intervene__step": 0.0}, "intervene.step must lie above 0"),
+        ({"intervene__source": "keyboard", "steps": 0}, "corrections are made while environments are stepped"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(tmp_path, changes, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        tiny(tmp_path, **changes)
+
+
+# ---- keys and the page ----------------------------------------------------------------------------------
+
+
+def test_keys_move_dimensions_by_what_they_mean():
+    keys = Keys(SPEC, 0.5)
+    proposed = np.array([0.9, 1.0, 3.0, 0.2], np.float32)
+    assert keys.action(proposed, (), 0).tolist() == [0, 1, 3, np.float32(0.2)], "deltas stop, the rest holds"
+    assert keys.action(proposed, {"d", "w"}, 0).tolist() == [0.5, 2, 3, np.float32(0.2)]
+    assert keys.action(proposed, {"a", "w"}, 0)[:2].tolist() == [-0.5, 2], "clipped at the bound"
+    assert keys.action(proposed, {"f"}, 0)[2] == 2
+    assert keys.action(proposed, {" "}, 0)[3] == 1, "closed enough to open"
+    assert keys.action(proposed, {" "}, 0)[3] == 1, "a held key is pressed once"
+    assert keys.action(proposed, (), 0)[3] == 1
+    assert keys.action(proposed, {" "}, 0)[3] == 0
+    keys.release()
+    assert keys.action(proposed, (), 0)[1] == 1, "begins anew from the policy's action"
+
+
+def test_many_dimensions_come_in_groups():
+    spec = EnvSpec("toy:hand", {}, ArraySpec((19,), low=(-1.0,) * 19, high=(1.0,) * 19), 20.0, 10)
+    keys = Keys(spec, 1.0)
+    assert [len(group) for group in keys.groups] == [8, 8, 3]
+    action = keys.action(np.ones(19, np.float32), {"d"}, 2)
+    assert action.tolist() == [0.0] * 16 + [1.0, 0.0, 0.0]
+
+
+def ask(port, method, path, body=None, host="127.0.0.1"):
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    link.request(method, path, body=body, headers={"Host": f"{host}:{port}"})
+    answer = link.getresponse()
+    return answer.status, answer.read()
+
+
+def test_the_page_shows_pictures_and_tells_keys(monkeypatch):
+    page = Page(0, {"env": "toy", "pairs": [], "groups": []})
+    try:
+        assert ask(page.port, "GET", "/")[0] == 200
+        assert json.loads(ask(page.port, "GET", "/about")[1])["env"] == "toy"
+        assert not page.watched
+        assert ask(page.port, "GET", "/picture")[0] == 204
+        assert page.watched
+        page.show(b"jpeg", 3, 14)
+        assert ask(page.port, "GET", "/picture")[1] == b"jpeg"
+        said = json.dumps({"held": ["d"], "group": 1, "taken": True})
+        assert json.loads(ask(page.port, "POST", "/keys", said)[1]) == {"episode": 3, "step": 14}
+        assert page.commands() == (frozenset("d"), 1, True)
+        monkeypatch.setattr("zoomrl.control.page.SILENCE_S", 0.0)
+        assert page.commands() == (frozenset(), 0, False), "a page that is gone holds nothing"
+        assert ask(page.port, "POST", "/keys", "{}")[0] == 400
+        assert ask(page.port, "GET", "/other")[0] == 404
+        assert ask(page.port, "GET", "/", host="evil.example")[0] == 403
+        assert ask(page.port, "POST", "/keys", said, host="evil.example")[0] == 403
+    finally:
+        page.close()
+        page.close()
+
+
+def test_a_person_takes_over_at_the_control_rate():
+    said = []
+    picture = np.zeros((8, 8, 3), np.uint8)
+    keyboard = Keyboard(InterventionConfig(source="keyboard", port=0), SPEC, lambda: picture, said.append)
+    port = keyboard._page.port
+    proposed = np.zeros(4, np.float32)
+    try:
+        assert "http://127.0.0.1" in said[0]
+        assert keyboard.action(0, 0, proposed) is None
+        ask(port, "GET", "/picture")
+        keyboard.action(0, 1, proposed)
+        assert ask(port, "GET", "/picture")[1][:2] == b"\xff\xd8", "a JPEG"
+        ask(port, "POST", "/keys", json.dumps({"held": ["d"], "group": 0, "taken": True}))
+        keyboard.action(0, 2, proposed)
+        begun = time.monotonic()
+        for step in range(5):
+            assert keyboard.action(0, 3 + step, proposed)[0] == pytest.approx(0.25)
+        assert time.monotonic() - begun >= 4 / SPEC.control_hz
+        with pytest.raises(ConfigError, match=f"port {port}.*intervene.port"):
+            Keyboard(InterventionConfig(source="keyboard", port=port), SPEC, lambda: picture, said.append)
+    finally:
+        keyboard.close()
+
+
+def test_the_toy_has_actions_of_two_dimensions():
+    env = wrap_gym_env(ToyEnv(), EnvConfig(id="gym:toy", time_limit=12))
+    assert env.env_spec.action_dim == 2, "the recordings above are made for it"
