@@ -111,8 +111,10 @@ def label(config: TrainConfig) -> str:
     if latent is not None and latent.kind != own.representation.kind:
         name += " on a latent"
     for part in (*ABLATIONS, "matched"):
-        if config.preset.endswith(f"-{part}"):
+        if f"-{part}-" in f"{config.preset}-":
             name += f", {part}"
+    if getattr(config.agent, "norm", False) and not own.norm and "matched" not in name:
+        name += ", LayerNorm"
     return name
 
 

@@ -23,6 +23,9 @@ _LABELS: dict[Metric, str] = {
     "return": "Return of an episode",
     "overestimation": "Predicted value minus realised return",
 }
+# Inches.
+_HEIGHT, _LEGEND_LINE = 4.2, 0.16
+_FEW = 4
 _COUNTERS: dict[Counter, str] = {"env_steps": "Environment steps", "updates": "Updates"}
 
 
@@ -57,7 +60,7 @@ def plot_runs(directories: Sequence[str | Path], out: str | Path, *, metric: Met
     # Figure without pyplot: no global state, and no window system is asked for.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2, 4.2), dpi=150, layout="constrained")
+    figure = Figure(figsize=(7.2, _HEIGHT), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     groups: dict[str, list[Run]] = {}
     for run in runs:
@@ -175,4 +178,7 @@ def _dress(figure: Figure, axes: Axes, metric: Metric, title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     handles, labels = axes.get_legend_handles_labels()
     wrapped = [textwrap.fill(label, 95) for label in labels]
+    # Many runs make the picture taller, not the curves flatter.
+    lines = sum(label.count("\n") + 1 for label in wrapped)
+    figure.set_figheight(_HEIGHT + _LEGEND_LINE * max(0, lines - _FEW))
     figure.legend(handles, wrapped, loc="outside lower center", fontsize=8, frameon=False)
