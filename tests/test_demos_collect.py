@@ -100,7 +100,9 @@ def test_giving_up_names_the_rate():
 def test_no_expert_names_who_has_one():
     env = PointEnv()
     env.has_expert = False
-    with pytest.raises(ConfigError, match=r"fake:point has no scripted expert.*metaworld:drawer-open.*bigym:drawer_top_close"):
+    with pytest.raises(
+        ConfigError, match=r"fake:point has no scripted expert.*metaworld:drawer-open.*bigym:drawer_top_close"
+    ):
         collect_demos(env, episodes=1, seed=0)
 
 

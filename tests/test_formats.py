@@ -65,6 +65,8 @@ def test_cameras_are_taken_by_name_and_in_order(name, tmp_path):
     write(name, tmp_path / "set", demos)
     for cameras, views in ((("wrist", "front"), [1, 0]), (("wrist",), [1])):
         found = read(name, tmp_path / "set", ImportOptions(cameras=cameras))
+        assert found.spec.cameras == cameras, "a view keeps its name"
+        assert "cameras_renamed" not in found.meta
         for before, after in zip(demos.episodes, found.episodes, strict=True):
             np.testing.assert_array_equal(after.observations["rgb"], before.observations["rgb"][:, views])
     with pytest.raises(ConfigError, match=r"unknown camera of set 'frnt'. Did you mean front"):

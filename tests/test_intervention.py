@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toy import ToyEnv, assert_same_run, last_state, rows, run, tiny
-from zoomrl.control.config import InterventionConfig
+from toy import ToyEnv, assert_same_run, demo_set, last_state, rows, run, tiny
+from zoomrl.agents.config import TD7Config
+from zoomrl.control.config import ControlConfig, InterventionConfig
 from zoomrl.control.intervention import Recording, corrections
 from zoomrl.control.keyboard import Keyboard, Keys
 from zoomrl.control.page import Page
+from zoomrl.data.config import ReplayConfig
 from zoomrl.data.episode import Episode
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.gym import wrap_gym_env
@@ -78,7 +80,7 @@ def recording(path, entries):
     return str(path)
 
 
-STREAM = [(0, 1, [0.5, -1.5]), (0, 2, [9.0, 9.0]), (1, 0, [-0.25, 0.25]), (2, 3, [0.1, 0.1]), (2, 4, [0.2, 0.2])]
+STREAM = [(0, 1, [0.5, -1.5]), (0, 2, [1.0, 2.0]), (1, 0, [-0.25, 0.25]), (2, 3, [0.1, 0.1]), (2, 4, [0.2, 0.2])]
 
 
 def kept_episodes(directory):
@@ -108,7 +110,7 @@ def test_corrections_are_executed_kept_and_learnt_from(tmp_path, monkeypatch):
     run(config)
     done = {(number, at): action for number, at, action in executed}
     assert done[0, 1] == [0.5, -1.5]
-    assert done[0, 2] == [1.0, 2.0], "beyond the bounds: clipped, and stored as executed"
+    assert done[0, 2] == [1.0, 2.0]
     assert done[1, 0] == [-0.25, 0.25]
     stretches = kept_episodes(tmp_path / "run")
     assert protected == [(len(stretch), True) for stretch in stretches]
@@ -136,9 +138,17 @@ def test_a_plan_that_was_broken_off_is_made_anew(tmp_path, monkeypatch):
     assert wanted[:4] == [True, False, True, False]
 
 
-def test_a_stopped_run_ends_like_one_left_alone(tmp_path):
+PRIORITIES = {
+    "agent": TD7Config(hidden_dim=6, embedding_dim=5, refresh=7),
+    "replay": ReplayConfig(batch_size=6, capacity=35, sampling="priority", demo_fraction=0.0),
+    "control": ControlConfig(executor="open_loop"),
+}
+
+
+@pytest.mark.parametrize("changes", [pytest.param({}, id="cqn_as"), pytest.param(PRIORITIES, id="priorities")])
+def test_a_stopped_run_ends_like_one_left_alone(tmp_path, changes):
     source = recording(tmp_path / "stream.jsonl", STREAM + [(e, s, [0.3, -0.3]) for e in range(3, 9) for s in (2, 3)])
-    config = tiny(tmp_path / "stopped", intervene__source=source)
+    config = tiny(tmp_path / "stopped", intervene__source=source, **changes)
     step = Trainer._step
 
     def deadly(self):
@@ -154,11 +164,39 @@ def test_a_stopped_run_ends_like_one_left_alone(tmp_path):
         Trainer._step = step
     _, said = run(config)
     assert "resuming at step" in said
-    run(tiny(tmp_path / "straight", intervene__source=source))
+    assert "corrections were made after the last checkpoint" in said
+    assert list((tmp_path / "stopped" / FOLDER).glob("dropped_*/episode_*.npz")), "what a person did is not deleted"
+    run(tiny(tmp_path / "straight", intervene__source=source, **changes))
     assert_same_run(tmp_path / "straight", tmp_path / "stopped")
-    names = [sorted(path.name for path in (tmp_path / name / FOLDER).iterdir()) for name in ("straight", "stopped")]
+    names = [sorted(path.name for path in (tmp_path / name / FOLDER).glob("*.npz")) for name in ("straight", "stopped")]
     assert names[0] == names[1]
     assert last_state(tmp_path / "stopped")["corrections"]["kept"] == len(names[0]) > 2
+
+
+def test_other_corrections_are_refused_on_resuming(tmp_path):
+    path = tmp_path / "stream.jsonl"
+    run(tiny(tmp_path / "run", intervene__source=recording(path, STREAM), steps=20))
+    with pytest.raises(CheckpointError, match="the corrections are not those"):
+        run(tiny(tmp_path / "run", intervene__source=recording(path, STREAM[1:]), steps=30))
+
+
+def test_what_is_learnt_is_what_was_executed(tmp_path, monkeypatch):
+    """Also where actions are scaled to the demonstrations' range, which the bounds exceed."""
+    source = recording(tmp_path / "stream.jsonl", [(0, 0, [1.0, 2.0])])
+    demos = demo_set(tmp_path / "demos")
+    seen = []
+    keep = Trainer.save
+
+    def saved(self):
+        seen[:] = [self._corrector._bounds[1].tolist()]
+        return keep(self)
+
+    monkeypatch.setattr(Trainer, "save", saved)
+    config = tiny(tmp_path / "run", demos, intervene__source=source, control__action_range="demos", steps=20)
+    run(config)
+    (stretch,) = kept_episodes(tmp_path / "run")
+    assert stretch.actions.tolist() == [seen[0]]
+    assert seen[0] != [1.0, 2.0]
 
 
 def test_a_damaged_correction_is_named_on_resuming(tmp_path):
@@ -183,6 +221,7 @@ def test_a_full_region_is_said_once(tmp_path):
         ('{"episode": 0, "step": 0}', "line 1.*'action'"),
         ('{"episode": 0, "step": 0, "action": [1]}', r"shape \[1\].*has 4"),
         ('{"episode": 0, "step": 0, "action": [1, 2, 3, NaN]}', "NaN"),
+        ('{"episode": 0, "step": 0, "action": [1, 2.5, 3, 0]}', r"dimension 1 is 2\.5, outside the bounds -2 \.\. 2"),
         ('{"episode": "x", "step": 0, "action": [1, 2, 3, 4]}', "line 1"),
     ],
 )
@@ -191,6 +230,17 @@ def test_a_bad_line_is_named(tmp_path, line, message):
     path.write_text(line)
     with pytest.raises(ConfigError, match=message):
         Recording(path, SPEC)
+
+
+def test_a_source_that_cannot_be_used_leaves_the_run_directory_free(tmp_path):
+    with pytest.raises(ConfigError, match="there is no file"):
+        run(tiny(tmp_path / "run", intervene__source=str(tmp_path / "typo.jsonl")))
+    run(tiny(tmp_path / "run", intervene__source=recording(tmp_path / "stream.jsonl", STREAM), steps=10))
+
+
+def test_an_environment_that_cannot_be_drawn_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"intervene\.source=keyboard shows the environment, which cannot be drawn"):
+        run(tiny(tmp_path / "run", intervene__source="keyboard", intervene__port=0))
 
 
 def test_a_missing_recording_or_environment_is_named(tmp_path):
@@ -229,6 +279,8 @@ def test_keys_move_dimensions_by_what_they_mean():
     assert keys.action(proposed, {" "}, 0)[3] == 1, "a held key is pressed once"
     assert keys.action(proposed, (), 0)[3] == 1
     assert keys.action(proposed, {" "}, 0)[3] == 0
+    keys.begin()
+    assert keys.action(-proposed, (), 0).tolist() == [0, -1, 0, 0], "a new episode holds what it begins with"
     keys.release()
     assert keys.action(proposed, (), 0)[1] == 1, "begins anew from the policy's action"
 
@@ -241,9 +293,10 @@ def test_many_dimensions_come_in_groups():
     assert action.tolist() == [0.0] * 16 + [1.0, 0.0, 0.0]
 
 
-def ask(port, method, path, body=None, host="127.0.0.1"):
+def ask(port, method, path, body=None, host="127.0.0.1", origin=None):
     link = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    link.request(method, path, body=body, headers={"Host": f"{host}:{port}"})
+    headers = {"Host": f"{host}:{port}"} | ({} if origin is None else {"Origin": origin})
+    link.request(method, path, body=body, headers=headers)
     answer = link.getresponse()
     return answer.status, answer.read()
 
@@ -261,12 +314,19 @@ def test_the_page_shows_pictures_and_tells_keys(monkeypatch):
         said = json.dumps({"held": ["d"], "group": 1, "taken": True})
         assert json.loads(ask(page.port, "POST", "/keys", said)[1]) == {"episode": 3, "step": 14}
         assert page.commands() == (frozenset("d"), 1, True)
+        for held in (["d", " "], ["d"]):
+            ask(page.port, "POST", "/keys", json.dumps({"held": held, "group": 1, "taken": True}))
+        assert page.commands()[0] == frozenset("d "), "a key that was tapped between two decisions counts"
+        assert page.commands()[0] == frozenset("d")
         monkeypatch.setattr("zoomrl.control.page.SILENCE_S", 0.0)
         assert page.commands() == (frozenset(), 0, False), "a page that is gone holds nothing"
-        assert ask(page.port, "POST", "/keys", "{}")[0] == 400
+        for nonsense in ("{}", '{"held": [], "group": 1e999, "taken": true}'):
+            assert ask(page.port, "POST", "/keys", nonsense)[0] == 400
         assert ask(page.port, "GET", "/other")[0] == 404
         assert ask(page.port, "GET", "/", host="evil.example")[0] == 403
         assert ask(page.port, "POST", "/keys", said, host="evil.example")[0] == 403
+        assert ask(page.port, "POST", "/keys", said, origin="https://evil.example")[0] == 403
+        assert ask(page.port, "POST", "/keys", said, origin=f"http://127.0.0.1:{page.port}")[0] == 200
     finally:
         page.close()
         page.close()

@@ -317,7 +317,7 @@ def test_death_while_building(moody: EnvConfig, monkeypatch: pytest.MonkeyPatch,
     if mood == "hang":
         monkeypatch.setattr(isolated_process, "START_TIMEOUT_S", 8.0)
     with pytest.raises(SimulatorDied, match=match):
-        make_env(moody)
+        make_env(moody, timeout=5.0)
 
 
 def test_options_that_cannot_work(moody: EnvConfig) -> None:

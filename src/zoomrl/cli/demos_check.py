@@ -6,6 +6,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from zoomrl.envs.config import EnvConfig
-from zoomrl.errors import ConfigError
+from zoomrl.errors import ConfigError, DemonstrationError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -101,12 +102,17 @@ class CheckDemos:
             return replay_survey(survey, count=self.episodes, asked=self.env, default=_UNASKED, on_episode=note)
 
     def _manifest(self, report: Report, survey: Survey) -> str:
-        from zoomrl.demos.manifest import write_manifest
+        from zoomrl.demos.manifest import read_manifest, write_manifest
 
         if self.no_write:
             return "no manifest was written, as asked"
         if survey.spec is None:
             return "no manifest was written: the set cannot be opened"
+        with suppress(DemonstrationError):  # one that cannot be read is written anew
+            old = read_manifest(self.path)
+            same = old is not None and old["sha256"] == report.sha256
+            if old is not None and same and old["verdict"] != "passed" and old["replayed"] > report.replayed:
+                return "manifest.json is left as it is: the check that it records failed, and replayed more episodes"
         return f"written: {write_manifest(self.path, report, survey.spec)}"
 
 

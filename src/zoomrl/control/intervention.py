@@ -7,6 +7,7 @@ Robotic Manipulation via Human-in-the-Loop Reinforcement Learning").
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from zoomrl.data.episode import Episode
 from zoomrl.errors import ConfigError
-from zoomrl.spec import EnvSpec
+from zoomrl.spec import ArraySpec, EnvSpec
 
 Array = NDArray[np.float32]
 
@@ -47,7 +48,7 @@ class Recording:
     for the same decision the later one counts.
 
     Raises:
-        ConfigError: the file is missing, or a line is not such an object, or has another number of dimensions.
+        ConfigError: the file is missing, or a line is not such an object, or leaves the environment's bounds.
     """
 
     def __init__(self, path: str | Path, spec: EnvSpec) -> None:
@@ -56,11 +57,14 @@ class Recording:
             raise ConfigError(
                 f"intervene.source: there is no file {file}. Name a file of recorded corrections, 'keyboard' or 'none'"
             )
+        text = file.read_text(encoding="utf-8")
+        self.sha256 = hashlib.sha256(text.encode()).hexdigest()
+        """Of the content: a run goes on with the same corrections alone."""
         self._actions: dict[tuple[int, int], Array] = {}
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(text.splitlines(), 1):
             if line.strip():
                 try:
-                    key, action = _entry(json.loads(line), spec.action_dim)
+                    key, action = _entry(json.loads(line), spec.action)
                 except (ValueError, KeyError, TypeError) as error:
                     raise ConfigError(
                         f"intervene.source: line {number} of {file} is no correction ({error}). Expected "
@@ -76,12 +80,16 @@ class Recording:
         """Nothing to let go of."""
 
 
-def _entry(line: Mapping[str, object], width: int) -> tuple[tuple[int, int], Array]:
+def _entry(line: Mapping[str, object], spec: ArraySpec) -> tuple[tuple[int, int], Array]:
     action = np.asarray(line["action"], np.float32)
-    if action.shape != (width,):
-        raise ValueError(f"its action has shape {list(action.shape)}, the environment's has {width} dimensions")
+    if action.shape != spec.shape:
+        raise ValueError(f"its action has shape {list(action.shape)}, the environment's has {spec.shape[0]} dimensions")
     if not np.isfinite(action).all():
         raise ValueError("its action holds NaN or infinite values")
+    low, high = np.asarray(spec.low, np.float32), np.asarray(spec.high, np.float32)
+    slack = 1e-6 * np.maximum(1, np.maximum(np.abs(low), np.abs(high)))
+    for dim in np.flatnonzero((action < low - slack) | (action > high + slack)).tolist():
+        raise ValueError(f"dimension {dim} is {action[dim]:g}, outside the bounds {low[dim]:g} .. {high[dim]:g}")
     return (int(str(line["episode"])), int(str(line["step"]))), action
 
 

@@ -52,6 +52,10 @@ class Keys:
         dims = self._moved.tolist()
         return [dims[first : first + len(PAIRS)] for first in range(0, len(dims), len(PAIRS))]
 
+    def begin(self) -> None:
+        """A new episode: positions are held from where it begins. A held space bar stays held."""
+        self._action = None
+
     def release(self) -> None:
         """The policy acts again."""
         self._action = None
@@ -74,8 +78,8 @@ class Keys:
 class Keyboard:
     """A person in a browser on this machine (or through a tunnel), who may take over.
 
-    While they do, decisions keep the environment's control rate; else training runs as fast as it can. A page that was
-    closed, or that has lost its connection, gives control back.
+    While they do, decisions are no faster than the environment's control rate; else training runs as fast as it can.
+    A page that was closed, or that has lost its connection, gives control back.
 
     Args:
         config: port and step of the keys.
@@ -84,7 +88,7 @@ class Keyboard:
         say: prints a line for the user.
 
     Raises:
-        ConfigError: the port is taken, or the environment has no picture to show.
+        ConfigError: the port is taken.
     """
 
     def __init__(
@@ -107,7 +111,7 @@ class Keyboard:
                 f"the page for corrections cannot be served at port {config.port}: {error.strerror}. "
                 "Choose another intervene.port"
             ) from error
-        say(f"corrections: open http://127.0.0.1:{config.port} in a browser on this machine")
+        say(f"corrections: open http://127.0.0.1:{self._page.port} in a browser on this machine")
 
     def action(self, episode: int, step: int, proposed: Array) -> Array | None:
         """What the held keys say; None while nobody has taken over."""
@@ -119,6 +123,8 @@ class Keyboard:
         if not taken:
             self._keys.release()
             return None
+        if step == 0:
+            self._keys.begin()
         time.sleep(max(0.0, self._due - now))
         self._due = max(self._due, now) + self._period
         return self._keys.action(proposed, held, min(group, len(self._keys.groups) - 1))

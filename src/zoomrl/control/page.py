@@ -32,6 +32,7 @@ class Page:
         self._picture = b""
         self._where = {"episode": 0, "step": 0}
         self._held: frozenset[str] = frozenset()
+        self._tapped: frozenset[str] = frozenset()
         self._group = 0
         self._taken = False
         self._heard = self._asked = -SILENCE_S
@@ -63,11 +64,12 @@ class Page:
             self._picture, self._where = picture, {"episode": episode, "step": step}
 
     def commands(self) -> tuple[frozenset[str], int, bool]:
-        """Keys held, which group of dimensions they move, and whether the person has taken over."""
+        """Keys held now or pressed since last asked, the group of dimensions they move, whether a person took over."""
         with self._lock:
+            held, self._tapped = self._held | self._tapped, frozenset()
             if time.monotonic() - self._heard >= SILENCE_S:
                 return frozenset(), 0, False
-            return self._held, self._group, self._taken
+            return held, self._group, self._taken
 
     def close(self) -> None:
         """Stop serving. Safe to call twice."""
@@ -98,20 +100,22 @@ class Page:
         try:
             said = json.loads(request.rfile.read(int(request.headers.get("Content-Length", 0))))
             held, group, taken = frozenset(map(str, said["held"])), int(said["group"]), bool(said["taken"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             request.send_error(400, "expected held, group and taken")
             return
         with self._lock:
+            self._tapped |= held - self._held
             self._held, self._group, self._taken, self._heard = held, max(0, group), taken, time.monotonic()
             where = json.dumps(self._where).encode()
         _answer(request, "application/json", where)
 
 
 def _is_local(request: BaseHTTPRequestHandler) -> bool:
-    """Whether the page is asked for under this machine's own name; others could be led here by a foreign site."""
-    if request.headers.get("Host", "").partition(":")[0] in _HOSTS:
+    """Whether the page itself asks, under this machine's own name; a foreign site could ask through the browser."""
+    host, origin = request.headers.get("Host", ""), request.headers.get("Origin")
+    if host.partition(":")[0] in _HOSTS and origin in (None, f"http://{host}"):
         return True
-    request.send_error(403, "only this machine may ask")
+    request.send_error(403, "only this machine's own page may ask")
     return False
 
 

@@ -140,8 +140,13 @@ class Replay:
 
     @property
     def protected_frames(self) -> int:
-        """Frames of the demonstrations."""
+        """Frames of the protected region, with what is kept free."""
         return self._table.protected
+
+    @property
+    def free_frames(self) -> int:
+        """Frames of the protected region that are kept free."""
+        return self._table.free
 
     @property
     def online_frames(self) -> int:

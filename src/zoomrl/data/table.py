@@ -94,9 +94,14 @@ class EpisodeTable:
         self._pools.clear()
         return self.indices(row)
 
+    @property
+    def free(self) -> int:
+        """Slots of the protected region that hold no episode yet."""
+        return self.protected - self._filled
+
     def has_room(self, length: int) -> bool:
         """Whether the protected region can take an episode of ``length`` steps."""
-        return self._filled + length + 1 <= self.protected
+        return length + 1 <= self.free
 
     def append(
         self, length: int, *, terminated: bool, truncated: bool, success: bool, is_demo: bool, seed: int

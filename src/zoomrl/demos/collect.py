@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from importlib import metadata
 from typing import Any
@@ -10,8 +11,11 @@ import numpy as np
 
 from zoomrl.data.episode import Episode, EpisodeBuilder
 from zoomrl.envs.base import Env, action_bounds
+from zoomrl.envs.death import SimulatorDied
 from zoomrl.envs.isolated import IsolatedEnv
 from zoomrl.errors import ConfigError, DemonstrationError
+
+_log = logging.getLogger("zoomrl.demos")
 
 POLICY = "scripted-expert"
 
@@ -62,7 +66,11 @@ def collect_demos(
     kept: list[Episode] = []
     successes = 0
     for attempt in range(attempts):
-        episode = _record(env, np.random.SeedSequence(seed, spawn_key=(DEMOS_STREAM, attempt)), noise)
+        try:
+            episode = _record(env, np.random.SeedSequence(seed, spawn_key=(DEMOS_STREAM, attempt)), noise)
+        except SimulatorDied as death:
+            _log.warning("attempt %d is dropped: %s", attempt, death)
+            continue
         successes += episode.success
         if episode.success or keep_failures:
             kept.append(episode)

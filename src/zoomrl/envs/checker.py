@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -58,6 +60,9 @@ def check_env(
         raise ConfigError("sizes of pictures need cameras to take them: add --env.cameras")
     config = replace(config, num_envs=1, workers="serial")
     domain, _, name = config.id.partition(":")
+    if domain == "rlbench" and not config.python and make is make_env:
+        # CoppeliaSim runs once per process, and several instances are compared.
+        config = replace(config, python=sys.executable, timeout=max(config.timeout, 300.0))
     found: list[Check] = []
     subjects: list[Subject] = []
     if domain == "gym" and not config.python:  # that one can be seen from inside the other interpreter alone
@@ -98,13 +103,17 @@ def _build_ours(config: EnvConfig, make: Callable[[EnvConfig], Env], subjects: l
 
 
 def _build_raw(name: str, config: EnvConfig, subjects: list[Subject]) -> Iterator[Check]:
+    module, _, registered = name.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    spec = gymnasium.spec(registered)
+
     def build() -> gymnasium.Env[Any, Any]:
         options: dict[str, Any] = {"max_episode_steps": -1, "disable_env_checker": True}
         if renders(spec.id):
             options["render_mode"] = "rgb_array"
-        return gymnasium.make(name, **options)
+        return gymnasium.make(registered, **options)
 
-    spec = gymnasium.spec(name)
     began = time.perf_counter()
     env = build()
     yield Check(_RAW, "construction", "ok", f"{spec.id} built in {time.perf_counter() - began:.2f} s")

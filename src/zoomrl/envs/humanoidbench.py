@@ -165,8 +165,10 @@ class _Fresh:
 def _resolve(name: str, upstream: Benchmark) -> str:
     """The registered name that ``name`` means; ConfigError when there is none, or no scene for it."""
     full = name.removesuffix("-v0")
-    if "-" not in full:
-        full = f"{DEFAULT_ROBOT}-{full}"
+    robot, _, task = full.partition("-")
+    if robot not in upstream.robots:
+        robot, task = DEFAULT_ROBOT, full
+    full = f"{robot}-{task.replace('-', '_')}"
     if full not in upstream.tasks:
         raise unknown_name("HumanoidBench task", name, humanoidbench_tasks())
     scene = upstream.tasks[full].scene

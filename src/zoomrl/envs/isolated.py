@@ -153,4 +153,7 @@ def patience(config: EnvConfig) -> float:
     An isolated simulator is watched over by its own parent, which starts it again; who watches that parent has to
     let it finish.
     """
-    return DEATHS_IN_A_ROW * (START_TIMEOUT_S + config.timeout) if config.python else config.timeout
+    if not config.python:
+        return config.timeout
+    # A start is a greeting and a build, and then comes an answer.
+    return DEATHS_IN_A_ROW * (START_TIMEOUT_S + max(START_TIMEOUT_S, config.timeout) + config.timeout)

@@ -164,7 +164,7 @@ class Simulator:
 
     def _build(self, config: EnvConfig) -> None:
         # In the other interpreter, "this one" is where it runs.
-        self.send("build", timeout_s=START_TIMEOUT_S, config=asdict(replace(config, python="")))
+        self.send("build", timeout_s=max(START_TIMEOUT_S, config.timeout), config=asdict(replace(config, python="")))
         reply = self.receive()
         self.spec = EnvSpec.from_dict(reply["spec"])
         self.has_expert: bool = reply["has_expert"]
@@ -185,7 +185,7 @@ class Simulator:
         kind = getattr(errors, own, None)
         if kind is None:
             return WorkerError(f"{self._name} raised {text}\n\nIts traceback:\n{trace}")
-        if kind is MissingDependencyError:
+        if kind is MissingDependencyError and ("ModuleNotFoundError:" in trace or "\nImportError:" in trace):
             text += (
                 f"\nIt is missing in the environment of {self._python}, where the simulator runs. zoomrl itself is not "
                 f"needed there; the simulator alone is enough: {self._python} -m pip install ..."

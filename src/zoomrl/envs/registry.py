@@ -32,6 +32,11 @@ def make_env(config: EnvConfig | str, **overrides: Any) -> Env:
         raise unknown_name("environment domain", domain, _BUILDERS)
     if not name:
         raise ConfigError(f"environment id {config.id!r} names no task after the colon. {_FORMS}")
+    if config.control_hz and domain != "bigym":
+        raise ConfigError(
+            f"control_hz {config.control_hz:g} cannot be chosen for {domain}, whose simulators have one rate each; "
+            "leave it out"
+        )
     if config.python:
         from zoomrl.envs.isolated import IsolatedEnv
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from zoomrl.envs.base import ControlStep, Env, Observation, decisions_allowed
 from zoomrl.envs.cameras import check_cameras, observed
 from zoomrl.envs.config import EnvConfig
+from zoomrl.envs.face import ResetNeeded
 from zoomrl.envs.global_seed import GlobalStream
 from zoomrl.envs.rlbench_backend import Backend, installed
 from zoomrl.envs.rlbench_tasks import LIMITS
@@ -122,7 +124,9 @@ class RLBenchEnv(Env):
             self._sim.launch()
             self._task = self._sim.get_task(self._task_class)
         except BaseException:
-            self.close()
+            # What went wrong is to be seen, and not that nothing runs that could be ended.
+            with contextlib.suppress(Exception):
+                self.close()
             raise
         finally:
             # PyRep leaves the process in CoppeliaSim's folder.
@@ -182,15 +186,17 @@ class RLBenchEnv(Env):
         """
         if not self._views:
             raise MissingDependencyError(f"{self._id} draws observed cameras alone; name one by --env.cameras front")
+        if self._now is None:
+            raise ResetNeeded(f"{self._id}: nothing has been seen yet; call reset() before render()")
         frame: NDArray[np.uint8] = np.array(getattr(self._now, f"{self._views[0]}_rgb"))
         return frame
 
     def close(self) -> None:
         """End CoppeliaSim. Safe to call twice; another reset starts it again."""
-        if self._sim is not None:
-            self._sim.shutdown()
+        simulator, self._sim, self._task = self._sim, None, None
+        if simulator is not None:
             RLBenchEnv._holder = None
-        self._sim = self._task = None
+            simulator.shutdown()
 
 
 def _limit(env_id: str, task: str, config: EnvConfig) -> int:

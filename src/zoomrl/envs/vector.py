@@ -58,12 +58,14 @@ class SerialVectorEnv(VectorEnv):
     def _step_some(self, actions: Mapping[int, NDArray[np.float32]]) -> dict[int, Outcome | None]:
         for index, action in actions.items():
             env = self._envs[index]
-            if isinstance(env, IsolatedEnv):
+            if isinstance(env, IsolatedEnv) and env.pid is not None:
                 env.send_step(action)
         return {index: self._outcome(index, action) for index, action in actions.items()}
 
     def _outcome(self, index: int, action: NDArray[np.float32]) -> Outcome | None:
         env = self._envs[index]
+        if isinstance(env, IsolatedEnv) and env.pid is None:
+            return None  # it died since its last step, over a picture; the next reset starts it again
         try:
             answer = env.receive_step() if isinstance(env, IsolatedEnv) else env.step(action)
         except SimulatorDied as death:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from zoomrl.envs.base import Env
@@ -82,11 +83,13 @@ def _build(pipe: Connection, payload: bytes) -> Env | None:
 
 def _answer(pipe: Connection, ticket: int, work: Callable[[], Any]) -> None:
     try:
-        value = work()
+        # Pickled here: what cannot be sent is a failure like any other.
+        message = ForkingPickler.dumps((ticket, work()))
     except Exception as error:
         own = error if isinstance(error, ZoomrlError) else None
-        value = Failure(f"{type(error).__name__}: {error}", traceback.format_exc(), own)
-    pipe.send((ticket, value))
+        failure = Failure(f"{type(error).__name__}: {error}", traceback.format_exc(), own)
+        message = ForkingPickler.dumps((ticket, failure))
+    pipe.send_bytes(message)
 
 
 def _handle(env: Env, name: str, argument: Any) -> Any:

@@ -22,7 +22,14 @@ NO_DEMOS = DemoConfig(source="none", episodes=0)
 ALL_DEMOS = DemoConfig(episodes=0)
 ANY_ENV = EnvConfig(id="")
 BIGYM_ENV = EnvConfig(id="", cameras=("head", "right_wrist", "left_wrist"), state="robot")
-RLBENCH_ENV = EnvConfig(id="", cameras=("front", "wrist", "left_shoulder", "right_shoulder"), state="robot")
+# CoppeliaSim runs once per process, and may take minutes to start.
+RLBENCH_ENV = EnvConfig(
+    id="",
+    cameras=("front", "wrist", "left_shoulder", "right_shoulder"),
+    state="robot",
+    workers="process",
+    timeout=300.0,
+)
 # Shared by the domains that learn without demonstrations.
 SCALAR_CQN = CQNConfig(
     value="scalar",

@@ -1,7 +1,4 @@
-"""The published settings of RLBench, for each of its 22 tasks.
-
-Each environment runs in a process of its own, as CoppeliaSim demands.
-"""
+"""The published settings of RLBench, for each of its 22 tasks."""
 
 from __future__ import annotations
 
@@ -23,10 +20,8 @@ COLUMNS: dict[str, Callable[[], TrainConfig]] = {
 
 def rlbench(agent: str, task: str) -> TrainConfig:
     """Released settings on an RLBench task, from four cameras and the joints."""
-    # CoppeliaSim may take minutes to start.
     base = COLUMNS[agent]()
-    env = replace(base.env, id=f"rlbench:{task}", workers="process", timeout=300.0)
-    return replace(base, preset=_name(agent, task), env=env)
+    return replace(base, preset=_name(agent, task), env=replace(base.env, id=f"rlbench:{task}"))
 
 
 def _name(agent: str, task: str) -> str:

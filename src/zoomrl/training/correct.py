@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ from numpy.typing import NDArray
 from zoomrl.control.config import InterventionConfig
 from zoomrl.control.intervention import Intervention, Recording, corrections
 from zoomrl.control.keyboard import Keyboard
+from zoomrl.control.scaling import ActionScaler
 from zoomrl.data.episode import Episode
 from zoomrl.data.replay import Replay
 from zoomrl.demos.formats.npz_file import read_episode, write_episode
-from zoomrl.envs.base import action_bounds
 from zoomrl.envs.vector_base import VectorEnv
 from zoomrl.errors import CheckpointError, ConfigError, DemonstrationError
+from zoomrl.spec import EnvSpec
 
 FOLDER = "corrections"
 """Of a run: one file a stretch, which ``zoomrl demos import npz`` reads."""
@@ -29,7 +31,8 @@ class Corrector:
     Args:
         source: who may take over.
         env: the environment that is corrected.
-        envs: the training environments.
+        spec: of the training environments.
+        scaler: its range limits corrections, so that what is learnt is what was executed.
         replay: with room for corrections.
         directory: of the run.
         say: prints a line for the user.
@@ -39,7 +42,8 @@ class Corrector:
         self,
         source: Intervention,
         env: int,
-        envs: VectorEnv,
+        spec: EnvSpec,
+        scaler: ActionScaler,
         replay: Replay,
         directory: Path,
         say: Callable[[str], None],
@@ -48,8 +52,8 @@ class Corrector:
         self.last_share = 0.0
         """Share of corrected decisions in the episode that ended last."""
         self._source = source
-        self._bounds = action_bounds(envs.env_spec.action)
-        self._cameras = envs.env_spec.cameras
+        self._bounds = scaler.low, scaler.high
+        self._cameras = spec.cameras
         self._replay = replay
         self._folder = directory / FOLDER
         self._say = say
@@ -86,7 +90,7 @@ class Corrector:
         return {"kept": self._kept, "flags": list(self._flags)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore :meth:`state_dict`; later files are dropped, as later episodes are.
+        """Restore :meth:`state_dict`; later files are put aside, as later episodes are dropped.
 
         Raises:
             CheckpointError: a file is missing or damaged.
@@ -100,10 +104,15 @@ class Corrector:
         self.clear(self._kept)
 
     def clear(self, first: int = 0) -> None:
-        """Drop the files from ``first`` on: of a start that left no checkpoint, or of what came after it."""
-        for path in self._folder.glob("episode_*.npz"):
-            if path >= self._file(first):
-                path.unlink()
+        """Put the files from ``first`` on aside: of a start that left no checkpoint, or of what came after it."""
+        late = [path for path in sorted(self._folder.glob("episode_*.npz")) if path >= self._file(first)]
+        if not late:
+            return
+        aside = self._folder / f"dropped_{time.time_ns()}"
+        aside.mkdir()
+        for path in late:
+            path.rename(aside / path.name)
+        self._say(f"{len(late)} corrections were made after the last checkpoint and are no part of this run: {aside}")
 
     def _file(self, number: int) -> Path:
         return self._folder / f"episode_{number:06d}.npz"
@@ -128,5 +137,12 @@ def make_source(config: InterventionConfig, envs: VectorEnv, say: Callable[[str]
     if not 0 <= config.env < envs.num_envs:
         raise ConfigError(f"intervene.env is {config.env}, but the training environments are 0 to {envs.num_envs - 1}")
     if config.source == "keyboard":
+        envs.reset(config.env, 0)
+        try:
+            envs.render(config.env)
+        except Exception as error:
+            raise ConfigError(
+                f"intervene.source=keyboard shows the environment, which cannot be drawn here: {error}"
+            ) from error
         return Keyboard(config, envs.env_spec, lambda: envs.render(config.env), say)
     return Recording(config.source, envs.env_spec)

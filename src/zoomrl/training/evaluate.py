@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 
 from zoomrl.control.controller import Controller
 from zoomrl.envs.vector_base import VectorEnv
+from zoomrl.errors import WorkerError
+
+_log = logging.getLogger("zoomrl.training")
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,11 @@ def evaluate(
         if stop():
             return None
         if on_frame is not None and 0 in running:
-            on_frame(envs.render(int(np.flatnonzero(running == 0)[0])))
+            try:
+                on_frame(envs.render(int(np.flatnonzero(running == 0)[0])))
+            except WorkerError as error:
+                _log.warning("the film ends here: %s", error)
+                on_frame = None
         active = running >= 0
         actions = controller.act(observation)
         if controller.predicted is not None:

@@ -73,7 +73,7 @@ def expected_memory(
         film = picture.nbytes * spec.time_limit
     # A ring that goes round is copied where its end lies between: see Replay.segment.
     fresh = min(config.checkpoint.every // spec.action_repeat, frames) if frames >= settings.capacity else 0
-    coming = max(0, frames - replay.online_frames) * frame
+    coming = (max(0, frames - replay.online_frames) + replay.free_frames) * frame
     if settings.storage == "disk":
         coming = min(coming, psutil.virtual_memory().available)
     elif settings.storage == "gpu":

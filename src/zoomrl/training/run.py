@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ import torch
 from rich.console import Console
 
 import zoomrl
+from zoomrl.control.intervention import Recording
 from zoomrl.control.scaling import ActionScaler, make_scaler
 from zoomrl.envs.vector import make_vector_env
 from zoomrl.errors import CheckpointError, ConfigError
@@ -88,6 +90,13 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
         stop = stack.enter_context(StopRequest())
         envs = stack.enter_context(make_vector_env(config.env, factory=make_env))
         spec = envs.env_spec
+
+        def say(text: str) -> None:
+            console.print(text, highlight=False)
+
+        source = make_source(config.intervene, envs, say)
+        if source is not None:
+            stack.callback(source.close)
         parts.announce_cameras(config.env, spec, console)
         device = parts.choose_device(config.device)
         parts.check_agent(config, spec, device, console)
@@ -99,7 +108,9 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
         directory.mkdir(parents=True, exist_ok=True)
         replay = parts.build_replay(config, spec, agent, episodes, scaler, directory, console, device)
         validation = parts.build_validation(config, spec, agent, held, scaler, device)
-        fingerprint = demos.sha256 if demos else ""
+        fingerprint = {"demos_sha256": demos.sha256 if demos else ""}
+        if isinstance(source, Recording):
+            fingerprint["corrections_sha256"] = source.sha256
         del demos, episodes, held  # the replay holds their frames now
         parts.set_threads(config, spec, directory, console, device)
         checkpoints = Checkpoints(directory, config.checkpoint.keep)
@@ -125,14 +136,9 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
             tester = parts.build_controller(config, agent, scaler, config.eval.num_envs, ties)
             return evaluate(tester, eval_envs, eval_seeds, discount=config.replay.discount, stop=stop.asked)
 
-        def say(text: str) -> None:
-            console.print(text, highlight=False)
-
         corrector = None
-        source = make_source(config.intervene, envs, say)
         if source is not None:
-            stack.callback(source.close)
-            corrector = Corrector(source, config.intervene.env, envs, replay, directory, say)
+            corrector = Corrector(source, config.intervene.env, spec, scaler, replay, directory, say)
         ties, explorer = derive(config.seed, "ties"), parts.build_explorer(config)
         with ProgressLine(console) as progress:
             trainer = Trainer(
@@ -216,14 +222,15 @@ def _claim(config: TrainConfig, directory: Path) -> None:
         )
 
 
-def _check_same(directory: Path, fingerprint: str, device: torch.device) -> None:
-    """Refuse to go on with other demonstrations, or on another kind of device."""
+def _check_same(directory: Path, fingerprint: Mapping[str, str], device: torch.device) -> None:
+    """Refuse to go on with other demonstrations or corrections, or on another kind of device."""
     held = json.loads((directory / "policy.json").read_text())
-    if held["demos_sha256"] != fingerprint:
-        raise CheckpointError(
-            f"the demonstrations are not those that {directory} was trained with (their contents differ). "
-            "Restore them to resume, or choose another --run-dir."
-        )
+    for name, value in fingerprint.items():
+        if held[name] != value:
+            raise CheckpointError(
+                f"the {name.partition('_')[0].replace('demos', 'demonstrations')} are not those that {directory} was "
+                "trained with (their contents differ). Restore them to resume, or choose another --run-dir."
+            )
     if held.get("device", device.type) != device.type:
         raise CheckpointError(
             f"{directory} was trained on {held['device']}, and device=auto now stands for {device.type}: the run would "
@@ -236,7 +243,7 @@ def _write_run_files(
     directory: Path,
     spec: EnvSpec,
     scaler: ActionScaler,
-    fingerprint: str,
+    fingerprint: Mapping[str, str],
     device: torch.device,
 ) -> None:
     """What identifies the run, and what a policy needs besides its weights."""
@@ -244,7 +251,7 @@ def _write_run_files(
         "spec": spec.to_dict(),
         "action_low": scaler.low.tolist(),
         "action_high": scaler.high.tolist(),
-        "demos_sha256": fingerprint,
+        **fingerprint,
         "device": device.type,
         "zoomrl": zoomrl.__version__,
         "torch": torch.__version__,

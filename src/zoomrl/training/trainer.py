@@ -182,6 +182,9 @@ class Trainer:
                 "the checkpoint was saved by an earlier version of zoomrl, which can still resume it. Start a new run "
                 "with this one."
             )
+        if self._corrector is not None:
+            # Before the sampler: priorities are those of episodes that are there.
+            self._corrector.load_state_dict(state["corrections"])
         self.agent.load_state_dict(state["agent"])
         self._controller.load_state_dict(state["controller"])
         self.replay.sampler.load_state_dict(state["sampler"])
@@ -201,8 +204,6 @@ class Trainer:
         self._summed = dict(state["summed"])
         self._seconds_before = state["seconds"]
         self._saved_at = (self.env_steps, self.updates)
-        if self._corrector is not None:
-            self._corrector.load_state_dict(state["corrections"])
         for index, saved in enumerate(state["in_flight"]):
             if saved is not None:
                 actions = [a.numpy() for a in saved["actions"]]

@@ -92,7 +92,11 @@ class Assembly:
             if name not in known and name not in keys:
                 raise unknown_name(f"camera of {self._path.name}", name, known)
         names = tuple(name if name in known else keys[name] for name in wanted)
-        self._cameras = expected if len(expected) == len(names) else names
+        # A set keeps its own names; an environment gives its own to as many others.
+        target = self._env.cameras if self._env else names
+        if set(names) == set(target):
+            names = target  # the same cameras: in the environment's order, and nothing to rename
+        self._cameras = target if len(target) == len(names) else names
         if self._cameras != names:
             renamed = [f"{old} to {new}" for old, new in zip(names, self._cameras, strict=True) if old != new]
             self.meta["cameras_renamed"] = ", ".join(renamed)
@@ -153,7 +157,7 @@ class Assembly:
         self._told |= raw.success is not None
         success = self._or("success", raw.success, True, "assumed")
         ends = "a success is taken for the end of the task, everything else for an interruption"
-        terminated = self._or("end", raw.terminated, success, ends)
+        terminated = self._or("end", raw.terminated, success and not raw.truncated, ends)
         rewards = raw.rewards
         if rewards is None:
             self.meta["rewards"] = "derived: 1 at the end of a successful episode, else 0"

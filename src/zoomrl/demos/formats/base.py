@@ -7,6 +7,7 @@ from typing import Any
 
 from zoomrl.data.episode import Episode
 from zoomrl.envs.config import EnvConfig
+from zoomrl.errors import ConfigError
 from zoomrl.spec import EnvSpec
 
 
@@ -28,6 +29,15 @@ class ImportOptions:
     """Decisions per second; 0 is the format's or the environment's."""
     episodes: int = 0
     """At most so many episodes; 0 is all."""
+
+    def __post_init__(self) -> None:
+        for name, value, low in (
+            ("episodes", self.episodes, 0),
+            ("image_size", self.image_size, 1),
+            ("control_hz", self.control_hz, 0),
+        ):
+            if not value >= low:
+                raise ConfigError(f"{name} must be at least {low}, got {value}")
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ class _Source:
     def __init__(
         self, root: Path, info: dict[str, Any], cameras: list[str], state: list[str], own: Provenance | None
     ) -> None:
-        self._root, self._info = root, info
+        self._root, self._info = root.resolve(), info
         self._own_cameras = [layout.IMAGES + name for name in own.spec.cameras] if own else []
         self._cameras, self._state = cameras, state
         self._open: tuple[Path, Any] | None = None
@@ -94,11 +94,18 @@ class _Source:
         )
         return raw if own is None else self._with_own(raw, own)
 
+    def _inside(self, part: str) -> Path:
+        """A file that the data set names, which must lie within it."""
+        path = (self._root / part).resolve()
+        if not path.is_relative_to(self._root):
+            raise ValueError(f"it names {part}, outside the data set")
+        return path
+
     def _rows(self, entry: dict[str, Any]) -> Any:
         """The rows of one episode, in order. Only the row groups that may hold it are read."""
         import pyarrow.compute as pc
 
-        path, number = self._root / self.file(entry), int(entry["episode_index"])
+        path, number = self._inside(self.file(entry)), int(entry["episode_index"])
         if self._open is None or self._open[0] != path:
             self._open = path, layout.parquet().ParquetFile(path, page_checksum_verification=True)
         file = self._open[1]
@@ -131,7 +138,7 @@ class _Source:
             return np.stack([self._picture(cell) for cell in table[key].to_pylist()])
         place = {name: entry[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index", "from_timestamp")}
         indices = {name: int(place[name]) for name in ("chunk_index", "file_index")}
-        path = self._root / str(self._info["video_path"]).format(video_key=key, **indices)
+        path = self._inside(str(self._info["video_path"]).format(video_key=key, **indices))
         try:
             return read_frames(path, float(place["from_timestamp"]), int(entry["length"]), float(self._info["fps"]))
         except (OSError, ValueError, IndexError, RuntimeError) as error:
@@ -150,7 +157,7 @@ class _Source:
         return raw
 
     def _picture(self, cell: dict[str, Any]) -> NDArray[np.uint8]:
-        return decode(cell["bytes"] or (self._root / cell["path"]).read_bytes())
+        return decode(cell["bytes"] or self._inside(cell["path"]).read_bytes())
 
 
 def _may_hold(group: Any, episode: int) -> bool:

@@ -51,7 +51,8 @@ def _read(path: Path, file: Any, there: int, cut: list[str], options: ImportOpti
     if not names:
         raise DemonstrationError(f"{path} holds no data/demo_0, data/demo_1 ...: it is not a robomimic file")
     settings = _settings(data)
-    rate = float(settings.get("env_kwargs", {}).get("control_freq", 0.0))
+    kwargs = settings.get("env_kwargs")
+    rate = float((kwargs if isinstance(kwargs, dict) else {}).get("control_freq") or 0.0)
     assembly = Assembly("robomimic", path, options, control_hz=rate, name=_name(settings, path))
     assembly.faults.extend(cut)
     if settings:
@@ -59,7 +60,13 @@ def _read(path: Path, file: Any, there: int, cut: list[str], options: ImportOpti
     cameras, state = _choices(data, names, assembly)
     for name in names:
         assembly.add(f"{path.name}: {name}", partial(_episode, data, name, cameras, state, there))
-    return assembly.result()
+    result = assembly.result()
+    if not any(episode.is_demo for episode in result.episodes):
+        result.faults.append(
+            f"{path.name}: no episode has a reward of 1, so that none counts as a success. If rewards were not "
+            "recorded, remove data/*/rewards from a copy: dones tell then"
+        )
+    return result
 
 
 def _settings(data: Any) -> dict[str, Any]:
@@ -90,6 +97,10 @@ def _choices(data: Any, names: list[str], assembly: Assembly) -> tuple[list[str]
 
 def _episode(data: Any, name: str, cameras: list[str], state: list[str], there: int) -> Raw:
     group = data[name]
+    if "obs" not in group:
+        raise ValueError(
+            "it has no obs, only simulator states: extract observations with robomimic's dataset_states_to_obs.py"
+        )
     actions = load(group["actions"], there)
     told = int(group.attrs.get("num_samples", len(actions)))
     if told != len(actions):
