@@ -115,6 +115,8 @@ def label(config: TrainConfig) -> str:
             name += f", {part}"
     if getattr(config.agent, "norm", False) and not own.norm and "matched" not in name:
         name += ", LayerNorm"
+    if config.replay.n_step != preset(config.preset).replay.n_step:
+        name += f", n_step {config.replay.n_step}"
     return name
 
 
