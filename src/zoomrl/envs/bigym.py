@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoomrl.envs.base import ControlStep, Env, Observation, decisions_allowed
+from zoomrl.envs.base import ControlStep, decisions_allowed
 from zoomrl.envs.bigym_experts import EXPERTS
 from zoomrl.envs.bigym_tasks import PHYSICS_HZ, TASKS, BiGymTask
 from zoomrl.envs.cameras import SceneCameras, check_cameras, drawn_with, observed
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.global_seed import GlobalStream
 from zoomrl.envs.rendering import FRAME_SIZE, prefer_headless_gl
+from zoomrl.envs.scene import SceneEnv
 from zoomrl.errors import ConfigError, MissingDependencyError, unknown_name
 from zoomrl.spec import ArraySpec, EnvSpec
 
@@ -37,7 +38,7 @@ def bigym_tasks() -> tuple[str, ...]:
     return tuple(sorted(TASKS))
 
 
-class BiGymEnv(Env):
+class BiGymEnv(SceneEnv):
     """One BiGym task with the H1 robot, whose joints are commanded by position.
 
     An action holds changes of the base's x, y (z) in metres and of its heading in radians, the angles of ten arm
@@ -128,27 +129,8 @@ class BiGymEnv(Env):
         parts = [np.ravel(self._entries[key]) for key in self._keys]
         return np.concatenate(parts).astype(np.float32) if parts else np.empty(0, np.float32)
 
-    def _observe(self) -> Observation:
-        observation: Observation = {}
-        if self._keys:
-            observation["state"] = self._state()
-        if self.env_spec.cameras:
-            observation["rgb"] = self._views.draw()
-        return observation
-
     def _expert(self) -> NDArray[Any] | None:
         return None if self._policy is None else self._policy(self._sim)
-
-    def render(self) -> NDArray[np.uint8]:
-        """The scene from the camera ``external``, uint8 [240, 240, 3]."""
-        frame: NDArray[np.uint8] = self._video.draw()[0]
-        return frame
-
-    def close(self) -> None:
-        """Free the renderers. Safe to call twice."""
-        self._views.close()
-        self._video.close()
-        self._sim.close()
 
 
 def _check(config: EnvConfig) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoomrl.envs.base import ControlStep, Env, Observation, decisions_allowed
+from zoomrl.envs.base import ControlStep, decisions_allowed
 from zoomrl.envs.cameras import SceneCameras, check_cameras, drawn_with, observed
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.rendering import FRAME_SIZE, prefer_headless_gl
+from zoomrl.envs.scene import SceneEnv
 from zoomrl.errors import ConfigError, missing_extra, unknown_name
 from zoomrl.spec import ArraySpec, EnvSpec
 
@@ -25,7 +26,7 @@ def dmc_tasks() -> tuple[str, ...]:
     return tuple(sorted(f"{domain}-{task}" for domain, task in _suite().ALL_TASKS))
 
 
-class DMCEnv(Env):
+class DMCEnv(SceneEnv):
     """One suite task. ``state`` is the suite's observation, flattened in its own key order.
 
     The suite reports no success. Its time limit truncates; a task that ends itself terminates.
@@ -50,11 +51,11 @@ class DMCEnv(Env):
         actions = self._sim.action_spec()
         if not all((np.abs(bound) < _UNBOUNDED).all() for bound in (actions.minimum, actions.maximum)):
             raise ConfigError(f"{env_id} has unbounded actions; only tasks with finite action bounds can be used")
-        self._shows_state = config.state == "full" or (config.state == "auto" and not config.cameras)
+        shows_state = config.state == "full" or (config.state == "auto" and not config.cameras)
         size = sum(int(np.prod(entry.shape)) for entry in self._sim.observation_spec().values())
         spec = EnvSpec(
             id=env_id,
-            observations=observed(config.cameras, config.image_size, size if self._shows_state else 0),
+            observations=observed(config.cameras, config.image_size, size if shows_state else 0),
             action=ArraySpec(
                 tuple(actions.shape),
                 low=tuple(float(v) for v in actions.minimum),
@@ -94,25 +95,11 @@ class DMCEnv(Env):
             truncated=ended and now.discount != 0.0,
         )
 
-    def _observe(self) -> Observation:
-        observation: Observation = {}
-        if self._shows_state:
-            # Entries may be scalars; each becomes a flat run of numbers.
-            parts = [np.ravel(np.asarray(value)) for value in self._entries.values()]
-            observation["state"] = np.concatenate(parts).astype(np.float32)
-        if self.env_spec.cameras:
-            observation["rgb"] = self._views.draw()
-        return observation
+    def _state(self) -> NDArray[np.float32]:
+        # Entries may be scalars; each becomes a flat run of numbers.
+        return np.concatenate([np.ravel(np.asarray(value)) for value in self._entries.values()]).astype(np.float32)
 
-    def render(self) -> NDArray[np.uint8]:
-        """The scene from the task's first camera, uint8 [240, 240, 3]."""
-        frame: NDArray[np.uint8] = self._video.draw()[0]
-        return frame
-
-    def close(self) -> None:
-        """Free the simulator and its renderers. Safe to call twice."""
-        self._views.close()
-        self._video.close()
+    def _free(self) -> None:
         self._sim.physics.free()
 
 

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoomrl.envs.base import ControlStep, Env, Observation, decisions_allowed
+from zoomrl.envs.base import ControlStep, decisions_allowed
 from zoomrl.envs.cameras import SceneCameras, check_cameras, drawn_with, observed
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.global_seed import GlobalStream
 from zoomrl.envs.humanoidbench_compat import Benchmark, benchmark
 from zoomrl.envs.rendering import FRAME_SIZE
+from zoomrl.envs.scene import SceneEnv
 from zoomrl.errors import ConfigError, unknown_name
 from zoomrl.spec import ArraySpec, EnvSpec
 
@@ -32,7 +33,7 @@ def humanoidbench_tasks() -> tuple[str, ...]:
     return tuple(sorted(name for name, task in benchmark().tasks.items() if task.scene.exists()))
 
 
-class HumanoidBenchEnv(Env):
+class HumanoidBenchEnv(SceneEnv):
     """One task for one robot. ``state`` is upstream's observation: positions and velocities, and what the task adds.
 
     With ``state="robot"`` it is the angles and velocities of the robot's joints: upstream's proprioception, without
@@ -118,25 +119,6 @@ class HumanoidBenchEnv(Env):
             robot = self._sim.robot
             return np.concatenate([robot.joint_angles(), robot.joint_velocities()]).astype(np.float32)
         return np.asarray(self._sim.task.get_obs(), np.float32)
-
-    def _observe(self) -> Observation:
-        observation: Observation = {}
-        if self._shown != "none":
-            observation["state"] = self._state()
-        if self.env_spec.cameras:
-            observation["rgb"] = self._views.draw()
-        return observation
-
-    def render(self) -> NDArray[np.uint8]:
-        """The scene from the task's own camera, uint8 [240, 240, 3], without goals that are no part of the scene."""
-        frame: NDArray[np.uint8] = self._video.draw()[0]
-        return frame
-
-    def close(self) -> None:
-        """Free the simulator and its renderers. Safe to call twice."""
-        self._views.close()
-        self._video.close()
-        self._sim.close()
 
 
 class _Fresh:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoomrl.envs.base import ControlStep, Env, Observation, decisions_allowed
+from zoomrl.envs.base import ControlStep, decisions_allowed
 from zoomrl.envs.cameras import SceneCameras, check_cameras, drawn_with, observed
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.rendering import FRAME_SIZE, prefer_headless_gl
+from zoomrl.envs.scene import SceneEnv
 from zoomrl.errors import ConfigError, missing_extra, unknown_name
 from zoomrl.spec import ArraySpec, EnvSpec
 
@@ -34,7 +35,7 @@ def metaworld_tasks() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(_SUFFIX) for name in _classes()))
 
 
-class MetaWorldEnv(Env):
+class MetaWorldEnv(SceneEnv):
     """One Meta-World task; every reset draws a fresh object and goal placement from the task's own range.
 
     ``state`` holds the simulator's 39 numbers: hand, gripper and object now (18), the same one control
@@ -56,10 +57,9 @@ class MetaWorldEnv(Env):
             raise unknown_name("Meta-World task", task, metaworld_tasks())
         self._sparse = config.reward != "dense"
         state = config.state if config.state != "auto" else "robot" if config.cameras else "full"
-        self._state_dim = _STATE_DIMS[state]
         spec = EnvSpec(
             id=env_id,
-            observations=observed(config.cameras, config.image_size, self._state_dim),
+            observations=observed(config.cameras, config.image_size, _STATE_DIMS[state]),
             action=ArraySpec((_ACTION_DIM,), low=(-1.0,) * _ACTION_DIM, high=(1.0,) * _ACTION_DIM),
             control_hz=_CONTROL_HZ / config.action_repeat,
             time_limit=limit,
@@ -123,31 +123,15 @@ class MetaWorldEnv(Env):
             info,
         )
 
-    def _observe(self) -> Observation:
+    def _state(self) -> NDArray[np.float32]:
         assert self._full_state is not None
-        observation: Observation = {}
-        if self._state_dim:
-            observation["state"] = self._full_state[: self._state_dim].astype(np.float32)
-        if self.env_spec.cameras:
-            observation["rgb"] = self._views.draw()
-        return observation
+        return self._full_state[: self.env_spec.state_dim].astype(np.float32)
 
     def _expert(self) -> NDArray[Any] | None:
         if self._full_state is None:
             raise RuntimeError(f"{self.env_spec.id}: the expert needs a state; call reset() first")
         action: NDArray[Any] = self._policy.get_action(self._full_state)
         return action
-
-    def render(self) -> NDArray[np.uint8]:
-        """The scene from the front corner, uint8 [240, 240, 3]."""
-        frame: NDArray[np.uint8] = self._video.draw()[0]
-        return frame
-
-    def close(self) -> None:
-        """Free the renderers. Safe to call twice."""
-        self._views.close()
-        self._video.close()
-        self._sim.close()
 
 
 def _metaworld() -> ModuleType:
