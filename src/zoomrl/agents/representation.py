@@ -18,7 +18,7 @@ from zoomrl.math.fsq import code_index
 from zoomrl.math.losses import masked_mean
 from zoomrl.math.rank import condition_number, rank_shares, singular_values
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
-from zoomrl.nets.latent import LatentModel
+from zoomrl.nets.latent import LatentEncoder, LatentModel
 from zoomrl.nets.perception import ObservationShape, Statistics
 
 Tensors = dict[str, Tensor]
@@ -58,8 +58,13 @@ class SelfPredictive(nn.Module):
 
     @torch.no_grad()
     def forward(self, observation: Mapping[str, Tensor], shifts: Tensor | None = None) -> dict[str, Tensor]:
-        """Latents [B, D] of the online encoder, as the ``state`` that agents read."""
-        return {"state": self.model.encoder(observation, shifts)}
+        """Latents [B, D] of the encoder that is read, as the ``state`` of agents."""
+        return {"state": self.reader(observation, shifts)}
+
+    @property
+    def reader(self) -> LatentEncoder:
+        """The encoder whose latents agents read: the online one or its moving average."""
+        return self.model.encoder if self.config.read == "online" else self.target_encoder
 
     def learnt(self) -> list[nn.Parameter]:
         """Nothing here learns from an agent's losses."""
@@ -136,7 +141,7 @@ class SelfPredictive(nn.Module):
 
         Codes are counted at each position over the batch: the mean over positions, per cent of all codes there.
         """
-        latents = self.model.encoder(observation)
+        latents = self.reader(observation)
         values = singular_values(latents)
         shares = rank_shares(values, (1e-1, 1e-2, 1e-3))
         metrics = {f"latent_rank_1e-{place + 1}": 100 * share for place, share in enumerate(shares)}

@@ -78,3 +78,5 @@ class RepresentationConfig:
     """Largest norm of its gradient."""
     target_tau: float = 0.005
     """Step of the target encoder towards the online one."""
+    read: Literal["online", "target"] = "online"
+    """The encoder that the agent reads: the one that learns, or its moving average, as in iQRL's first draft."""

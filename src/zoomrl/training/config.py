@@ -95,7 +95,10 @@ class TrainConfig:
     """Run updates as they are written, compiled, or compiled and captured as one CUDA graph (GPU)."""
     precision: Literal["float32", "tf32", "bf16"] = "float32"
     """Arithmetic of the networks: float32; with products rounded by the GPU's matrix units (tf32); or encoder and
-    hidden layers in bfloat16, refused where it changes the loss by more than one per cent."""
+    hidden layers in bfloat16, refused where it changes the loss by more than ``precision_tolerance``."""
+    precision_tolerance: float = 0.01
+    """Relative change of the critic's loss that bfloat16 may make in the first updates; the gradient may change ten
+    times as much."""
     threads: int = 0
     """CPU threads for learning; 0 measures which number is fastest on this machine."""
     run_dir: str = ""
@@ -135,6 +138,8 @@ class TrainConfig:
         ):
             if not 0 <= share <= 1:
                 raise ConfigError(f"{name} must lie in 0 .. 1, got {share}")
+        if self.precision_tolerance < 0:
+            raise ConfigError(f"precision_tolerance must be at least 0, got {self.precision_tolerance}")
         if not 0 <= self.intervene.port < 65_536:
             raise ConfigError(f"intervene.port must lie in 0 .. 65535, got {self.intervene.port}")
         if not 0 < self.intervene.step <= 2:

@@ -47,11 +47,11 @@ class Parity:
     @property
     def agrees(self) -> bool:
         """Whether it stayed within :data:`TOLERANCE`."""
-        return (
-            self.problem is None
-            and self.loss_difference <= TOLERANCE[self.precision]
-            and self.gradient_difference <= GRADIENT_TOLERANCE[self.precision]
-        )
+        return self.within(TOLERANCE[self.precision], GRADIENT_TOLERANCE[self.precision])
+
+    def within(self, loss: float, gradient: float) -> bool:
+        """Whether it ran, and the differences are no larger than these."""
+        return self.problem is None and self.loss_difference <= loss and self.gradient_difference <= gradient
 
 
 def compare(
