@@ -57,7 +57,7 @@ class SlowTD3:
         if not self.latent:
             return state
         with torch.no_grad():
-            return self.quantised(self.encoder(state))
+            return self.quantised((self.encoder if self.latent.read == "online" else self.target_encoder)(state))
 
     def latent_loss(self, batch):
         """Minus the weighted cosines, step by step and sample by sample."""

@@ -39,6 +39,7 @@ CASES = {
     "iqrl, reward head": IQRLConfig(**TINY, representation=dataclasses.replace(LATENT, reward_coef=0.7)),
     "iqrl, projection": IQRLConfig(**TINY, representation=dataclasses.replace(LATENT, projection_dim=5)),
     "iqrl, reconstruction": IQRLConfig(**TINY, representation=dataclasses.replace(LATENT, reconstruction_coef=0.4)),
+    "iqrl, reading the moving average": IQRLConfig(**TINY, representation=dataclasses.replace(LATENT, read="target")),
     "iqrl, tight clip": IQRLConfig(**TINY, representation=dataclasses.replace(LATENT, clip=0.01)),
     "iqrl, tcrl's latent": IQRLConfig(
         **TINY, representation=dataclasses.replace(TCRLConfig().representation, dim=9, encoder_hidden=(8,), horizon=3)
@@ -241,6 +242,16 @@ def test_latents_of_the_agent_are_the_online_encoders_codes():
     agent = TD3(IQRLConfig(**IQRL), ONLY_STATE, ACTIONS)
     z = agent.perception({"state": torch.randn(50, STATE)})["state"]
     assert set(z.unique().tolist()) <= {-1, -0.75, -0.5, -0.25, 0, 0.25, 0.5, 0.75}
+
+
+def test_what_is_read_is_what_is_diagnosed():
+    config = IQRLConfig(**TINY, representation=dataclasses.replace(LATENT, read="target"))
+    perception = TD3(config, ONLY_STATE, ACTIONS).perception
+    for parameter in perception.model.encoder.parameters():
+        parameter.data.zero_()
+    state = {"state": torch.randn(50, STATE)}
+    assert torch.equal(perception(state)["state"], perception.target_encoder(state))
+    assert perception.diagnose(state)["latent_rank_1e-3"] > 50
 
 
 def test_codes_are_counted_at_each_position_over_the_batch():

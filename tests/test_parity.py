@@ -1,5 +1,7 @@
 """The comparison of fast updates with plain ones agrees with what is right, and with nothing else."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -105,12 +107,18 @@ def test_training_in_bfloat16_is_refused_where_it_is_too_coarse(tmp_path, monkey
 
     said = Console(file=io.StringIO())
     low = config(tmp_path, "cqn_as")
-    low = type(low).from_dict({**low.to_dict(), "precision": "bf16"})
+    low = dataclasses.replace(low, precision="bf16")
     parts.check_precision(low, SPEC, CPU, said)
     assert "bf16 changes the loss by" in said.file.getvalue()
     monkeypatch.setattr(parts, "compare", lambda *_: [Parity("eager", "bf16", loss_difference=0.02)])
     with pytest.raises(ConfigError, match=r"changes the loss by 2\.0%"):
         parts.check_precision(low, SPEC, CPU, said)
+    parts.check_precision(dataclasses.replace(low, precision_tolerance=0.02), SPEC, CPU, said)
+    monkeypatch.setattr(parts, "compare", lambda *_: [Parity("eager", "bf16", gradient_difference=0.3)])
+    with pytest.raises(ConfigError, match=r"2% and 20% are allowed \(precision_tolerance=0\.02\)"):
+        parts.check_precision(dataclasses.replace(low, precision_tolerance=0.02), SPEC, CPU, said)
+    with pytest.raises(ConfigError, match="precision_tolerance must be at least 0, got -1"):
+        dataclasses.replace(low, precision_tolerance=-1)
 
 
 @pytest.mark.parametrize(("difference", "code"), [(1e-5, 0), (0.5, 1)])

@@ -169,8 +169,8 @@ def check_precision(config: TrainConfig, spec: EnvSpec, device: torch.device, co
     if not result.within(allowed, GRADIENT_RATIO * allowed):
         raise ConfigError(
             f"precision=bf16 changes {measured} over {PRECISION_UPDATES} updates; {allowed:.0%} and "
-            f"{GRADIENT_RATIO * allowed:.0%} are allowed (precision_tolerance={allowed}). Use precision=float32 (or tf32 "
-            "on a GPU), or a larger precision_tolerance."
+            f"{GRADIENT_RATIO * allowed:.0%} are allowed (precision_tolerance={allowed}). Use precision=float32 (or "
+            "tf32 on a GPU), or a larger precision_tolerance."
         )
 
 
