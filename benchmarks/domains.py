@@ -1,8 +1,9 @@
 """Every task of a domain through zoomrl: does it build, step, draw and repeat itself, with what sizes and how fast?
 
-Usage: python benchmarks/domains.py bigym|humanoidbench [--tasks NAME ...] [--no-write]     (one process)
+Usage: python benchmarks/domains.py bigym|humanoidbench [--tasks NAME ...] [--env-python PATH] [--no-write]
 
-Pictures are 84x84, without shadows, reflections and antialiasing. A task that fails is listed with its error.
+Pictures are 84x84, without shadows, reflections and antialiasing. A task that fails is listed with its error. One that
+ran in another environment (`--env-python`) says with which MuJoCo, and its speeds hold the way there and back.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import subprocess
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +38,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("domain", choices=sorted(CAMERAS))
     parser.add_argument("--tasks", nargs="*", help="only these; the file keeps its other rows")
+    parser.add_argument(
+        "--env-python", default="", help="interpreter of another environment that the simulator runs in"
+    )
     parser.add_argument("--no-write", action="store_true", help="print only")
     options = parser.parse_args()
     module = importlib.import_module(f"zoomrl.envs.{options.domain}")
@@ -44,7 +50,7 @@ def main() -> None:
     rows = json.loads(path.read_text())["tasks"] if options.tasks and path.exists() else {}
     result = {"name": name, **provenance(["python", "benchmarks/domains.py", options.domain]), "summary": {}}
     for task in tasks:
-        rows[task] = row = attempt(f"{options.domain}:{task}", CAMERAS[options.domain])
+        rows[task] = row = attempt(f"{options.domain}:{task}", CAMERAS[options.domain], options.env_python)
         print(task, json.dumps(row), flush=True)
         result |= {"summary": summary(rows), "tasks": dict(sorted(rows.items()))}
         if not options.no_write:
@@ -54,23 +60,24 @@ def main() -> None:
     print(json.dumps(result["summary"], indent=1))
 
 
-def attempt(env_id: str, cameras: tuple[str, ...]) -> dict[str, Any]:
+def attempt(env_id: str, cameras: tuple[str, ...], python: str) -> dict[str, Any]:
     """The row of one task, or what went wrong."""
     try:
-        return measure(env_id, cameras)
+        return measure(env_id, cameras, python)
     except Exception as error:
         traceback.print_exc()
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-def measure(env_id: str, cameras: tuple[str, ...]) -> dict[str, Any]:
+def measure(env_id: str, cameras: tuple[str, ...], python: str) -> dict[str, Any]:
     """Sizes and speeds of one task, with everything in its state and its cameras."""
-    config = EnvConfig(id=env_id, cameras=cameras, state="full", shadows=False, reflections=False, antialiasing=False)
+    plain = EnvConfig(id=env_id, state="full", python=python)
+    config = replace(plain, cameras=cameras, shadows=False, reflections=False, antialiasing=False)
     start = time.perf_counter()
     env = make_env(config)
     built = time.perf_counter() - start
     try:
-        spec, random = env.env_spec, np.random.default_rng(0)
+        spec = env.env_spec
         one = episode(env, seed=0)
         episode(env, seed=1)
         again = episode(env, seed=0)
@@ -84,13 +91,38 @@ def measure(env_id: str, cameras: tuple[str, ...]) -> dict[str, Any]:
             "repeats": bool(np.array_equal(one, again)),
             "draws": bool(np.isfinite(one).all() and frame.std() > 1.0),
             "build_s": round(built, 2),
-            # Parts of the contract of adapters, so that pictures and physics are told apart.
-            "reset_s": round(seconds(lambda: env._begin(2), 1), 4),
-            "steps_per_s": round(1.0 / seconds(lambda: env._advance(action(env, random, 0.2)), TIMED), 1),
-            "observations_per_s": round(1.0 / seconds(env._observe, 1), 1),
+            **(speed_over_there(plain) if python else speed(env)),
         }
     finally:
         env.close()
+
+
+def speed(env: Env) -> dict[str, float]:
+    """By parts of the contract of adapters, so that pictures and physics are told apart."""
+    random = np.random.default_rng(0)
+    return {
+        "reset_s": round(seconds(lambda: env._begin(2), 1), 4),
+        "steps_per_s": round(1.0 / seconds(lambda: env._advance(action(env, random, 0.2)), TIMED), 1),
+        "observations_per_s": round(1.0 / seconds(env._observe, 1), 1),
+    }
+
+
+def speed_over_there(config: EnvConfig) -> dict[str, float | str]:
+    """Of a simulator in another environment, where the parts cannot be called: without cameras instead."""
+    env, random = make_env(config), np.random.default_rng(0)
+    try:
+        return {
+            "mujoco": _mujoco_of(config.python),
+            "reset_s": round(seconds(lambda: env.reset(seed=2), 1), 4),
+            "steps_per_s": round(1.0 / seconds(lambda: env.step(action(env, random, 0.2)), TIMED), 1),
+        }
+    finally:
+        env.close()
+
+
+def _mujoco_of(python: str) -> str:
+    asked = "import importlib.metadata as m; print(m.version('mujoco'))"
+    return subprocess.run([python, "-c", asked], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def episode(env: Env, seed: int) -> NDArray[np.float64]:
