@@ -254,6 +254,19 @@ def test_what_is_read_is_what_is_diagnosed():
     assert perception.diagnose(state)["latent_rank_1e-3"] > 50
 
 
+@pytest.mark.parametrize("quantise", [True, False])
+def test_low_precision_covers_every_product_but_those_that_are_rounded_to_levels(quantise):
+    latent = dataclasses.replace(
+        LATENT, quantise=quantise, reward_coef=1.0, reconstruction_coef=1.0, projection_dim=4, dim=8
+    )
+    perception = TD3(IQRLConfig(**TINY, representation=latent), BOTH, ACTIONS).perception
+    layers = {m for m in perception.modules() if isinstance(m, torch.nn.Linear | torch.nn.Conv2d)}
+    covered = {m for part in perception.networks() for m in part.modules()} & layers
+    encoders = (perception.model.encoder, perception.target_encoder)
+    rounded = {m for e in encoders for part in (e.trunk, e.body) for m in part.modules()} & layers
+    assert layers - covered == (rounded if quantise else set())
+
+
 def test_codes_are_counted_at_each_position_over_the_batch():
     agent = TD3(IQRLConfig(**TINY, representation=dataclasses.replace(LATENT, levels=(3,))), ONLY_STATE, ACTIONS)
     # One sample uses one of the three codes at each position; many use more.

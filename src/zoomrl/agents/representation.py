@@ -71,13 +71,18 @@ class SelfPredictive(nn.Module):
         return []
 
     def networks(self) -> list[nn.Module]:
-        """The modules that hold the arithmetic: dynamics and convolutions.
+        """The modules that hold the arithmetic: convolutions, dynamics and heads.
 
-        Not the small encoders: rounding to levels turns the last digits of what they say into whole levels.
+        The encoders' own layers only where nothing is rounded: rounding to levels turns the last digits of what they
+        say into whole levels.
         """
         encoders = (self.model.encoder, self.target_encoder)
-        pictures = [part for encoder in encoders for part in encoder.perception.networks()]
-        return [*pictures, self.model.dynamics]
+        parts = [part for encoder in encoders for part in encoder.perception.networks()]
+        if not self.config.quantise:
+            parts += [part for encoder in encoders for part in (encoder.trunk, encoder.body)]
+        model = self.model
+        heads = (model.reward, model.decoder, model.projection, self.target_projection)
+        return [*parts, model.dynamics, *(head for head in heads if head is not None)]
 
     def draw(self, batch: int, generator: torch.Generator) -> Tensor | None:
         """Random shifts of pictures."""
