@@ -113,11 +113,14 @@ def label(config: TrainConfig) -> str:
     for part in (*ABLATIONS, "matched"):
         if f"-{part}-" in f"{config.preset}-":
             name += f", {part}"
-    if getattr(config.agent, "norm", False) and not own.norm and "matched" not in name:
-        name += ", LayerNorm"
-    if config.replay.n_step != preset(config.preset).replay.n_step:
-        name += f", n_step {config.replay.n_step}"
-    return name
+    if type(preset(config.preset).agent) is not type(config.agent):
+        return name
+    changed = (line.partition(": ") for line in differences(preset(config.preset), config))
+    told = [(key, after.partition(" -> ")[2]) for key, _, after in changed]
+    more = [
+        f"{key.split('.')[-1]} {value}" for key, value in told if key.startswith("agent.") or key == "replay.n_step"
+    ]
+    return ", ".join([name, *more]).replace("'", "")
 
 
 def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
