@@ -13,7 +13,8 @@ from zoomrl.cli.main import main
 from zoomrl.errors import ConfigError
 from zoomrl.spec import ArraySpec, EnvSpec
 from zoomrl.training import parts
-from zoomrl.training.parity import Parity, compare
+from zoomrl.training.config import differences
+from zoomrl.training.parity import GRADIENT_TOLERANCE, TOLERANCE, Parity, compare
 from zoomrl.training.trial import Trial
 
 CPU = torch.device("cpu")
@@ -108,6 +109,12 @@ def test_training_in_bfloat16_is_refused_where_it_is_too_coarse(tmp_path, monkey
     said = Console(file=io.StringIO())
     low = config(tmp_path, "cqn_as")
     low = dataclasses.replace(low, precision="bf16")
+    assert (low.precision_tolerance, parts.GRADIENT_RATIO * low.precision_tolerance) == (
+        TOLERANCE["bf16"],
+        GRADIENT_TOLERANCE["bf16"],
+    )
+    # A check of the start, which a resumed run may answer otherwise.
+    assert differences(low, dataclasses.replace(low, precision_tolerance=0.5)) == []
     parts.check_precision(low, SPEC, CPU, said)
     assert "bf16 changes the loss by" in said.file.getvalue()
     monkeypatch.setattr(parts, "compare", lambda *_: [Parity("eager", "bf16", loss_difference=0.02)])

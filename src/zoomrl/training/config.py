@@ -220,7 +220,7 @@ class TrainConfig:
 
 FREE_TO_CHANGE = frozenset(
     {"steps", "threads", "run_dir", "resume", "log", "checkpoint", "eval", "env.python", "env.timeout", "env.workers"}
-    | {"intervene.port", "intervene.step"}
+    | {"intervene.port", "intervene.step", "precision_tolerance"}
 )
 """Fields, and groups of them, that a resumed run may change: they do not alter what has been learnt so far."""
 
