@@ -226,7 +226,7 @@ def _check_same(directory: Path, fingerprint: Mapping[str, str], device: torch.d
     """Refuse to go on with other demonstrations or corrections, or on another kind of device."""
     held = json.loads((directory / "policy.json").read_text())
     for name, value in fingerprint.items():
-        if held[name] != value:
+        if held.get(name) != value:
             raise CheckpointError(
                 f"the {name.partition('_')[0].replace('demos', 'demonstrations')} are not those that {directory} was "
                 "trained with (their contents differ). Restore them to resume, or choose another --run-dir."
