@@ -180,6 +180,17 @@ def test_other_corrections_are_refused_on_resuming(tmp_path):
         run(tiny(tmp_path / "run", intervene__source=recording(path, STREAM[1:]), steps=30))
 
 
+def test_a_run_that_does_not_say_its_corrections_is_refused_on_resuming(tmp_path):
+    source = recording(tmp_path / "stream.jsonl", STREAM)
+    run(tiny(tmp_path / "run", intervene__source=source, steps=20))
+    policy = tmp_path / "run" / "policy.json"
+    held = json.loads(policy.read_text())
+    del held["corrections_sha256"]
+    policy.write_text(json.dumps(held))
+    with pytest.raises(CheckpointError, match="the corrections are not those"):
+        run(tiny(tmp_path / "run", intervene__source=source, steps=30))
+
+
 def test_what_is_learnt_is_what_was_executed(tmp_path, monkeypatch):
     """Also where actions are scaled to the demonstrations' range, which the bounds exceed."""
     source = recording(tmp_path / "stream.jsonl", [(0, 0, [1.0, 2.0])])
