@@ -8,9 +8,10 @@ import torch
 
 from batches import ACTIONS, BOTH, ONLY_PIXELS, ONLY_STATE, STATE, in_double, make_batch, make_observation
 from slow_iqrl import SlowTD3
-from zoomrl.agents.config import CQNASConfig, CQNConfig, DrQv2Config, IQRLConfig, TCRLConfig, TD3Config
+from zoomrl.agents.config import CQNASConfig, CQNConfig, DrQv2Config, IQRLConfig, SACConfig, TCRLConfig, TD3Config
 from zoomrl.agents.cqn import CQN
 from zoomrl.agents.drqv2 import DrQv2
+from zoomrl.agents.sac import SAC
 from zoomrl.agents.tcrl import TCRL
 from zoomrl.agents.td3 import TD3
 from zoomrl.errors import ConfigError
@@ -265,6 +266,32 @@ def test_low_precision_covers_every_product_but_those_that_are_rounded_to_levels
     encoders = (perception.model.encoder, perception.target_encoder)
     rounded = {m for e in encoders for part in (e.trunk, e.body) for m in part.modules()} & layers
     assert layers - covered == (rounded if quantise else set())
+
+
+@pytest.mark.parametrize("make", [TD3Config, IQRLConfig, SACConfig])
+@pytest.mark.parametrize(("agent_init", "latent_init"), [("orthogonal", "default"), ("default", "orthogonal")])
+def test_first_weights_are_orthogonal_where_that_is_asked_for(make, agent_init, latent_init):
+    latent = dataclasses.replace(LATENT, init=latent_init, reward_coef=1.0, projection_dim=5)
+    config = make(**TINY, norm=True, representation=latent, init=agent_init)
+    agent = (SAC if make is SACConfig else TD3)(config, ONLY_STATE, ACTIONS, seed=1)
+    model = agent.perception.model
+    parts = {
+        agent_init: [agent.actor, agent.critic, agent.target_critic],
+        latent_init: [model.encoder, model.dynamics, model.reward, model.projection, agent.perception.target_encoder],
+    }
+    for init, modules in parts.items():
+        assert [orthogonal(module) for module in modules] == [init == "orthogonal"] * len(modules)
+
+
+def orthogonal(module):
+    """All matrices have rows or columns of length one at right angles, and all biases are zero."""
+    linears = [part for part in module.modules() if isinstance(part, torch.nn.Linear)]
+    assert linears
+    for linear in linears:
+        tall = linear.weight if linear.out_features >= linear.in_features else linear.weight.t()
+        if linear.bias.any() or not torch.allclose(tall.t() @ tall, torch.eye(tall.shape[1]), atol=1e-5):
+            return False
+    return True
 
 
 def test_codes_are_counted_at_each_position_over_the_batch():

@@ -35,7 +35,7 @@ class ActorCritic(Learner):
 
     def _network(self, size: int, outputs: int) -> nn.Sequential:
         config = self.config
-        return mlp(size, config.hidden, outputs, norm=config.norm, activation=config.activation)
+        return mlp(size, config.hidden, outputs, norm=config.norm, activation=config.activation, init=config.init)
 
     @property
     def own_parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:

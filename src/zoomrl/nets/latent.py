@@ -35,9 +35,7 @@ class LatentEncoder(nn.Module):
         self.levels = config.levels if config.quantise else ()
         self.perception = Perception(shape, image, statistics)
         self.trunk = image_trunk(self.perception.sizes, image)
-        self.body = mlp(
-            self.trunk.out_dim, config.encoder_hidden, config.dim, norm=config.norm, activation=config.activation
-        )
+        self.body = _mlp(self.trunk.out_dim, config.encoder_hidden, config.dim, config)
 
     def forward(self, observation: Mapping[str, Tensor], shifts: Tensor | None = None) -> Tensor:
         """Latents of a batch."""
@@ -71,7 +69,7 @@ class LatentModel(nn.Module):
             )
 
         def head(inputs: int, outputs: int) -> nn.Sequential:
-            return mlp(inputs, config.model_hidden, outputs, norm=config.norm, activation=config.activation)
+            return _mlp(inputs, config.model_hidden, outputs, config)
 
         self.residual = config.residual
         self.encoder = LatentEncoder(shape, config, image, statistics)
@@ -84,6 +82,10 @@ class LatentModel(nn.Module):
         """Latents [B, D] one step after ``action`` [B, A], quantised as the encoder's are."""
         change = self.dynamics(torch.cat([latent, action], -1))
         return quantised(latent + change if self.residual else change, self.encoder.levels)
+
+
+def _mlp(size: int, hidden: tuple[int, ...], outputs: int, config: RepresentationConfig) -> nn.Sequential:
+    return mlp(size, hidden, outputs, norm=config.norm, activation=config.activation, init=config.init)
 
 
 def quantised(x: Tensor, levels: tuple[int, ...]) -> Tensor:

@@ -10,17 +10,24 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from zoomrl.nets.activations import ACTIVATIONS
+from zoomrl.nets.init import orthogonal_
 
 
-def mlp(size: int, hidden: Sequence[int], outputs: int, *, norm: bool, activation: str) -> nn.Sequential:
-    """Hidden layers of Linear, LayerNorm (with ``norm``) and activation, then a plain Linear."""
+def mlp(
+    size: int, hidden: Sequence[int], outputs: int, *, norm: bool, activation: str, init: str = "default"
+) -> nn.Sequential:
+    """Hidden layers of Linear, LayerNorm (with ``norm``) and activation, then a plain Linear.
+
+    With ``init="orthogonal"`` weights start orthogonal and biases zero; otherwise they start as PyTorch draws them.
+    """
     layers: list[nn.Module] = []
     for before, after in pairwise((size, *hidden)):
         layers.append(nn.Linear(before, after))
         if norm:
             layers.append(nn.LayerNorm(after))
         layers.append(ACTIVATIONS[activation]())
-    return nn.Sequential(*layers, nn.Linear((size, *hidden)[-1], outputs))
+    network = nn.Sequential(*layers, nn.Linear((size, *hidden)[-1], outputs))
+    return network.apply(orthogonal_) if init == "orthogonal" else network
 
 
 class Ensemble(nn.Module):

@@ -29,6 +29,8 @@ class SACConfig:
     """LayerNorm before each activation."""
     activation: Literal["relu", "mish", "elu", "silu"] = "relu"
     """Activation of the hidden layers."""
+    init: Literal["default", "orthogonal"] = "default"
+    """First weights of actor and critics: PyTorch's, or orthogonal matrices with zero biases."""
     log_std_min: float = -5.0
     """Lowest logarithm of the policy's standard deviation, before the tanh."""
     log_std_max: float = 2.0

@@ -29,6 +29,8 @@ class TD3Config:
     """LayerNorm before each activation."""
     activation: Literal["relu", "mish", "elu", "silu"] = "relu"
     """Activation of the hidden layers."""
+    init: Literal["default", "orthogonal"] = "default"
+    """First weights of actor and critics: PyTorch's, or orthogonal matrices with zero biases."""
 
     # The critics.
     critics: int = 2
