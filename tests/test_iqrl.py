@@ -19,6 +19,7 @@ from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 from zoomrl.nets.mlp import Ensemble, mlp
 from zoomrl.recipes.latent import TASKS
 from zoomrl.recipes.presets import preset
+from zoomrl.training.config import differences
 
 LATENT = RepresentationConfig(
     kind="self_predictive", dim=12, encoder_hidden=(10,), model_hidden=(11, 11), horizon=3, lr=3e-3
@@ -327,6 +328,23 @@ def test_published_settings():
     assert preset("iqrl-dmc-fish-swim").agent.representation.projection_dim == 64
     assert preset("iqrl-dmc-humanoid-walk").replay.n_step == 1
     assert sum(preset(f"iqrl-dmc-{t}").replay.n_step == 3 for t in TASKS) == 9
+
+
+def test_the_preset_for_harder_tasks_on_a_cpu_has_the_released_critics():
+    """And cheetah-run's schedule of exploration; the rest is that of iqrl-dmc-cpu."""
+    small, medium, released = (preset(f"iqrl-dmc-{name}") for name in ("cpu", "cpu-medium", "cheetah-run"))
+    assert medium.control.noise == released.control.noise
+    assert (medium.agent.critics, medium.agent.actor_value) == (released.agent.critics, released.agent.actor_value)
+    assert (medium.env, medium.steps) == (released.env, 250_000)
+    assert differences(small, medium) == [
+        "agent.actor_value: 'min' -> 'mean'",
+        "agent.critics: 2 -> 5",
+        "agent.representation.lr: 0.0001 -> 0.0003",
+        "control.noise: 'step_linear(1.0,1.0,10000,0.1,50000)' -> 'step_linear(1.0,1.0,10000,0.1,150000)'",
+        "env.id: 'dmc:walker-walk' -> 'dmc:cheetah-run'",
+        "preset: 'iqrl-dmc-cpu' -> 'iqrl-dmc-cpu-medium'",
+        "replay.n_step: 1 -> 3",
+    ]
 
 
 def test_sizes_are_the_published_ones():

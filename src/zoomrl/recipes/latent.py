@@ -140,6 +140,21 @@ def iqrl_dmc_cpu() -> TrainConfig:
     )
 
 
+def iqrl_dmc_cpu_medium() -> TrainConfig:
+    """iQRL for harder tasks on a CPU: iqrl-dmc-cpu with five critics and three-step returns. Our own settings."""
+    base = iqrl_dmc_cpu()
+    latent = replace(_SMALL_IQRL.representation, lr=3e-4)
+    return replace(
+        base,
+        preset="iqrl-dmc-cpu-medium",
+        env=replace(base.env, id="dmc:cheetah-run"),
+        agent=IQRLConfig(representation=latent, hidden=_SMALL_IQRL.hidden),
+        replay=replace(base.replay, n_step=3),
+        control=replace(base.control, noise=falling(MEDIUM)),
+        steps=250 * EPISODE,
+    )
+
+
 def for_task(config: TrainConfig, env: str) -> TrainConfig:
     """``config`` of this room on the task ``env``, with the schedule, n-step and moving average that it has there.
 
@@ -180,6 +195,7 @@ def ablation(name: str) -> TrainConfig:
 
 PRESETS: dict[str, Callable[[], TrainConfig]] = {
     "iqrl-dmc-cpu": iqrl_dmc_cpu,
+    "iqrl-dmc-cpu-medium": iqrl_dmc_cpu_medium,
     **{f"iqrl-dmc-{name}": partial(iqrl_dmc, name) for name in TASKS},
     "td3-dmc-matched-cpu": matched_cpu,
     **{f"td3-dmc-matched-{name}": partial(matched, name) for name in TASKS},
