@@ -14,6 +14,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from scipy.stats import t
+
 from provenance import RESULTS, provenance
 from zoomrl.agents.config import AGENT_CONFIGS
 from zoomrl.recipes.latent import ABLATIONS
@@ -145,7 +147,17 @@ def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
                 "final_success_95": wilson_interval(successes, episodes),
                 "final_success_by_run": {name: final["success_rate"] for name, final in finals.items()},
             }
+        elif len({run["env"] for run in members}) == 1 < len({run["seed"] for run in members}):
+            returns = [final["return_mean"] for final in finals.values()]
+            summary[agent]["final_return_95"] = seeds_interval(returns)
     return summary
+
+
+def seeds_interval(values: list[float]) -> tuple[float, float]:
+    """95 % interval of the mean over seeds, by Student's t; wide for the two or three seeds that there are."""
+    middle, error = statistics.mean(values), statistics.stdev(values) / len(values) ** 0.5
+    half = float(t.ppf(0.975, len(values) - 1)) * error
+    return round(middle - half, 2), round(middle + half, 2)
 
 
 if __name__ == "__main__":
