@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from zoomrl.math.bin_losses import categorical_bin_losses
 from zoomrl.math.categorical import project, support
 from zoomrl.math.grid import cell_centre, centres, decode, encode, snap, to_cell, zoom
-from zoomrl.math.losses import dominance_loss, margin_loss, masked_mean
+from zoomrl.math.losses import cosines, directions, dominance_loss, margin_loss, masked_mean
 from zoomrl.math.returns import n_step
 from zoomrl.math.schedules import parse_schedule, schedule
 
@@ -149,6 +149,26 @@ def test_masked_mean_ignores_what_is_masked():
     values = torch.tensor([1.0, math.nan, 3.0])
     assert masked_mean(values, torch.tensor([1.0, 0.0, 1.0])).item() == 2.0
     assert masked_mean(values, torch.zeros(3)).item() == 0.0
+
+
+def test_cosines_are_those_of_pytorch_with_their_gradient():
+    x = torch.randn(6, 9, dtype=torch.float64)
+    other = torch.randn(6, 9, dtype=torch.float64)
+    other[2], x[3] = 0.0, other[3]
+    x.requires_grad_()
+    ours, theirs = cosines(x, directions(other)), torch.cosine_similarity(x, other, dim=-1, eps=1e-6)
+    torch.testing.assert_close(ours, theirs)
+    assert ours[3].item() == pytest.approx(1.0)
+    assert ours[2].item() == 0.0
+    torch.testing.assert_close(*(torch.autograd.grad(value.sum(), x)[0] for value in (ours, theirs)))
+
+
+def test_a_latent_of_zeros_has_cosine_zero_and_a_finite_gradient():
+    x = torch.zeros(1, 4, requires_grad=True)
+    value = cosines(x, directions(torch.ones(1, 4)))
+    value.sum().backward()
+    assert value.item() == 0.0
+    torch.testing.assert_close(x.grad, torch.full((1, 4), 0.5 / 1e-6))
 
 
 def test_n_step_golden_vector():

@@ -11,19 +11,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoomrl.math.fsq import code_index
-from zoomrl.math.losses import masked_mean
+from zoomrl.math.losses import cosines, directions, masked_mean
 from zoomrl.math.rank import condition_number, rank_shares, singular_values
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 from zoomrl.nets.latent import LatentEncoder, LatentModel
 from zoomrl.nets.perception import ObservationShape, Statistics
 
 Tensors = dict[str, Tensor]
-EPS = 1e-6
-"""Smallest norm that a cosine divides by."""
 
 
 class SelfPredictive(nn.Module):
@@ -112,17 +109,18 @@ class SelfPredictive(nn.Module):
             if self.target_projection is not None:
                 targets = self.target_projection(targets)
             targets = targets.unflatten(0, (-1, config.horizon))
+            towards = directions(targets)
         latent = self.model.encoder(batch["obs"], draws.get("latent_shifts"))
         weights = sequence["valid"].to(torch.float32)
         total = latent.new_zeros(())
-        cosines: list[Tensor] = []
+        steps: list[Tensor] = []
         rewards, decoded = latent.new_zeros(()), latent.new_zeros(())
         for step in range(config.horizon):
             action, weight, scale = sequence["actions"][:, step], weights[:, step], config.decay**step
             before, latent = latent, self.model(latent, action)
             predicted = latent if self.model.projection is None else self.model.projection(latent)
-            cosine = F.cosine_similarity(predicted, targets[:, step], dim=-1, eps=EPS)
-            cosines.append(masked_mean(cosine.detach(), weight))
+            cosine = cosines(predicted, towards[:, step])
+            steps.append(masked_mean(cosine.detach(), weight))
             apart = -cosine if config.consistency == "cosine" else ((predicted - targets[:, step]) ** 2).mean(-1)
             total = total + scale * config.consistency_coef * masked_mean(apart, weight)
             if self.model.reward is not None:
@@ -133,7 +131,7 @@ class SelfPredictive(nn.Module):
                 error = self.model.decoder(latent) - sequence["obs"]["state"][:, step]
                 decoded = decoded + scale * masked_mean((error**2).mean(-1), weight)
         total = total + config.reward_coef * rewards + config.reconstruction_coef * decoded
-        metrics = {f"cosine_{step + 1}": value for step, value in enumerate(cosines)}
+        metrics = {f"cosine_{step + 1}": value for step, value in enumerate(steps)}
         if self.model.reward is not None:
             metrics["reward_loss"] = rewards.detach() / config.horizon
         if self.model.decoder is not None:

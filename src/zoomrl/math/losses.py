@@ -1,9 +1,12 @@
-"""Losses over bins: imitation by dominance and margin, and means that ignore masked elements."""
+"""Losses over bins: imitation by dominance and margin; cosines; and means that ignore masked elements."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+_SHORTEST = 1e-6
+"""Smallest norm that a cosine divides by."""
 
 
 def masked_mean(values: Tensor, weight: Tensor) -> Tensor:
@@ -13,6 +16,19 @@ def masked_mean(values: Tensor, weight: Tensor) -> Tensor:
     total = torch.where(weight > 0, values * weight, torch.zeros_like(values)).sum()
     mass = weight.sum()
     return total / torch.where(mass > 0, mass, torch.ones_like(mass))
+
+
+def directions(x: Tensor) -> Tensor:
+    """``x`` [..., D] divided by its norm, or by 1e-6 where that is larger."""
+    return x / torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp(min=_SHORTEST)
+
+
+def cosines(x: Tensor, direction: Tensor) -> Tensor:
+    """Cosine of the angle between ``x`` [..., D] and ``direction`` [..., D] of :func:`directions`.
+
+    PyTorch's own normalises both sides element by element at every call, and takes twice as long.
+    """
+    return (x * direction).sum(-1) / torch.linalg.vector_norm(x, dim=-1).clamp(min=_SHORTEST)
 
 
 def dominance_loss(probs: Tensor, chosen: Tensor) -> Tensor:
