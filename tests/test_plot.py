@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from zoomrl.analysis.curve import draw_curve
+from zoomrl.analysis.groups import experiments
 from zoomrl.analysis.metrics import read_rows, read_run
 from zoomrl.analysis.plot import plot_runs
 from zoomrl.errors import CheckpointError, ConfigError
@@ -27,10 +28,11 @@ def write_run(
     evals: int = 4,
     success: bool = True,
     predicts: bool = True,
+    **settings: object,
 ) -> Path:
     """A run directory as training leaves it, without weights; the success rate rises by a tenth each time."""
     directory.mkdir(parents=True)
-    config = dataclasses.replace(preset(name), seed=seed)
+    config = dataclasses.replace(preset(name), seed=seed, **settings)
     (directory / "config.json").write_text(json.dumps(config.to_dict()))
     (directory / "policy.json").write_text(json.dumps({"spec": {"reports_success": success}}))
     with open(directory / "metrics.jsonl", "w") as file:
@@ -113,6 +115,37 @@ def test_presets_are_drawn_as_curves_of_their_own(tmp_path):
     out = plot_runs(runs, tmp_path / "plot.png")
     assert out.read_bytes().startswith(PNG)
     assert len({read_run(run).name for run in runs}) == 2
+
+
+def test_settings_that_differ_are_experiments_of_their_own_and_are_named(tmp_path):
+    """The same preset with other settings is no further seed of it, whatever its seed."""
+    wider = dataclasses.replace(preset("quickstart").agent, hidden_dim=96)
+    runs = [write_run(tmp_path / f"plain{seed}", seed=seed) for seed in (1, 2)]
+    runs += [write_run(tmp_path / f"wide{seed}", seed=seed, agent=wider) for seed in (2, 3)]
+    runs.append(write_run(tmp_path / "other", name="cqn-metaworld"))
+    groups = experiments(read_run(run) for run in runs)
+    assert [[run.directory.name for run in members] for members in groups.values()] == [
+        ["plain1", "plain2"],
+        ["wide2", "wide3"],
+        ["other"],
+    ]
+    plain, wide, other = groups
+    assert plain.endswith(f", agent.hidden_dim {preset('quickstart').agent.hidden_dim}")
+    assert wide.endswith(", agent.hidden_dim 96")
+    assert other.endswith("(preset cqn-metaworld)")
+
+
+def test_length_and_fields_of_newer_versions_make_no_other_experiment(tmp_path):
+    runs = [write_run(tmp_path / "short"), write_run(tmp_path / "long", seed=2, steps=9_000, threads=2)]
+    older = json.loads((runs[0] / "config.json").read_text())
+    del older["precision"]
+    (runs[0] / "config.json").write_text(json.dumps(older))
+    assert len(experiments(read_run(run) for run in runs)) == 1
+
+
+def test_the_same_seed_twice_is_not_called_two_seeds(tmp_path):
+    runs = [write_run(tmp_path / name) for name in ("one", "again")]
+    assert "mean of 2 runs" in plot_runs(runs, tmp_path / "plot.svg").read_text()
 
 
 def test_metric_follows_the_environment(tmp_path):

@@ -55,7 +55,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What runs that differ only in their seed have in common."""
+        """Agent, environment and preset."""
         agent, env, preset = self.config["agent"]["name"], self.config["env"]["id"], self.config["preset"]
         return f"{agent} on {env} (preset {preset})"
 

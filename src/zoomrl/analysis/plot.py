@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoomrl.analysis.groups import experiments
 from zoomrl.analysis.metrics import Counter, Metric, Point, Run, read_run
 from zoomrl.errors import CheckpointError, ConfigError
 
@@ -62,9 +63,7 @@ def plot_runs(directories: Sequence[str | Path], out: str | Path, *, metric: Met
 
     figure = Figure(figsize=(7.2, _HEIGHT), dpi=150, layout="constrained")
     axes = figure.add_subplot()
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(run.name, []).append(run)
+    groups = experiments(runs)
     alone = len(groups) == 1
     last = max(p.step for run in runs for p in (*run.curve(metric), *_present(run.final(metric))))
     for index, (name, members) in enumerate(groups.items()):
@@ -111,7 +110,8 @@ def _draw_seeds(axes: Axes, members: Sequence[Run], metric: Metric, colour: str,
     shared = sorted(set.intersection(*(set(curve) for curve in curves)))
     columns = [[curve[step] for curve in curves] for step in shared]
     _draw_band(axes, shared, [min(c) for c in columns], [max(c) for c in columns], colour)
-    label = f"{prefix}mean of {len(members)} seeds (shaded: their range)"
+    seeds = "seeds" if len({run.config["seed"] for run in members}) == len(members) else "runs"
+    label = f"{prefix}mean of {len(members)} {seeds} (shaded: their range)"
     axes.plot(shared, [sum(c) / len(c) for c in columns], color=colour, linewidth=2.4, label=label)
 
 

@@ -227,19 +227,29 @@ FREE_TO_CHANGE = frozenset(
 
 def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
     """Fields that keep ``new`` from continuing a run made with ``old``, as ``name: old -> new``."""
-    before, after = _flat(old.to_dict()), _flat(new.to_dict())
-    return [
-        f"{key}: {before.get(key)!r} -> {after.get(key)!r}"
+    changed = changes(old.to_dict(), new.to_dict())
+    return [f"{key}: {before!r} -> {after!r}" for key, (before, after) in changed.items()]
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Fields of two configs as dictionaries that differ, and that a resumed run may not change: ``name: (old, new)``.
+
+    A field that only one of them has is None in the other.
+    """
+    before, after = flat(old), flat(new)
+    return {
+        key: (before.get(key), after.get(key))
         for key in sorted(before | after)
         if not {key, key.split(".")[0]} & FREE_TO_CHANGE and before.get(key) != after.get(key)
-    ]
+    }
 
 
-def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in data.items():
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The fields of a config as a dictionary by their full names, ``replay.n_step``."""
+    fields: dict[str, Any] = {}
+    for key, value in config.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
+            fields |= flat(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value
-    return flat
+            fields[prefix + key] = value
+    return fields
