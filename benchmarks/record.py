@@ -8,8 +8,10 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import re
 import shlex
 import statistics
+import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -132,6 +134,7 @@ def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
         groups[run["agent"]].append(run)
     summary = {}
     for agent, members in groups.items():
+        refuse_mixtures(agent, members)
         finals = {f"{run['env']} s{run['seed']}": run["final"] for run in members}
         summary[agent] = {
             "runs": len(members),
@@ -151,6 +154,16 @@ def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
             returns = [final["return_mean"] for final in finals.values()]
             summary[agent]["final_return_95"] = seeds_interval(returns)
     return summary
+
+
+def refuse_mixtures(agent: str, members: list[dict[str, Any]]) -> None:
+    """Runs of one name on one task must share their settings: a mean over others would say nothing."""
+    settings = defaultdict(set)
+    for run in members:
+        settings[run["env"]].add(re.sub(r" --(seed|steps|threads) \S+", "", run["command"]))
+    for env, commands in settings.items():
+        if len(commands) > 1:
+            sys.exit(f"record: runs called {agent!r} on {env} have different settings:\n" + "\n".join(sorted(commands)))
 
 
 def seeds_interval(values: list[float]) -> tuple[float, float]:
