@@ -107,6 +107,22 @@ def test_mish_in_bfloat16_is_computed_in_float32():
     assert x.grad.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("function", [Mish(), lambda x: quantise(x, (8, 8))], ids=["mish", "quantise"])
+def test_without_gradient_the_values_are_the_same_and_the_input_is_left_alone(function):
+    x = torch.randn(20, 6) * 3
+    kept = x.clone()
+    assert torch.equal(function(x), function(x.clone().requires_grad_()).detach())
+    assert torch.equal(x, kept)
+
+
+@pytest.mark.parametrize("function", [Mish(), lambda x: quantise(x, (8, 8))], ids=["mish", "quantise"])
+def test_second_derivatives_are_refused_not_wrong(function):
+    x = torch.randn(20, 6).requires_grad_()
+    (slope,) = torch.autograd.grad(function(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()
+
+
 def test_rank_counts_what_is_above_the_tolerance():
     # Singular values 10, 2, 0.05 and 0: in units of the largest 1, 0.2, 0.005, 0.
     basis, _ = torch.linalg.qr(torch.randn(9, 4))

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 _SLACK = 1e-3
 """Widens the range of the tanh, so that the outermost levels can be reached."""
@@ -75,11 +76,14 @@ class _Quantise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, half: float, offset: float, shift: float, scale: float) -> Tensor:
         squashed = (x + shift).tanh_()
+        if not ctx.needs_input_grad[0]:
+            return squashed.mul_(half).sub_(offset).round_().mul_(scale)
         ctx.save_for_backward(squashed)
         ctx.slope = half * scale
         return (squashed * half).sub_(offset).round_().mul_(scale)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
         (squashed,) = ctx.saved_tensors
         return torch.ops.aten.tanh_backward(gradients[0], squashed).mul_(ctx.slope), None, None, None, None

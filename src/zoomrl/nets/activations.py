@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 _STEEP = 20.0
 """Beyond it the slope is 1 in float32; the exponential's square must not overflow."""
@@ -28,7 +29,10 @@ class Mish(nn.Module):
 
 
 class _Mish(torch.autograd.Function):
-    """With e = exp(x) and p = e^2 + 2 e + 2: y = x (p - 2) / p, and y' = 1 - 2 / p + 4 x e (e + 1) / p^2."""
+    """With e = exp(x) and p = e^2 + 2 e + 2: y = x t with t = (p - 2) / p, and y' = t + 4 x e (e + 1) / p^2.
+
+    The slope is made at once, while its parts are in the cache: the way back reads one tensor.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -36,15 +40,17 @@ class _Mish(torch.autograd.Function):
         power = full.clamp(max=_STEEP).exp_()
         top = (power + 2).mul_(power)
         inverse = (top + 2).reciprocal_()
-        ctx.save_for_backward(full, power, inverse)
-        return top.mul_(inverse).mul_(full).to(x.dtype)
+        share = top.mul_(inverse)
+        if ctx.needs_input_grad[0]:
+            steep = torch.addcmul(power, power, power, out=power).mul_(inverse).mul_(inverse)
+            ctx.save_for_backward(torch.addcmul(share, steep, full, value=4, out=steep))
+        return share.mul_(full).to(x.dtype)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        x, power, inverse = ctx.saved_tensors
-        # 1 - 2 / p + (4 x / p) e (e + 1) / p
-        slope = torch.addcmul(power, power, power).mul_(inverse).mul_(x).mul_(4).sub_(2).mul_(inverse).add_(1)
-        return slope.mul_(gradients[0]).to(gradients[0].dtype)
+        (slope,) = ctx.saved_tensors
+        return (slope * gradients[0]).to(gradients[0].dtype)
 
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "elu": nn.ELU, "mish": Mish, "silu": nn.SiLU}
