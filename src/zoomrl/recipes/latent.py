@@ -141,14 +141,16 @@ def iqrl_dmc_cpu() -> TrainConfig:
 
 
 def iqrl_dmc_cpu_medium() -> TrainConfig:
-    """iQRL for harder tasks on a CPU: iqrl-dmc-cpu with five critics and three-step returns. Our own settings."""
+    """iQRL for harder tasks on a CPU: iqrl-dmc-cpu with three-step returns, and a plainer actor and critics: ELU and no
+    LayerNorm. Our own settings.
+    """
     base = iqrl_dmc_cpu()
     latent = replace(_SMALL_IQRL.representation, lr=3e-4)
     return replace(
         base,
         preset="iqrl-dmc-cpu-medium",
         env=replace(base.env, id="dmc:cheetah-run"),
-        agent=IQRLConfig(representation=latent, hidden=_SMALL_IQRL.hidden),
+        agent=replace(_SMALL_IQRL, representation=latent, norm=False, activation="elu"),
         replay=replace(base.replay, n_step=3),
         control=replace(base.control, noise=falling(MEDIUM)),
         steps=250 * EPISODE,
