@@ -26,6 +26,7 @@ def write_run(
     name: str = "quickstart",
     seed: int = 1,
     evals: int = 4,
+    episodes: int = 10,
     success: bool = True,
     predicts: bool = True,
     **settings: object,
@@ -37,10 +38,12 @@ def write_run(
     (directory / "policy.json").write_text(json.dumps({"spec": {"reports_success": success}}))
     with open(directory / "metrics.jsonl", "w") as file:
         for index in range(evals + 1):
-            wins = [k < 2 + index for k in range(10)]
-            values = [0.5] * 10 if predicts else []
+            wins = [k < 2 + index for k in range(episodes)]
+            values = [0.5] * episodes if predicts else []
             realised = [float(w) for w in wins] if predicts else []
-            result = Evaluation([float(w) for w in wins], [50] * 10, wins, list(range(10)), values, realised)
+            result = Evaluation(
+                [float(w) for w in wins], [50] * episodes, wins, list(range(episodes)), values, realised
+            )
             kind, step = ("eval", 100 * index) if index < evals else ("final", 100 * (evals - 1))
             file.write(json.dumps({"kind": kind, "env_steps": step, **result.row()}) + "\n")
     return directory
@@ -63,6 +66,13 @@ def test_return_interval_is_that_of_the_mean(tmp_path):
     # 2 of 10 returns are 1: standard deviation 0.4, standard error 0.4 / sqrt(10).
     assert point.value == pytest.approx(0.2)
     assert point.high - point.value == pytest.approx(1.96 * 0.4 / 10**0.5)
+
+
+@pytest.mark.parametrize(("episodes", "shaded"), [(10, True), (1, False)])
+def test_a_shade_is_named_where_there_is_one(tmp_path, episodes, shaded):
+    """The mean of a single return has no interval."""
+    run = write_run(tmp_path / "run", success=False, episodes=episodes)
+    assert ("shaded" in plot_runs([run], tmp_path / "plot.svg").read_text()) == shaded
 
 
 def test_overestimation_is_drawn_with_the_interval_of_its_mean(tmp_path):

@@ -96,8 +96,8 @@ def _draw_run(axes: Axes, members: Sequence[Run], metric: Metric, colour: str, p
         return
     steps = [p.step for p in points]
     _draw_band(axes, steps, [p.low for p in points], [p.high for p in points], colour)
-    seed, count = members[0].config["seed"], points[0].episodes
-    label = f"{prefix}seed {seed}, {count} episodes per evaluation (shaded: 95 % interval)"
+    shaded = " (shaded: 95 % interval)" if any(p.high > p.low for p in points) else ""
+    label = f"{prefix}seed {members[0].config['seed']}, {points[0].episodes} episodes per evaluation{shaded}"
     values = [p.value for p in points]
     axes.plot(steps, values, color=colour, linewidth=2, marker="o", markersize=4, label=label)
 
