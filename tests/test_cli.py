@@ -17,6 +17,7 @@ import pytest
 
 from zoomrl.agents.config import AGENT_CONFIGS, CQNASConfig, CQNConfig
 from zoomrl.cli.main import main
+from zoomrl.cli.presets import _about
 from zoomrl.cli.train import defaults, with_agent
 from zoomrl.cli.tree import parse
 from zoomrl.errors import ConfigError, ZoomrlError
@@ -116,6 +117,11 @@ def test_version_and_presets(capsys):
     out = finish(["presets"], capsys)[1]
     assert [name for name in PRESETS if not listed(name, out, whole=True)] == []
     assert "more" not in out.rpartition("iqrl-dmc-...")[2], "a list that is asked for is not cut short"
+
+
+def test_the_list_of_presets_holds_whole_sentences():
+    """Only the first line of a builder's docstring is shown."""
+    assert [name for name, build in PRESETS.items() if not _about(build).endswith(".")] == []
 
 
 @pytest.mark.parametrize(

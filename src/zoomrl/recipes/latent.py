@@ -141,9 +141,7 @@ def iqrl_dmc_cpu() -> TrainConfig:
 
 
 def iqrl_dmc_cpu_medium() -> TrainConfig:
-    """iQRL for harder tasks on a CPU: iqrl-dmc-cpu with three-step returns, and a plainer actor and critics: ELU and no
-    LayerNorm. Our own settings.
-    """
+    """iQRL for harder tasks on a CPU: three-step returns; ELU, no LayerNorm in actor and critics. Our own settings."""
     base = iqrl_dmc_cpu()
     latent = replace(_SMALL_IQRL.representation, lr=3e-4)
     return replace(
