@@ -104,9 +104,10 @@ def _imitation(logits: Tensor, chosen: Tensor, weight: Tensor, atoms: Tensor, ma
 
     # F = L p with L the lower triangle of ones; the reverse cumulative sum of its gradient is a product with L^T.
     lower = torch.ones(count, count, dtype=logits.dtype, device=logits.device).tril_()
-    cdf = lower @ probs
     where = chosen.expand(1, count, tokens)
-    lead = cdf.gather(0, where) - cdf
+    # Subtracted before they are summed up: equal distributions must come out equal, also where the last digit of a
+    # product depends on where its factors lie in memory.
+    lead = lower @ (probs.gather(0, where) - probs)
     # The side taken at equality: a zero-initialised head must feel the loss.
     behind = lead.sign().add_(1).clamp_(max=1)
     dominance = lead.clamp_(min=0).sum((0, 1)) @ share
