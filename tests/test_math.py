@@ -163,6 +163,13 @@ def test_cosines_are_those_of_pytorch_with_their_gradient():
     torch.testing.assert_close(*(torch.autograd.grad(value.sum(), x)[0] for value in (ours, theirs)))
 
 
+def test_second_derivatives_of_cosines_are_refused():
+    x = torch.randn(3, 4, requires_grad=True)
+    (first,) = torch.autograd.grad(cosines(x, directions(torch.ones(3, 4))).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
+
+
 def test_a_latent_of_zeros_has_cosine_zero_and_a_finite_gradient():
     x = torch.zeros(1, 4, requires_grad=True)
     value = cosines(x, directions(torch.ones(1, 4)))

