@@ -147,12 +147,16 @@ def _answer(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 def _torch() -> Check:
     try:
         import torch
+
+        from zoomrl.nets.linear import ONEDNN
     except Exception as error:
         return Check("core", "torch", "failed", f"{type(error).__name__}: {error}", "pip install torch")
     cuda = torch.cuda.is_available()
     gpu = torch.cuda.get_device_name(0) if cuda else None
+    products = "oneDNN" if ONEDNN else "PyTorch's default"
     facts = {"version": torch.__version__, "threads": torch.get_num_threads(), "cuda": cuda, "gpu": gpu}
-    detail = f"{torch.__version__}, {torch.get_num_threads()} threads, {gpu or 'no CUDA'}"
+    facts["cpu_products"] = products
+    detail = f"{torch.__version__}, {torch.get_num_threads()} threads, CPU products by {products}, {gpu or 'no CUDA'}"
     return Check("core", "torch", "ok", detail, facts=facts)
 
 

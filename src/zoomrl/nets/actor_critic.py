@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from zoomrl.nets.gru import GRU
 from zoomrl.nets.init import orthogonal_
+from zoomrl.nets.linear import Linear
 from zoomrl.nets.trunk import Trunk
 
 
@@ -24,7 +25,7 @@ class Actor(nn.Module):
         super().__init__()
         self.trunk = trunk
         self.body = _Body(trunk.out_dim, hidden_dim, horizon, gru_layers)
-        self.head = nn.Linear(hidden_dim, action_dim)
+        self.head = Linear(hidden_dim, action_dim)
         self.apply(orthogonal_)
 
     def bulk(self) -> list[nn.Module]:
@@ -50,7 +51,7 @@ class TwinCritic(nn.Module):
         self.trunk = trunk
         width = trunk.out_dim + action_dim
         self.bodies = nn.ModuleList([_Body(width, hidden_dim, horizon, gru_layers) for _ in range(2)])
-        self.heads = nn.ModuleList([nn.Linear(hidden_dim, outputs) for _ in range(2)])
+        self.heads = nn.ModuleList([Linear(hidden_dim, outputs) for _ in range(2)])
         self.apply(orthogonal_)
 
     def bulk(self) -> list[nn.Module]:
@@ -76,8 +77,8 @@ class _Body(nn.Module):
         # A single action needs no step one-hot.
         positions = horizon if gru_layers else 0
         self.register_buffer("step_ids", torch.eye(positions), persistent=False)
-        self.first = nn.Linear(width + positions, hidden_dim)
-        self.second = nn.Linear(hidden_dim, hidden_dim)
+        self.first = Linear(width + positions, hidden_dim)
+        self.second = Linear(hidden_dim, hidden_dim)
         self.gru = GRU(hidden_dim, hidden_dim, gru_layers) if gru_layers else None
 
     def forward(self, x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from zoomrl.nets.gru import GRU
 from zoomrl.nets.init import orthogonal_, zero_
+from zoomrl.nets.linear import Linear, linear_columns
 from zoomrl.nets.trunk import Trunk
 
 Dueling = Literal["separate", "shared", "none"]
@@ -84,8 +85,8 @@ class CoarseToFineCritic(nn.Module):
             return _Stream(trunk, action_dim, horizon, levels, hidden_dim, hidden_bias, gru_layers)
 
         self.streams = nn.ModuleList([stream() for _ in range(2 if dueling == "separate" else 1)])
-        self.advantage = nn.Linear(hidden_dim, action_dim * bins * outputs)
-        self.value = None if dueling == "none" else nn.Linear(hidden_dim, action_dim * outputs)
+        self.advantage = Linear(hidden_dim, action_dim * bins * outputs)
+        self.value = None if dueling == "none" else Linear(hidden_dim, action_dim * outputs)
         self.apply(orthogonal_)
         zero_(self.advantage)
         if self.value is not None:
@@ -123,10 +124,10 @@ class CoarseToFineCritic(nn.Module):
         shape = (action_dim, bins, outputs, centres.shape[:3].numel())
         pairs = zip(self._streams(), features.inputs, strict=True)
         hidden = [stream(inputs, centres, first_level).flatten(0, 2) for stream, inputs in pairs]
-        advantage = _head(features.weight, features.bias, hidden[-1]).view(shape)
+        advantage = linear_columns(features.weight, features.bias, hidden[-1]).view(shape)
         if self.value is None or self.shared:
             return advantage
-        value = _head(self.value.weight, self.value.bias, hidden[0])
+        value = linear_columns(self.value.weight, self.value.bias, hidden[0])
         return advantage.add_(value.view(action_dim, 1, outputs, -1))
 
     def bulk(self) -> list[nn.Module]:
@@ -159,9 +160,9 @@ class _Stream(nn.Module):
         self.positions = horizon if gru_layers else 0
         self.register_buffer("level_ids", torch.eye(levels), persistent=False)
         self.register_buffer("step_ids", torch.eye(self.positions), persistent=False)
-        self.first = nn.Linear(trunk.out_dim + action_dim + self.positions + levels, hidden_dim, bias=hidden_bias)
+        self.first = Linear(trunk.out_dim + action_dim + self.positions + levels, hidden_dim, bias=hidden_bias)
         self.first_norm = nn.LayerNorm(hidden_dim)
-        self.second = nn.Linear(hidden_dim, hidden_dim, bias=hidden_bias)
+        self.second = Linear(hidden_dim, hidden_dim, bias=hidden_bias)
         self.second_norm = nn.LayerNorm(hidden_dim)
         self.gru = GRU(hidden_dim, hidden_dim, gru_layers) if gru_layers else None
 
@@ -186,8 +187,3 @@ class _Stream(nn.Module):
 def _centred(weight: Tensor) -> Tensor:
     """Subtract the mean over bins (axis 1) from [A, K, ...]."""
     return weight - weight.mean(1, keepdim=True)
-
-
-def _head(weight: Tensor, bias: Tensor, hidden: Tensor) -> Tensor:
-    """Linear map of ``hidden`` [N, H] with tokens innermost: [out, N]."""
-    return torch.addmm(bias[:, None], weight, hidden.t())

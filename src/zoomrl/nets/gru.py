@@ -7,8 +7,9 @@ parameter names, initialisation and results.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from zoomrl.nets.linear import linear
 
 
 class GRU(nn.Module):
@@ -41,7 +42,7 @@ class GRU(nn.Module):
 
 def _run_layer(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> Tensor:
     # Unbinding and splitting, not indexing: their gradients are one concatenation each.
-    inputs = F.linear(x, weight_ih, bias_ih).unbind(1)
+    inputs = linear(x, weight_ih, bias_ih).unbind(1)
     hidden = weight_hh.shape[1]
     # The initial state is zero: the first recurrent product is its bias.
     reset_update, candidate = bias_hh.split((2 * hidden, hidden), -1)
@@ -49,7 +50,7 @@ def _run_layer(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor,
     states = []
     for gates in inputs:
         if state is not None:
-            reset_update, candidate = F.linear(state, weight_hh, bias_hh).split((2 * hidden, hidden), -1)
+            reset_update, candidate = linear(state, weight_hh, bias_hh).split((2 * hidden, hidden), -1)
         from_input, candidate_input = gates.split((2 * hidden, hidden), -1)
         reset, update = torch.sigmoid(from_input + reset_update).chunk(2, -1)
         new = torch.tanh(torch.addcmul(candidate_input, reset, candidate))

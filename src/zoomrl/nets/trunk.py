@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from zoomrl.nets.config import EncoderConfig
+from zoomrl.nets.linear import Linear
 
 
 class Trunk(nn.Module):
@@ -39,7 +40,7 @@ class Trunk(nn.Module):
             layers: list[nn.Module] = []
             width = sizes["image"]
             for _ in range(image_layers):
-                layers += [nn.Linear(width, hidden_dim, bias=bias), nn.LayerNorm(hidden_dim), nn.SiLU()]
+                layers += [Linear(width, hidden_dim, bias=bias), nn.LayerNorm(hidden_dim), nn.SiLU()]
                 width = hidden_dim
             self.parts["image"] = nn.Sequential(*layers, *squashed(width, image_dim, bias))
             self.out_dim += image_dim
@@ -68,4 +69,4 @@ def image_trunk(sizes: Mapping[str, int], image: EncoderConfig) -> Trunk:
 
 def squashed(size: int, width: int, bias: bool) -> list[nn.Module]:
     """Linear, LayerNorm, tanh."""
-    return [nn.Linear(size, width, bias=bias), nn.LayerNorm(width), nn.Tanh()]
+    return [Linear(size, width, bias=bias), nn.LayerNorm(width), nn.Tanh()]
