@@ -72,12 +72,12 @@ def _quantise(x: Tensor, half: float, offset: float, shift: float, scale: float)
 
 
 class _Quantise(torch.autograd.Function):
-    """The same with fewer passes over memory, which is what it costs."""
+    """The same with fewer passes over memory, which is what it costs: ``torch.add`` multiplies by the way."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, half: float, offset: float, shift: float, scale: float) -> Tensor:
-        share = torch.add(x.new_tensor(2 * shift), x, alpha=2).sigmoid_()
-        result = torch.add(x.new_tensor(-half - offset), share, alpha=2 * half).round_().mul_(scale)
+        share = torch.add(x.new_full((), 2 * shift), x, alpha=2).sigmoid_()
+        result = torch.add(x.new_full((), -half - offset), share, alpha=2 * half).round_().mul_(scale)
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward(share)
             ctx.slope = 4 * half * scale

@@ -45,7 +45,7 @@ class _Cosines(torch.autograd.Function):
         norm = length.clamp(min=_SHORTEST)
         cosine = (x * direction).sum(-1) / norm
         # Where the norm is held at its smallest, it does not depend on x.
-        ctx.save_for_backward(x, direction, norm, torch.where(length < _SHORTEST, 0, cosine / norm))
+        ctx.save_for_backward(x, direction, norm, (cosine / norm).masked_fill_(length < _SHORTEST, 0))
         return cosine
 
     @staticmethod
