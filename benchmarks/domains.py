@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from provenance import RESULTS, provenance
+from provenance import RESULTS, keep, provenance
 from zoomrl.envs.base import Env, action_bounds
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.registry import make_env
@@ -55,8 +55,7 @@ def main() -> None:
         result |= {"summary": summary(rows), "tasks": dict(sorted(rows.items()))}
         if not options.no_write:
             # After each: a crash of a simulator then costs one row.
-            RESULTS.mkdir(exist_ok=True)
-            path.write_text(json.dumps(result, indent=1) + "\n")
+            keep(result)
     print(json.dumps(result["summary"], indent=1))
 
 

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from peers.loop import PeerLoop
-from provenance import RESULTS, provenance
+from provenance import RESULTS, keep, provenance
 from zoomrl.control.scaling import make_scaler
 from zoomrl.data.episode import Episode
 from zoomrl.envs.vector import make_vector_env
@@ -92,10 +92,7 @@ def main() -> None:
         console.print(table(case))
     print(json.dumps(result, indent=1))
     if options.write:
-        RESULTS.mkdir(exist_ok=True)
-        path = RESULTS / f"{result['name']}.json"
-        path.write_text(json.dumps(result, indent=1) + "\n")
-        console.print(f"wrote {path.relative_to(RESULTS.parents[1])}")
+        console.print(f"wrote {keep(result).relative_to(RESULTS.parents[1])}")
 
 
 def compare(config: TrainConfig, turns: int, steps: int, console: Console) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from provenance import RESULTS, provenance
+from provenance import keep, provenance
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.registry import make_env
 
@@ -89,8 +89,7 @@ def main() -> None:
     }
     print(json.dumps({"load_average": result["load_average"], **summary}, indent=1))
     if not options.no_write:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "isolation_cpu.json").write_text(json.dumps(result, indent=1) + "\n")
+        keep(result)
 
 
 def case(config: EnvConfig, steps: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from counting import interleaved
-from provenance import RESULTS, provenance
+from provenance import keep, provenance
 from zoomrl.nets import linear
 
 LAYERS = {
@@ -47,7 +47,7 @@ def main() -> None:
     }
     print(json.dumps(result["summary"], indent=1))
     if not options.no_write:
-        (RESULTS / "products_cpu.json").write_text(json.dumps(result, indent=1) + "\n")
+        keep(result)
 
 
 def layer(rows: int, inputs: int, outputs: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import json
 import os
 import platform
 import shlex
@@ -33,6 +34,14 @@ def provenance(command: list[str], commit: str | None = None) -> dict[str, Any]:
         "versions": {"python": platform.python_version()}
         | {p: _version(p) for p in (*LEARNING, *SIMULATORS) if _version(p)},
     }
+
+
+def keep(result: dict[str, Any]) -> Path:
+    """Write ``result`` into the file of its name."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{result['name']}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    return path
 
 
 def _cpu() -> str:

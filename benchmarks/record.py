@@ -18,7 +18,7 @@ from typing import Any
 
 from scipy.stats import t
 
-from provenance import RESULTS, provenance
+from provenance import keep, provenance
 from zoomrl.agents.config import AGENT_CONFIGS
 from zoomrl.recipes.latent import ABLATIONS
 from zoomrl.recipes.presets import preset
@@ -46,10 +46,7 @@ def main() -> None:
     }
     # One command a line is easier to repeat than one long line.
     result["command"] = sorted({run["command"] for run in runs})
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{options.name}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"wrote {path}")
+    print(f"wrote {keep(result)}")
     print(json.dumps(result["summary"], indent=1))
 
 

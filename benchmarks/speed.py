@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from tensordict import TensorDict
 
-from provenance import RESULTS, provenance
+from provenance import keep, provenance
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -55,8 +55,7 @@ def main() -> None:
     }
     print(json.dumps(result["summary"], indent=1))
     if not options.no_write:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "speed_cpu.json").write_text(json.dumps(result, indent=1) + "\n")
+        keep(result)
 
 
 def cqn_update() -> dict[str, Any]:

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from counting import BYTES_MEAN, Rates, count, interleaved
-from provenance import RESULTS, provenance
+from provenance import RESULTS, keep, provenance
 from shapes import CASES, Case, batch_size, make_agent, make_batch, make_observation, updates_of
 from zoomrl.agents.engine import accelerate
 from zoomrl.errors import ConfigError
@@ -82,10 +82,7 @@ def conditions(device: str, scale: str) -> dict[str, Any]:
 
 def write(result: dict[str, Any]) -> None:
     """Keep the result."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{result['name']}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"wrote {path.relative_to(RESULTS.parents[1])}")
+    print(f"wrote {keep(result).relative_to(RESULTS.parents[1])}")
 
 
 def measure(
