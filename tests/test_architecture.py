@@ -123,3 +123,15 @@ def test_every_config_field_is_documented(config):
         if plain and "field(" not in ast.unparse(node):
             documented = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
             assert documented, f"{config.__name__}.{node.target.id} has no description"
+
+
+def test_products_go_by_way_of_the_faster_library():
+    """A layer of PyTorch's own would be twice as slow on some processors, and nothing else would show it."""
+    own = SOURCE / "nets" / "linear.py"
+    found = [
+        f"{path.relative_to(SOURCE)}:{node.lineno}"
+        for path in sorted(SOURCE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if path != own and isinstance(node, ast.Call) and ast.unparse(node.func) in ("nn.Linear", "F.linear")
+    ]
+    assert not found, found
