@@ -90,6 +90,9 @@ def command(config: TrainConfig) -> str:
         name, values = line.split(": ", 1)
         if name not in {"seed", "env.id"}:
             flags.append(option(name, ast.literal_eval(values.split(" -> ")[1])))
+    # Not a difference of what is learnt, but without it the run may be refused.
+    if config.precision_tolerance != base.precision_tolerance:
+        flags.append(f"--precision-tolerance {config.precision_tolerance}")
     for name in ("every", "episodes", "final_episodes"):
         if getattr(config.eval, name) != getattr(base.eval, name):
             flags.append(f"--eval.{name.replace('_', '-')} {getattr(config.eval, name)}")
