@@ -8,8 +8,6 @@ Usage: python benchmarks/products.py [--no-write]
 
 from __future__ import annotations
 
-import argparse
-import json
 from typing import Any
 
 import torch
@@ -17,37 +15,29 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from counting import interleaved
-from provenance import keep, provenance
+from provenance import measure
 from zoomrl.nets import linear
 
 LAYERS = {
     "small": (256, 64, 64),
     "at the threshold": (256, 128, 128),
-    "cqn_as quickstart, second": (512, 128, 128),
+    "cqn_as quickstart, second": (3072, 64, 64),
     "iqrl-dmc-cpu, dynamics": (256, 134, 256),
     "iqrl critic, first": (256, 1030, 512),
     "iqrl dynamics, last": (256, 512, 1024),
-    "cqn_as humanoid, second": (3072, 512, 512),
+    "cqn_as humanoid, second": (1536, 1024, 1024),
     "large": (2048, 2048, 2048),
 }
 """Rows, inputs and outputs."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--no-write", action="store_true", help="print only")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    result = {
-        "name": "products_cpu",
-        **provenance(["python", "benchmarks/products.py"]),
-        "threads": 1,
-        "onednn_chosen_here": linear.ONEDNN,
-        "summary": {name: layer(*sizes) for name, sizes in LAYERS.items()},
-    }
-    print(json.dumps(result["summary"], indent=1))
-    if not options.no_write:
-        keep(result)
+    measure(
+        "products_cpu",
+        __doc__,
+        lambda: {name: layer(*sizes) for name, sizes in LAYERS.items()},
+        onednn_chosen_here=linear.ONEDNN,
+    )
 
 
 def layer(rows: int, inputs: int, outputs: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import importlib.metadata
 import json
@@ -9,10 +10,13 @@ import os
 import platform
 import shlex
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
+import torch
 
 LEARNING = ("torch", "torchrl", "tensordict", "numpy")
 SIMULATORS = ("gymnasium", "mujoco", "dm-control", "metaworld", "bigym", "humanoid_bench")
@@ -42,6 +46,26 @@ def keep(result: dict[str, Any]) -> Path:
     path = RESULTS / f"{result['name']}.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
     return path
+
+
+def measure(name: str, description: str | None, summary: Callable[[], dict[str, Any]], **facts: Any) -> None:
+    """The command line of a benchmark on one thread: measure, print, and write the file unless told not to.
+
+    Args:
+        name: of the result.
+        description: the docstring of the benchmark.
+        summary: does the measuring.
+        facts: what else a reader must know.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--no-write", action="store_true", help="print only")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    origin = provenance(["python", f"benchmarks/{Path(sys.argv[0]).name}"])
+    result = {"name": name, **origin, "threads": 1, **facts, "summary": summary()}
+    print(json.dumps(result["summary"], indent=1))
+    if not options.no_write:
+        keep(result)
 
 
 def _cpu() -> str:

@@ -5,8 +5,6 @@ Usage: python benchmarks/speed.py [--no-write]     (one thread)
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -18,7 +16,7 @@ import numpy as np
 import torch
 from tensordict import TensorDict
 
-from provenance import keep, provenance
+from provenance import measure
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -31,31 +29,25 @@ from zoomrl.data.episode import Episode
 from zoomrl.data.replay import Replay
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.vector import make_vector_env
+from zoomrl.nets.linear import linear
 from zoomrl.nets.perception import ObservationShape
 from zoomrl.recipes.presets import preset
 from zoomrl.spec import ArraySpec, EnvSpec
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--no-write", action="store_true", help="print only")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    result = {
-        "name": "speed_cpu",
-        **provenance(["python", "benchmarks/speed.py"]),
-        "threads": 1,
-        "summary": {
-            "cqn_update": cqn_update(),
-            "cqn_as_update": cqn_as_update(),
-            "replay_sample": replay_sample(),
-            "temporal_ensemble": temporal_ensemble(),
-            "environment_steps": environment_steps(),
-        },
+    measure("speed_cpu", __doc__, summary)
+
+
+def summary() -> dict[str, Any]:
+    """All measurements, one after the other."""
+    return {
+        "cqn_update": cqn_update(),
+        "cqn_as_update": cqn_as_update(),
+        "replay_sample": replay_sample(),
+        "temporal_ensemble": temporal_ensemble(),
+        "environment_steps": environment_steps(),
     }
-    print(json.dumps(result["summary"], indent=1))
-    if not options.no_write:
-        keep(result)
 
 
 def cqn_update() -> dict[str, Any]:
@@ -70,7 +62,7 @@ def cqn_update() -> dict[str, Any]:
     flops = 5 * rows * per_row
     a, b = torch.randn(rows, hidden), torch.randn(hidden, hidden)
     repeats = flops / (2 * rows * hidden * hidden)
-    update, product = interleaved(lambda: agent.update(data), lambda: a @ b)
+    update, product = interleaved(lambda: agent.update(data), lambda: linear(a, b))
     floor = product * repeats
     return {
         "shape": {"batch": batch, "state": state_dim, "action": action_dim, "hidden": hidden, "value": "scalar"},

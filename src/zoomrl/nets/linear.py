@@ -1,7 +1,7 @@
 """Linear layers whose large float32 products run in oneDNN where that is the faster library.
 
 PyTorch gives float32 products on the CPU to MKL, which keeps its 512-bit kernels to Intel's processors: on AMD's with
-AVX-512, oneDNN, which comes with PyTorch too, is more than twice as fast (measured: benchmarks/products.py).
+AVX-512, oneDNN, which comes with PyTorch too, is about twice as fast (measured: benchmarks/products.py).
 """
 
 from __future__ import annotations
