@@ -18,6 +18,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "zoomrl"
 FLOOR = {
     "errors": 0,
     "spec": 0,
+    "files": 0,
     "math": 0,
     "nets": 1,
     "data": 1,

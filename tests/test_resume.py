@@ -43,7 +43,6 @@ from zoomrl.envs.vector import SerialVectorEnv
 from zoomrl.envs.vector_base import Outcome
 from zoomrl.errors import CheckpointError, ConfigError, NonFiniteLossError
 from zoomrl.nets.config import EncoderConfig
-from zoomrl.training import checkpoint as checkpoint_module
 from zoomrl.training.checkpoint import Checkpoints, read_state
 from zoomrl.training.config import EvalConfig, TrainConfig
 from zoomrl.training.evaluate import evaluate
@@ -538,7 +537,7 @@ def test_full_disk_keeps_the_older_checkpoint(straight, demos, tmp_path, monkeyp
         replace(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint_module.os, "replace", full)
+        patch.setattr(os, "replace", full)
         with pytest.raises(CheckpointError, match=r"step_0000000030\.pt: No space left.*step_0000000015\.pt") as caught:
             run(config)
     assert isinstance(caught.value.__cause__, OSError)

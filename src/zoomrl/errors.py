@@ -26,6 +26,10 @@ class CheckpointError(ZoomrlError):
     """A run directory or checkpoint that cannot be used as asked."""
 
 
+class DamagedFileError(CheckpointError):
+    """A file of a run whose content is not what was written. A file that cannot be read now is not damaged."""
+
+
 class NonFiniteLossError(ZoomrlError):
     """A loss or parameter became NaN or infinite. The last good checkpoint is intact."""
 

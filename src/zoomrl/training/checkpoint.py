@@ -7,19 +7,17 @@ how many updates were made. Demonstrations are kept by reference.
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from zoomrl.data.replay import Replay, Segment
 from zoomrl.errors import CheckpointError
+from zoomrl.files import write_atomically
 
 BEST = "best.pt"
 """File of the best evaluation's state, beside the checkpoints."""
@@ -163,31 +161,6 @@ def read_state(path: Path) -> dict[str, Any]:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(f"checkpoint {path} cannot be read ({type(error).__name__}: {error})") from error
-
-
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write beside ``path``, flush to the disk, then rename: readers see the old file or the new one, never half."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    except RuntimeError as error:  # torch's file writer hides a full disk behind one
-        raise OSError(None, str(error).splitlines()[0]) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write ``data`` as indented JSON, atomically."""
-    write_atomically(path, lambda file: file.write((json.dumps(data, indent=2) + "\n").encode()))
 
 
 def _span(path: Path) -> tuple[int, int]:

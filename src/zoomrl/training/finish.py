@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from zoomrl.control.controller import Controller
 from zoomrl.envs.vector_base import VectorEnv
-from zoomrl.training.checkpoint import write_json
+from zoomrl.files import write_json
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.evaluate import Evaluation, evaluate
 from zoomrl.training.logger import Logger

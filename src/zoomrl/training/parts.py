@@ -28,9 +28,9 @@ from zoomrl.demos.manifest import check_manifest
 from zoomrl.demos.store import DemoSet, read_demos
 from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import ConfigError
+from zoomrl.files import write_json
 from zoomrl.math.grid import snap
 from zoomrl.spec import EnvSpec
-from zoomrl.training.checkpoint import write_json
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.memory import decisions, expected_frames, readable
 from zoomrl.training.parity import compare

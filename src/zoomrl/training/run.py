@@ -19,9 +19,10 @@ from zoomrl.control.intervention import Recording
 from zoomrl.control.scaling import ActionScaler, make_scaler
 from zoomrl.envs.vector import make_vector_env
 from zoomrl.errors import CheckpointError, ConfigError
+from zoomrl.files import write_json
 from zoomrl.spec import EnvSpec
 from zoomrl.training import parts
-from zoomrl.training.checkpoint import Checkpoints, write_json
+from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.config import TrainConfig, differences
 from zoomrl.training.correct import Corrector, make_source
 from zoomrl.training.evaluate import Evaluation, evaluate

@@ -18,8 +18,9 @@ from zoomrl.data.episode import EpisodeBuilder, is_finite
 from zoomrl.data.replay import Replay
 from zoomrl.envs.vector_base import StepResult, VectorEnv
 from zoomrl.errors import CheckpointError, NonFiniteLossError
+from zoomrl.files import write_atomically
 from zoomrl.math.schedules import schedule
-from zoomrl.training.checkpoint import Checkpoints, write_atomically
+from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.correct import Corrector
 from zoomrl.training.evaluate import Evaluation
