@@ -9,6 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from zoomrl.recipes.presets import preset
 from zoomrl.training.config import LogConfig
 from zoomrl.training.logger import Logger, make_sinks
+from zoomrl.training.run_files import wandb_id
 
 
 def config(**log):
@@ -22,7 +23,7 @@ def row(step, **values):
 def test_rows_are_json_lines_and_a_position_cuts_them(tmp_path):
     logger = Logger(tmp_path, 0, [])
     logger.write("train", row(1, loss=0.5))
-    position = logger.sync()
+    position = logger.sync()["log_position"]
     logger.write("train", row(2, loss=0.25))
     logger.close()
     logger = Logger(tmp_path, position, [])
@@ -59,10 +60,85 @@ def test_wandb_offline(tmp_path, monkeypatch):
     logger = Logger(run, 0, make_sinks(config(tensorboard=False, wandb="zoomrl-test"), run, 0))
     logger.write("train", row(1, loss=0.5))
     logger.close()
-    assert list((run / "wandb").glob("offline-run-*-some-run/*.wandb"))
+    assert list((run / "wandb").glob(f"offline-run-*-{wandb_id(run)}/*.wandb"))
 
 
 def test_missing_wandb_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "wandb", None)
     with pytest.raises(ImportError, match=r"pip install 'zoomrl\[wandb\]'"):
         make_sinks(config(tensorboard=False, wandb="x"), tmp_path, 0)
+
+
+def written(directory, *steps):
+    logger = Logger(directory, 0, [])
+    for step in steps:
+        logger.write("train", row(step))
+    said = logger.sync()
+    logger.close()
+    return said
+
+
+def test_a_file_that_became_shorter_is_cut_to_whole_lines_and_said(tmp_path):
+    said = written(tmp_path, 1, 2, 3)
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:-5])
+    heard = []
+    logger = Logger(tmp_path, said["log_position"], [], said["log_sha256"], heard.append)
+    logger.write("train", row(4))
+    logger.close()
+    assert [json.loads(line)["env_steps"] for line in path.read_text().splitlines()] == [1, 2, 4]
+    assert len(heard) == 1
+    assert "metrics.jsonl" in heard[0]
+    assert "2 rows that are left" in heard[0]
+
+
+def test_rows_that_were_changed_are_said(tmp_path):
+    said = written(tmp_path, 1, 2)
+    path = tmp_path / "metrics.jsonl"
+    for content, heard_of in ((path.read_bytes(), 0), (path.read_bytes().replace(b"2", b"3", 1), 1)):
+        path.write_bytes(content)
+        heard = []
+        logger = Logger(tmp_path, said["log_position"], [], said["log_sha256"], heard.append)
+        assert (logger.sync() == said) == (not heard_of)
+        logger.close()
+        assert len(heard) == heard_of
+        assert path.read_bytes() == content
+
+
+class Flaky:
+    name = "Service"
+
+    def __init__(self):
+        self.rows = 0
+
+    def scalars(self, kind, values, env_steps):
+        self.rows += 1
+        if self.rows == 2:
+            raise ConnectionError("gone")
+
+    def close(self):
+        raise ConnectionError("still gone")
+
+
+def test_a_sink_that_fails_is_said_once_and_the_rows_go_on(tmp_path):
+    heard, sink = [], Flaky()
+    logger = Logger(tmp_path, 0, [sink], say=heard.append)
+    for step in range(4):
+        logger.write("train", row(step))
+    logger.close()
+    assert sink.rows == 2
+    assert len(heard) == 1
+    assert "Service" in heard[0]
+    assert "gone" in heard[0]
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 4
+
+
+def test_a_run_keeps_its_own_id_whatever_its_directory_is_called(tmp_path):
+    ids = set()
+    for name in ("a/run", "b/run", "c/odd name: 100 % ü"):
+        directory = tmp_path / name
+        directory.mkdir(parents=True)
+        ids.add(wandb_id(directory))
+        assert wandb_id(directory) in ids
+        assert wandb_id(directory).isalnum()
+    assert len(ids) == 3

@@ -205,17 +205,19 @@ def test_crashed_run_ends_like_one_left_alone(changes, demos, tmp_path):
 def test_crash_before_the_first_online_checkpoint_keeps_the_offline_phase(straight, demos, tmp_path):
     config = tiny(tmp_path / "run", demos)
     crash_at(14, config)
-    assert [p.name for p in checkpoint_files(tmp_path / "run")] == ["step_0000000000_update_0000000004.pt"]
+    assert [p.name for p in checkpoint_files(tmp_path / "run")] == [
+        "step_0000000000.pt",
+        "step_0000000000_update_0000000004.pt",
+    ]
     assert rows(tmp_path / "run")
     run(config)
     assert_same_run(straight, tmp_path / "run")
 
 
-def test_segments_of_a_start_without_checkpoint_are_not_used(demos, tmp_path):
-    """Killed between the first segment and the first checkpoint, then begun again."""
+def test_segments_written_after_the_checkpoint_are_not_used(demos, tmp_path):
+    """Killed between the first segment and its checkpoint, then resumed from the one before the first step."""
     config = dataclasses.replace(tiny(tmp_path / "run", demos), offline_updates=0)
     crash_at(14, config)
-    (tmp_path / "run" / "replay").mkdir()
     with at_step(29, crash), pytest.raises(CrashError):
         run(tiny(tmp_path / "other", demos, seed=2))
     stale = sorted((tmp_path / "other" / "replay").glob("*.npz"))[0]
@@ -434,7 +436,7 @@ def test_missing_replay_file_is_an_error(demos, tmp_path):
     crash_at(50, config)
     for path in (tmp_path / "run" / "replay").glob("episodes_*.npz"):
         path.unlink()
-    with pytest.raises(CheckpointError, match="files are missing"):
+    with pytest.raises(CheckpointError, match=r"no file in .* holds the online episodes"):
         run(config)
 
 

@@ -11,7 +11,8 @@ from typing import IO, Any, TypeVar
 
 import dacite
 
-from zoomrl.errors import CheckpointError, ZoomrlError
+from zoomrl.errors import CheckpointError, DamagedFileError, ZoomrlError
+from zoomrl.seal import KEY, sealed, unsealed
 
 MAX_JSON_BYTES = 64 << 20
 """Largest JSON file that is read."""
@@ -23,7 +24,7 @@ T = TypeVar("T")
 def read_json(
     path: Path, *, error: type[ZoomrlError] = CheckpointError, hint: str = "", max_bytes: int = MAX_JSON_BYTES
 ) -> dict[str, Any]:
-    """The JSON object in ``path``.
+    """The JSON object in ``path``, compared with its seal where it has one.
 
     Args:
         path: a regular file.
@@ -32,10 +33,18 @@ def read_json(
         max_bytes: size from which a file is refused unread.
 
     Raises:
-        ZoomrlError: of the type ``error``, naming the file: it is missing, cannot be read, is no regular file, is too
-            large or too deep, or holds something other than an object of JSON values.
+        ZoomrlError: of the type ``error``, naming the file: it is missing, damaged, cannot be read, is no regular
+            file, is too large or too deep, or holds something other than an object of JSON values.
     """
-    return parse_json(read_bytes(path, error=error, hint=hint, max_bytes=max_bytes), str(path), error=error, hint=hint)
+    content = read_bytes(path, error=error, hint=hint, max_bytes=max_bytes)
+    try:
+        text = unsealed(content, str(path))
+    except DamagedFileError as problem:
+        raise error(str(problem)) from problem
+    data = parse_json(text, str(path), error=error, hint=hint)
+    if KEY in data:
+        raise error(f"{path} was written anew with another layout. If you changed it on purpose, remove its {KEY!r}")
+    return data
 
 
 def read_record(path: Path, schema: type[T], *, error: type[ZoomrlError] = CheckpointError, hint: str = "") -> T:
@@ -109,9 +118,14 @@ def depth(data: Any, enough: int) -> int:
     return level
 
 
-def write_json(path: Path, data: Any) -> None:
-    """Write ``data`` as indented JSON, atomically; ValueError for NaN and infinity, which are no JSON."""
-    text = json.dumps(data, indent=2, allow_nan=False) + "\n"
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write ``data``, an object that is not empty, as sealed JSON, atomically.
+
+    Raises:
+        ValueError: for NaN and infinity, which are no JSON.
+        OSError: it could not be written; names the file.
+    """
+    text = sealed(json.dumps(data, indent=2, allow_nan=False) + "\n")
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
@@ -124,7 +138,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     # The process is in the name: two that write the same file do not write into each other.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "w+b") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -13,16 +12,18 @@ from zoomrl.analysis.curve import draw_curve
 from zoomrl.analysis.metrics import Run, read_run
 from zoomrl.analysis.plot import plot_runs
 from zoomrl.cli.rendering import rendering_fix
+from zoomrl.files import read_json
 from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.config import TrainConfig, differences
+from zoomrl.training.run_files import RESULT, read_config
 
 
 def finished_before(config: TrainConfig, directory: Path) -> bool:
     """Whether ``directory`` holds the result of this very config, so that there is nothing left to do."""
     newest = Checkpoints(directory, config.checkpoint.keep).newest()
-    if not config.resume or newest is None or not (directory / "result.json").exists():
+    if not config.resume or newest is None or not (directory / RESULT).exists():
         return False
-    held = TrainConfig.from_dict(json.loads((directory / "config.json").read_text()))
+    held = read_config(directory)
     result = _result(directory)
     return (
         not differences(held, config)
@@ -67,8 +68,7 @@ def _program() -> str:
 
 
 def _result(directory: Path) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads((directory / "result.json").read_text())
-    return result
+    return read_json(directory / RESULT)
 
 
 def _outcome(result: dict[str, Any], run: Run) -> str:

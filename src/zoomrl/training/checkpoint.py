@@ -7,20 +7,23 @@ how many updates were made. Demonstrations are kept by reference.
 
 from __future__ import annotations
 
+import errno
 import logging
-import sys
+import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from zoomrl.data.replay import Replay, Segment
-from zoomrl.errors import CheckpointError
+from zoomrl.data.replay import Replay
+from zoomrl.errors import CheckpointError, DamagedFileError
 from zoomrl.files import write_atomically
+from zoomrl.seal import check_archive, seal_archive
+from zoomrl.training.segments import Segments
 
 BEST = "best.pt"
 """File of the best evaluation's state, beside the checkpoints."""
+_NAME = re.compile(r"step_(\d+)(?:_update_(\d+))?\.pt")
 _log = logging.getLogger("zoomrl.training")
 
 
@@ -28,10 +31,10 @@ class Checkpoints:
     """The checkpoints of one run directory."""
 
     def __init__(self, directory: Path, keep: int) -> None:
+        self._directory = directory
         self._states = directory / "checkpoints"
-        self._segments = directory / "replay"
+        self._segments = Segments(directory / "replay")
         self._keep = keep
-        self._saved_until = 0
         self._oldest: dict[Path, int] = {}
 
     def save(self, env_steps: int, state: dict[str, Any], replay: Replay) -> Path:
@@ -44,23 +47,12 @@ class Checkpoints:
         learnt = f"_update_{state['updates']:010d}" if not env_steps and state["updates"] else ""
         path = self._states / f"step_{env_steps:010d}{learnt}.pt"
         try:
-            self._states.mkdir(parents=True, exist_ok=True)
-            self._segments.mkdir(parents=True, exist_ok=True)
-            if replay.added > self._saved_until:
-                since = max(self._saved_until, replay.oldest)
-                segment = replay.segment(since)
-                target = self._segments / f"episodes_{since:08d}_{replay.added:08d}.npz"
-                write_atomically(target, lambda file: np.savez(file, **segment))  # type: ignore[arg-type]
-                self._saved_until = replay.added
-            state = {**state, "replay": {"oldest": replay.oldest, "added": replay.added}}
-            write_atomically(path, lambda file: torch.save(state, file))
+            self._states.mkdir(exist_ok=True)
+            _write_state(path, {**state, **self._segments.save(replay)})
         except OSError as error:
             last = self.newest()
             kept = f"The last good checkpoint is {last.name}." if last else "There is no earlier checkpoint."
-            raise CheckpointError(
-                f"could not write checkpoint {path.name}: {error.strerror or error}. {kept} "
-                "Free some space and run the same command again to resume."
-            ) from error
+            raise CheckpointError(f"could not write checkpoint {path.name}: {self._reason(error)} {kept}") from error
         self._oldest[path] = replay.oldest
         self._prune()
         return path
@@ -72,76 +64,104 @@ class Checkpoints:
             CheckpointError: it could not be written; the one before is still there.
         """
         try:
-            self._states.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.best, lambda file: torch.save(state, file))
+            self._states.mkdir(exist_ok=True)
+            _write_state(self.best, state)
         except OSError as error:
-            raise CheckpointError(f"could not write {self.best}: {error.strerror or error}") from error
+            raise CheckpointError(f"could not write {self.best}: {self._reason(error)}") from error
+
+    def _reason(self, error: OSError) -> str:
+        if not self._directory.exists():
+            return f"{self._directory} was removed or renamed while the run was writing to it."
+        remedy = "Free some space and" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "Mend that and"
+        return f"{error.strerror or error} ({error.filename}). {remedy} run the same command again to resume."
 
     @property
     def best(self) -> Path:
         """File of the best evaluation's state."""
         return self._states / BEST
 
-    def load_best(self) -> dict[str, Any] | None:
-        """State of the best evaluation; None when there was none."""
-        return read_state(self.best) if self.best.exists() else None
+    def load_best(self, state: dict[str, Any]) -> dict[str, Any] | None:
+        """State of the best evaluation; None when the run in ``state``, a checkpoint's, has had none.
+
+        Raises:
+            CheckpointError: it is missing or damaged.
+        """
+        if state.get("best") is None:
+            return None
+        if not self.best.exists():
+            raise CheckpointError(
+                f"{self.best}, the weights of the best evaluation, is missing. Restore it, or use the last weights "
+                "with --eval.no-keep-best"
+            )
+        return read_state(self.best)
 
     def newest(self) -> Path | None:
         """File of the newest checkpoint."""
         return next(iter(self._files()), None)
 
-    def load(self, *, repair: bool = True) -> tuple[dict[str, Any], Path] | None:
-        """State and file of the newest readable checkpoint; damaged ones are named, and put aside if ``repair``."""
-        files = self._files()
+    def load(self, *, resuming: bool = True) -> tuple[dict[str, Any], Path] | None:
+        """State and file of the newest checkpoint that is whole; None when there is none at all.
+
+        Args:
+            resuming: the online episodes of the checkpoint must be there and whole too, and newer checkpoints that
+                cannot be used are put aside, as ``.damaged``.
+
+        Raises:
+            CheckpointError: there are some but none can be used, or one cannot be read now. No file is touched then.
+        """
+        files, damaged = self._files(), []
         for path in files:
             try:
-                return read_state(path), path
-            except CheckpointError as error:
-                _log.warning("%s; trying the one before it", error)
-                if repair:
-                    path.rename(path.with_name(f"{path.name}.damaged"))
-        if files:
+                state = read_state(path)
+                if resuming:
+                    self._segments.check(state)
+            except DamagedFileError as error:
+                damaged.append((path, error))
+                continue
+            except OSError as error:
+                raise _unreadable(error) from error
+            for other, why in damaged:
+                _log.warning("%s: %s. %s is used instead", other.name, why, path.name)
+                if resuming:
+                    other.rename(other.with_name(f"{other.name}.damaged"))
+            return state, path
+        if damaged:
+            lines = "\n".join(f"  - {path.name}: {error}" for path, error in damaged)
             raise CheckpointError(
-                f"none of the {len(files)} checkpoints in {self._states} can be read. "
-                "Start again in another run directory."
+                f"none of the {len(damaged)} checkpoints in {self._states} can be used:\n{lines}\n"
+                "Nothing was changed. Restore the files from a copy, or choose another --run-dir."
             )
         return None
 
-    def clear_replay(self) -> None:
-        """Forget episodes of an earlier start that left no checkpoint."""
-        for path in self._segments.glob("episodes_*.npz"):
-            path.unlink()
-
     def restore_replay(self, state: dict[str, Any], replay: Replay) -> None:
-        """Put the online episodes of a loaded checkpoint back, and forget what came after it."""
-        oldest, added = state["replay"]["oldest"], state["replay"]["added"]
-        needed = []
-        for path in sorted(self._segments.glob("episodes_*.npz")):
-            first, end = _span(path)
-            if first >= added:
-                path.unlink()
-            elif end > oldest:
-                needed.append(path)
-        # One after the other: together they are as large as the replay.
-        replay.load_segments((_read_segment(path) for path in needed), oldest)
-        if replay.added != added or replay.oldest != oldest:
-            raise CheckpointError(
-                f"the checkpoint needs online episodes {oldest} to {added}, but {self._segments} holds "
-                f"{replay.oldest} to {replay.added}: files are missing there"
-            )
-        self._saved_until = added
+        """Put the online episodes of a loaded checkpoint back, and remove what came after it.
+
+        Raises:
+            CheckpointError: they are not what they should be, or cannot be read now.
+        """
+        try:
+            self._segments.load(state, replay)
+        except OSError as error:
+            raise _unreadable(error) from error
+
+    def traces(self) -> list[str]:
+        """What of an earlier run is there, for a directory without any checkpoint."""
+        found = [f"{len(self._segments)} replay files"] if len(self._segments) else []
+        if self._states.exists():
+            found += sorted(path.name for path in self._states.iterdir() if not path.name.startswith("."))
+        return found
 
     def _files(self) -> list[Path]:
-        return sorted(self._states.glob("step_*.pt"), reverse=True)
+        """Newest first."""
+        found = ((path, _NAME.fullmatch(path.name)) for path in self._states.glob("step_*.pt"))
+        numbered = [(int(name[1]), int(name[2] or 0), path) for path, name in found if name]
+        return [path for *_, path in sorted(numbered, reverse=True)]
 
     def _prune(self) -> None:
         files = self._files()
         for path in files[self._keep :]:
             path.unlink(missing_ok=True)
-        needed = min((self._oldest_episode(path) for path in files[: self._keep]), default=0)
-        for path in self._segments.glob("episodes_*.npz"):
-            if _span(path)[1] <= needed:
-                path.unlink(missing_ok=True)
+        self._segments.prune(min((self._oldest_episode(path) for path in files[: self._keep]), default=0))
 
     def _oldest_episode(self, path: Path) -> int:
         """Serial number of the oldest online episode that a checkpoint refers to."""
@@ -149,28 +169,44 @@ class Checkpoints:
             try:
                 self._oldest[path] = read_state(path)["replay"]["oldest"]
             except CheckpointError as error:
-                _log.warning("%s; put aside as %s.damaged", error, path.name)
-                path.rename(path.with_name(f"{path.name}.damaged"))
-                return sys.maxsize  # it needs no episode any more
+                _log.warning("%s; replay files that it may need are kept", error)
+                self._oldest[path] = 0
         return self._oldest[path]
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """Load a checkpoint file; raises CheckpointError naming it when it is damaged."""
+    """Load a checkpoint file.
+
+    Raises:
+        DamagedFileError: its content is not what was written.
+        CheckpointError: it cannot be read now, or is no checkpoint of this version.
+    """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        check_archive(path)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except DamagedFileError:
+        raise
+    except (OSError, MemoryError) as error:
+        raise _unreadable(error, path) from error
     except Exception as error:
-        raise CheckpointError(f"checkpoint {path} cannot be read ({type(error).__name__}: {error})") from error
+        text = str(error).partition("\n")[0]
+        raise CheckpointError(f"checkpoint {path} cannot be loaded ({type(error).__name__}: {text})") from error
+    if not isinstance(state, dict) or not {"agent", "env_steps", "updates"} <= state.keys():
+        raise CheckpointError(f"{path} holds no state of a run")
+    return state
 
 
-def _span(path: Path) -> tuple[int, int]:
-    _, first, end = path.stem.split("_")
-    return int(first), int(end)
+def _unreadable(error: OSError | MemoryError, path: Path | None = None) -> CheckpointError:
+    cause = (error.strerror or str(error)) if isinstance(error, OSError) else "not enough memory"
+    where = path or getattr(error, "filename", None) or "a file of the run"
+    return CheckpointError(
+        f"{where} cannot be read now: {cause}. Nothing was changed; run the same command again when it can be"
+    )
 
 
-def _read_segment(path: Path) -> Segment:
-    try:
-        with np.load(path) as data:
-            return {name: data[name] for name in data.files}
-    except Exception as error:
-        raise CheckpointError(f"replay file {path} cannot be read ({type(error).__name__}: {error})") from error
+def _write_state(path: Path, state: dict[str, Any]) -> None:
+    def write(file: Any) -> None:
+        torch.save(state, file)
+        seal_archive(file)
+
+    write_atomically(path, write)

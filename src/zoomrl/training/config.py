@@ -225,10 +225,20 @@ FREE_TO_CHANGE = frozenset(
 """Fields, and groups of them, that a resumed run may change: they do not alter what has been learnt so far."""
 
 
+KNOWN_BY_CONTENT = frozenset({"demos.source", "demos.directory"})
+"""Fields that say where demonstrations lie: a resumed run compares their content instead."""
+
+
 def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
     """Fields that keep ``new`` from continuing a run made with ``old``, as ``name: old -> new``."""
     changed = changes(old.to_dict(), new.to_dict())
-    return [f"{key}: {before!r} -> {after!r}" for key, (before, after) in changed.items()]
+    return [
+        f"{key}: {before!r} -> {after!r}"
+        for key, (before, after) in changed.items()
+        if key not in KNOWN_BY_CONTENT
+        # Frames in memory and on disk give the same batches; a GPU gathers them by itself.
+        and not (key == "replay.storage" and {before, after} == {"ram", "disk"})
+    ]
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,12 +27,12 @@ from zoomrl.demos.manifest import check_manifest
 from zoomrl.demos.store import DemoSet, read_demos
 from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import ConfigError
-from zoomrl.files import write_json
 from zoomrl.math.grid import snap
 from zoomrl.spec import EnvSpec
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.memory import decisions, expected_frames, readable
 from zoomrl.training.parity import compare
+from zoomrl.training.run_files import read_threads, write_threads
 from zoomrl.training.scripted import scripted_demos
 from zoomrl.training.seeds import derive
 from zoomrl.training.threads import fastest_threads
@@ -229,10 +228,7 @@ def set_threads(
     config: TrainConfig, spec: EnvSpec, directory: Path, console: Console, device: torch.device = CPU
 ) -> None:
     """Fix the number of CPU threads; a resumed run keeps the number that it began with, since sums depend on it."""
-    path = directory / "threads.json"
-    count = config.threads
-    if not count and path.exists():
-        count = int(json.loads(path.read_text())["threads"])
+    count = config.threads or read_threads(directory) or 0
     if not count and device.type == "cuda":
         count = 1
         console.print("threads: 1 (the GPU learns; more would only wait)", highlight=False)
@@ -241,7 +237,7 @@ def set_threads(
         timings = ", ".join(f"{n}: {1000 * s:.1f} ms" for n, s in medians.items())
         console.print(f"threads: {count} (measured per update: {timings})", highlight=False)
     torch.set_num_threads(count)
-    write_json(path, {"threads": count})
+    write_threads(directory, count)
 
 
 def build_explorer(config: TrainConfig) -> Explorer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ from numpy.typing import NDArray
 
 from zoomrl.agents.registry import make_agent
 from zoomrl.control.controller import Controller
-from zoomrl.control.scaling import ActionScaler
 from zoomrl.errors import CheckpointError
 from zoomrl.spec import EnvSpec
 from zoomrl.training.checkpoint import Checkpoints, read_state
 from zoomrl.training.config import TrainConfig
+from zoomrl.training.run_files import CONFIG, POLICY, read_config, read_policy_file
 
 
 class Policy:
@@ -89,26 +88,26 @@ def load_policy(run: str | Path, *, num_envs: int = 1, seed: int = 0) -> Policy:
     """
     path = Path(run)
     directory = path.parent.parent if path.is_file() else path
-    if not (directory / "config.json").exists():
-        raise CheckpointError(f"{directory} is no run directory: it has no config.json")
-    config = TrainConfig.from_dict(json.loads((directory / "config.json").read_text()))
+    config = read_config(directory)
+    held, policy_path = read_policy_file(directory), directory / POLICY
+    spec, scaler = held.env_spec(policy_path), held.scaler(policy_path)
     state = read_state(path) if path.is_file() else _newest_or_best(directory, config)
-    bundle = json.loads((directory / "policy.json").read_text())
-    spec = EnvSpec.from_dict(bundle["spec"])
     # Statistics come with the weights; zeros take their place until they are loaded.
     agent = make_agent(config.agent, spec, frame_stack=config.replay.frame_stack, restoring=True)
-    agent.load_state_dict(state["agent"])
-    scaler = ActionScaler(np.asarray(bundle["action_low"]), np.asarray(bundle["action_high"]), spec.action)
+    try:
+        agent.load_state_dict(state["agent"])
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise CheckpointError(
+            f"the weights of {path} do not fit the agent that {directory / CONFIG} describes: {error}"
+        ) from error
     controller = Controller(agent, config.control, scaler, num_envs, config.replay.frame_stack, seed)
     return Policy(config, spec, controller, state["env_steps"], num_envs)
 
 
 def _newest_or_best(directory: Path, config: TrainConfig) -> dict[str, Any]:
     checkpoints = Checkpoints(directory, config.checkpoint.keep)
-    best = checkpoints.load_best() if config.eval.keep_best else None
-    if best is not None:
-        return best
-    loaded = checkpoints.load(repair=False)
+    loaded = checkpoints.load(resuming=False)
     if loaded is None:
         raise CheckpointError(f"{directory} holds no checkpoint yet; train first, or wait for the first one")
-    return loaded[0]
+    best = checkpoints.load_best(loaded[0]) if config.eval.keep_best else None
+    return loaded[0] if best is None else best

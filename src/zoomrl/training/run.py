@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,22 +12,29 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-import zoomrl
 from zoomrl.control.intervention import Recording
-from zoomrl.control.scaling import ActionScaler, make_scaler
+from zoomrl.control.scaling import make_scaler
 from zoomrl.envs.vector import make_vector_env
 from zoomrl.errors import CheckpointError, ConfigError
-from zoomrl.files import write_json
-from zoomrl.spec import EnvSpec
 from zoomrl.training import parts
 from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.config import TrainConfig, differences
 from zoomrl.training.correct import Corrector, make_source
 from zoomrl.training.evaluate import Evaluation, evaluate
 from zoomrl.training.finish import finish
-from zoomrl.training.logger import Logger, make_sinks
+from zoomrl.training.lock import run_lock
+from zoomrl.training.logger import METRICS, Logger, make_sinks
 from zoomrl.training.memory import expected_memory, peak_rss, readable
 from zoomrl.training.progress import ProgressLine
+from zoomrl.training.run_files import (
+    CONFIG,
+    RESULT,
+    THREADS,
+    read_config,
+    read_policy_file,
+    read_threads,
+    write_run_files,
+)
 from zoomrl.training.seeds import derive
 from zoomrl.training.signals import StopRequest
 from zoomrl.training.trainer import Trainer
@@ -86,8 +91,13 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
     """
     console = console or Console(stderr=True)
     directory = run_directory(config)
-    _claim(config, directory)
+    checkpoints = Checkpoints(directory, config.checkpoint.keep)
     with ExitStack() as stack:
+        # A run that is refused below leaves no directory behind; one that is there is held, and refused, at once.
+        fresh = not directory.exists()
+        if not fresh:
+            stack.enter_context(run_lock(directory))
+            _claim(config, directory, checkpoints)
         stop = stack.enter_context(StopRequest())
         envs = stack.enter_context(make_vector_env(config.env, factory=make_env))
         spec = envs.env_spec
@@ -106,28 +116,30 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
         scaler = make_scaler(config.control, spec.action, episodes)
         parts.check_demonstrated(config, episodes)
         agent = parts.build_agent(config, spec, episodes, device)
-        directory.mkdir(parents=True, exist_ok=True)
+        if fresh:
+            stack.enter_context(run_lock(directory))
+            _claim(config, directory, checkpoints)
         replay = parts.build_replay(config, spec, agent, episodes, scaler, directory, console, device)
         validation = parts.build_validation(config, spec, agent, held, scaler, device)
-        fingerprint = {"demos_sha256": demos.sha256 if demos else ""}
-        if isinstance(source, Recording):
-            fingerprint["corrections_sha256"] = source.sha256
+        fingerprint = {
+            "demos_sha256": demos.sha256 if demos else "",
+            "corrections_sha256": source.sha256 if isinstance(source, Recording) else "",
+        }
         del demos, episodes, held  # the replay holds their frames now
         parts.set_threads(config, spec, directory, console, device)
-        checkpoints = Checkpoints(directory, config.checkpoint.keep)
         loaded = checkpoints.load()
-        if loaded is None:
-            checkpoints.clear_replay()
-        else:
+        if loaded is not None:
             _check_same(directory, fingerprint, device)
             if config.steps < loaded[0]["env_steps"]:
                 raise ConfigError(
                     f"{directory} is at step {loaded[0]['env_steps']} already, beyond steps={config.steps}. "
                     "Ask for more steps, or choose another --run-dir."
                 )
-        _write_run_files(config, directory, spec, scaler, fingerprint, device)
-        env_steps, position = (loaded[0]["env_steps"], loaded[0]["log_position"]) if loaded else (0, 0)
-        logger = Logger(directory, position, make_sinks(config, directory, env_steps))
+        write_run_files(config, directory, spec, scaler, fingerprint, device.type)
+        state = loaded[0] if loaded else {}
+        sinks = make_sinks(config, directory, state.get("env_steps", 0))
+        logger = Logger(directory, state.get("log_position", 0), sinks, state.get("log_sha256", ""), say)
+        del state
         stack.callback(logger.close)
         eval_envs = stack.enter_context(make_vector_env(config.env, config.eval.num_envs, make_env))
         eval_seeds = [derive(config.seed, "eval_env", index) for index in range(config.eval.episodes)]
@@ -177,7 +189,7 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
         outcome = None
         if finished:
             counters = trainer.counters
-            best = checkpoints.load_best() if config.eval.keep_best else None
+            best = checkpoints.load_best(trainer.state_dict()) if config.eval.keep_best else None
             if best is not None:
                 agent.load_state_dict(best["agent"])
                 counters = {**counters, "best_env_steps": best["env_steps"], "best_updates": best["updates"]}
@@ -203,16 +215,20 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
         return RunResult(directory, True, outcome.evaluation, seconds, outcome.video, outcome.video_problem)
 
 
-def _claim(config: TrainConfig, directory: Path) -> None:
-    """Refuse a run directory that holds another config."""
-    path = directory / "config.json"
-    if not path.exists():
+def _claim(config: TrainConfig, directory: Path, checkpoints: Checkpoints) -> None:
+    """Refuse a directory that holds another run, or of this run something but nothing that can be resumed."""
+    traces = [*checkpoints.traces(), *(name for name in (METRICS, RESULT) if _has_content(directory / name))]
+    if not (directory / CONFIG).exists():
+        if traces:
+            raise CheckpointError(
+                f"{directory} holds a run ({', '.join(traces)}) but no {CONFIG}, by which it would be known. Restore "
+                "that file from a copy, or choose another --run-dir"
+            )
         return
-    held = TrainConfig.from_dict(json.loads(path.read_text()))
-    changed = differences(held, config)
+    changed = differences(read_config(directory), config)
     if changed:
         raise CheckpointError(
-            f"{directory} holds a run with another config, which is not overwritten. It differs in:\n  "
+            f"{directory} holds a run with another config, which is not overwritten. Its {CONFIG} differs in:\n  "
             + "\n  ".join(changed)
             + "\nChoose another --run-dir, or delete that directory."
         )
@@ -221,42 +237,33 @@ def _claim(config: TrainConfig, directory: Path) -> None:
             f"{directory} holds this run already, and resume is off. Choose another --run-dir, or delete "
             f"that directory."
         )
+    if traces and checkpoints.newest() is None:
+        raise CheckpointError(
+            f"{directory} holds a run ({', '.join(traces)}) but no checkpoint to resume it from. Restore one from a "
+            "copy, or choose another --run-dir; nothing was changed"
+        )
+    if checkpoints.newest() is not None and not config.threads and read_threads(directory) is None:
+        raise CheckpointError(
+            f"{directory} has no {THREADS} any more: with how many CPU threads it was trained is unknown, and sums "
+            "depend on it. Restore that file from a copy, or say --threads"
+        )
+
+
+def _has_content(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
 
 
 def _check_same(directory: Path, fingerprint: Mapping[str, str], device: torch.device) -> None:
     """Refuse to go on with other demonstrations or corrections, or on another kind of device."""
-    held = json.loads((directory / "policy.json").read_text())
+    held = read_policy_file(directory)
     for name, value in fingerprint.items():
-        if held.get(name) != value:
+        if getattr(held, name) != value:
             raise CheckpointError(
                 f"the {name.partition('_')[0].replace('demos', 'demonstrations')} are not those that {directory} was "
                 "trained with (their contents differ). Restore them to resume, or choose another --run-dir."
             )
-    if held.get("device", device.type) != device.type:
+    if held.device != device.type:
         raise CheckpointError(
-            f"{directory} was trained on {held['device']}, and device=auto now stands for {device.type}: the run would "
+            f"{directory} was trained on {held.device}, and device=auto now stands for {device.type}: the run would "
             "go on with other random numbers and other rounding. Choose another --run-dir."
         )
-
-
-def _write_run_files(
-    config: TrainConfig,
-    directory: Path,
-    spec: EnvSpec,
-    scaler: ActionScaler,
-    fingerprint: Mapping[str, str],
-    device: torch.device,
-) -> None:
-    """What identifies the run, and what a policy needs besides its weights."""
-    policy = {
-        "spec": spec.to_dict(),
-        "action_low": scaler.low.tolist(),
-        "action_high": scaler.high.tolist(),
-        **fingerprint,
-        "device": device.type,
-        "zoomrl": zoomrl.__version__,
-        "torch": torch.__version__,
-        "python": sys.version.split()[0],
-    }
-    write_json(directory / "policy.json", policy)
-    write_json(directory / "config.json", config.to_dict())

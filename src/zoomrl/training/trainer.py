@@ -114,6 +114,9 @@ class Trainer:
         Raises:
             NonFiniteLossError: a loss became NaN or infinite.
         """
+        if self._saved_at is None:
+            # From now on a directory with rows has a checkpoint: one without has lost it, and is not begun again.
+            self.save()
         if not self._learn_offline() or not self._learn_online():
             self.save()
             return False
@@ -134,7 +137,7 @@ class Trainer:
                 f"the agent's weights hold NaN or infinity at update {self.updates}; they are not saved. "
                 f"{self._last_good()}"
             )
-        state["log_position"] = self._logger.sync()
+        state |= self._logger.sync()
         path = self._checkpoints.save(self.env_steps, state, self.replay)
         self._saved_at = (self.env_steps, self.updates)
         return path

@@ -1,0 +1,99 @@
+"""Files that carry the hash of their own content, so that a single changed bit is noticed when they are read.
+
+JSON has it in a last line, archives (.pt, .npz) in the comment that the ZIP format allows at their end: both stay what
+other programs can read. Files of earlier versions have none; of those, archives are checked by the ZIP format's own
+checksums.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import zipfile
+from pathlib import Path
+from typing import IO
+
+from zoomrl.errors import DamagedFileError
+
+KEY = "sha256"
+"""Of a sealed JSON file: its last entry."""
+_LINE = re.compile(rb',\n  "([^"\n]{6})": "([0-9a-f]{64})"\n}\n\Z')
+_MARK = b"zoomrl sha256 "
+_COMMENT = len(_MARK) + 64
+_NOTHING = b"\0\0"
+"""Length of the comment of an archive that has none: its last two bytes."""
+
+
+def sealed(text: str) -> str:
+    """``text``, an indented JSON object that is not empty and a newline, with its hash as the last entry."""
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return text.removesuffix("\n}\n") + f',\n  "{KEY}": "{digest}"\n}}\n'
+
+
+def unsealed(content: bytes, name: str) -> bytes:
+    """``content`` of the JSON file ``name`` without its seal; as it is where there is none.
+
+    Raises:
+        DamagedFileError: the content is not what was sealed.
+    """
+    found = _LINE.search(content)
+    if found is None:
+        return content
+    text = content[: found.start()] + b"\n}\n"
+    if found[1] != KEY.encode() or found[2] != hashlib.sha256(text).hexdigest().encode():
+        raise DamagedFileError(
+            f"{name} is damaged: its content does not match the checksum in its last line. Restore it from a copy; if "
+            "you changed it on purpose, remove that line"
+        )
+    return text
+
+
+def seal_archive(file: IO[bytes]) -> str:
+    """Append the hash of a whole ZIP archive, open for reading and writing, as its comment; returns the hash."""
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    file.seek(-len(_NOTHING), os.SEEK_END)
+    if file.read() != _NOTHING:
+        raise ValueError("the archive has a comment already")
+    file.seek(-len(_NOTHING), os.SEEK_END)
+    file.write(_COMMENT.to_bytes(2, "little") + _MARK + digest.encode())
+    return digest
+
+
+def check_archive(path: Path) -> str:
+    """The hash in an archive's seal, once the content agrees with it; empty for archives of earlier versions.
+
+    Raises:
+        DamagedFileError: the file is not what was written.
+        OSError: it cannot be read now.
+    """
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        file.seek(max(0, size - _COMMENT - 2))
+        length, comment = file.read(2), file.read()
+        if comment.startswith(_MARK) and length == _COMMENT.to_bytes(2, "little"):
+            digest = hashlib.sha256()
+            file.seek(0)
+            left = size - _COMMENT - 2
+            while left > 0 and (block := file.read(min(left, 1 << 20))):
+                digest.update(block)
+                left -= len(block)
+            digest.update(_NOTHING)
+            if digest.hexdigest().encode() != comment.removeprefix(_MARK):
+                raise DamagedFileError(f"{path} is damaged: its content does not match its checksum")
+            return digest.hexdigest()
+        _check_entries(path, file)
+    return ""
+
+
+def _check_entries(path: Path, file: IO[bytes]) -> None:
+    """Compare each entry of an archive without a seal with its checksum."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            # A seal in which a bit was changed is no seal, but still a comment.
+            wrong = "its end" if archive.comment else archive.testzip()
+    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+        raise DamagedFileError(f"{path} is damaged: {error}") from error
+    if wrong:
+        raise DamagedFileError(f"{path} is damaged: {wrong} does not match its checksum")

@@ -1,0 +1,306 @@
+"""What a run directory may be when a run starts in it: nothing is taken for a new run, or read in silence."""
+
+import errno
+import json
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from test_resume import at_step, crash_at, moved
+from toy import assert_same_run, checkpoint_files, demo_set, run, tiny
+from zoomrl.errors import CheckpointError, DamagedFileError
+from zoomrl.training import checkpoint as checkpoint_module
+from zoomrl.training.lock import HOLDER, run_lock
+from zoomrl.training.policy import load_policy
+
+
+@pytest.fixture(scope="module")
+def demos(tmp_path_factory):
+    return demo_set(tmp_path_factory.mktemp("demos") / "toy")
+
+
+@pytest.fixture(scope="module")
+def straight(demos, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("straight") / "run"
+    assert run(tiny(directory, demos))[0].finished
+    return directory
+
+
+@pytest.fixture(scope="module")
+def crashed(demos, tmp_path_factory):
+    """A run that died at step 50; read only."""
+    directory = tmp_path_factory.mktemp("crashed") / "run"
+    crash_at(50, tiny(directory, demos))
+    return directory
+
+
+@pytest.fixture
+def copy(crashed, tmp_path):
+    return Path(shutil.copytree(crashed, tmp_path / "run"))
+
+
+def content(directory):
+    return {p.relative_to(directory): p.read_bytes() for p in directory.rglob("*") if p.is_file()}
+
+
+# ---- checkpoints ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("problem", [OSError(errno.EMFILE, "Too many open files"), MemoryError()])
+def test_checkpoints_that_cannot_be_read_now_end_the_start_and_stay(problem, straight, copy, demos, monkeypatch):
+    before = content(copy)
+
+    def refuse(*args, **kwargs):
+        raise problem
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "load", refuse)
+        with pytest.raises(CheckpointError, match=r"cannot be read now.*(Too many open files|memory)"):
+            run(tiny(copy, demos))
+    assert content(copy) == before
+    run(tiny(copy, demos))
+    assert_same_run(straight, copy)
+
+
+def test_a_file_without_permission_is_not_damaged(copy, demos, monkeypatch):
+    before = content(copy)
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(checkpoint_module, "check_archive", refuse)
+    with pytest.raises(CheckpointError, match=r"step_0000000045\.pt cannot be read now: Permission denied") as caught:
+        run(tiny(copy, demos))
+    assert not isinstance(caught.value, DamagedFileError)
+    assert content(copy) == before
+
+
+def flip(path, place=0.5):
+    data = bytearray(path.read_bytes())
+    data[int(place * len(data))] ^= 16
+    path.write_bytes(data)
+
+
+def test_a_flipped_bit_is_named_and_the_checkpoint_before_is_used(straight, copy, demos, caplog):
+    newest = checkpoint_files(copy)[-1]
+    flip(newest)
+    said = run(tiny(copy, demos))[1]
+    assert "resuming at step 30" in said
+    assert newest.name in caplog.text
+    assert_same_run(straight, copy)
+    for path in checkpoint_files(copy):
+        flip(path)
+    with pytest.raises(CheckpointError, match=checkpoint_files(copy)[0].name):
+        load_policy(copy)
+    with pytest.raises(DamagedFileError, match=checkpoint_files(copy)[0].name):
+        load_policy(checkpoint_files(copy)[0])
+
+
+def test_a_damaged_segment_that_only_the_newest_needs_falls_back(straight, copy, demos, caplog):
+    segment = sorted((copy / "replay").glob("*.npz"))[-1]
+    flip(segment)
+    said = run(tiny(copy, demos))[1]
+    assert "resuming at step 30" in said
+    assert segment.name in caplog.text
+    assert_same_run(straight, copy)
+
+
+def test_a_hole_in_the_episodes_is_refused_by_number_and_nothing_is_changed(demos, tmp_path):
+    config = tiny(tmp_path / "run", demos, replay__capacity=1000)
+    crash_at(50, config)
+    segments = sorted((tmp_path / "run" / "replay").glob("*.npz"))
+    gone = segments[len(segments) // 2]
+    gone.rename(tmp_path / gone.name)
+    first, end = (int(part) for part in gone.stem.split("_")[1:])
+    before = content(tmp_path / "run")
+    with pytest.raises(CheckpointError, match=rf"holds the online episodes {first} to {end - 1}"):
+        run(config)
+    assert content(tmp_path / "run") == before
+    # Another file under its name does not fill the hole.
+    shutil.copy(segments[0], gone)
+    with pytest.raises(CheckpointError, match="holds other episodes than"):
+        run(config)
+    (tmp_path / gone.name).rename(gone)
+    assert run(config)[0].finished
+
+
+def test_files_of_other_names_are_left_alone(straight, copy, demos):
+    foreign = [
+        copy / name for name in ("checkpoints/step_zzz.pt", "checkpoints/step_45 (copy).pt", "replay/episodes_a_b.npz")
+    ]
+    for path in foreign:
+        path.write_bytes(b"not ours")
+    assert run(tiny(copy, demos))[0].finished
+    for path in foreign:
+        path.unlink()  # it was left alone
+    assert_same_run(straight, copy)
+
+
+# ---- what is no new run ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kept", ["metrics.jsonl", "replay", "checkpoints", "result.json"])
+def test_traces_of_a_run_without_checkpoint_are_never_begun_again(kept, straight, demos, tmp_path):
+    directory = tmp_path / "run"
+    shutil.copytree(straight, directory)
+    for path in checkpoint_files(directory):
+        path.rename(f"{path}.damaged") if kept == "checkpoints" else path.unlink()
+    for name in ("metrics.jsonl", "result.json"):
+        if name != kept:
+            (directory / name).unlink()
+    if kept != "replay":
+        shutil.rmtree(directory / "replay")
+    before = content(directory)
+    with pytest.raises(CheckpointError, match="no checkpoint to resume it from"):
+        run(tiny(directory, demos))
+    assert content(directory) == before
+
+
+def test_a_run_that_wrote_nothing_but_its_config_begins(straight, demos, tmp_path):
+    directory = tmp_path / "run"
+    directory.mkdir()
+    for name in ("config.json", "policy.json", "threads.json"):
+        shutil.copy(straight / name, directory)
+    (directory / "metrics.jsonl").touch()
+    run(tiny(directory, demos))
+    assert_same_run(straight, directory)
+
+
+def test_a_run_without_config_is_refused(copy, demos):
+    (copy / "config.json").unlink()
+    before = content(copy)
+    with pytest.raises(CheckpointError, match=r"no config\.json"):
+        run(tiny(copy, demos, agent__lr=0.5))
+    assert content(copy) == before
+
+
+@pytest.mark.parametrize("name", ["config.json", "policy.json", "threads.json"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "list", "deep", "other"])
+def test_a_damaged_file_of_the_run_is_named(name, damage, copy, demos):
+    path = copy / name
+    if damage == "flip":
+        flip(path)
+    else:
+        deep = b'{"a": ' + b"[" * 5000 + b"]" * 5000 + b"}"
+        whole = path.read_bytes()
+        path.write_bytes({"cut": whole[:30], "empty": b"", "list": b"[]", "deep": deep, "other": b'{"x": 1}'}[damage])
+    before = content(copy)
+    with pytest.raises(CheckpointError, match=name.replace(".", r"\.")):
+        run(tiny(copy, demos, threads=0))
+    assert content(copy) == before
+    if name != "threads.json":
+        with pytest.raises(CheckpointError, match=name.replace(".", r"\.")):
+            load_policy(copy)
+
+
+def test_an_unknown_number_of_threads_is_not_measured_anew(copy, demos):
+    (copy / "threads.json").unlink()
+    with pytest.raises(CheckpointError, match=r"threads\.json.*--threads"):
+        run(tiny(copy, demos, threads=0))
+
+
+def test_missing_best_weights_are_not_replaced_in_silence(demos, tmp_path):
+    config = tiny(tmp_path / "run", demos, eval__keep_best=True)
+    assert run(config)[0].finished
+    best = tmp_path / "run" / "checkpoints" / "best.pt"
+    flip(best)
+    for broken in (lambda: run(config), lambda: load_policy(tmp_path / "run")):
+        with pytest.raises(CheckpointError, match=r"best\.pt is damaged"):
+            broken()
+    best.unlink()
+    for broken in (lambda: run(config), lambda: load_policy(tmp_path / "run")):
+        with pytest.raises(CheckpointError, match=r"best\.pt.* is missing.*--eval\.no-keep-best"):
+            broken()
+
+
+def test_a_directory_removed_under_a_run_is_named(demos, tmp_path):
+    directory = tmp_path / "run"
+    with (
+        at_step(24, lambda: directory.rename(tmp_path / "elsewhere")),
+        pytest.raises(CheckpointError, match="removed or renamed"),
+    ):
+        run(tiny(directory, demos))
+    assert not directory.exists()
+
+
+# ---- what may move --------------------------------------------------------------------------------------
+
+
+def test_demonstrations_may_move_and_frames_may_go_to_disk(straight, copy, demos, tmp_path):
+    shutil.copytree(demos, tmp_path / "elsewhere")
+    config = tiny(copy, tmp_path / "elsewhere", replay__storage="disk")
+    assert run(config)[0].finished
+    assert_same_run(straight, copy)
+
+
+# ---- one process ----------------------------------------------------------------------------------------
+
+
+def _hold(directory, ready):
+    with run_lock(directory):
+        ready.set()
+        time.sleep(300)
+
+
+@pytest.fixture
+def holder(copy):
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    process = context.Process(target=_hold, args=(copy, ready), daemon=True)
+    process.start()
+    assert ready.wait(60)
+    yield process
+    process.kill()
+    process.join(60)
+
+
+def test_a_second_process_is_refused_by_the_name_of_the_first(holder, straight, copy, demos):
+    before = content(copy)
+    with pytest.raises(CheckpointError, match=rf"a run is going on.*process {holder.pid} on {os.uname().nodename}"):
+        run(tiny(copy, demos))
+    assert content(copy) == before
+    load_policy(copy)  # reading needs no lock
+    holder.kill()
+    holder.join(60)
+    assert (copy / HOLDER).exists(), "a killed process leaves its name"
+    run(tiny(copy, demos))
+    assert not (copy / HOLDER).exists()
+    assert_same_run(straight, copy)
+
+
+def test_a_holder_on_another_machine_that_did_not_end_is_said(copy, demos, caplog):
+    (copy / HOLDER).write_text(json.dumps({"pid": 7, "host": "elsewhere", "since": "2026-01-01T00:00:00+00:00"}))
+    assert run(tiny(copy, demos))[0].finished
+    assert "process 7 on elsewhere" in caplog.text
+
+
+def test_what_a_killed_process_was_writing_is_removed(copy, demos):
+    for name in (".config.json.7.tmp", "checkpoints/.step_0000000060.pt.7.tmp", "replay/.episodes_0_1.npz.7.tmp"):
+        (copy / name).write_bytes(b"half")
+    run(tiny(copy, demos))
+    assert not list(copy.rglob("*.tmp"))
+
+
+def test_two_processes_one_directory(straight, demos, tmp_path):
+    """Both begin at once, where nothing is yet: one trains, the other says why it does not."""
+    code = (
+        "import json, sys; sys.path.insert(0, sys.argv[1]); import toy; "
+        "from zoomrl.training.config import TrainConfig; "
+        "toy.run(TrainConfig.from_dict(json.loads(sys.argv[2])))"
+    )
+    config = moved(tiny(tmp_path / "run", demos), tmp_path / "run")
+    command = [sys.executable, "-c", code, str(Path(__file__).parent), json.dumps(config.to_dict())]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=200)[1] for process in both]
+    codes = sorted(process.returncode for process in both)
+    if codes != [0, 0]:  # where they came one after the other, the second one repeats the end of the first
+        assert codes == [0, 1]
+        assert sum("a run is going on in" in text for text in said) == 1
+    assert_same_run(straight, tmp_path / "run")
