@@ -13,7 +13,8 @@ from zoomrl.agents.config import AGENT_CONFIGS, IMITATION, SACConfig, TD7Config,
 from zoomrl.control.config import ControlConfig
 from zoomrl.errors import ConfigError, unknown_name
 from zoomrl.recipes.presets import preset
-from zoomrl.training.config import TrainConfig
+from zoomrl.training.config import TrainConfig, run_directory
+from zoomrl.training.lock import run_lock
 
 if TYPE_CHECKING:
     AgentName = str
@@ -71,12 +72,16 @@ class Train(TrainConfig):
     def run(self) -> int:
         """Train and report."""
         config = self.to_config()
+        directory = run_directory(config)
+        if directory.exists():
+            # Said before PyTorch is imported, which takes seconds; train() holds the lock for good.
+            with run_lock(directory):
+                pass
         from rich.console import Console
 
         from zoomrl.cli.report import finished_before, report
-        from zoomrl.training.run import run_directory, train
+        from zoomrl.training.run import train
 
-        directory = run_directory(config)
         if finished_before(config, directory):
             print(f"{directory} is finished already; raise --steps to go on, or choose another --seed.\n")
             report(directory, config, video_problem=None)

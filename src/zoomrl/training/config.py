@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import dacite
@@ -216,6 +217,16 @@ class TrainConfig:
             return dacite.from_dict(TrainConfig, fields, strict)
         except dacite.DaciteError as error:
             raise ConfigError(f"the config does not fit this version of zoomrl: {error}") from error
+
+
+def run_directory(config: TrainConfig) -> Path:
+    """Where ``config`` writes."""
+    if config.run_dir:
+        return Path(config.run_dir)
+    names = [config.preset, config.env.id.replace(":", "-").replace("/", "-"), f"s{config.seed}"]
+    if not config.preset.startswith(f"{config.agent.name}-"):
+        names.insert(1, config.agent.name)
+    return Path("runs") / "-".join(names)
 
 
 FREE_TO_CHANGE = frozenset(

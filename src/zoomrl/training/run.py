@@ -18,7 +18,7 @@ from zoomrl.envs.vector import make_vector_env
 from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.training import parts
 from zoomrl.training.checkpoint import Checkpoints
-from zoomrl.training.config import TrainConfig, differences
+from zoomrl.training.config import TrainConfig, differences, run_directory
 from zoomrl.training.correct import Corrector, make_source
 from zoomrl.training.evaluate import Evaluation, evaluate
 from zoomrl.training.finish import finish
@@ -62,16 +62,6 @@ class RunResult:
     video: Path | None
     video_problem: str | None
     stopped_by: signal.Signals | None = None
-
-
-def run_directory(config: TrainConfig) -> Path:
-    """Where ``config`` writes."""
-    if config.run_dir:
-        return Path(config.run_dir)
-    names = [config.preset, config.env.id.replace(":", "-").replace("/", "-"), f"s{config.seed}"]
-    if not config.preset.startswith(f"{config.agent.name}-"):
-        names.insert(1, config.agent.name)
-    return Path("runs") / "-".join(names)
 
 
 def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console: Console | None = None) -> RunResult:
