@@ -19,6 +19,7 @@ FLOOR = {
     "errors": 0,
     "spec": 0,
     "files": 0,
+    "seal": 0,
     "math": 0,
     "nets": 1,
     "data": 1,
