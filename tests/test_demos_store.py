@@ -52,7 +52,7 @@ def assert_same(a, b):
         np.testing.assert_array_equal(a.observations[name], b.observations[name])
     np.testing.assert_array_equal(a.actions, b.actions)
     np.testing.assert_array_equal(a.rewards, b.rewards)
-    for name in ("terminated", "truncated", "success", "is_demo", "seed", "meta"):
+    for name in ("terminated", "truncated", "success", "is_demo", "seed", "meta", "state_entries"):
         assert getattr(a, name) == getattr(b, name)
 
 
@@ -138,7 +138,7 @@ def test_space_json_is_minaris(tmp_path):
     assert json.loads(box_space_json(action)) == json.loads(serialization.serialize_space(box))
     assert json.loads(dict_space_json(observations)) == json.loads(serialization.serialize_space(dictionary))
     assert serialization.deserialize_space(dict_space_json(observations)) == dictionary
-    assert parse_observations(dict_space_json(observations)) == observations
+    assert parse_observations(dict_space_json(observations)) == (observations, [])
 
 
 def write_foreign(path, *, success=None, terminated=(True,), **metadata):
@@ -181,7 +181,9 @@ def test_foreign_set_without_success(tmp_path):
     assert ended.rewards.dtype == np.float32
     assert (ended.terminated, ended.truncated, ended.success, ended.is_demo) == (True, False, True, True)
     assert (interrupted.terminated, interrupted.truncated) == (False, True)
-    assert (interrupted.success, interrupted.is_demo, interrupted.seed) == (False, True, -1)
+    assert (interrupted.success, interrupted.is_demo, interrupted.seed) == (True, True, -1)
+    # A termination flag says that the task ended, and not how.
+    assert [episode.meta for episode in demos.episodes] == [{"success": "assumed"}] * 2
 
 
 def test_foreign_set_with_success(tmp_path):

@@ -201,8 +201,9 @@ def test_a_set_of_another_program(tmp_path):
 def test_success_is_assumed_where_nothing_tells_it(tmp_path):
     foreign(tmp_path / "push", columns=("next.reward", "next.done"))
     found = read("lerobot", tmp_path / "push")
-    assert found.meta["success"] == "assumed"
-    assert [(e.success, e.is_demo, e.terminated) for e in found.episodes] == [(True, True, True)] * 2
+    assert found.meta["success"].startswith("assumed for 2 of 2 episodes")
+    # `next.done` marks the end of a recording, too.
+    assert [(e.success, e.is_demo, e.terminated) for e in found.episodes] == [(True, True, False)] * 2
     assert found.episodes[0].rewards.tolist() == pytest.approx([0.1, 0.1, 0.1, 0.3])
 
 

@@ -36,10 +36,11 @@ def test_minari_entries_of_other_names_are_joined(tmp_path):
     write_demos(tmp_path / "set", [episode], spec)
     found = read("minari", tmp_path / "set", ImportOptions(cameras=("cam",), image_size=8))
     seen = found.episodes[0].observations
-    np.testing.assert_array_equal(seen["state"][:, 0], episode.observations["a"][:, 0])
-    np.testing.assert_array_equal(seen["state"][:, 1:], episode.observations["b"])
+    # In the order of the space, which is the environment's.
+    np.testing.assert_array_equal(seen["state"][:, :2], episode.observations["b"])
+    np.testing.assert_array_equal(seen["state"][:, 2:], episode.observations["a"])
     np.testing.assert_array_equal(seen["rgb"][:, 0], episode.observations["cam"])
-    assert (found.meta["state"], found.spec.cameras, found.spec.control_hz) == ("a, b", ("cam",), 20.0)
+    assert (found.meta["state"], found.spec.cameras, found.spec.control_hz) == ("b, a", ("cam",), 20.0)
 
 
 def test_of_a_cut_minari_file_the_whole_part_is_read(tmp_path):

@@ -99,17 +99,66 @@ def test_what_the_file_says_of_itself(tmp_path):
     assert "success" not in found.meta
 
 
-def test_success_by_dones_when_rewards_are_of_another_kind(tmp_path):
+def outcomes(found):
+    return [(e.success, e.is_demo, e.terminated, e.truncated) for e in found.episodes]
+
+
+def test_dones_at_the_end_of_a_recording_are_no_success_and_no_end_of_the_task(tmp_path):
     shaped, _ = demo(0, reward=0.7)
     silent, _ = demo(1, reward=0.7)
     del silent["dones"], silent["rewards"]
-    failed, _ = demo(2, reward=0.7)
-    failed["dones"][:] = 0
-    made = {"demo_0": shaped, "demo_1": silent, "demo_2": failed}
+    solved, _ = demo(2)
+    failed, _ = demo(3, success=False)
+    made = {"demo_0": shaped, "demo_1": silent, "demo_2": solved, "demo_3": failed}
     found = read("robomimic", write_file(tmp_path / "a.hdf5", made))
-    assert [e.success for e in found.episodes] == [True, True, False]
-    assert found.meta["success"] == "assumed"
+    assumed = (True, True, False, True)
+    assert outcomes(found) == [assumed, assumed, (True, True, True, False), (False, False, False, True)]
+    assert found.meta["success"].startswith("assumed for 2 of 4 episodes")
+    assert [e.meta.get("success") for e in found.episodes] == ["assumed", "assumed", None, None]
     assert found.episodes[1].rewards.tolist() == [0, 0, 0, 0, 0, 1]
+
+
+def test_a_recorded_outcome_and_seed_are_believed(tmp_path):
+    made = {f"demo_{i}": demo(i, reward=0.7)[0] for i in range(5)}
+    made["demo_3"]["success"] = np.zeros(6, bool)
+    file = write_file(tmp_path / "a.hdf5", made)
+    with h5py.File(file, "a") as opened:
+        opened["data/demo_0"].attrs.update({"success": True, "seed": 7})
+        opened["data/demo_1"].attrs.update({"success": np.False_, "seed": 2**40})
+        opened["data/demo_2"].attrs["success"] = "perhaps"
+    found = read("robomimic", file)
+    # Dense rewards do not say that the task ended where the recording does.
+    failure, assumed = (False, False, False, True), (True, True, False, True)
+    assert outcomes(found) == [(True, True, False, True), failure, failure, assumed]
+    assert [e.seed for e in found.episodes] == [7, -1, -1, -1]
+    assert found.faults == ["a.hdf5: demo_2: its attribute success must be true or false, got 'perhaps'"]
+
+
+def test_a_stated_failure_outweighs_a_reward_of_1(tmp_path):
+    file = write_file(tmp_path / "a.hdf5", {"demo_0": demo(0)[0]})
+    with h5py.File(file, "a") as opened:
+        opened["data/demo_0"].attrs["success"] = False
+    assert outcomes(read("robomimic", file)) == [(False, False, False, True)]
+
+
+def test_any_picture_is_a_camera_and_groups_are_flattened(tmp_path):
+    arrays, _ = demo(0)
+    picture = np.zeros((6, 8, 8, 3), np.uint8)
+    arrays |= {"obs/agentview_rgb": picture, "obs/wrist": picture, "obs/subtasks/grasp": np.zeros(6, bool)}
+    arrays |= {"obs/robot/joints": np.ones((6, 2)), "obs/note": np.array([b"x"] * 6)}
+    file = write_file(tmp_path / "a.hdf5", {"demo_0": {k: v for k, v in arrays.items() if "next_obs" not in k}})
+    options = ImportOptions(cameras=("agentview_rgb", "wrist_image", "wrist"), image_size=8)
+    found = read("robomimic", file, options)
+    assert found.spec.cameras == ("agentview_rgb", "wrist_image", "wrist")
+    assert [(e.name, e.size) for e in found.spec.state_entries] == [
+        ("gripper", 1),
+        ("object", 2),
+        ("robot/joints", 2),
+        ("robot0_eef_pos", 3),
+    ]
+    assert found.meta["left_out"].startswith("subtasks/grasp (")
+    chosen = read("robomimic", file, ImportOptions(state=("subtasks/grasp", "robot/joints")))
+    assert chosen.episodes[0].observations["state"].tolist() == [[0, 1, 1]] * 7
 
 
 def test_unknown_keys_are_named(tmp_path):

@@ -5,7 +5,7 @@ The spec is plain data: it is written into demonstration files and run directori
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,6 +21,14 @@ class ArraySpec:
     dtype: str = "float32"
     low: tuple[float, ...] | None = None
     high: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class StateEntry:
+    """One part of the ``state`` vector: the name that its source gives it, and how many numbers it has."""
+
+    name: str
+    size: int
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,10 @@ class EnvSpec:
         rendering: what the pictures of ``rgb`` are drawn with, among shadows, reflections and antialiasing.
         action_meaning: of each action dimension, one of :data:`MEANINGS`; empty when unknown.
         success_bar: the return from which the benchmark counts the task as solved, or None where it names none.
+        state_entries: the parts that ``state`` is joined of, in their order; empty when unknown, or without a state.
+
+    Raises:
+        ValueError: for state entries that do not add up to the state's length.
     """
 
     id: str
@@ -54,6 +66,13 @@ class EnvSpec:
     rendering: tuple[str, ...] = ()
     action_meaning: tuple[str, ...] = ()
     success_bar: float | None = None
+    state_entries: tuple[StateEntry, ...] = ()
+
+    def __post_init__(self) -> None:
+        sizes = [entry.size for entry in self.state_entries]
+        if sizes and (min(sizes) < 0 or sum(sizes) != self.state_dim):
+            listed = list_entries(self.state_entries)
+            raise ValueError(f"the state entries of {self.id} ({listed}) must add up to its state of {self.state_dim}")
 
     @property
     def action_dim(self) -> int:
@@ -77,14 +96,16 @@ class EnvSpec:
         fields["action"] = _array(data["action"])
         for name in ("cameras", "rendering", "action_meaning"):
             fields[name] = tuple(data.get(name, ()))
+        entries = data.get("state_entries", ())
+        fields["state_entries"] = tuple(StateEntry(str(entry["name"]), int(entry["size"])) for entry in entries)
         return EnvSpec(**fields)
 
     def mismatches(self, other: EnvSpec) -> list[str]:
         """Differences that make data recorded under ``self`` unusable under ``other``, both sides named.
 
-        Compared: action shape, bounds and meaning, the shape and dtype of every observation, the cameras and how their
-        pictures are drawn, control rate and action repeat. Not compared: time limit, reward and id (data may be
-        reused across those).
+        Compared: action shape, bounds and meaning, the shape and dtype of every observation, names, sizes and order of
+        the state's entries where both know them, the cameras and how their pictures are drawn, control rate and action
+        repeat. Not compared: time limit, reward and id (data may be reused across those).
         """
         found = []
         if self.action.shape != other.action.shape:
@@ -98,6 +119,8 @@ class EnvSpec:
             ours, theirs = self.observations.get(name), other.observations.get(name)
             if ours is None or theirs is None or (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype):
                 found.append(f"observation {name!r} {_brief(ours)} against {_brief(theirs)}")
+        if self.state_entries and other.state_entries and self.state_entries != other.state_entries:
+            found.append("state entries {} against {}".format(*(list_entries(s.state_entries) for s in (self, other))))
         for name in ("cameras", "rendering"):
             ours, theirs = getattr(self, name), getattr(other, name)
             if ours != theirs:
@@ -110,6 +133,11 @@ class EnvSpec:
         if self.action_repeat != other.action_repeat:
             found.append(f"action repeat {self.action_repeat} against {other.action_repeat}")
         return found
+
+
+def list_entries(entries: Iterable[StateEntry]) -> str:
+    """Names and sizes in their order, for messages: ``point 2, goal 3``."""
+    return ", ".join(f"{entry.name} {entry.size}" for entry in entries) or "unknown"
 
 
 def _array(data: Mapping[str, Any]) -> ArraySpec:

@@ -12,6 +12,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import DemonstrationError
+from zoomrl.spec import list_entries
 
 if TYPE_CHECKING:
     from zoomrl.demos.formats import Imported
@@ -32,7 +33,10 @@ class ImportDemos:
     cameras: tuple[str, ...] = ()
     """The source's cameras to take, in this order; empty takes those of the environment, none without one."""
     state: tuple[str, ...] = ()
-    """The source's low-dimensional entries to join into the state, in this order; empty is the format's default."""
+    """The source's low-dimensional entries to join into the state, in this order; empty takes the environment's by
+    their names, or the format's default."""
+    entries: Annotated[tuple[str, ...], arg(metavar="NAME:SIZE")] = ()
+    """The parts that the state is joined of, in the set's order, where the source does not name them."""
     image_size: int = 84
     """Height and width that pictures are resized to, unless an environment that shows pictures is named."""
     meaning: tuple[str, ...] = ()
@@ -48,6 +52,7 @@ class ImportDemos:
 
     def run(self) -> int:
         """Read, say what was found and what is missing, and write."""
+        from zoomrl.demos.entries import parse_entry
         from zoomrl.demos.formats import ImportOptions, read
         from zoomrl.demos.layout import DATA_DIR
         from zoomrl.demos.store import write_demos
@@ -58,6 +63,7 @@ class ImportDemos:
             env=self.env if self.env.id else None,
             cameras=self.cameras,
             state=self.state,
+            entries=tuple(parse_entry(entry) for entry in self.entries),
             image_size=self.image_size,
             action_meaning=self.meaning,
             control_hz=self.control_hz,
@@ -75,6 +81,8 @@ class ImportDemos:
         arrays = ", ".join(f"{name} {a.dtype}{list(a.shape)}" for name, a in found.spec.observations.items())
         print(f"read {len(found.episodes)} episodes, {good} of them demonstrations, {steps} steps, from {self.source}")
         print(f"observed: {arrays}; actions: {found.spec.action_dim} dimensions")
+        if found.spec.state_entries:
+            print(f"state made of: {list_entries(found.spec.state_entries)}")
         for name, value in found.meta.items():
             if name not in _UNSAID:
                 print(f"{name.replace('_', ' ')}: {value if isinstance(value, str) else json.dumps(value)}")

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zoomrl.spec import StateEntry
+
 
 @dataclass
 class Episode:
@@ -24,6 +26,8 @@ class Episode:
         is_demo: whether the imitation losses may copy it.
         seed: the reset seed, or -1 when unknown.
         meta: provenance (policy, noise, versions); JSON-serialisable.
+        state_entries: the parts that ``state`` is joined of, in their order; empty for one that the environment itself
+            has shown, in its own order.
     """
 
     observations: Mapping[str, NDArray[Any]]
@@ -35,6 +39,7 @@ class Episode:
     is_demo: bool = False
     seed: int = -1
     meta: dict[str, Any] = field(default_factory=dict)
+    state_entries: tuple[StateEntry, ...] = ()
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -51,6 +56,10 @@ class Episode:
         for name, array in self.observations.items():
             if len(array) != steps + 1:
                 raise ValueError(f"observation {name!r} must have {steps + 1} rows (T + 1), got {len(array)}")
+        sizes, state = sum(entry.size for entry in self.state_entries), self.observations.get("state")
+        if self.state_entries and (state is None or state.shape[1:] != (sizes,)):
+            shape = "absent" if state is None else f"of shape {state.shape}"
+            raise ValueError(f"the state entries add up to {sizes} numbers, and the state is {shape}")
         for name, array in (("actions", self.actions), ("rewards", self.rewards), *self.observations.items()):
             if not is_finite(array):
                 raise ValueError(f"{name!r} holds NaN or infinite values")

@@ -11,9 +11,10 @@ from typing import Any
 
 from zoomrl.data.episode import Episode
 from zoomrl.demos import action_checks, layout
+from zoomrl.demos.entries import set_entries
 from zoomrl.demos.findings import EpisodeAccount, Finding, Replay, Report, ordered
 from zoomrl.demos.inspect import check_grid
-from zoomrl.demos.judge import judge, judge_versions
+from zoomrl.demos.judge import judge, judge_entries, judge_resets, judge_versions
 from zoomrl.demos.reader import open_set, update_hash
 from zoomrl.demos.replay import build_env, recorded_config, replay_set, with_overrides
 from zoomrl.demos.store import read_episode, write_demos
@@ -119,11 +120,12 @@ def replay_survey(
     findings = list(_left_out(survey, count, len(chosen)))
     if not chosen:
         return {}, findings
-    config, assumed = recorded_config(survey.spec, survey.episodes)
+    spec = replace(survey.spec, state_entries=set_entries(survey.spec, survey.meta))
+    config, assumed = recorded_config(spec, survey.episodes)
     if asked is not None:
         config = with_overrides(config, asked, default or EnvConfig())
     try:
-        env, tried = build_env(config, survey.spec, make)
+        env, tried = build_env(config, spec, make)
         with closing(env):
             replays = replay_set(survey.path, env, chosen, on_episode)
     except (ConfigError, MissingDependencyError, WorkerError) as error:
@@ -182,6 +184,8 @@ def conclude(
         return Report(survey.path, "", "", accounts, ordered(found))
     for account in accounts:
         found += judge(account, spec)
+    found += judge_resets(accounts, spec)
+    found += judge_entries(spec, survey.meta)
     found += judge_versions(survey.meta)
     found += action_checks.copies(
         {index: hashlib.sha256(part.tobytes()).digest() for index, part in survey.actions.items()},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
@@ -114,7 +115,7 @@ def _record(env: Env, sequence: np.random.SeedSequence, noise: float) -> Episode
         action = np.clip(expert + disturbance, low, high).astype(np.float32)
         observation, reward, terminated, truncated, info = env.step(action)
         builder.add(action, reward, observation, bool(info["success"]))
-    return builder.build(
+    episode = builder.build(
         terminated=terminated,
         truncated=truncated,
         is_demo=builder.success,
@@ -122,6 +123,7 @@ def _record(env: Env, sequence: np.random.SeedSequence, noise: float) -> Episode
         noise=noise,
         env=env.env_spec.id,
     )
+    return replace(episode, state_entries=env.env_spec.state_entries)
 
 
 def _check_arguments(episodes: int, seed: int, noise: float) -> None:

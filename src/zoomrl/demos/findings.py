@@ -55,6 +55,8 @@ class Replay:
         rewards_sum, rewards_last: what the environment paid, in all and at last.
         reward_step: first action whose reward differs beyond the tolerance; None when none does.
         problem: the error that stopped the replay; empty when there was none.
+        reset_differs: whether the state of the reset differs beyond the tolerance.
+        reordered: whether it holds the stored numbers in another order.
     """
 
     played: int = 0
@@ -68,6 +70,8 @@ class Replay:
     rewards_last: float = 0.0
     reward_step: int | None = None
     problem: str = ""
+    reset_differs: bool = False
+    reordered: bool = False
 
 
 @dataclass(frozen=True)

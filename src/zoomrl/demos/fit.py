@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from zoomrl.demos.entries import align, align_spec, refusal, set_entries
 from zoomrl.demos.reader import DemoSet
 from zoomrl.errors import DemonstrationError
-from zoomrl.spec import EnvSpec
+from zoomrl.spec import EnvSpec, list_entries
 
 BOUND_TOLERANCE = 1e-6
 """How far an action may lie beyond a bound, relative to max(1, |bound|): float32 rounding."""
 
 
-def check_fit(demos: DemoSet, spec: EnvSpec) -> None:
-    """Return when ``demos`` can be used in the environment that ``spec`` describes.
+def check_fit(demos: DemoSet, spec: EnvSpec) -> DemoSet:
+    """``demos`` for use in the environment that ``spec`` describes: with states in the order of its entries.
 
     Raises:
         DemonstrationError: listing every mismatch with both sides, or the first action outside the bounds
             with its episode, step and dimension.
     """
     where = f"the demonstrations at {demos.path}" if demos.path else "the demonstrations"
-    found = demos.spec.mismatches(spec)
+    _check_entries(demos, spec, where)
+    recorded = align_spec(demos.spec, spec)
+    found = recorded.mismatches(spec)
     if {demos.spec.reward, spec.reward} == {"sparse", "dense"}:
         found.append(f"reward {demos.spec.reward} against {spec.reward}")
     if found:
@@ -32,6 +37,21 @@ def check_fit(demos: DemoSet, spec: EnvSpec) -> None:
             "zoomrl demos collect"
         )
     _check_bounds(demos, spec, where)
+    episodes = [align(episode, spec, f"{where}: episode {index}") for index, episode in enumerate(demos.episodes)]
+    return replace(demos, spec=recorded, episodes=episodes)
+
+
+def _check_entries(demos: DemoSet, spec: EnvSpec, where: str) -> None:
+    """DemonstrationError for a set that names no entries of its state, where an order could be wrong."""
+    if demos.spec.state_entries or demos.spec.state_dim != spec.state_dim or len(spec.state_entries) < 2:
+        return
+    if unnamed := set_entries(demos.spec, demos.meta):
+        raise DemonstrationError(refusal(unnamed, spec, where))
+    if demos.spec.id != spec.id:
+        raise DemonstrationError(
+            f"{where} (recorded in {demos.spec.id}) do not say in which order their state is joined; {spec.id} shows "
+            f"{list_entries(spec.state_entries)}. Collect or import them again in that environment"
+        )
 
 
 def _check_bounds(demos: DemoSet, spec: EnvSpec, where: str) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from zoomrl.demos.reader import DemoSet
 from zoomrl.errors import ConfigError, DemonstrationError
+from zoomrl.spec import StateEntry, list_entries
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -59,6 +60,7 @@ class DemoSummary:
     Attributes:
         env: environment id.
         observations: name -> dtype and shape of one frame, for example ``uint8[2, 64, 64, 3]``.
+        state_entries: the parts of ``state`` in their order; empty when unknown.
         cameras: names of the views of ``rgb``.
         rendering: what its pictures were drawn with.
         episodes, demos, successes: counts; ``demos`` are those that imitation may copy.
@@ -73,6 +75,7 @@ class DemoSummary:
 
     env: str
     observations: dict[str, str]
+    state_entries: tuple[StateEntry, ...]
     cameras: tuple[str, ...]
     rendering: tuple[str, ...]
     episodes: int
@@ -112,6 +115,7 @@ def summarise(demos: DemoSet, levels: int = 3, bins: int = 5) -> DemoSummary:
     return DemoSummary(
         env=demos.spec.id,
         observations={name: f"{a.dtype}{list(a.shape)}" for name, a in demos.spec.observations.items()},
+        state_entries=demos.spec.state_entries,
         cameras=demos.spec.cameras,
         rendering=demos.spec.rendering,
         episodes=len(demos.episodes),
@@ -180,6 +184,7 @@ def render_table(summary: DemoSummary) -> Group:
     )
     for name, value in (
         ("observed", ", ".join(f"{name} {array}" for name, array in summary.observations.items())),
+        *((("state made of", list_entries(summary.state_entries)),) if "state" in summary.observations else ()),
         *(pictures if summary.cameras else ()),
         ("episodes", f"{summary.episodes} ({summary.demos} demos, {summary.successes} successful)"),
         ("length", _describe(summary.lengths)),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from zoomrl.demos.collect import installed_version
 from zoomrl.demos.findings import EpisodeAccount, Finding, Replay, fails
-from zoomrl.spec import EnvSpec
+from zoomrl.spec import EnvSpec, list_entries
 
 _REPRODUCE = "compare the versions and options of the recording with those used here; the seed may be another's"
 
@@ -93,6 +93,38 @@ def _judge_end(account: EpisodeAccount, replay: Replay) -> Iterator[Finding]:
     elif replay.ended != stored and (account.terminated or replay.ended):
         message = f"it ended {stored}, and the replay {replay.ended or 'goes on'}"
         yield Finding("warning", "ends-otherwise", message, remedy, account.index, account.length)
+
+
+def judge_resets(accounts: Sequence[EpisodeAccount], spec: EnvSpec) -> Iterator[Finding]:
+    """An error where no replay begins in the state that was recorded: the states mean something else."""
+    replays = [account.replay for account in accounts if account.replay is not None and not account.replay.problem]
+    if not replays or not all(replay.reset_differs for replay in replays):
+        return
+    reordered = sum(replay.reordered for replay in replays)
+    same = f"; in {reordered} of them the numbers are the same, in another order" if reordered else ""
+    yield Finding(
+        "error",
+        "reset-differs",
+        f"the state at the reset differs from the recorded one in all {len(replays)} episodes that were replayed"
+        f"{same}. The set's state is made of {list_entries(spec.state_entries)}",
+        "see in which order the state was joined, and import the set again with --env.id, --state or --entries; if the "
+        "order is right, the seeds or the versions are not those of the recording: record it again",
+    )
+
+
+def judge_entries(spec: EnvSpec, meta: Mapping[str, Any]) -> Iterator[Finding]:
+    """A finding for a set that does not say which entries its state is made of."""
+    if spec.state_entries or not spec.state_dim:
+        return
+    imported = "format" in meta
+    yield Finding(
+        "warning" if imported else "note",
+        "unknown-entries",
+        f"the set does not say of which entries its state of {spec.state_dim} numbers is joined, nor in which order",
+        "import it again: training refuses it in an environment whose state has several entries"
+        if imported
+        else f"it is taken for the order of {spec.id}; record it again to have the entries named",
+    )
 
 
 def judge_versions(meta: Mapping[str, Any]) -> Iterator[Finding]:

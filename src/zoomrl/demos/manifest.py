@@ -14,6 +14,7 @@ from typing import Any
 import zoomrl
 from zoomrl.demos import layout
 from zoomrl.demos.collect import PACKAGES, installed_version
+from zoomrl.demos.entries import align_spec
 from zoomrl.demos.findings import EpisodeAccount, Report, fails
 from zoomrl.demos.reader import DemoSet
 from zoomrl.demos.writer import fsync
@@ -108,7 +109,7 @@ def check_manifest(demos: DemoSet, spec: EnvSpec) -> None:
             f"{demos.sha256[:16]}, and {manifest['sha256'][:16]} was checked on {manifest.get('date')}. "
             + _again(demos.path, file)
         )
-    checked = EnvSpec.from_dict(manifest["env_spec"])
+    checked = align_spec(EnvSpec.from_dict(manifest["env_spec"]), spec)
     if found := checked.mismatches(spec):
         lines = "\n".join(f"  - {line}" for line in found)
         raise DemonstrationError(

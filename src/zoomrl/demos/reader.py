@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from zoomrl.data.episode import Episode
 from zoomrl.demos import layout
+from zoomrl.demos.entries import UNNAMED, set_entries
+from zoomrl.demos.outcome import ASSUMED, SUCCESS_NAMES, sparse_success, truth
 from zoomrl.demos.spaces import parse_action, parse_observations
 from zoomrl.errors import DemonstrationError
-from zoomrl.spec import ArraySpec, EnvSpec
+from zoomrl.spec import ArraySpec, EnvSpec, StateEntry
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,10 @@ def read_demos(path: str | Path) -> DemoSet:
     """Read a whole set.
 
     A Minari data set without our keys is read as well: a lone observation array becomes ``state``, float64
-    becomes float32, the spec comes from its spaces (control rate and time limit 0, which is unknown), success
-    from ``infos/success`` or else the termination flag, and ``is_demo`` is the success where ``infos`` tell
-    it, otherwise True.
+    becomes float32, the spec comes from its spaces (control rate and time limit 0, which is unknown). Success is what
+    ``infos/success`` says, or else rewards of 0 and 1, and ``is_demo`` the same. Where neither says anything both are
+    assumed, and the episode's ``meta["success"]`` is "assumed". A termination flag says that the task ended, not that
+    it was solved.
 
     Raises:
         DemonstrationError: when the set is missing, damaged, empty, or of a kind that cannot be read. Names
@@ -150,10 +153,19 @@ class _Source:
                 f"{file_path} holds {present} episodes, its metadata promises {self.total_episodes}, and at "
                 f"least one is needed: the set is incomplete. Copy it again, or {layout.COLLECT_HINT}"
             )
-        self.spec = EnvSpec.from_dict(metadata[layout.SPEC_KEY]) if self.ours else _derive_spec(metadata)
-        if not self.ours:
-            first = file[layout.episode_key(self.numbers[0])]
-            self.spec = replace(self.spec, reports_success="success" in first.get("infos", ()))
+        if self.ours:
+            self.spec = EnvSpec.from_dict(metadata[layout.SPEC_KEY])
+            self._entries = set_entries(self.spec, self.meta)
+            return
+        self.spec, others = _derive_spec(metadata)
+        if others:
+            line = f"observation {', '.join(others)} must be a Box space"
+            if whole is None:
+                raise ValueError(f"{line}; `zoomrl demos import minari` leaves out what is none")
+            self.faults.append(f"{file_path}: {line}")
+        first = file[layout.episode_key(self.numbers[0])]
+        self.spec = replace(self.spec, reports_success=any(name in first.get("infos", ()) for name in SUCCESS_NAMES))
+        self._entries = self.spec.state_entries
 
     def episode(self, index: int) -> Episode:
         try:
@@ -180,20 +192,24 @@ class _Source:
             is_demo=bool(attributes["is_demo"]),
             seed=int(attributes.get("seed", -1)),
             meta=json.loads(attributes[layout.META_KEY]),
+            state_entries=self._entries,
         )
 
     def _foreign(self, group: Any) -> Episode:
         terminated = bool(group["terminations"][-1])
-        known = "infos" in group and "success" in group["infos"]
-        success = bool(np.any(group["infos"]["success"][()])) if known else terminated
+        infos, arrays = group.get("infos", {}), self._arrays(group)
+        stated = [truth(infos[name][()], f"infos/{name}") for name in SUCCESS_NAMES if name in infos]
+        success = any(stated) if stated else sparse_success(arrays["rewards"])
         return Episode(
-            **self._arrays(group),
+            **arrays,
             terminated=terminated,
             # A recording that merely stops was interrupted: its value continues.
             truncated=bool(group["truncations"][-1]) or not terminated,
-            success=success,
-            is_demo=success if known else True,
+            success=success is not False,
+            is_demo=success is not False,
             seed=int(group.attrs.get("seed", -1)),
+            meta={} if success is not None else {"success": ASSUMED},
+            state_entries=self._entries,
         )
 
     def _arrays(self, group: Any) -> dict[str, Any]:
@@ -228,19 +244,24 @@ def _load(dataset: Any, spec: ArraySpec) -> NDArray[Any]:
     return np.asarray(dataset[()], dtype=spec.dtype)
 
 
-def _derive_spec(metadata: Mapping[str, Any]) -> EnvSpec:
+def _derive_spec(metadata: Mapping[str, Any]) -> tuple[EnvSpec, list[str]]:
+    """The spec of a set of another program, and the names of observations that it has no place for."""
     missing = [key for key in ("observation_space", "action_space") if key not in metadata]
     if missing:
         raise ValueError(f"the metadata lacks {' and '.join(missing)}, so the shapes are unknown")
     env_spec = metadata.get("env_spec")
     name = f"gym:{json.loads(env_spec)['id']}" if env_spec else str(metadata.get("dataset_id", "unknown"))
-    return EnvSpec(
+    observations, skipped = parse_observations(metadata["observation_space"])
+    state = observations.get("state")
+    spec = EnvSpec(
         id=name,
-        observations=parse_observations(metadata["observation_space"]),
+        observations=observations,
         action=parse_action(metadata["action_space"]),
         control_hz=0.0,
         time_limit=0,
+        state_entries=(StateEntry(UNNAMED, state.shape[0]),) if state and len(state.shape) == 1 else (),
     )
+    return spec, skipped
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoomrl.data.episode import Episode
+from zoomrl.demos.entries import align, align_spec
 from zoomrl.demos.findings import EpisodeAccount, Replay
 from zoomrl.demos.reader import open_set
 from zoomrl.envs.base import Env
@@ -74,7 +75,7 @@ def build_env(config: EnvConfig, spec: EnvSpec, make: Callable[[EnvConfig], Env]
     """
     config = replace(config, num_envs=1, workers="serial")
     env = make(config)
-    found = spec.mismatches(env.env_spec)
+    found = align_spec(spec, env.env_spec).mismatches(env.env_spec)
     if not found:
         return env, []
     env.close()
@@ -84,7 +85,7 @@ def build_env(config: EnvConfig, spec: EnvSpec, make: Callable[[EnvConfig], Env]
             other = make(replace(config, **changed))
         except ConfigError:
             continue  # this environment has no such option
-        if not spec.mismatches(other.env_spec):
+        if not align_spec(spec, other.env_spec).mismatches(other.env_spec):
             return other, [f"{option} {value}: what the set shows fits no other choice"]
         other.close()
     lines = "\n".join(f"  - {line}" for line in found)
@@ -107,11 +108,15 @@ def replay_set(
     indices: Iterable[int],
     on_episode: Callable[[int, Replay], None] | None = None,
 ) -> dict[int, Replay]:
-    """Replay the episodes ``indices`` of the set at ``path``, which can be read and have a seed."""
+    """Replay the episodes ``indices`` of the set at ``path``, which can be read and have a seed.
+
+    Raises:
+        DemonstrationError: when a state is made of other entries than the environment's.
+    """
     replays = {}
     with open_set(path, partial=True) as source:
         for index in indices:
-            replays[index] = replay(env, source.episode(index))
+            replays[index] = replay(env, align(source.episode(index), env.env_spec, f"episode {index}"))
             if on_episode is not None:
                 on_episode(index, replays[index])
     return replays
@@ -128,9 +133,11 @@ def replay(env: Env, episode: Episode) -> Replay:
     differences = _Differences(episode.observations)
     rewards: list[float] = []
     success, ended, problem = False, "", ""
+    reset: dict[str, bool] = {}
     try:
         seen, _ = env.reset(seed=episode.seed)
         differences.add(seen)
+        reset = _compared_reset(episode, seen)
         for action in episode.actions:
             seen, reward, terminated, truncated, info = env.step(action)
             rewards.append(float(reward))
@@ -157,7 +164,16 @@ def replay(env: Env, episode: Episode) -> Replay:
         rewards_last=rewards[-1] if rewards else 0.0,
         reward_step=int(np.argmax(other)) if other.any() else None,
         problem=problem,
+        **reset,
     )
+
+
+def _compared_reset(episode: Episode, seen: Mapping[str, NDArray[Any]]) -> dict[str, bool]:
+    if "state" not in episode.observations:
+        return {}
+    stored, shown = episode.observations["state"][0], seen["state"]
+    differs = difference(stored, shown)[1]
+    return {"reset_differs": differs, "reordered": differs and not difference(np.sort(stored), np.sort(shown))[1]}
 
 
 class _Differences:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,16 +23,31 @@ def box_space_json(spec: ArraySpec) -> str:
     return json.dumps(_box(spec))
 
 
-def parse_observations(text: str) -> dict[str, ArraySpec]:
-    """Observation specs of a serialised space; a lone ``Box`` is called ``state``.
+def parse_observations(text: str) -> tuple[dict[str, ArraySpec], list[str]]:
+    """Observation specs of a serialised space, in its order, and the names of entries that are no ``Box``.
+
+    A lone ``Box`` is called ``state``; names of nested ``Dict`` spaces are joined by "/".
 
     Raises:
-        ValueError: for a space that is neither a ``Box`` nor a ``Dict`` of ``Box``.
+        ValueError: for a space that is neither a ``Box`` nor a ``Dict`` with any.
     """
     space = json.loads(text)
-    if space["type"] == "Dict":
-        return {name: _array_spec(sub, f"observation {name!r}") for name, sub in space["subspaces"].items()}
-    return {"state": _array_spec(space, "the observation")}
+    if space["type"] != "Dict":
+        return {"state": _array_spec(space, "the observation")}, []
+    leaves = dict(_leaves(space))
+    boxes = {name: _array_spec(leaf, f"observation {name!r}") for name, leaf in leaves.items() if leaf["type"] == "Box"}
+    others = [name for name in leaves if name not in boxes]
+    if not boxes:
+        raise ValueError(f"no observation is a Box space: {', '.join(others) or 'there is none'}")
+    return boxes, others
+
+
+def _leaves(space: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for key, part in space["subspaces"].items():
+        if part["type"] == "Dict":
+            yield from _leaves(part, (*path, key))
+        else:
+            yield "/".join((*path, key)), part
 
 
 def parse_action(text: str) -> ArraySpec:

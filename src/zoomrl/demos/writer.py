@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from zoomrl.data.episode import Episode
 from zoomrl.demos import layout
+from zoomrl.demos.entries import align
 from zoomrl.demos.spaces import box_space_json, dict_space_json
 from zoomrl.errors import DemonstrationError
 from zoomrl.spec import EnvSpec
@@ -38,13 +40,15 @@ def write_demos(
     Args:
         path: folder of the set; ``data/main_data.hdf5`` and ``data/metadata.json`` are written into it.
         episodes: actions in the environment's units, observations with T + 1 rows.
-        spec: what the episodes were recorded under; every episode must have its shapes and dtypes.
+        spec: what the episodes were recorded under; every episode must have its shapes and dtypes. A state that was
+            joined of the same entries in another order is stored in that of ``spec``; where ``spec`` knows none, the
+            first episode's is kept.
         overwrite: replace a set that is already there.
         meta: provenance of the whole set; JSON-serialisable.
 
     Raises:
         DemonstrationError: when a set exists and ``overwrite`` is off, when there is no episode, or when an
-            episode does not have the shapes of ``spec``, is inconsistent or not finite.
+            episode does not have the shapes or the state entries of ``spec``, is inconsistent or not finite.
     """
     root = Path(path)
     if root.exists() and not root.is_dir():
@@ -62,7 +66,7 @@ def write_demos(
     try:
         # mkdtemp makes a private folder; the set should be as readable as its parent.
         staging.chmod(root.stat().st_mode & 0o777)
-        total_episodes, total_steps = _write_arrays(staging / layout.MAIN_FILE, episodes, spec)
+        total_episodes, total_steps, spec = _write_arrays(staging / layout.MAIN_FILE, episodes, spec)
         metadata = _metadata(spec, total_episodes, total_steps, meta or {})
         (staging / layout.METADATA_FILE).write_text(json.dumps(metadata), encoding="utf-8")
         for name in (layout.MAIN_FILE, layout.METADATA_FILE, "."):
@@ -76,19 +80,22 @@ def write_demos(
         raise
 
 
-def _write_arrays(file_path: Path, episodes: Iterable[Episode], spec: EnvSpec) -> tuple[int, int]:
+def _write_arrays(file_path: Path, episodes: Iterable[Episode], spec: EnvSpec) -> tuple[int, int, EnvSpec]:
+    """Numbers of episodes and steps, and the spec with the state entries that they are stored in."""
     import h5py
 
     total_episodes = total_steps = 0
     with h5py.File(file_path, "w", track_order=True) as file:
         for index, episode in enumerate(episodes):
-            _check(index, episode, spec)
+            episode = _fitting(index, episode, spec)
+            if not spec.state_entries:
+                spec = replace(spec, state_entries=episode.state_entries)
             _write_episode(file.create_group(layout.episode_key(index)), index, episode)
             total_episodes += 1
             total_steps += len(episode)
     if total_episodes == 0:
         raise DemonstrationError("a demonstration set needs at least one episode; none came")
-    return total_episodes, total_steps
+    return total_episodes, total_steps, spec
 
 
 def _write_episode(group: Any, index: int, episode: Episode) -> None:
@@ -128,11 +135,13 @@ def _last_only(steps: int, value: bool) -> np.ndarray:
     return flags
 
 
-def _check(index: int, episode: Episode, spec: EnvSpec) -> None:
+def _fitting(index: int, episode: Episode, spec: EnvSpec) -> Episode:
+    """``episode`` as it can be stored under ``spec``, with the order of its state; DemonstrationError otherwise."""
     try:
         episode.validate()
     except ValueError as error:
         raise DemonstrationError(f"episode {index} cannot be stored: {error}") from error
+    episode = align(episode, spec, f"episode {index}")
     parts = [("actions", episode.actions, spec.action.shape, spec.action.dtype)]
     for name in sorted(set(spec.observations) | set(episode.observations)):
         if name not in episode.observations or name not in spec.observations:
@@ -149,6 +158,7 @@ def _check(index: int, episode: Episode, spec: EnvSpec) -> None:
                 f"episode {index}: {what} must be {dtype}{list(shape)} per step, "
                 f"got {array.dtype}{list(array.shape[1:])}"
             )
+    return episode
 
 
 def _metadata(spec: EnvSpec, total_episodes: int, total_steps: int, meta: dict[str, Any]) -> dict[str, Any]:

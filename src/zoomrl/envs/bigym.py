@@ -20,7 +20,7 @@ from zoomrl.envs.global_seed import GlobalStream
 from zoomrl.envs.rendering import FRAME_SIZE, prefer_headless_gl
 from zoomrl.envs.scene import SceneEnv
 from zoomrl.errors import ConfigError, MissingDependencyError, unknown_name
-from zoomrl.spec import ArraySpec, EnvSpec
+from zoomrl.spec import ArraySpec, EnvSpec, StateEntry
 
 CAMERAS = ("head", "left_wrist", "right_wrist", "external")
 """What can be observed, by BiGym's names."""
@@ -87,6 +87,7 @@ class BiGymEnv(SceneEnv):
             cameras=tuple(config.cameras),
             rendering=drawn_with(config),
             action_meaning=("delta",) * len(task.dofs) + ("absolute",) * arms + ("gripper",) * _GRIPPERS,
+            state_entries=tuple(StateEntry(key, int(np.size(self._entries[key]))) for key in self._keys),
         )
         super().__init__(spec)
         self._policy = EXPERTS.get(task_name)

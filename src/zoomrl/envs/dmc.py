@@ -14,7 +14,7 @@ from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.rendering import FRAME_SIZE, prefer_headless_gl
 from zoomrl.envs.scene import SceneEnv
 from zoomrl.errors import ConfigError, missing_extra, unknown_name
-from zoomrl.spec import ArraySpec, EnvSpec
+from zoomrl.spec import ArraySpec, EnvSpec, StateEntry
 
 _CONTROL_STEPS = 1000
 # MuJoCo's stand-in for "no limit" on an actuator (mjMAXVAL).
@@ -52,7 +52,8 @@ class DMCEnv(SceneEnv):
         if not all((np.abs(bound) < _UNBOUNDED).all() for bound in (actions.minimum, actions.maximum)):
             raise ConfigError(f"{env_id} has unbounded actions; only tasks with finite action bounds can be used")
         shows_state = config.state == "full" or (config.state == "auto" and not config.cameras)
-        size = sum(int(np.prod(entry.shape)) for entry in self._sim.observation_spec().values())
+        entries = tuple(StateEntry(name, int(np.prod(e.shape))) for name, e in self._sim.observation_spec().items())
+        size = sum(entry.size for entry in entries)
         spec = EnvSpec(
             id=env_id,
             observations=observed(config.cameras, config.image_size, size if shows_state else 0),
@@ -66,6 +67,7 @@ class DMCEnv(SceneEnv):
             action_repeat=config.action_repeat,
             cameras=tuple(config.cameras),
             rendering=drawn_with(config),
+            state_entries=entries if shows_state else (),
         )
         super().__init__(spec)
         self._entries: Mapping[str, Any] = {}

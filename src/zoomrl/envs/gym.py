@@ -64,6 +64,7 @@ class GymEnv(Env):
             action_repeat=config.action_repeat,
             reports_success=self._probe_success(),
             cameras=self._observer.cameras,
+            state_entries=self._observer.state_entries,
         )
         super().__init__(spec)
         if self._observer.renders:

@@ -14,7 +14,7 @@ from zoomrl.envs.base import Observation
 from zoomrl.envs.cameras import check_cameras
 from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import ConfigError, unknown_name
-from zoomrl.spec import ArraySpec
+from zoomrl.spec import ArraySpec, StateEntry
 
 RENDER = "render"
 """Name of the view that the environment draws of itself."""
@@ -34,6 +34,7 @@ class GymObserver:
 
     Attributes:
         arrays: what is observed; ``state`` where there are vectors, ``rgb`` where there are views.
+        state_entries: the vectors that ``state`` is joined of, in key order; one without a key is called "state".
         cameras: names of the views.
 
     Raises:
@@ -60,6 +61,9 @@ class GymObserver:
         if config.state == "full" and not self._vectors:
             raise ConfigError(f"{env_id} observes pictures alone and has no vector; leave state at 'auto'")
         self.arrays = self._arrays(env_id)
+        sizes = [int(np.prod(entry.space.shape or ())) for entry in self._vectors]
+        names = ["/".join(entry.path) or "state" for entry in self._vectors]
+        self.state_entries = tuple(map(StateEntry, names, sizes))
 
     def __call__(self, observation: Any, render: Callable[[], NDArray[np.uint8]]) -> Observation:
         """``state`` float32 [S] and ``rgb`` uint8 [V, H, W, 3], as far as they are observed.

@@ -17,7 +17,7 @@ from zoomrl.envs.humanoidbench_compat import Benchmark, benchmark
 from zoomrl.envs.rendering import FRAME_SIZE
 from zoomrl.envs.scene import SceneEnv
 from zoomrl.errors import ConfigError, unknown_name
-from zoomrl.spec import ArraySpec, EnvSpec
+from zoomrl.spec import ArraySpec, EnvSpec, StateEntry
 
 DEFAULT_ROBOT = "h1hand"
 """Robot of a task that is named without one."""
@@ -56,10 +56,10 @@ class HumanoidBenchEnv(SceneEnv):
         reports_success = self._settle(env_id)
         self._shown = config.state if config.state != "auto" else "robot" if config.cameras else "full"
         size = int(self._sim.action_space.shape[0])
-        state_dim = 0 if self._shown == "none" else len(self._state())
+        entries = () if self._shown == "none" else tuple(StateEntry(k, len(v)) for k, v in self._parts().items())
         spec = EnvSpec(
             id=env_id,
-            observations=observed(config.cameras, config.image_size, state_dim),
+            observations=observed(config.cameras, config.image_size, sum(e.size for e in entries)),
             action=ArraySpec((size,), low=(-1.0,) * size, high=(1.0,) * size),
             control_hz=1.0 / (float(self._sim.dt) * config.action_repeat),
             time_limit=limit,
@@ -69,6 +69,7 @@ class HumanoidBenchEnv(SceneEnv):
             rendering=drawn_with(config),
             action_meaning=_meaning(self._sim.model),
             success_bar=task.success_bar,
+            state_entries=entries,
         )
         super().__init__(spec)
         self._views = self._cameras(config.cameras, config.image_size, drawn_with=spec.rendering)
@@ -114,11 +115,15 @@ class HumanoidBenchEnv(SceneEnv):
             float(reward), bool(terminated), bool(truncated), success=bool(info.get("success", False)), info=info
         )
 
-    def _state(self) -> NDArray[np.float32]:
+    def _parts(self) -> dict[str, NDArray[Any]]:
         if self._shown == "robot":
             robot = self._sim.robot
-            return np.concatenate([robot.joint_angles(), robot.joint_velocities()]).astype(np.float32)
-        return np.asarray(self._sim.task.get_obs(), np.float32)
+            return {"joint_angles": robot.joint_angles(), "joint_velocities": robot.joint_velocities()}
+        # Upstream gives one array, without names for its parts.
+        return {"state": np.asarray(self._sim.task.get_obs())}
+
+    def _state(self) -> NDArray[np.float32]:
+        return np.concatenate(list(self._parts().values())).astype(np.float32)
 
 
 class _Fresh:

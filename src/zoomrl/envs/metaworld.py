@@ -17,7 +17,7 @@ from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.rendering import FRAME_SIZE, prefer_headless_gl
 from zoomrl.envs.scene import SceneEnv
 from zoomrl.errors import ConfigError, missing_extra, unknown_name
-from zoomrl.spec import ArraySpec, EnvSpec
+from zoomrl.spec import ArraySpec, EnvSpec, StateEntry
 
 _SUFFIX = "-v3"
 _CAMERA = "corner2"
@@ -69,6 +69,8 @@ class MetaWorldEnv(SceneEnv):
             cameras=tuple(config.cameras),
             rendering=drawn_with(config),
             action_meaning=("delta", "delta", "delta", "gripper"),
+            # Upstream gives one array, without names for its parts.
+            state_entries=() if state == "none" else (StateEntry("state", _STATE_DIMS[state]),),
         )
         super().__init__(spec, terminate_on_success=config.terminate_on_success)
         self._name = task + _SUFFIX

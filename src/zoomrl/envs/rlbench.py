@@ -18,7 +18,7 @@ from zoomrl.envs.global_seed import GlobalStream
 from zoomrl.envs.rlbench_backend import Backend, installed
 from zoomrl.envs.rlbench_tasks import LIMITS
 from zoomrl.errors import ConfigError, MissingDependencyError, WorkerError, unknown_name
-from zoomrl.spec import ArraySpec, EnvSpec
+from zoomrl.spec import ArraySpec, EnvSpec, StateEntry
 
 CAMERAS = ("front", "wrist", "left_shoulder", "right_shoulder", "overhead")
 """Names of the cameras, as in RLBench's observations."""
@@ -85,6 +85,7 @@ class RLBenchEnv(Env):
                 reward="sparse",
                 cameras=self._views,
                 action_meaning=("delta",) * _JOINTS + ("gripper",),
+                state_entries=_entries(self._state_dim),
             )
         )
 
@@ -205,6 +206,15 @@ def _limit(env_id: str, task: str, config: EnvConfig) -> int:
         raise ConfigError(f"{hint} Another task of RLBench needs a limit of its own: add --env.time-limit")
     native = LIMITS.get(task, (config.time_limit or 1) * config.action_repeat)
     return decisions_allowed(env_id, config.time_limit, config.action_repeat, native, native_is_hard=False)
+
+
+def _entries(state_dim: int) -> tuple[StateEntry, ...]:
+    """The parts of a state of that length, by RLBench's names; those of the robot come first."""
+    if state_dim == 0:
+        return ()
+    robot = (StateEntry("joint_positions", _JOINTS), StateEntry("gripper_open", _ROBOT_DIM - _JOINTS))
+    rest = state_dim - _ROBOT_DIM
+    return (*robot, StateEntry("task_low_dim_state", rest)) if rest else robot
 
 
 def _check(config: EnvConfig) -> None:

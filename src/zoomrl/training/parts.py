@@ -56,7 +56,7 @@ def load_demos(config: TrainConfig, spec: EnvSpec, own_env: bool, console: Conso
             'set, or to "none".'
         )
     demos = scripted_demos(config.demos, config.env, console) if source == "scripted" else read_demos(source)
-    check_fit(demos, spec)
+    demos = check_fit(demos, spec)
     check_manifest(demos, spec)
     return demos
 

@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoomrl.data.episode import Episode
+from zoomrl.demos.entries import UNNAMED, align, columns_for, match
 from zoomrl.demos.formats.base import Imported, ImportOptions
 from zoomrl.demos.formats.derive import entries_beyond, env_spec, full_meaning, recorded_bounds, same_array
 from zoomrl.demos.formats.pictures import METHOD, resized
+from zoomrl.demos.outcome import ASSUMED, sparse_success
 from zoomrl.errors import ConfigError, DemonstrationError, MissingDependencyError, unknown_name
-from zoomrl.spec import ArraySpec, EnvSpec
+from zoomrl.spec import ArraySpec, EnvSpec, StateEntry, list_entries
 
 
 @dataclass
@@ -26,14 +28,17 @@ class Raw:
 
     Attributes:
         actions: [T, A], in the environment's units.
-        state: [T, S] or, with the last observation, [T + 1, S].
+        state: the parts of the state in the order of joining, name -> [T, ...] or, with the last observation, [T + 1,
+            ...]; one vector that has no name is called "state".
         views: per camera, uint8 [T or T + 1, H, W, 3].
         rewards: [T].
         terminated, truncated, success, is_demo, seed, meta: as in an episode.
+        done: whether it is flagged as done at its last step. Formats flag the ends of recordings so, too.
+        solved_last: whether the task was solved at the last step; None asks rewards of 0 and 1.
     """
 
     actions: NDArray[Any]
-    state: NDArray[Any] | None = None
+    state: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     views: Sequence[NDArray[Any]] = ()
     rewards: NDArray[Any] | None = None
     terminated: bool | None = None
@@ -42,6 +47,8 @@ class Raw:
     is_demo: bool | None = None
     seed: int = -1
     meta: dict[str, Any] = field(default_factory=dict)
+    done: bool | None = None
+    solved_last: bool | None = None
 
 
 class Assembly:
@@ -52,6 +59,7 @@ class Assembly:
         path: what is read.
         options: what is asked for; its environment is built to learn its spec.
         own: spec that lies with the set, when zoomrl wrote it.
+        own_state: what the whole state is called in such a set.
         control_hz: decisions per second that the format tells; 0 when it does not.
         name: id of a set whose environment is unknown; the format and the path's name by default.
     """
@@ -63,17 +71,19 @@ class Assembly:
         options: ImportOptions,
         *,
         own: EnvSpec | None = None,
+        own_state: str = UNNAMED,
         control_hz: float = 0.0,
         name: str = "",
     ) -> None:
         self._path, self._options = path, options
         self._env = env_spec(options)
+        self._own, self._own_state = own, own_state
         self._expected = self._env or own
         self._hz = options.control_hz or (own.control_hz if own else control_hz)
         self._name = name or f"{format}:{path.resolve().stem}"
         self._cameras: tuple[str, ...] = ()
         self._kept: list[tuple[str, Episode]] = []
-        self._told = False
+        self._told = self._by_rewards = False
         self.faults: list[str] = []
         self.meta: dict[str, Any] = {
             "format": format,
@@ -102,19 +112,29 @@ class Assembly:
             self.meta["cameras_renamed"] = ", ".join(renamed)
         return [known[name] for name in names]
 
-    def choose_state(self, known: Sequence[str], default: Sequence[str]) -> list[str]:
-        """Entries to join into ``state``: those asked for; else ``default``, unless the environment has none."""
+    def choose_state(self, known: Sequence[str], default: Sequence[str], seen: Sequence[str] = ()) -> list[str]:
+        """Entries to join into ``state``: those asked for; else those of the environment, where all are there by name;
+        else ``default``, unless the environment shows no state.
+
+        Args:
+            known: what may be asked for.
+            default: in the order of joining.
+            seen: what was observed; of these, what is not taken is said.
+        """
         for name in self._options.state:
             if name not in known:
                 raise unknown_name(f"low-dimensional entry of {self._path.name}", name, known)
         without = self._expected is not None and "state" not in self._expected.observations
-        chosen = list(self._options.state or (() if without else default))
+        named = match(known, self._env.state_entries) if self._env else None
+        chosen = list(self._options.state or (() if without else named or default))
         if not chosen and not self._cameras:
             raise ConfigError(
                 f"nothing of {self._path.name} would be observed: name cameras with --cameras or entries with --state"
             )
         if chosen and list(chosen) != ["state"]:
             self.meta["state"] = ", ".join(chosen)
+        if left := [name for name in seen if name not in chosen]:
+            self.meta["left_out"] = f"{', '.join(left)} (--state names what to take)"
         return chosen
 
     # ---- episodes --------------------------------------------------------------------------------------
@@ -147,39 +167,63 @@ class Assembly:
         if expected and actions.shape[1] != expected.action_dim:
             raise ValueError(f"actions have {actions.shape[1]} dimensions; {expected.id} takes {expected.action_dim}")
         observations: dict[str, NDArray[Any]] = {}
-        if raw.state is not None:
-            observations["state"] = self._with_last(np.asarray(raw.state, np.float32), steps)
+        entries: tuple[StateEntry, ...] = ()
+        if raw.state:
+            parts = {name: np.asarray(part, np.float32).reshape(len(part), -1) for name, part in raw.state.items()}
+            observations["state"] = self._with_last(np.concatenate(list(parts.values()), axis=1), steps)
+            entries = self._entries({name: part.shape[1] for name, part in parts.items()})
         if raw.views:
             views = [self._with_last(self._sized(view), steps) for view in raw.views]
             observations["rgb"] = np.stack(views, axis=1)
         if not observations:
             raise ValueError("none of its observations can be found")
-        self._told |= raw.success is not None
-        success = self._or("success", raw.success, True, "assumed")
-        ends = "a success is taken for the end of the task, everything else for an interruption"
-        terminated = self._or("end", raw.terminated, success and not raw.truncated, ends)
+        sparse = sparse_success(raw.rewards)
+        told = sparse if raw.success is None else bool(raw.success)
+        self._told |= told is not None
+        self._by_rewards |= raw.success is None and sparse is not None
+        # What its recorder marked as no demonstration is not assumed to be one.
+        success = raw.is_demo is not False if told is None else told
+        terminated = raw.terminated
+        if terminated is None:
+            self.meta["end"] = "a success at the last step ends the task, everything else is an interruption"
+            last = raw.solved_last
+            if last is None:
+                last = raw.rewards is not None and bool(sparse) and bool(raw.rewards[-1])
+            terminated = bool(told) and last and raw.done is not False and not raw.truncated
         rewards = raw.rewards
         if rewards is None:
             self.meta["rewards"] = "derived: 1 at the end of a successful episode, else 0"
             rewards = np.zeros(steps)
             rewards[-1] = success
-        return Episode(
+        episode = Episode(
             observations=observations,
             actions=actions,
             rewards=np.asarray(rewards, np.float32),
-            terminated=terminated,
+            terminated=bool(terminated),
             truncated=not terminated if raw.truncated is None else bool(raw.truncated),
             success=success,
             is_demo=success if raw.is_demo is None else bool(raw.is_demo),
             seed=raw.seed,
-            meta=dict(raw.meta),
+            meta={**raw.meta, "success": ASSUMED} if told is None else dict(raw.meta),
+            state_entries=entries,
         )
+        fits = self._env is not None and columns_for(entries, self._env.state_entries) is not None
+        return align(episode, self._env, "it") if self._env and fits else episode
 
-    def _or(self, name: str, told: bool | None, otherwise: bool, note: str) -> bool:
-        if told is None:
-            self.meta[name] = note
-            return otherwise
-        return bool(told)
+    def _entries(self, sizes: Mapping[str, int]) -> tuple[StateEntry, ...]:
+        """What the state is made of: as the options say, or the set that zoomrl wrote, or else the source's parts."""
+        length, env, own = sum(sizes.values()), self._env, self._own
+        if self._options.entries:
+            if sum(entry.size for entry in self._options.entries) != length:
+                listed = list_entries(self._options.entries)
+                raise ConfigError(f"the entries {listed} must add up to the state of {length} numbers in {self._path}")
+            return self._options.entries
+        whole = own is not None and list(sizes) == [self._own_state] and own.state_dim == length
+        if own is not None and whole and (own.state_entries or env is None or own.id == env.id):
+            return own.state_entries
+        if self._options.state and env is not None and env.state_dim == length and len(env.state_entries) == 1:
+            return env.state_entries  # the order asked for is that of the environment's one vector
+        return tuple(StateEntry(name, size) for name, size in sizes.items())
 
     def _with_last(self, array: NDArray[Any], steps: int) -> NDArray[Any]:
         if len(array) != steps:
@@ -210,6 +254,14 @@ class Assembly:
             if _shape(episode) != shape:
                 self.faults.append(f"{where}: its shapes {_shape(episode)} differ from the others' {shape}")
         episodes = [episode for _, episode in alike]
+        if assumed := sum(episode.meta.get("success") == ASSUMED for episode in episodes):
+            why = "neither a recorded success nor rewards of 0 and 1 tell"
+            self.meta["success"] = f"{ASSUMED} for {assumed} of {len(episodes)} episodes: {why}"
+        if self._by_rewards and not any(episode.is_demo for episode in episodes):
+            self.faults.append(
+                f"{self._path.name}: no episode has a reward of 1, so that none counts as a success. If rewards were not "
+                "recorded, remove them from a copy: success is assumed then"
+            )
         spec = self._spec(episodes)
         for where, episode in alike:
             if beyond := entries_beyond(episode.actions, spec.action):
@@ -227,11 +279,13 @@ class Assembly:
         if expected is None:
             action, note = recorded_bounds([episode.actions for episode in episodes])
             self.meta["action_bounds"] = note
-            spec = EnvSpec(self._name, arrays, action, 0.0, 0, reports_success=self._told)
+            spec = EnvSpec(
+                self._name, arrays, action, 0.0, 0, reports_success=self._told, state_entries=first.state_entries
+            )
         else:
             # Where they agree, the declared array is kept: it may have bounds.
             declared = {k: v for k, v in expected.observations.items() if k in arrays and same_array(v, arrays[k])}
-            spec = replace(expected, observations=arrays | declared)
+            spec = replace(expected, observations=arrays | declared, state_entries=first.state_entries)
             if self._env:
                 self.meta["action_bounds"] = f"those of {expected.id}"
         hz = self._hz or spec.control_hz
@@ -246,11 +300,6 @@ class Assembly:
         )
 
 
-def sparse_success(rewards: NDArray[Any] | None) -> bool | None:
-    """Whether rewards of 0 and 1 hold a 1; None when there are none, or others."""
-    return bool(rewards.any()) if rewards is not None and np.isin(rewards, (0, 1)).all() else None
-
-
 def reason(error: Exception) -> str:
     """What went wrong, on one line; the kind of error where it says nothing itself."""
     text = " ".join(str(error).split())
@@ -259,4 +308,5 @@ def reason(error: Exception) -> str:
 
 def _shape(episode: Episode) -> str:
     parts = {"actions": episode.actions, **episode.observations}
-    return ", ".join(f"{name} {list(array.shape[1:])}" for name, array in parts.items())
+    shapes = ", ".join(f"{name} {list(array.shape[1:])}" for name, array in parts.items())
+    return f"{shapes} ({list_entries(episode.state_entries)})" if len(episode.state_entries) > 1 else shapes

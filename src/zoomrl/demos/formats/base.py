@@ -8,7 +8,7 @@ from typing import Any
 from zoomrl.data.episode import Episode
 from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import ConfigError
-from zoomrl.spec import EnvSpec
+from zoomrl.spec import EnvSpec, StateEntry
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,10 @@ class ImportOptions:
     cameras: tuple[str, ...] = ()
     """The source's cameras to take, in this order; () takes none unless the environment's spec has cameras."""
     state: tuple[str, ...] = ()
-    """The source's low-dimensional entries to join into ``state``, in this order; () is the format's default."""
+    """The source's low-dimensional entries to join into ``state``, in this order; () takes those of the environment by
+    their names, or else the format's default."""
+    entries: tuple[StateEntry, ...] = ()
+    """The parts of the joined ``state`` in its order, for sources that give them no names; () is the source's."""
     image_size: int = 84
     """Pictures of another size are resized to this square."""
     action_meaning: tuple[str, ...] = ()

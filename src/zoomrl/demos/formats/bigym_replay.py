@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -72,4 +73,5 @@ def play(env: Env, actions: NDArray[np.floating], seed: int, meta: dict[str, Any
         builder.add(action, reward, observation, bool(info["success"]))
         if terminated or truncated:
             break
-    return builder.build(terminated=terminated, truncated=not terminated, is_demo=builder.success, **meta)
+    episode = builder.build(terminated=terminated, truncated=not terminated, is_demo=builder.success, **meta)
+    return replace(episode, state_entries=env.env_spec.state_entries)

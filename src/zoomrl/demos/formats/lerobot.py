@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoomrl.demos.formats import lerobot_layout as layout
-from zoomrl.demos.formats.assemble import Assembly, Raw, reason, sparse_success
+from zoomrl.demos.formats.assemble import Assembly, Raw, reason
 from zoomrl.demos.formats.base import Imported, ImportOptions
 from zoomrl.demos.formats.lerobot_video import read_frames
 from zoomrl.demos.formats.output import Provenance, provenance_from
 from zoomrl.demos.formats.pictures import decode
+from zoomrl.demos.outcome import truth
 from zoomrl.errors import DemonstrationError
 
 _NUMBERS = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
@@ -26,8 +27,13 @@ _OUTCOME = ("next.reward", "next.success", "next.done")
 def read(path: Path, options: ImportOptions) -> Imported:
     """Read a data set in the order of its episodes.
 
-    ``state`` is ``observation.state``, or else all floating-point vectors ``observation.*`` in alphabetical order,
-    unless ``options.state`` names some. Cameras may be named with or without ``observation.images.``.
+    ``state`` joins ``observation.state`` and ``observation.environment_state``, or without these all floating-point
+    vectors ``observation.*`` in alphabetical order; unless ``options.state`` names some or the environment's entries
+    are there by name. Where ``info.json`` names the dimensions of a column, its entries are those. Cameras may be named
+    with or without ``observation.images.``.
+
+    Success is ``next.success``, or a ``next.reward`` of 1 among 0 and 1. ``next.done`` flags the ends of recordings
+    too: it makes no success, and a terminal state only with a success at that step.
 
     Raises:
         DemonstrationError: when no episode can be read; lists every fault.
@@ -39,15 +45,19 @@ def read(path: Path, options: ImportOptions) -> Imported:
     features: dict[str, Any] = info["features"]
     own, rows, faults = _own(path)
     rate = float(info["fps"])
-    assembly = Assembly("lerobot", path, options, own=own.spec if own else None, control_hz=rate)
+    assembly = Assembly(
+        "lerobot", path, options, own=own.spec if own else None, own_state=layout.STATE, control_hz=rate
+    )
     assembly.faults.extend(faults)
     if own:
         assembly.meta["recorded"] = own.meta
     cameras = {k.removeprefix(layout.IMAGES): k for k, f in features.items() if f["dtype"] in ("image", "video")}
     vectors = [k for k, f in features.items() if f["dtype"] in _NUMBERS and len(f["shape"]) == 1]
-    floating = sorted(k for k in vectors if k.startswith("observation.") and features[k]["dtype"].startswith("float"))
+    observed = sorted(k for k in vectors if k.startswith("observation."))
+    floating = [k for k in observed if features[k]["dtype"].startswith("float")]
+    usual = [k for k in (layout.STATE, layout.ENVIRONMENT) if k in floating]
     views = assembly.choose_cameras(cameras)
-    state = assembly.choose_state(vectors, [layout.STATE] if layout.STATE in vectors else floating)
+    state = assembly.choose_state(vectors, usual or floating, observed)
     source = _Source(path, info, views, state, own)
     listed, damaged = _episodes(path)
     assembly.faults.extend(damaged)
@@ -67,6 +77,7 @@ class _Source:
         self, root: Path, info: dict[str, Any], cameras: list[str], state: list[str], own: Provenance | None
     ) -> None:
         self._root, self._info = root.resolve(), info
+        self._own = own is not None
         self._own_cameras = [layout.IMAGES + name for name in own.spec.cameras] if own else []
         self._cameras, self._state = cameras, state
         self._open: tuple[Path, Any] | None = None
@@ -81,16 +92,16 @@ class _Source:
         rewards, solved, done = (
             np.ravel(self._numbers(table, name)) if name in table.column_names else None for name in _OUTCOME
         )
-        success = sparse_success(rewards) if solved is None else bool(solved.any())
+        parts = [self._parts(table, key) for key in self._state]
         raw = Raw(
             actions=self._numbers(table, layout.ACTION),
-            state=np.concatenate([self._numbers(table, k) for k in self._state], axis=1) if self._state else None,
+            state={name: part for column in parts for name, part in column.items()},
             views=[self._pictures(table, key, entry) for key in self._cameras],
             rewards=rewards,
-            # `next.done` also marks the ends of recordings that did not succeed, which the task did not end.
-            terminated=None if done is None or success is None else bool(done[-1]) and success,
-            success=success,
+            success=None if solved is None else truth(solved, "next.success"),
             meta={"episode": int(entry["episode_index"]), "tasks": list(entry.get("tasks") or [])},
+            done=None if done is None else bool(done[-1]),
+            solved_last=None if solved is None else bool(solved[-1]),
         )
         return raw if own is None else self._with_own(raw, own)
 
@@ -133,6 +144,13 @@ class _Source:
             raise ValueError(f"{key} must have {length} numbers per frame, got {len(flat)} in {len(column)} frames")
         return np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(len(column), length)
 
+    def _parts(self, table: Any, key: str) -> dict[str, NDArray[Any]]:
+        """A column by the names of its dimensions; whole where it has none, or where our own spec names them."""
+        column = self._numbers(table, key)
+        names = None if self._own else self._info["features"][key].get("names")
+        groups = layout.dimension_groups(names, column.shape[1])
+        return {f"{key}[{name}]": column[:, part] for name, part in groups.items()} or {key: column}
+
     def _pictures(self, table: Any, key: str, entry: dict[str, Any]) -> NDArray[np.uint8]:
         if key in table.column_names:
             return np.stack([self._picture(cell) for cell in table[key].to_pylist()])
@@ -146,8 +164,9 @@ class _Source:
 
     def _with_own(self, raw: Raw, own: dict[str, Any]) -> Raw:
         """``raw`` with its last observation and everything else that LeRobot has no place for."""
-        if raw.state is not None and self._state == [layout.STATE]:
-            raw.state = np.concatenate([raw.state, np.asarray([own["state"]], np.float32)])
+        if list(raw.state) == [layout.STATE]:
+            last = np.asarray([own["state"]], np.float32)
+            raw.state = {layout.STATE: np.concatenate([raw.state[layout.STATE], last])}
         if set(self._cameras) <= set(self._own_cameras):
             lasts = [decode(own["rgb"][self._own_cameras.index(key)]) for key in self._cameras]
             raw.views = [np.concatenate([view, last[None]]) for view, last in zip(raw.views, lasts, strict=True)]

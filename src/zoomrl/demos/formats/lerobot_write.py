@@ -116,6 +116,7 @@ def _features(demos: DemoSet, cameras: list[str], fps: int, video: bool) -> dict
     features = {}
     if demos.spec.state_dim:
         features[layout.STATE] = vector("float32", demos.spec.state_dim)
+        features[layout.STATE]["names"] = layout.dimension_names(demos.spec.state_entries)
     for key in cameras:
         height, width = demos.spec.observations["rgb"].shape[1:3]
         picture = {"shape": [height, width, 3], "names": ["height", "width", "channels"]}

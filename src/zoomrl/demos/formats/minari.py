@@ -6,11 +6,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from zoomrl.data.episode import Episode
+from zoomrl.demos.entries import set_entries
 from zoomrl.demos.formats.assemble import Assembly, Raw
 from zoomrl.demos.formats.base import Imported, ImportOptions
+from zoomrl.demos.outcome import ASSUMED
 from zoomrl.demos.reader import DemoSet, read_intact
 from zoomrl.demos.writer import write_demos
 from zoomrl.spec import ArraySpec, EnvSpec
@@ -19,8 +19,9 @@ from zoomrl.spec import ArraySpec, EnvSpec
 def read(path: Path, options: ImportOptions) -> Imported:
     """Read a data set; see :func:`zoomrl.demos.reader.read_demos` for what is derived.
 
-    A set that shows ``state`` and ``rgb`` is taken as it is. Of others, ``state`` joins all floating-point entries in
-    alphabetical order, unless ``options.state`` names some, and entries that are pictures are its cameras.
+    A set that shows ``state`` and ``rgb`` is taken as it is. Of others, ``state`` joins all vectors, and all
+    floating-point arrays, in the order of the space that the metadata describe, which is that of the environment they
+    come from; unless ``options.state`` names some. Entries that are pictures are its cameras.
 
     Raises:
         DemonstrationError: when no episode can be read; lists every fault.
@@ -29,13 +30,14 @@ def read(path: Path, options: ImportOptions) -> Imported:
     demos, numbers, faults = read_intact(path)
     entries = _entries(demos.spec)
     pictures = {name: name for name, (array, _) in entries.items() if _is_picture(array)}
-    vectors = sorted(set(entries) - set(pictures))
-    floating = [name for name in vectors if np.issubdtype(np.dtype(entries[name][0].dtype), np.floating)]
-    assembly = Assembly("minari", path, options, own=_usual(demos.spec), name=demos.spec.id)
+    vectors = [name for name in entries if name not in pictures]
+    default = [name for name in vectors if len(entries[name][0].shape) < 2 or entries[name][0].dtype == "float32"]
+    own = replace(demos.spec, state_entries=set_entries(demos.spec, demos.meta))
+    assembly = Assembly("minari", path, options, own=_usual(own), name=demos.spec.id)
     assembly.faults.extend(faults)
     if demos.meta:
         assembly.meta["recorded"] = demos.meta
-    cameras, state = assembly.choose_cameras(pictures), assembly.choose_state(vectors, floating)
+    cameras, state = assembly.choose_cameras(pictures), assembly.choose_state(vectors, default, vectors)
     views = [(entries[name][1], name) for name in cameras]
     for number, episode in zip(numbers, demos.episodes, strict=True):
         assembly.add(f"{path.name}: episode {number}", partial(_raw, episode, views, state))
@@ -68,21 +70,21 @@ def _usual(spec: EnvSpec) -> EnvSpec:
     names = set(spec.observations)
     if names <= {"state", "rgb"} and ("rgb" in names) == bool(spec.cameras):
         return spec
-    return replace(spec, observations={"state": ArraySpec((0,))})
+    return replace(spec, observations={"state": ArraySpec((0,))}, state_entries=())
 
 
 def _raw(episode: Episode, views: list[tuple[int | None, str]], state: list[str]) -> Raw:
     arrays = episode.observations
-    vectors = [arrays[name].reshape(len(episode) + 1, -1) for name in state]
+    known = episode.meta.get("success") != ASSUMED
     return Raw(
         actions=episode.actions,
-        state=np.concatenate(vectors, axis=1) if vectors else None,
+        state={name: arrays[name] for name in state},
         views=[arrays[name] if view is None else arrays["rgb"][:, view] for view, name in views],
         rewards=episode.rewards,
         terminated=episode.terminated,
         truncated=episode.truncated,
-        success=episode.success,
-        is_demo=episode.is_demo,
+        success=episode.success if known else None,
+        is_demo=episode.is_demo if known else None,
         seed=episode.seed,
         meta=episode.meta,
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from zoomrl.demos.entries import UNNAMED
 from zoomrl.demos.formats.assemble import Assembly, Raw, reason
 from zoomrl.demos.formats.base import Imported, ImportOptions
 from zoomrl.demos.formats.npz_file import FLAGS, write_episode
@@ -29,7 +30,8 @@ def read(path: Path, options: ImportOptions) -> Imported:
     """Read a folder of episodes, in the order of their numbers.
 
     Arrays other than those above may be asked for by name: ``options.cameras`` and ``options.state``. By default
-    ``state`` alone is taken, and the cameras of the environment.
+    ``state`` alone is taken, or the environment's entries where all are there by name, and the cameras of the
+    environment. One array ``state`` is a vector without names.
 
     Raises:
         DemonstrationError: when no episode can be read; lists every fault.
@@ -88,17 +90,17 @@ def _choices(files: list[Path], assembly: Assembly) -> tuple[list[str], list[str
             continue
         pictures = {name: name for name, (axes, dtype) in entries.items() if axes == 4 and dtype == np.uint8}
         vectors = [name for name, (axes, _) in entries.items() if axes in (1, 2) and name not in _KNOWN]
-        return assembly.choose_cameras(pictures), assembly.choose_state(vectors, [n for n in vectors if n == "state"])
+        state = [name for name in vectors if name == UNNAMED]
+        return assembly.choose_cameras(pictures), assembly.choose_state(vectors, state, vectors)
     return [], []
 
 
 def _episode(file: Path, cameras: list[str], state: list[str]) -> Raw:
     with np.load(file, allow_pickle=False) as arrays:
-        vectors = [arrays[name] for name in state]
         flags = {name: bool(arrays[name]) if name in arrays else None for name in FLAGS}
         return Raw(
             actions=arrays["actions"],
-            state=np.concatenate([v.reshape(len(v), -1) for v in vectors], axis=1) if vectors else None,
+            state={name: arrays[name] for name in state},
             views=[arrays[name] for name in cameras],
             rewards=arrays.get("rewards"),
             seed=int(arrays["seed"]) if "seed" in arrays else -1,

@@ -53,13 +53,14 @@ def read_episode(path: Path, cameras: Sequence[str]) -> Episode:
             observations = {"state": arrays["state"]} if "state" in arrays else {}
             if cameras:
                 observations["rgb"] = np.stack([arrays[camera] for camera in cameras], 1)
+            flags: dict[str, Any] = {name: bool(arrays[name]) for name in FLAGS}
             episode = Episode(
                 observations,
                 arrays["actions"],
                 arrays["rewards"],
                 seed=int(arrays["seed"]),
                 meta=json.loads(str(arrays["meta"])),
-                **{name: bool(arrays[name]) for name in FLAGS},
+                **flags,
             )
         episode.validate()
     except Exception as error:  # whatever the readers of a damaged file make of it

@@ -7,10 +7,11 @@ import shutil
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from zoomrl.demos.entries import set_entries
 from zoomrl.demos.reader import DemoSet
 from zoomrl.demos.writer import swap
 from zoomrl.errors import DemonstrationError
@@ -33,7 +34,8 @@ def provenance_text(demos: DemoSet) -> str:
 def provenance_from(text: str) -> Provenance:
     """Inverse of :func:`provenance_text`; ValueError, KeyError or TypeError when the text is damaged."""
     found = json.loads(text)
-    return Provenance(EnvSpec.from_dict(found["spec"]), dict(found["meta"]))
+    spec, meta = EnvSpec.from_dict(found["spec"]), dict(found["meta"])
+    return Provenance(replace(spec, state_entries=set_entries(spec, meta)), meta)
 
 
 def check_exportable(demos: DemoSet, taken: Collection[str] = ()) -> None:

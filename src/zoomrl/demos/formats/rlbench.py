@@ -146,7 +146,7 @@ def _load(folder: Path, cameras: Sequence[str], entries: Sequence[str]) -> Raw:
     rewards[-1] = 1.0
     return Raw(
         actions=actions,
-        state=np.concatenate([_column(frames, name) for name in entries], axis=1) if entries else None,
+        state={name: _column(frames, name) for name in entries},
         views=[_pictures(folder / name, len(frames)) for name in cameras],
         rewards=rewards,
         terminated=True,

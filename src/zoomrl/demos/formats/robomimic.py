@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoomrl.demos.formats.assemble import Assembly, Raw, reason, sparse_success
+from zoomrl.demos.formats.assemble import Assembly, Raw, reason
 from zoomrl.demos.formats.base import Imported, ImportOptions
 from zoomrl.demos.formats.hdf5 import load, open_hdf5
+from zoomrl.demos.outcome import SUCCESS_NAMES, truth
+from zoomrl.envs.base import MAX_SEED
 from zoomrl.errors import DemonstrationError
 
 _PICTURE = "_image"
@@ -25,9 +27,12 @@ _PICTURE = "_image"
 def read(path: Path, options: ImportOptions) -> Imported:
     """Read one file.
 
-    ``state`` joins all floating-point vectors of ``obs`` in alphabetical order, unless ``options.state`` names some.
-    Cameras are the keys that end in ``_image``, asked for with or without that ending. A reward of 1 among rewards of 0
-    and 1 means success; with other rewards, ``dones`` tells.
+    ``state`` joins all floating-point vectors of ``obs`` in alphabetical order, unless ``options.state`` names some or
+    the environment's entries are there by name. Groups in ``obs`` are flattened: their keys are joined by "/". Cameras
+    are entries uint8 [T, H, W, 3], and keys that end in ``_image``, asked for with or without that ending.
+
+    Success is what the attribute or array ``success`` of a demo says, or else a reward of 1 among rewards of 0 and 1.
+    ``dones`` flags the ends of recordings too: it makes no success, and a terminal state only with a reward of 1.
 
     Raises:
         DemonstrationError: when no episode can be read; lists every fault.
@@ -60,13 +65,7 @@ def _read(path: Path, file: Any, there: int, cut: list[str], options: ImportOpti
     cameras, state = _choices(data, names, assembly)
     for name in names:
         assembly.add(f"{path.name}: {name}", partial(_episode, data, name, cameras, state, there))
-    result = assembly.result()
-    if not any(episode.is_demo for episode in result.episodes):
-        result.faults.append(
-            f"{path.name}: no episode has a reward of 1, so that none counts as a success. If rewards were not "
-            "recorded, remove data/*/rewards from a copy: dones tell then"
-        )
-    return result
+    return assembly.result()
 
 
 def _settings(data: Any) -> dict[str, Any]:
@@ -85,14 +84,36 @@ def _choices(data: Any, names: list[str], assembly: Assembly) -> tuple[list[str]
     """Keys of the cameras and of the state, by the first episode whose observations can be listed."""
     for name in names:
         try:
-            entries = {key: (data[name]["obs"][key].dtype, data[name]["obs"][key].ndim) for key in data[name]["obs"]}
+            entries = _arrays(data[name]["obs"])
         except (KeyError, OSError, RuntimeError, AttributeError, TypeError):
             continue
-        pictures = {key.removesuffix(_PICTURE): key for key in entries if key.endswith(_PICTURE)}
-        vectors = [key for key, (_, axes) in entries.items() if axes <= 2 and key not in pictures.values()]
-        floating = sorted(key for key in vectors if np.issubdtype(entries[key][0], np.floating))
-        return assembly.choose_cameras(pictures), assembly.choose_state(sorted(vectors), floating)
+        pictures = [key for key in entries if key.endswith(_PICTURE) or _is_picture(*entries[key])]
+        shorter = {key: key.removesuffix(_PICTURE) for key in pictures}
+        cameras = {key if short in entries else short: key for key, short in shorter.items()}
+        vectors = [
+            key
+            for key, (dtype, shape) in sorted(entries.items())
+            if dtype.kind in "biuf" and len(shape) in (1, 2) and key not in pictures
+        ]
+        floating = [key for key in vectors if entries[key][0].kind == "f"]
+        return assembly.choose_cameras(cameras), assembly.choose_state(vectors, floating, vectors)
     return [], []
+
+
+def _arrays(group: Any) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+    """Name -> dtype and shape of all arrays in a group and the groups below it."""
+    found: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
+
+    def visit(name: str, part: Any) -> None:
+        if hasattr(part, "dtype"):
+            found[name] = part.dtype, part.shape
+
+    group.visititems(visit)
+    return found
+
+
+def _is_picture(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
+    return dtype == np.uint8 and len(shape) == 4 and shape[-1] == 3
 
 
 def _episode(data: Any, name: str, cameras: list[str], state: list[str], there: int) -> Raw:
@@ -107,21 +128,33 @@ def _episode(data: Any, name: str, cameras: list[str], state: list[str], there: 
         raise ValueError(f"it has {len(actions)} actions, but num_samples promises {told}")
     rewards = load(group["rewards"], there) if "rewards" in group else None
     dones = load(group["dones"], there) if "dones" in group else None
-    success = sparse_success(rewards)
-    if success is None and dones is not None:
-        success = bool(dones.any())
-    ended = bool(dones[-1]) if dones is not None and len(dones) else None
-    vectors = [_with_next(group, key, there) for key in state]
     return Raw(
         actions=actions,
-        state=np.concatenate([v.reshape(len(v), -1) for v in vectors], axis=1) if vectors else None,
+        state={key: _with_next(group, key, there) for key in state},
         views=[_with_next(group, key, there) for key in cameras],
         rewards=rewards,
-        # `dones` also marks the ends of recordings that did not succeed, which the task did not end.
-        terminated=None if ended is None or success is None else ended and success,
-        success=success,
+        success=_success(group, there),
+        seed=_seed(group),
         meta={"demo": name},
+        done=bool(dones[-1]) if dones is not None and len(dones) else None,
     )
+
+
+def _success(group: Any, there: int) -> bool | None:
+    """The recorded outcome: an attribute, or an array with one flag per step; None without either."""
+    for name in SUCCESS_NAMES:
+        if name in group.attrs:
+            return truth(group.attrs[name], f"its attribute {name}")
+        if name in group:
+            return truth(load(group[name], there), name)
+    return None
+
+
+def _seed(group: Any) -> int:
+    """The recorded reset seed; -1 without one that an environment takes."""
+    seed = np.asarray(group.attrs.get("seed", -1))
+    known = seed.dtype.kind in "iu" and seed.size == 1 and 0 <= int(seed.ravel()[0]) < MAX_SEED
+    return int(seed.ravel()[0]) if known else -1
 
 
 def _with_next(group: Any, key: str, there: int) -> NDArray[Any]:

@@ -1,0 +1,27 @@
+"""Whether an episode succeeded, by what its recording says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ASSUMED = "assumed"
+"""What ``meta["success"]`` of an episode says where its recording says nothing."""
+
+SUCCESS_NAMES = ("success", "is_success")
+"""What recordings call success."""
+
+
+def sparse_success(rewards: NDArray[Any] | None) -> bool | None:
+    """Whether rewards of 0 and 1 hold a 1; None when there are none, or others."""
+    return bool(rewards.any()) if rewards is not None and np.isin(rewards, (0, 1)).all() else None
+
+
+def truth(value: Any, name: str) -> bool:
+    """Whether a stored flag, or any of several, is set. ValueError for what is no number and no truth value."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf" or not array.size or not np.isfinite(array).all():
+        raise ValueError(f"{name} must be true or false, got {value!r}")
+    return bool(array.any())
