@@ -37,6 +37,7 @@ def assert_honest_seeding(fresh: Env, used: Env) -> None:
     np.testing.assert_array_equal(rollout(used, 3), first)
     np.testing.assert_array_equal(rollout(fresh, 3), first)
     size = fresh.env_spec.state_dim
+    assert sum(entry.size for entry in fresh.env_spec.state_entries) == size > 0, "a state says what it is made of"
     assert not np.array_equal(rollout(fresh, 4)[:size], first[:size])
     # Without a seed the stream goes on: a new episode, the same one in both.
     fresh.reset(seed=7)

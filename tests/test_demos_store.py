@@ -182,8 +182,14 @@ def test_foreign_set_without_success(tmp_path):
     assert (ended.terminated, ended.truncated, ended.success, ended.is_demo) == (True, False, True, True)
     assert (interrupted.terminated, interrupted.truncated) == (False, True)
     assert (interrupted.success, interrupted.is_demo, interrupted.seed) == (True, True, -1)
-    # A termination flag says that the task ended, and not how.
-    assert [episode.meta for episode in demos.episodes] == [{"success": "assumed"}] * 2
+    # Rewards of 0 and 1 tell it; a termination flag says that the task ended, and not how.
+    assert [episode.meta for episode in demos.episodes] == [{}] * 2
+    with h5py.File(tmp_path / "set" / "data" / "main_data.hdf5", "a") as file:
+        file["episode_0/rewards"][2] = 0.5
+        file["episode_1/rewards"][2] = 0.0
+    dense, failed = read_demos(tmp_path / "set").episodes
+    assert (dense.terminated, dense.success, dense.is_demo, dense.meta) == (True, True, True, {"success": "assumed"})
+    assert (failed.terminated, failed.success, failed.is_demo, failed.meta) == (False, False, False, {})
 
 
 def test_foreign_set_with_success(tmp_path):

@@ -259,8 +259,8 @@ class Assembly:
             self.meta["success"] = f"{ASSUMED} for {assumed} of {len(episodes)} episodes: {why}"
         if self._by_rewards and not any(episode.is_demo for episode in episodes):
             self.faults.append(
-                f"{self._path.name}: no episode has a reward of 1, so that none counts as a success. If rewards were not "
-                "recorded, remove them from a copy: success is assumed then"
+                f"{self._path.name}: no episode has a reward of 1, so that none counts as a success. If rewards were "
+                "not recorded, remove them from a copy: success is assumed then"
             )
         spec = self._spec(episodes)
         for where, episode in alike:
