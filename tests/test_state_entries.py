@@ -24,7 +24,7 @@ from zoomrl.demos.formats import ImportOptions, read
 from zoomrl.demos.formats.lerobot_layout import dimension_groups
 from zoomrl.demos.inspect import summarise
 from zoomrl.demos.manifest import manifest_path
-from zoomrl.demos.store import DemoSet, read_demos, write_demos
+from zoomrl.demos.store import read_demos, write_demos
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.gym import wrap_gym_env
 from zoomrl.errors import ConfigError, DemonstrationError
@@ -274,7 +274,7 @@ def test_an_import_without_an_environment_is_put_in_its_order_or_refused(tmp_pat
         usual = read(format, path)
         prefix = "observation." if format == "lerobot" else ""
         assert usual.meta["left_out"].startswith(f"{prefix}near, {prefix}steps (")
-        with pytest.raises(DemonstrationError, match="near is missing; steps is missing|steps is missing; near is"):
+        with pytest.raises(DemonstrationError, match="steps is missing; near is missing"):
             write_demos(tmp_path / "other", usual.episodes, spec)
 
 
@@ -291,7 +291,9 @@ def test_lerobots_dimension_names_and_a_bare_column(tmp_path):
     for episode, (_, _, states) in zip(read_demos(tmp_path / "named").episodes, shown, strict=True):
         np.testing.assert_array_equal(episode.observations["state"][:5], states[:5])
     assert bare.spec.state_entries == (StateEntry("observation.state", 8),)
-    with pytest.raises(DemonstrationError, match="made of observation.state 8, and that of gym:Reach of point 2, goal"):
+    with pytest.raises(
+        DemonstrationError, match=r"made of observation\.state 8, and that of gym:Reach of point 2"
+    ):
         write_demos(tmp_path / "bare", bare.episodes, spec)
     # Whoever knows the order says it.
     told = ImportOptions(entries=entries("goal:3", "near:2", "point:2", "steps:1"))
@@ -444,4 +446,3 @@ def test_minari_sets_may_be_nested_and_hold_what_is_no_box(tmp_path):
     assert found.episodes[0].observations["state"].tolist() == [[1, 1, 5, 7]] * 4
     assert found.spec.state_entries == entries("robot/q:2", "robot/grip:1", "a:1")
     assert found.faults[0].endswith("observation mode must be a Box space")
-    assert isinstance(DemoSet(found.spec, found.episodes), DemoSet)
