@@ -43,6 +43,16 @@ def test_minari_entries_of_other_names_are_joined(tmp_path):
     assert (found.meta["state"], found.spec.cameras, found.spec.control_hz) == ("b, a", ("cam",), 20.0)
 
 
+def test_an_assumed_success_stays_one_and_a_mark_taken_away_stays_away(tmp_path):
+    spec = make_spec()
+    meta = {"success": "assumed"}
+    episodes = [replace(make_episode(spec, 4, seed), meta=meta, is_demo=seed == 0) for seed in range(2)]
+    write_demos(tmp_path / "set", episodes, spec)
+    found = read("minari", tmp_path / "set")
+    assert [(e.is_demo, e.success, e.meta) for e in found.episodes] == [(True, True, meta), (False, False, meta)]
+    assert found.meta["success"].startswith("assumed for 2 of 2 episodes")
+
+
 def test_of_a_cut_minari_file_the_whole_part_is_read(tmp_path):
     """HDF5 refuses such a file altogether."""
     data = write_foreign(tmp_path / "set", terminated=(True,) * 3) / "data"

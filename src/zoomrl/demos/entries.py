@@ -79,9 +79,16 @@ def refusal(have: Entries, spec: EnvSpec, where: str) -> str:
     return (
         f"{where}: its state is made of {list_entries(have)}, and that of {spec.id} of "
         f"{list_entries(spec.state_entries)}{_difference(have, spec.state_entries)}. Nothing shows how one becomes the "
-        "other. Import the set again: with --env.id and the other --env options, which takes the environment's entries "
-        "by their names; with --state to choose entries by the names that the set has; or, where you know of which "
-        "parts and in which order the state is joined, with --entries "
+        f"other. {remedy(spec)}"
+    )
+
+
+def remedy(spec: EnvSpec) -> str:
+    """How to import a set so that its state fits the environment of ``spec``."""
+    return (
+        "Import the set again: with --env.id and the other --env options, which takes the environment's entries by "
+        "their names; with --state to choose entries by the names that the set has; or, where you know of which parts "
+        "and in which order the state is joined, with --entries "
         f"{' '.join(f'{e.name}:{e.size}' for e in spec.state_entries)} (name:size, in the order of the set)"
     )
 
@@ -92,9 +99,16 @@ def set_entries(spec: EnvSpec, meta: Mapping[str, Any]) -> Entries:
     Older sets name none. What was recorded then was in the environment's own order, which empty stands for; what was
     imported may have been joined in another, and counts as one vector without names.
     """
-    if spec.state_entries or not spec.state_dim or "format" not in meta:
+    if spec.state_entries or not spec.state_dim or not is_imported(meta):
         return spec.state_entries
     return (StateEntry(UNNAMED, spec.state_dim),)
+
+
+def is_imported(meta: Mapping[str, Any]) -> bool:
+    """Whether a set of that provenance was first recorded by another program; ours may have been out and in again."""
+    while isinstance(inner := meta.get("recorded"), Mapping):
+        meta = inner
+    return "format" in meta
 
 
 def match(names: Sequence[str], want: Entries) -> list[str] | None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from zoomrl.demos.entries import align, align_spec, refusal, set_entries
+from zoomrl.demos.entries import align, align_spec, refusal, remedy, set_entries
 from zoomrl.demos.reader import DemoSet
 from zoomrl.errors import DemonstrationError
 from zoomrl.spec import EnvSpec, list_entries
@@ -30,11 +30,12 @@ def check_fit(demos: DemoSet, spec: EnvSpec) -> DemoSet:
         found.append(f"reward {demos.spec.reward} against {spec.reward}")
     if found:
         lines = "\n".join(f"  - {line}" for line in found)
+        unlike = f" {remedy(spec)}" if any(line.startswith("state entries ") for line in found) else ""
         raise DemonstrationError(
             f"{where} (recorded in {demos.spec.id}) do not fit the environment {spec.id}; "
             f"demonstrations against environment:\n{lines}\n"
             "Set the environment up as it was when they were recorded, or collect them again with: "
-            "zoomrl demos collect"
+            f"zoomrl demos collect.{unlike}"
         )
     _check_bounds(demos, spec, where)
     episodes = [align(episode, spec, f"{where}: episode {index}") for index, episode in enumerate(demos.episodes)]

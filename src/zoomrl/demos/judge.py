@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from zoomrl.demos.collect import installed_version
+from zoomrl.demos.entries import is_imported
 from zoomrl.demos.findings import EpisodeAccount, Finding, Replay, fails
 from zoomrl.spec import EnvSpec, list_entries
 
@@ -116,7 +117,7 @@ def judge_entries(spec: EnvSpec, meta: Mapping[str, Any]) -> Iterator[Finding]:
     """A finding for a set that does not say which entries its state is made of."""
     if spec.state_entries or not spec.state_dim:
         return
-    imported = "format" in meta
+    imported = is_imported(meta)
     yield Finding(
         "warning" if imported else "note",
         "unknown-entries",

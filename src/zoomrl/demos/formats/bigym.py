@@ -92,10 +92,10 @@ def _wanted(options: ImportOptions) -> tuple[EnvConfig, BiGymTask]:
     task = TASKS.get(name.replace("-", "_"))
     if task is None:
         raise unknown_name("BiGym task", name, TASKS)
-    if options.state or options.action_meaning:
+    if options.state or options.entries or options.action_meaning:
         raise ConfigError(
             "BiGym's demonstrations are replayed, so that the environment gives the state and the meaning of actions: "
-            "choose the state with --env.state, and leave the meaning out"
+            "choose the state with --env.state, and leave entries and meaning out"
         )
     return replace(
         config,

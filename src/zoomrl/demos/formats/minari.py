@@ -84,7 +84,7 @@ def _raw(episode: Episode, views: list[tuple[int | None, str]], state: list[str]
         terminated=episode.terminated,
         truncated=episode.truncated,
         success=episode.success if known else None,
-        is_demo=episode.is_demo if known else None,
+        is_demo=episode.is_demo,
         seed=episode.seed,
         meta=episode.meta,
     )

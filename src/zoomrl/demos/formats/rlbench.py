@@ -60,6 +60,7 @@ def read(path: Path, options: ImportOptions) -> Imported:
     config = _shown(task, options)
     assembly = Assembly("rlbench", path, replace(options, env=None), own=_spec(task, config))
     assembly.meta |= {"task": task, "actions": "derived: joint targets less measured joints, gripper of the next frame"}
+    assembly.meta["success"] = "by the format: RLBench records until the task is solved, and keeps no failure"
     cameras = assembly.choose_cameras({name: f"{name}_rgb" for name in CAMERAS})
     entries = assembly.choose_state(ENTRIES, (*STATE, "task_low_dim_state") if config.state == "full" else STATE)
     for episode in _numbered(folder, r"episode(\d+)"):
