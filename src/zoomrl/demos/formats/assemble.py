@@ -177,19 +177,9 @@ class Assembly:
             observations["rgb"] = np.stack(views, axis=1)
         if not observations:
             raise ValueError("none of its observations can be found")
-        sparse = sparse_success(raw.rewards)
-        told = sparse if raw.success is None else bool(raw.success)
-        self._told |= told is not None
-        self._by_rewards |= raw.success is None and sparse is not None
+        told, terminated = self._outcome(raw)
         # What its recorder marked as no demonstration is not assumed to be one.
         success = raw.is_demo is not False if told is None else told
-        terminated = raw.terminated
-        if terminated is None:
-            self.meta["end"] = "a success at the last step ends the task, everything else is an interruption"
-            last = raw.solved_last
-            if last is None:
-                last = raw.rewards is not None and bool(sparse) and bool(raw.rewards[-1])
-            terminated = bool(told) and last and raw.done is not False and not raw.truncated
         rewards = raw.rewards
         if rewards is None:
             self.meta["rewards"] = "derived: 1 at the end of a successful episode, else 0"
@@ -199,7 +189,7 @@ class Assembly:
             observations=observations,
             actions=actions,
             rewards=np.asarray(rewards, np.float32),
-            terminated=bool(terminated),
+            terminated=terminated,
             truncated=not terminated if raw.truncated is None else bool(raw.truncated),
             success=success,
             is_demo=success if raw.is_demo is None else bool(raw.is_demo),
@@ -209,6 +199,20 @@ class Assembly:
         )
         fits = self._env is not None and columns_for(entries, self._env.state_entries) is not None
         return align(episode, self._env, "it") if self._env and fits else episode
+
+    def _outcome(self, raw: Raw) -> tuple[bool | None, bool]:
+        """Whether it succeeded, None where nothing tells; and whether the task ended, which is never assumed."""
+        sparse = sparse_success(raw.rewards)
+        told = sparse if raw.success is None else bool(raw.success)
+        self._told |= told is not None
+        self._by_rewards |= raw.success is None and sparse is not None
+        if raw.terminated is not None:
+            return told, bool(raw.terminated)
+        self.meta["end"] = "a success at the last step ends the task, everything else is an interruption"
+        last = raw.solved_last
+        if last is None:
+            last = raw.rewards is not None and bool(sparse) and bool(raw.rewards[-1])
+        return told, bool(told) and last and raw.done is not False and not raw.truncated
 
     def _entries(self, sizes: Mapping[str, int]) -> tuple[StateEntry, ...]:
         """What the state is made of: as the options say, or the set that zoomrl wrote, or else the source's parts."""
