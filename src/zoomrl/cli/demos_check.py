@@ -195,7 +195,7 @@ def _actions(report: Report) -> Table:
 def _verdict(report: Report) -> list[str]:
     counts = ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in report.counts.items())
     how = f"{report.replayed} of {len(report.episodes)} episodes replayed"
-    verdict = "fit for training" if report.passed else "NOT to be trained on until the errors are mended"
+    verdict = "fit for training" if report.passed else "NOT fit to train on until the errors are mended"
     return [f"{counts}; {how}", f"{report.path}: {verdict}"]
 
 
