@@ -38,6 +38,10 @@ class WorkerError(ZoomrlError):
     """An environment worker process failed in a way that a restart does not mend."""
 
 
+class SimulatorError(WorkerError, RuntimeError):
+    """An environment raised, or answered with what it did not promise. Names environment, versions, call and cause."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
     """Build the error for an unknown ``kind`` called ``name``, suggesting the nearest of ``known``."""
     names = sorted(known)

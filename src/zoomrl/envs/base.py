@@ -8,19 +8,26 @@ to step a finished episode are written here, once.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from zoomrl.envs.answers import check_info, check_observation
+from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.face import Face, Observation, ResetNeeded
-from zoomrl.errors import ConfigError
+from zoomrl.envs.options import Options
+from zoomrl.envs.versions import with_versions
+from zoomrl.errors import ConfigError, SimulatorError, ZoomrlError
 from zoomrl.spec import ArraySpec, EnvSpec
 
 # numpy's RandomState, which some simulators seed, takes no more than 32 bits.
 MAX_SEED = 2**32
+MAX_BOUND = 1e10
+"""Action bounds from here on stand for no bound (MuJoCo's mjMAXVAL); arithmetic with far larger ones overflows."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -37,10 +44,17 @@ class ControlStep:
 class Env(Face, ABC):
     """A seeded, time-limited environment with named observations and bounded continuous actions.
 
+    What a simulator raises arrives as :class:`SimulatorError`, with the exception itself as its cause.
+
     Attributes:
+        options: which options of :class:`EnvConfig` the adapter honours.
+        simulator: distributions that run the environment, whose versions are named when it breaks.
         env_spec: names, shapes, bounds and rates; plain data.
         has_expert: whether :meth:`expert_action` returns actions.
     """
+
+    options: ClassVar[Options] = Options("this environment", {})
+    simulator: ClassVar[tuple[str, ...]] = ()
 
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012  (gymnasium declares it as an instance attribute)
     render_mode = "rgb_array"
@@ -53,10 +67,16 @@ class Env(Face, ABC):
             )
         self.env_spec = env_spec
         self._terminate_on_success = terminate_on_success
+        _check_bounds(env_spec)
         self._low, self._high = action_bounds(env_spec.action)
         self._decisions = 0
         self._running = False
         self._show_spaces(env_spec)
+
+    @classmethod
+    def by_name(cls, name: str, config: EnvConfig) -> Env:
+        """The environment called ``name`` within its domain; adapters that users ask for by an id take these two."""
+        return cls(name, config)  # type: ignore[call-arg, arg-type]
 
     # ---- what users call -------------------------------------------------------------------------------
 
@@ -75,16 +95,17 @@ class Env(Face, ABC):
 
         Raises:
             ValueError: for a seed outside 0 .. 2**32 - 1.
+            SimulatorError: when the simulator raises, or shows what its spec does not promise.
         """
         if seed is not None and not 0 <= seed < MAX_SEED:
             raise ValueError(f"seed must lie in 0 .. {MAX_SEED - 1}, got {seed}")
         super().reset(seed=seed)
         episode_seed = int(self.np_random.integers(MAX_SEED)) if seed is None else int(seed)
-        info = self._begin(episode_seed)
-        observation = self._observe()
+        info = self._asked("reset", lambda: self._begin(episode_seed))
+        observation = self._observed()
         self._decisions = 0
         self._running = True
-        return observation, dict(info)
+        return observation, dict(check_info(info, self.env_spec.id, "reset"))
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Take one decision: the clipped action is held for ``action_repeat`` control steps.
@@ -99,11 +120,12 @@ class Env(Face, ABC):
         Raises:
             ValueError: for an action of the wrong shape or with NaN or infinite entries.
             gymnasium.error.ResetNeeded: before the first reset and after the end of an episode.
+            SimulatorError: when the simulator raises, or shows what its spec does not promise.
         """
         clipped = self._accepted(action)
         reward, success = 0.0, False
         for _ in range(self.env_spec.action_repeat):
-            now = self._advance(clipped)
+            now = self._asked("step", lambda: self._advance(clipped))
             reward += float(now.reward)
             success |= bool(now.success)
             terminated = now.terminated or (success and self._terminate_on_success)
@@ -114,7 +136,7 @@ class Env(Face, ABC):
         truncated = not terminated and (now.truncated or self._decisions >= self.env_spec.time_limit)
         self._running = not (terminated or truncated)
         # Once per decision: a picture takes longer than several control steps.
-        return self._observe(), reward, terminated, truncated, {**now.info, "success": success}
+        return self._observed(), reward, terminated, truncated, {**now.info, "success": success}
 
     def _accepted(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
         """``action`` clipped to the bounds, once it is clear that it can be taken; raises as :meth:`step` does."""
@@ -122,18 +144,36 @@ class Env(Face, ABC):
             raise ResetNeeded(f"{self.env_spec.id}: no episode is running; call reset() before step()")
         return np.clip(check_actions(action, self.env_spec.action), self._low, self._high)
 
-    @abstractmethod
+    def _observed(self) -> Observation:
+        observation = self._asked("observe", self._observe)
+        check_observation(observation, self.env_spec.observations, self.env_spec.id)
+        return observation
+
     def render(self) -> NDArray[np.uint8]:
-        """The current picture, uint8 [H, W, 3]. The renderer is created at the first call."""
+        """The current image, uint8 [H, W, 3]. The renderer is created at the first call.
+
+        Raises:
+            SimulatorError: when it fails, or the environment offers no image.
+            MissingDependencyError: when what renders is not installed.
+        """
+        return self._asked("render", self._render)
 
     def expert_action(self) -> NDArray[np.float32] | None:
         """The scripted expert's action for the current state, float32 [A] within the bounds, or None."""
-        action = self._expert()
+        action = self._asked("expert", self._expert)
         if action is None:
             return None
         return np.clip(np.asarray(action, np.float32), self._low, self._high)
 
+    def _asked(self, call: str, work: Callable[[], T]) -> T:
+        """What ``work`` returns; what a simulator raises in it is named after the ``call``."""
+        return named_errors(self.env_spec.id, call, work, self._packages)
+
     # ---- what adapters fill in -------------------------------------------------------------------------
+
+    def _packages(self) -> tuple[str, ...]:
+        """Distributions that run this environment; asked for when it breaks."""
+        return self.simulator
 
     @abstractmethod
     def _begin(self, seed: int) -> Mapping[str, Any]:
@@ -147,9 +187,39 @@ class Env(Face, ABC):
     def _observe(self) -> Observation:
         """The present observation."""
 
+    def _render(self) -> NDArray[np.uint8]:
+        """The current image, uint8 [H, W, 3]."""
+        raise SimulatorError(f"{self.env_spec.id} does not render")
+
     def _expert(self) -> NDArray[Any] | None:
         """The scripted expert's unclipped action [A]; None where there is no expert."""
         return None
+
+
+def named_errors(env_id: str, call: str, work: Callable[[], T], packages: Callable[[], tuple[str, ...]]) -> T:
+    """What ``work`` returns. Whatever a simulator raises in it becomes a :class:`SimulatorError` with that cause.
+
+    Args:
+        env_id: of the environment.
+        call: what it was asked for: ``reset``, ``step``, ``observe``, ``render``, ``expert`` or ``make``.
+        work: asks it.
+        packages: distributions that run it; asked for when it breaks.
+
+    Raises:
+        SimulatorError: names the environment, the call, the exception and the versions. zoomrl's own errors, and
+            Gymnasium's of a missing reset, stay as they are.
+    """
+    try:
+        return work()
+    except (ZoomrlError, ResetNeeded):
+        raise
+    except Exception as error:
+        versions = with_versions(packages())
+        raise SimulatorError(
+            f"{env_id} raised {type(error).__name__}: {error}, in {call}{f' ({versions})' if versions else ''}. "
+            "The fault is in the environment or its simulator: the traceback of the cause shows where (--debug on the "
+            "command line)"
+        ) from error
 
 
 def check_actions(actions: NDArray[Any], spec: ArraySpec, batch: tuple[int, ...] = ()) -> NDArray[np.float32]:
@@ -168,6 +238,17 @@ def action_bounds(spec: ArraySpec) -> tuple[NDArray[np.float32], NDArray[np.floa
     if spec.low is None or spec.high is None:
         raise ConfigError("an environment needs finite action bounds; this action has none")
     return np.asarray(spec.low, np.float32), np.asarray(spec.high, np.float32)
+
+
+def _check_bounds(spec: EnvSpec) -> None:
+    low, high = spec.action.low or (), spec.action.high or ()
+    for index, (lowest, highest) in enumerate(zip(low, high, strict=True)):
+        if not (abs(lowest) < MAX_BOUND and abs(highest) < MAX_BOUND):
+            raise ConfigError(
+                f"{spec.id} has unbounded actions: dimension {index} lies in {lowest:g} .. {highest:g}. zoomrl divides "
+                f"the range of actions, and needs bounds below {MAX_BOUND:g}. Give the action space the bounds within "
+                "which it is used, for example with gymnasium.wrappers.TransformAction"
+            )
 
 
 def decisions_allowed(env_id: str, asked: int | None, action_repeat: int, native: int, *, native_is_hard: bool) -> int:

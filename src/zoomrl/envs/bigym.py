@@ -17,6 +17,7 @@ from zoomrl.envs.bigym_tasks import PHYSICS_HZ, TASKS, BiGymTask
 from zoomrl.envs.cameras import SceneCameras, check_cameras, drawn_with, observed
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.global_seed import GlobalStream
+from zoomrl.envs.options import ANY, RENDERED, Options
 from zoomrl.envs.rendering import FRAME_SIZE, prefer_headless_gl
 from zoomrl.envs.scene import SceneEnv
 from zoomrl.errors import ConfigError, MissingDependencyError, unknown_name
@@ -50,10 +51,18 @@ class BiGymEnv(SceneEnv):
     says) ends it too. Broken physics truncate it, with ``info["unstable"]``.
     """
 
+    options = Options(
+        "bigym",
+        {**RENDERED, "reward": ("sparse", "native"), "state": ("full", "robot", "none"), "control_hz": ANY},
+        {"terminate_on_success": "BiGym itself ends an episode at success; leave it on"},
+    )
+    simulator = ("bigym", "mojo", "mujoco")
+
     def __init__(self, name: str, config: EnvConfig) -> None:
         task_name = name.replace("-", "_")
         if task_name not in TASKS:
             raise unknown_name("BiGym task", name, TASKS)
+        self.options.check(config)
         _check(config)
         task = TASKS[task_name]
         env_id = f"bigym:{task_name}"
@@ -136,8 +145,6 @@ class BiGymEnv(SceneEnv):
 
 def _check(config: EnvConfig) -> None:
     """ConfigError for what needs no simulator to be refused: building one takes seconds."""
-    if config.reward == "dense":
-        raise ConfigError("reward 'dense' is not available for bigym; choose 'sparse' (the meaning of 'auto')")
     check_cameras(config)
     for camera in config.cameras:
         if camera not in CAMERAS:

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from zoomrl.errors import ConfigError
+
+ALL_CAMERAS = "all"
+"""In place of camera names: every image of the observation (Gymnasium)."""
+NO_CAMERAS = "none"
+"""In place of camera names: the state vector alone."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +40,11 @@ class EnvConfig:
     timeout: float = 60.0
     """Seconds after which a worker process or isolated simulator that does not answer counts as hung."""
     cameras: tuple[str, ...] = ()
-    """Cameras observed, by the simulator's names or numbers; none learns from the state vector. For Gymnasium:
-    entries of the observation that are pictures, or "render" for the picture the environment draws of itself."""
+    """Cameras observed, by the simulator's names or numbers; without any, or with "none", the state vector alone. For
+    Gymnasium: entries of the observation that are images, "all" for all of them, or "render" for the image that the
+    environment renders of itself."""
     image_size: int = 84
-    """Height and width of rendered pictures, in pixels."""
+    """Height and width of rendered images, in pixels."""
     state: Literal["auto", "full", "robot", "none"] = "auto"
     """Vector observed: everything, what the robot knows of itself (Meta-World: hand and gripper), or none. auto is
     full without cameras; with cameras full for Gymnasium, none for DeepMind Control, and robot elsewhere."""
@@ -47,3 +55,21 @@ class EnvConfig:
     """Draw reflections in observed pictures."""
     antialiasing: bool = True
     """Smooth edges in observed pictures."""
+
+    def __post_init__(self) -> None:
+        # One name alone is easily written without its tuple, whose letters would then be cameras.
+        given: Any = self.cameras
+        cameras = (given,) if isinstance(given, str) else tuple(given)
+        for word in (ALL_CAMERAS, NO_CAMERAS):
+            if word in cameras and len(cameras) > 1:
+                raise ConfigError(
+                    f"cameras {word!r} stands alone, got {', '.join(cameras)}; leave one or the other out"
+                )
+        if cameras == (NO_CAMERAS,):
+            if self.state == "none":
+                raise ConfigError("cameras 'none' and state 'none' leave nothing to observe; ask for one of them")
+            # Said in so many words, it holds for an environment that observes images alone too: refused there.
+            cameras = ()
+            if self.state == "auto":
+                object.__setattr__(self, "state", "full")
+        object.__setattr__(self, "cameras", cameras)

@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from zoomrl.envs.base import ControlStep, decisions_allowed
 from zoomrl.envs.cameras import SceneCameras, check_cameras, drawn_with, observed
 from zoomrl.envs.config import EnvConfig
+from zoomrl.envs.options import RENDERED, Options
 from zoomrl.envs.rendering import FRAME_SIZE, prefer_headless_gl
 from zoomrl.envs.scene import SceneEnv
-from zoomrl.errors import ConfigError, missing_extra, unknown_name
+from zoomrl.errors import missing_extra, unknown_name
 from zoomrl.spec import ArraySpec, EnvSpec, StateEntry
 
 _CONTROL_STEPS = 1000
-# MuJoCo's stand-in for "no limit" on an actuator (mjMAXVAL).
-_UNBOUNDED = 1e10
 
 
 def dmc_tasks() -> tuple[str, ...]:
@@ -32,16 +31,11 @@ class DMCEnv(SceneEnv):
     The suite reports no success. Its time limit truncates; a task that ends itself terminates.
     """
 
+    options = Options("dmc", {**RENDERED, "reward": ("native",), "state": ("full", "none")})
+    simulator = ("dm-control", "mujoco")
+
     def __init__(self, name: str, config: EnvConfig) -> None:
-        if config.reward not in ("auto", "native"):
-            raise ConfigError(
-                f"reward {config.reward!r} is not available for dmc; choose 'native' (the meaning of 'auto')"
-            )
-        if config.state == "robot":
-            raise ConfigError(
-                "state 'robot' is not available for dmc, which does not tell the robot from the rest; "
-                "choose 'full' or 'none'"
-            )
+        self.options.check(config)
         check_cameras(config)
         domain, task = _resolve(name)
         env_id = f"dmc:{domain}-{task}"
@@ -49,8 +43,6 @@ class DMCEnv(SceneEnv):
         # A few tasks also draw their model from this seed; a fixed one keeps the model the same everywhere.
         self._sim: Any = _suite().load(domain, task, task_kwargs={"random": 0})
         actions = self._sim.action_spec()
-        if not all((np.abs(bound) < _UNBOUNDED).all() for bound in (actions.minimum, actions.maximum)):
-            raise ConfigError(f"{env_id} has unbounded actions; only tasks with finite action bounds can be used")
         shows_state = config.state == "full" or (config.state == "auto" and not config.cameras)
         entries = tuple(StateEntry(name, int(np.prod(e.shape))) for name, e in self._sim.observation_spec().items())
         size = sum(entry.size for entry in entries)

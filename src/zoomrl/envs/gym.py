@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -11,13 +14,22 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from zoomrl.envs.base import ControlStep, Env, Observation, decisions_allowed
+from zoomrl.envs.answers import brief, check_info, number, truth
+from zoomrl.envs.base import ControlStep, Env, Observation, decisions_allowed, named_errors
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.gym_observation import RENDER, GymObserver
-from zoomrl.errors import ConfigError, MissingDependencyError, unknown_name
+from zoomrl.envs.options import IMAGES, Options, differences
+from zoomrl.envs.versions import distributions
+from zoomrl.errors import ConfigError, MissingDependencyError, SimulatorError, unknown_name
 from zoomrl.spec import ArraySpec, EnvSpec
 
 SUCCESS_KEYS = ("success", "is_success")
+
+_RENDERS_ITSELF = (
+    "the environment itself renders its images. Presets for a CPU switch this off: add --env.shadows "
+    "--env.reflections --env.antialiasing (from Python: EnvConfig(shadows=True, reflections=True, antialiasing=True))"
+)
+_log = logging.getLogger("zoomrl.envs")
 
 
 class GymEnv(Env):
@@ -31,6 +43,15 @@ class GymEnv(Env):
     step to look.
     """
 
+    options = Options(
+        "gym",
+        {**IMAGES, "reward": ("native",), "state": ("full", "none")},
+        {
+            **dict.fromkeys(("shadows", "reflections", "antialiasing"), _RENDERS_ITSELF),
+            "terminate_on_success": "an episode ends where the environment ends it; leave it on",
+        },
+    )
+
     def __init__(
         self,
         env: gymnasium.Env[Any, Any],
@@ -40,11 +61,10 @@ class GymEnv(Env):
         native_limit: int | None,
         native_is_hard: bool,
     ) -> None:
-        if config.reward not in ("auto", "native"):
-            raise ConfigError(
-                f"reward {config.reward!r} is not available for gym; choose 'native' (the meaning of 'auto')"
-            )
+        self.options.check(config)
         self._sim = env
+        self._id = env_id
+        self._told_late = False
         self._actions = _action_box(env_id, env.action_space)
         self._observer = GymObserver(env_id, env.observation_space, config)
         self._seen: Any = None
@@ -70,10 +90,20 @@ class GymEnv(Env):
         if self._observer.renders:
             self._probe_render()
 
+    @classmethod
+    def by_name(cls, name: str, config: EnvConfig) -> Env:
+        """The registered environment ``name``; see :func:`make_gym_env`."""
+        return make_gym_env(name, config)
+
+    @property
+    def wrapped(self) -> gymnasium.Env[Any, Any]:
+        """The Gymnasium environment itself."""
+        return self._sim
+
     def _probe_success(self) -> bool:
-        _, info = self._sim.reset(seed=0)
-        middle = (self._actions.low + self._actions.high) / 2
-        step_info = self._sim.step(middle.astype(self._actions.dtype))[-1]
+        _, info = named_errors(self._id, "reset", partial(self._reset, 0), self._packages)
+        middle = (self._actions.low / 2 + self._actions.high / 2).astype(self._actions.dtype)
+        *_, step_info = named_errors(self._id, "step", partial(self._step, middle), self._packages)
         return any(key in seen for key in SUCCESS_KEYS for seen in (info, step_info))
 
     def _probe_render(self) -> None:
@@ -87,28 +117,63 @@ class GymEnv(Env):
                 f"{type(error).__name__}: {error}. `zoomrl doctor` says what can be drawn here"
             ) from error
 
+    def _packages(self) -> tuple[str, ...]:
+        # The environment's package, and those of the simulators that it holds.
+        inner = self._sim.unwrapped
+        parts = (type(part).__module__.partition(".")[0] for part in (inner, *getattr(inner, "__dict__", {}).values()))
+        return distributions({"gymnasium", *parts})
+
+    def _reset(self, seed: int) -> tuple[Any, Mapping[str, Any]]:
+        """Gymnasium's two answers to a reset; SimulatorError for others."""
+        answer: Any = self._sim.reset(seed=seed)
+        if not (isinstance(answer, tuple) and len(answer) == 2):
+            raise SimulatorError(f"{self._id}: reset() must return (observation, info), got {brief(answer)}")
+        return answer[0], check_info(answer[1], self._id, "reset")
+
+    def _step(self, action: NDArray[Any]) -> tuple[Any, Any, Any, Any, Mapping[str, Any]]:
+        """Gymnasium's five answers to a step; SimulatorError for others."""
+        answer: Any = self._sim.step(action)
+        if not (isinstance(answer, tuple) and len(answer) == 5):
+            raise SimulatorError(
+                f"{self._id}: step() must return (observation, reward, terminated, truncated, info), got "
+                f"{brief(answer)}"
+            )
+        return *answer[:4], check_info(answer[4], self._id, "step")
+
     def _begin(self, seed: int) -> Mapping[str, Any]:
-        self._seen, info = self._sim.reset(seed=seed)
+        self._seen, info = self._reset(seed)
         return info
 
     def _advance(self, action: NDArray[np.float32]) -> ControlStep:
         shaped = action.reshape(self._actions.shape).astype(self._actions.dtype)
         # Rounding a bound to float32 can put it outside the box by one unit in the last place.
         within = np.clip(shaped, self._actions.low, self._actions.high)
-        self._seen, reward, terminated, truncated, info = self._sim.step(within)
-        success = any(bool(info.get(key, False)) for key in SUCCESS_KEYS)
-        return ControlStep(float(reward), bool(terminated), bool(truncated), success, info)
+        self._seen, reward, terminated, truncated, info = self._step(within)
+        return ControlStep(
+            number(reward, self._id, "the reward"),
+            truth(terminated, self._id, "terminated"),
+            truth(truncated, self._id, "truncated"),
+            self._success(info),
+            info,
+        )
+
+    def _success(self, info: Mapping[str, Any]) -> bool:
+        # None says that it is not known yet.
+        said = {key: info[key] for key in SUCCESS_KEYS if info.get(key) is not None}
+        if said and not self.env_spec.reports_success and not self._told_late:
+            self._told_late = True
+            _log.warning(
+                "%s puts %s into the info of some steps alone, so that no success is reported: put it into that of "
+                "reset and of every step",
+                *(self._id, " and ".join(map(repr, said))),
+            )
+        return any(truth(value, self._id, f"info[{key!r}]") for key, value in said.items())
 
     def _observe(self) -> Observation:
         return self._observer(self._seen, self.render)
 
-    def render(self) -> NDArray[np.uint8]:
-        """The environment's own picture, uint8 [H, W, 3].
-
-        Raises:
-            RuntimeError: when it offers none.
-            MissingDependencyError: when what draws it is not installed.
-        """
+    def _render(self) -> NDArray[np.uint8]:
+        """The environment's own image, uint8 [H, W, 3]."""
         try:
             frame = self._sim.render()
         except NotImplementedError:
@@ -116,8 +181,12 @@ class GymEnv(Env):
         except gymnasium.error.DependencyNotInstalled as error:
             raise MissingDependencyError(f"{self.env_spec.id} cannot draw itself: {error}") from error
         if not isinstance(frame, np.ndarray):
-            raise RuntimeError(f"{self.env_spec.id} does not render: it has no 'rgb_array' mode, or was built without")
-        return np.asarray(frame, np.uint8)
+            raise SimulatorError(
+                f"{self.env_spec.id} does not render: it has no 'rgb_array' mode, or was built without"
+            )
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            raise SimulatorError(f"{self.env_spec.id}: render() must return uint8 [H, W, 3], got {brief(frame)}")
+        return frame
 
     def close(self) -> None:
         """Free the wrapped environment. Safe to call twice."""
@@ -150,7 +219,9 @@ def make_gym_env(name: str, config: EnvConfig) -> GymEnv:
     except gymnasium.error.DependencyNotInstalled as error:
         raise MissingDependencyError(f"gym:{name} needs a package that is not installed: {error}") from error
     native = gymnasium.registry[registered].max_episode_steps
-    return GymEnv(env, config, env_id=f"gym:{name}", native_limit=native, native_is_hard=False)
+    return _closed_if_refused(
+        env, lambda: GymEnv(env, config, env_id=f"gym:{name}", native_limit=native, native_is_hard=False)
+    )
 
 
 def wrap_gym_env(env: gymnasium.Env[Any, Any], config: EnvConfig) -> Env:
@@ -158,13 +229,37 @@ def wrap_gym_env(env: gymnasium.Env[Any, Any], config: EnvConfig) -> Env:
 
     The id is ``config.id`` where that begins with ``gym:``, else the environment's registered or class name.
     ``config.time_limit`` is needed unless the environment carries a time limit of its own.
+
+    Raises:
+        ConfigError: for what cannot be used, options that Gymnasium environments do not honour, and an :class:`Env`
+            that was built with other options than ``config`` asks for.
+        SimulatorError: when the environment raises in its first reset and step.
     """
     if isinstance(env, Env):
+        if different := list(differences(config, env.env_spec)):
+            raise ConfigError(
+                f"{env.env_spec.id} was wrapped already, with other options than the config asks for: "
+                f"{'; '.join(different)}. Build it with the options of the config, or give the config those of it"
+            )
         return env
+    if not isinstance(env, gymnasium.Env):
+        raise ConfigError(
+            f"expected a Gymnasium environment, got {brief(env)}. make_env must build and return one, an instance of "
+            "gymnasium.Env"
+        )
     registered = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
     env_id = config.id if config.id.startswith("gym:") else f"gym:{registered}"
     native = env.spec.max_episode_steps if env.spec is not None else None
     return GymEnv(env, config, env_id=env_id, native_limit=native, native_is_hard=native is not None)
+
+
+def _closed_if_refused(env: gymnasium.Env[Any, Any], wrap: Callable[[], GymEnv]) -> GymEnv:
+    try:
+        return wrap()
+    except BaseException:
+        with suppress(Exception):  # what was wrong is to be seen, and not what closing raises over it
+            env.close()
+        raise
 
 
 def can_render(registered: str) -> bool:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from zoomrl.envs.answers import brief
 from zoomrl.envs.base import Observation
 from zoomrl.envs.cameras import check_cameras
-from zoomrl.envs.config import EnvConfig
-from zoomrl.errors import ConfigError, unknown_name
+from zoomrl.envs.config import ALL_CAMERAS, EnvConfig
+from zoomrl.envs.options import DEFAULTS
+from zoomrl.errors import ConfigError, SimulatorError, unknown_name
 from zoomrl.spec import ArraySpec, StateEntry
 
 RENDER = "render"
@@ -21,6 +25,7 @@ RENDER = "render"
 
 _BARE = "pixels"
 _CHANNELS = (1, 3)
+_log = logging.getLogger("zoomrl.envs")
 _SMALLEST_SIDE = 16
 """A box with two sides as long as this is meant to be looked at."""
 
@@ -31,6 +36,9 @@ class GymObserver:
     A picture is a uint8 box [H, W, C] or [C, H, W] with 1 or 3 channels. It is called by its key, joined by "/" where
     dicts are nested, and "pixels" where it is the whole observation. All other boxes are vectors, but for those that
     look like pictures of another form: such a box is refused, unless ``config.state`` is none.
+
+    They are observed where ``config.cameras`` names them, or says "all". Where it is empty, only an environment that
+    observes nothing else shows them.
 
     Attributes:
         arrays: what is observed; ``state`` where there are vectors, ``rgb`` where there are views.
@@ -43,10 +51,15 @@ class GymObserver:
     """
 
     def __init__(self, env_id: str, space: spaces.Space[Any], config: EnvConfig) -> None:
-        _check_options(config)
+        check_cameras(config)
+        self._id = env_id
         entries = list(_entries(space))
+        names = [entry.name for entry in entries]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ConfigError(f"{env_id} observes several entries of one name: {', '.join(sorted(twice))}; rename one")
         pictures = {entry.name: entry for entry in entries if entry.is_picture}
-        self.cameras = tuple(config.cameras or pictures)
+        vectors = [entry for entry in entries if entry.name not in pictures]
+        self.cameras = _chosen(env_id, config, tuple(pictures), alone=not vectors)
         for name in self.cameras:
             if name not in (RENDER, *pictures):
                 _check_known(env_id, name, entries)
@@ -54,16 +67,20 @@ class GymObserver:
         # An entry of that name comes first.
         self._views = [pictures.get(name) for name in self.cameras]
         self._size = config.image_size
-        self._vectors = [] if config.state == "none" else [e for e in entries if e.name not in pictures]
+        self._vectors = [] if config.state == "none" else vectors
         for entry in self._vectors:
             if entry.looks_like_picture:
                 raise _no_picture(env_id, entry)
         if config.state == "full" and not self._vectors:
-            raise ConfigError(f"{env_id} observes pictures alone and has no vector; leave state at 'auto'")
+            raise ConfigError(
+                f"{env_id} observes images alone ({', '.join(pictures)}) and has no vector; leave state at 'auto', or "
+                "name cameras (and not 'none')"
+            )
         self.arrays = self._arrays(env_id)
         sizes = [int(np.prod(entry.space.shape or ())) for entry in self._vectors]
-        names = ["/".join(entry.path) or "state" for entry in self._vectors]
+        names = ["/".join(map(str, entry.path)) or "state" for entry in self._vectors]
         self.state_entries = tuple(map(StateEntry, names, sizes))
+        self._check_size(config)
 
     def __call__(self, observation: Any, render: Callable[[], NDArray[np.uint8]]) -> Observation:
         """``state`` float32 [S] and ``rgb`` uint8 [V, H, W, 3], as far as they are observed.
@@ -74,11 +91,14 @@ class GymObserver:
         """
         found: Observation = {}
         if self._vectors:
-            parts = [np.ravel(np.asarray(entry.of(observation), entry.space.dtype)) for entry in self._vectors]
+            parts = [np.ravel(entry.vector(observation, self._id)) for entry in self._vectors]
             found["state"] = np.concatenate(parts).astype(np.float32)
         if self._views:
             found["rgb"] = np.stack(
-                [_resized(render(), self._size) if view is None else view.picture(observation) for view in self._views]
+                [
+                    _resized(render(), self._size) if view is None else view.picture(observation, self._id)
+                    for view in self._views
+                ]
             )
         return found
 
@@ -92,8 +112,11 @@ class GymObserver:
         length = 0
         for entry in self._vectors:
             if not isinstance(entry.space, spaces.Box):
+                under = f" in entry {entry.name!r}" if entry.path else ""
                 raise ConfigError(
-                    f"{env_id} has {type(entry.space).__name__} observations; zoomrl needs Box, or Dict of Box"
+                    f"{env_id} has {type(entry.space).__name__} observations{under}; zoomrl needs Box, or Dict of Box. "
+                    "Show choices as a Box of zeros and a one, or leave such an entry out with "
+                    "gymnasium.wrappers.FilterObservation"
                 )
             length += int(np.prod(entry.space.shape))
         if self._vectors:
@@ -109,17 +132,28 @@ class GymObserver:
             arrays["rgb"] = ArraySpec((len(sizes), *sizes[0], 3), "uint8")
         return arrays
 
+    def _check_size(self, config: EnvConfig) -> None:
+        """Refuse another size of images than that in which the environment observes them."""
+        if self._views and not self.renders and config.image_size != DEFAULTS["image_size"]:
+            height, width = self.arrays["rgb"].shape[1:3]
+            if (height, width) != (config.image_size, config.image_size):
+                raise ConfigError(
+                    f"image_size {config.image_size} is not available for {self._id}, which observes images of "
+                    f"{height} x {width}: it sets the size of {RENDER!r} alone. Leave it at {DEFAULTS['image_size']}, "
+                    "or resize them with gymnasium.wrappers.TransformObservation"
+                )
+
 
 @dataclass(frozen=True)
 class _Entry:
     """One leaf of an observation space, and the keys that lead to it."""
 
-    path: tuple[str, ...]
+    path: tuple[Any, ...]
     space: spaces.Space[Any]
 
     @property
     def name(self) -> str:
-        return "/".join(self.path) or _BARE
+        return "/".join(map(str, self.path)) or _BARE
 
     @property
     def is_picture(self) -> bool:
@@ -157,27 +191,86 @@ class _Entry:
         height, width = self.space.shape[1:] if self._channels_first else self.space.shape[:2]
         return int(height), int(width)
 
-    def of(self, observation: Any) -> Any:
-        """This entry's value."""
-        for key in self.path:
-            observation = observation[key]
-        return observation
+    def vector(self, observation: Any, env_id: str) -> NDArray[Any]:
+        """This entry's value in the shape and dtype of its space; SimulatorError for one that does not fit them."""
+        given = self._given(observation, env_id)
+        value = given.astype(self.space.dtype) if given.dtype.kind in "biuf" else given
+        # More precision may be lost, as from float64 to float32, but not what lies between whole numbers.
+        if value.dtype != self.space.dtype or not (
+            np.can_cast(given.dtype, value.dtype, "same_kind") or np.array_equal(given, value)
+        ):
+            raise self._unlike(env_id, given)
+        return value
 
-    def picture(self, observation: Any) -> NDArray[np.uint8]:
-        """This entry's value as uint8 [H, W, 3]; grey is repeated."""
-        value = np.asarray(self.of(observation), np.uint8)
+    def picture(self, observation: Any, env_id: str) -> NDArray[np.uint8]:
+        """This entry's value as uint8 [H, W, 3], grey repeated; SimulatorError for one that its space does not hold."""
+        value = self._given(observation, env_id)
+        if value.dtype != np.uint8:  # floats up to 1 would all be black
+            raise self._unlike(env_id, value)
         if self._channels_first:
             value = np.moveaxis(value, 0, -1)
         return np.broadcast_to(value, (*value.shape[:2], 3))
 
+    def _given(self, observation: Any, env_id: str) -> NDArray[Any]:
+        """This entry's value, of the shape of its space."""
+        try:
+            for key in self.path:
+                observation = observation[key]
+            value = np.asarray(observation)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise SimulatorError(
+                f"{env_id} observed no entry {self.name!r}, which its observation_space lists ({type(error).__name__}: "
+                f"{error}). Return what observation_space promises, at every reset and step"
+            ) from error
+        if value.shape != self.space.shape:
+            raise self._unlike(env_id, value)
+        return value
 
-def _entries(space: spaces.Space[Any], path: tuple[str, ...] = ()) -> Iterator[_Entry]:
+    def _unlike(self, env_id: str, value: NDArray[Any]) -> SimulatorError:
+        expected = f"{self.space.dtype}{list(self.space.shape or ())}"
+        return SimulatorError(
+            f"{env_id} observed entry {self.name!r} unlike its space: expected {expected}, got {brief(value)}. Return "
+            "what observation_space promises, at every reset and step"
+        )
+
+
+def _entries(space: spaces.Space[Any], path: tuple[Any, ...] = ()) -> Iterator[_Entry]:
     """The leaves of a space, in key order."""
     if isinstance(space, spaces.Dict):
         for key, part in space.spaces.items():
-            yield from _entries(part, (*path, key))
+            yield from _entries(part, (*path, key))  # keys may be numbers
     else:
         yield _Entry(path, space)
+
+
+def _chosen(env_id: str, config: EnvConfig, pictures: tuple[str, ...], *, alone: bool) -> tuple[str, ...]:
+    """Names of the views: those asked for, and all where there is nothing but images to observe."""
+    if config.cameras == (ALL_CAMERAS,):
+        if not pictures:
+            raise ConfigError(
+                f"cameras {ALL_CAMERAS!r} names none: {env_id} observes no images. Leave it out, or name {RENDER!r}"
+            )
+        return pictures
+    if config.cameras or alone:
+        return config.cameras or pictures
+    if pictures and config.state == "none":
+        raise ConfigError(
+            f"{env_id} would show nothing: state is 'none', and no cameras are named. Name some of "
+            f"{', '.join(pictures)}, or {ALL_CAMERAS!r}, or ask for the state"
+        )
+    if pictures and config.state == "auto":
+        _mention_unused(env_id, pictures)
+    return ()
+
+
+@cache
+def _mention_unused(env_id: str, pictures: tuple[str, ...]) -> None:
+    """Say, once in a process, that there are images to learn from."""
+    _log.warning(
+        "%s observes images too (%s), which are not used. To learn from them, name them or all: --env.cameras %s; "
+        "--env.cameras none leaves them out without this message",
+        *(env_id, ", ".join(pictures), ALL_CAMERAS),
+    )
 
 
 def _check_known(env_id: str, name: str, entries: Iterable[_Entry]) -> None:
@@ -196,23 +289,6 @@ def _no_picture(env_id: str, entry: _Entry) -> ConfigError:
         "To learn without it, name the cameras to use and set --env.state none (from Python: "
         "EnvConfig(cameras=(...), state='none'))"
     )
-
-
-def _check_options(config: EnvConfig) -> None:
-    check_cameras(config)
-    if config.state == "robot":
-        raise ConfigError("state 'robot' is not available for gym; choose 'full' or 'none'")
-    for name, on in (
-        ("shadows", config.shadows),
-        ("reflections", config.reflections),
-        ("antialiasing", config.antialiasing),
-    ):
-        if not on:
-            raise ConfigError(
-                f"{name} cannot be switched off for gym: the environment itself draws its pictures. Presets for a CPU "
-                "switch them off: add --env.shadows --env.reflections --env.antialiasing (from Python: "
-                "EnvConfig(shadows=True, reflections=True, antialiasing=True))"
-            )
 
 
 def _resized(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

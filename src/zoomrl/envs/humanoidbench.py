@@ -14,6 +14,7 @@ from zoomrl.envs.cameras import SceneCameras, check_cameras, drawn_with, observe
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.global_seed import GlobalStream
 from zoomrl.envs.humanoidbench_compat import Benchmark, benchmark
+from zoomrl.envs.options import RENDERED, Options
 from zoomrl.envs.rendering import FRAME_SIZE
 from zoomrl.envs.scene import SceneEnv
 from zoomrl.errors import ConfigError, unknown_name
@@ -41,11 +42,11 @@ class HumanoidBenchEnv(SceneEnv):
     joints (torques for the G1). Rewards are native, and time limits those of the registry.
     """
 
+    options = Options("humanoidbench", {**RENDERED, "reward": ("native",), "state": ("full", "robot", "none")})
+    simulator = ("humanoid_bench", "mujoco")
+
     def __init__(self, name: str, config: EnvConfig) -> None:
-        if config.reward not in ("auto", "native"):
-            raise ConfigError(
-                f"reward {config.reward!r} is not available for humanoidbench; choose 'native' (the meaning of 'auto')"
-            )
+        self.options.check(config)
         check_cameras(config)
         upstream = benchmark()
         name = _resolve(name, upstream)

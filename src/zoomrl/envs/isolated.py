@@ -70,7 +70,7 @@ class IsolatedEnv(Env):
         self._running = not (terminated or truncated)
         return self._observe(), reply["reward"], terminated, truncated, reply["info"]
 
-    def render(self) -> NDArray[np.uint8]:
+    def _render(self) -> NDArray[np.uint8]:
         """The simulator's picture, uint8 [H, W, 3]."""
         simulator = self._alive()
         shape = tuple(self._ask(simulator, "render")["shape"])

@@ -19,7 +19,7 @@ from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.death import CLOSE_TIMEOUT_S, START_TIMEOUT_S, SimulatorDied, exit_reason, unanswered
 from zoomrl.envs.isolated_channel import Block, Channel, nameless_file
 from zoomrl.envs.isolated_worker import OLDEST, PROTOCOL
-from zoomrl.errors import ConfigError, MissingDependencyError, WorkerError, ZoomrlError
+from zoomrl.errors import ConfigError, MissingDependencyError, SimulatorError, WorkerError, ZoomrlError
 from zoomrl.spec import EnvSpec
 
 _WORKER = Path(__file__).with_name("isolated_worker.py")
@@ -190,6 +190,8 @@ class Simulator:
                 f"\nIt is missing in the environment of {self._python}, where the simulator runs. zoomrl itself is not "
                 f"needed there; the simulator alone is enough: {self._python} -m pip install ..."
             )
+        if kind is SimulatorError:
+            text += f"\n\nIt runs in {self._python}. Its traceback:\n{trace}"
         error: ZoomrlError = kind(text)
         return error
 

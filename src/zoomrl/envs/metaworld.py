@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from zoomrl.envs.base import ControlStep, decisions_allowed
 from zoomrl.envs.cameras import SceneCameras, check_cameras, drawn_with, observed
 from zoomrl.envs.config import EnvConfig
+from zoomrl.envs.face import ResetNeeded
+from zoomrl.envs.options import ANY, RENDERED, Options
 from zoomrl.envs.rendering import FRAME_SIZE, prefer_headless_gl
 from zoomrl.envs.scene import SceneEnv
-from zoomrl.errors import ConfigError, missing_extra, unknown_name
+from zoomrl.errors import missing_extra, unknown_name
 from zoomrl.spec import ArraySpec, EnvSpec, StateEntry
 
 _SUFFIX = "-v3"
@@ -43,11 +45,16 @@ class MetaWorldEnv(SceneEnv):
     Success is that of the present step, and can be transient.
     """
 
+    options = Options(
+        "metaworld",
+        {**RENDERED, "reward": ("sparse", "dense"), "state": ("full", "robot", "none"), "terminate_on_success": ANY},
+        {"reward": "it has two rewards of its own; choose 'sparse', 'dense' or 'auto' (sparse)"},
+    )
+    simulator = ("metaworld", "mujoco")
     has_expert = True
 
     def __init__(self, task: str, config: EnvConfig) -> None:
-        if config.reward == "native":
-            raise ConfigError("reward 'native' is ambiguous for Meta-World; choose 'sparse', 'dense' or 'auto'")
+        self.options.check(config)
         task = task.removesuffix(_SUFFIX)
         env_id = f"metaworld:{task}"
         check_cameras(config)
@@ -131,7 +138,7 @@ class MetaWorldEnv(SceneEnv):
 
     def _expert(self) -> NDArray[Any] | None:
         if self._full_state is None:
-            raise RuntimeError(f"{self.env_spec.id}: the expert needs a state; call reset() first")
+            raise ResetNeeded(f"{self.env_spec.id}: the expert needs a state; call reset() first")
         action: NDArray[Any] = self._policy.get_action(self._full_state)
         return action
 

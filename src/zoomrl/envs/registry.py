@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from zoomrl.envs.base import Env
+from zoomrl.envs.base import Env, named_errors
 from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import ConfigError, MissingDependencyError, unknown_name
 
@@ -21,6 +21,7 @@ def make_env(config: EnvConfig | str, **overrides: Any) -> Env:
     Raises:
         ConfigError: for an unknown id or an option that the environment cannot honour.
         MissingDependencyError: when the simulator is not installed.
+        SimulatorError: when the simulator raises while it is built.
         WorkerError: when an isolated simulator fails in another way.
     """
     config = EnvConfig(id=config) if isinstance(config, str) else config
@@ -28,59 +29,64 @@ def make_env(config: EnvConfig | str, **overrides: Any) -> Env:
     domain, colon, name = config.id.partition(":")
     if not colon:
         raise ConfigError(_without_domain(config.id))
-    if domain not in _BUILDERS:
-        raise unknown_name("environment domain", domain, _BUILDERS)
+    if domain not in _SUITES:
+        raise unknown_name("environment domain", domain, _SUITES)
     if not name:
         raise ConfigError(f"environment id {config.id!r} names no task after the colon. {_FORMS}")
-    if config.control_hz and domain != "bigym":
-        raise ConfigError(
-            f"control_hz {config.control_hz:g} cannot be chosen for {domain}, whose simulators have one rate each; "
-            "leave it out"
-        )
     if config.python:
         from zoomrl.envs.isolated import IsolatedEnv
 
         return IsolatedEnv(config)
-    return _BUILDERS[domain](name, config)
+    kind = _SUITES[domain]()
+    return named_errors(config.id, "make", lambda: kind.by_name(name, config), lambda: kind.simulator)
 
 
-def _metaworld(name: str, config: EnvConfig) -> Env:
+def honours(env_id: str, option: str) -> bool:
+    """Whether environments of the domain of ``env_id`` honour the option of :class:`EnvConfig` called ``option``.
+
+    False for an unknown domain.
+    """
+    domain = env_id.partition(":")[0]
+    return domain in _SUITES and _SUITES[domain]().options.honours(option)
+
+
+def _metaworld() -> type[Env]:
     from zoomrl.envs.metaworld import MetaWorldEnv
 
-    return MetaWorldEnv(name, config)
+    return MetaWorldEnv
 
 
-def _dmc(name: str, config: EnvConfig) -> Env:
+def _dmc() -> type[Env]:
     from zoomrl.envs.dmc import DMCEnv
 
-    return DMCEnv(name, config)
+    return DMCEnv
 
 
-def _gym(name: str, config: EnvConfig) -> Env:
-    from zoomrl.envs.gym import make_gym_env
+def _gym() -> type[Env]:
+    from zoomrl.envs.gym import GymEnv
 
-    return make_gym_env(name, config)
+    return GymEnv
 
 
-def _bigym(name: str, config: EnvConfig) -> Env:
+def _bigym() -> type[Env]:
     from zoomrl.envs.bigym import BiGymEnv
 
-    return BiGymEnv(name, config)
+    return BiGymEnv
 
 
-def _humanoidbench(name: str, config: EnvConfig) -> Env:
+def _humanoidbench() -> type[Env]:
     from zoomrl.envs.humanoidbench import HumanoidBenchEnv
 
-    return HumanoidBenchEnv(name, config)
+    return HumanoidBenchEnv
 
 
-def _rlbench(name: str, config: EnvConfig) -> Env:
+def _rlbench() -> type[Env]:
     from zoomrl.envs.rlbench import RLBenchEnv
 
-    return RLBenchEnv(name, config)
+    return RLBenchEnv
 
 
-_BUILDERS: dict[str, Callable[[str, EnvConfig], Env]] = {
+_SUITES: dict[str, Callable[[], type[Env]]] = {
     "metaworld": _metaworld,
     "dmc": _dmc,
     "bigym": _bigym,
@@ -88,6 +94,7 @@ _BUILDERS: dict[str, Callable[[str, EnvConfig], Env]] = {
     "rlbench": _rlbench,
     "gym": _gym,
 }
+"""The adapter of each domain, imported when it is asked for."""
 
 _FORMS = (
     "Write metaworld:<task>, dmc:<domain>-<task>, bigym:<task>, humanoidbench:<robot>-<task>, rlbench:<task> or "

@@ -15,6 +15,7 @@ from zoomrl.envs.cameras import check_cameras, observed
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.face import ResetNeeded
 from zoomrl.envs.global_seed import GlobalStream
+from zoomrl.envs.options import IMAGES, Options
 from zoomrl.envs.rlbench_backend import Backend, installed
 from zoomrl.envs.rlbench_tasks import LIMITS
 from zoomrl.errors import ConfigError, MissingDependencyError, WorkerError, unknown_name
@@ -30,7 +31,10 @@ _JOINTS = 7
 _ROBOT_DIM = _JOINTS + 1
 _ARM = {"arm_max_velocity": 2.0, "arm_max_acceleration": 8.0}
 _RESET_TRIES = 5
-_FIXED = ("shadows", "reflections", "antialiasing")
+_ONE_WAY = (
+    "CoppeliaSim renders images in one way. Presets for a CPU switch this off: add --env.shadows --env.reflections "
+    "--env.antialiasing"
+)
 
 
 class RLBenchEnv(Env):
@@ -51,12 +55,22 @@ class RLBenchEnv(Env):
         backend: for tests; None is :func:`installed`.
     """
 
+    options = Options(
+        "rlbench",
+        {**IMAGES, "reward": ("sparse", "native"), "state": ("full", "robot", "none")},
+        {
+            **dict.fromkeys(("shadows", "reflections", "antialiasing"), _ONE_WAY),
+            "terminate_on_success": "RLBench itself ends an episode at success; leave it on",
+        },
+    )
+    simulator = ("rlbench", "pyrep")
     _holder: ClassVar[str | None] = None
 
     def __init__(self, name: str, config: EnvConfig, backend: Backend | None = None) -> None:
         task = name.replace("-", "_")
         env_id = f"rlbench:{task}"
         limit = _limit(env_id, task, config)
+        self.options.check(config)
         _check(config)
         self._backend = installed() if backend is None else backend
         try:
@@ -180,7 +194,7 @@ class RLBenchEnv(Env):
             observation["rgb"] = np.stack([getattr(self._now, f"{name}_rgb") for name in self._views])
         return observation
 
-    def render(self) -> NDArray[np.uint8]:
+    def _render(self) -> NDArray[np.uint8]:
         """What the first observed camera saw last, uint8 [image_size, image_size, 3].
 
         MissingDependencyError without cameras: RLBench draws what an observation holds, and nothing else.
@@ -219,11 +233,6 @@ def _entries(state_dim: int) -> tuple[StateEntry, ...]:
 
 def _check(config: EnvConfig) -> None:
     check_cameras(config)
-    if config.reward == "dense":
-        raise ConfigError("reward 'dense' is not available for rlbench; choose 'sparse' (the meaning of 'auto')")
     for name in config.cameras:
         if name not in CAMERAS:
             raise unknown_name("RLBench camera", name, CAMERAS)
-    off = [name for name in _FIXED if config.cameras and not getattr(config, name)]
-    if off:
-        raise ConfigError(f"CoppeliaSim draws its pictures in one way: {', '.join(off)} cannot be switched off")

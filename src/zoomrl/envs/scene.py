@@ -31,7 +31,7 @@ class SceneEnv(Env):
             observation["rgb"] = self._views.draw()
         return observation
 
-    def render(self) -> NDArray[np.uint8]:
+    def _render(self) -> NDArray[np.uint8]:
         """The scene from the camera that films are taken with, uint8 [240, 240, 3]."""
         frame: NDArray[np.uint8] = self._video.draw()[0]
         return frame

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from zoomrl.envs.base import Env, Observation
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.death import SimulatorDied
-from zoomrl.envs.gym import wrap_gym_env
+from zoomrl.envs.gym import GymEnv, wrap_gym_env
 from zoomrl.envs.isolated import IsolatedEnv, patience
 from zoomrl.envs.registry import make_env
 from zoomrl.envs.vector_base import Outcome, StepResult, VectorEnv
@@ -30,17 +31,31 @@ class SerialVectorEnv(VectorEnv):
     """Steps the environments from this process, one after the other; isolated simulators work at the same time.
 
     Exceptions arrive as they are raised, but that an isolated simulator died costs its episode and nothing else.
+
+    Args:
+        factories: one per environment.
+        apart_from: environments that none of these may share an object with.
+
+    Raises:
+        ConfigError: when a factory returns an environment that is in use already, here or in ``apart_from``.
     """
 
-    def __init__(self, factories: Sequence[Callable[[], Env]]) -> None:
+    def __init__(self, factories: Sequence[Callable[[], Env]], apart_from: VectorEnv | None = None) -> None:
         self._envs: list[Env] = []
         try:
             for factory in factories:
                 self._envs.append(factory())
+            _check_apart(self.instances, () if apart_from is None else apart_from.instances)
             super().__init__([env.env_spec for env in self._envs])
         except BaseException:
-            self.close()
+            with suppress(Exception):  # what went wrong first is to be seen
+                self.close()
             raise
+
+    @property
+    def instances(self) -> tuple[object, ...]:
+        """The environments below all wrappers."""
+        return tuple(_innermost(env) for env in self._envs)
 
     def render(self, index: int) -> NDArray[np.uint8]:
         """Picture of environment ``index``, uint8 [H, W, 3]."""
@@ -48,9 +63,10 @@ class SerialVectorEnv(VectorEnv):
 
     def close(self) -> None:
         """Close all environments. Safe to call twice."""
-        for env in self._envs:
-            env.close()
-        self._envs = []
+        envs, self._envs = self._envs, []
+        with ExitStack() as stack:  # one that cannot be closed does not keep the others open
+            for env in envs:
+                stack.callback(env.close)
 
     def _reset_one(self, index: int, seed: int) -> tuple[Observation, dict[str, Any]]:
         return self._envs[index].reset(seed=seed)
@@ -79,6 +95,7 @@ def make_vector_env(
     config: EnvConfig,
     num_envs: int | None = None,
     factory: Callable[[], gymnasium.Env[Any, Any]] | None = None,
+    apart_from: VectorEnv | None = None,
 ) -> VectorEnv:
     """Build ``num_envs`` environments, run as ``config.workers`` says.
 
@@ -87,9 +104,11 @@ def make_vector_env(
         num_envs: how many; None for ``config.num_envs``.
         factory: builds one environment of the caller's own (any Gymnasium environment), used in place of
             ``config.id``.
+        apart_from: environments that none of these may share an object with. In worker processes each has its own.
 
     Raises:
-        ConfigError: for options that cannot work, or an environment of the caller's own that is to be isolated.
+        ConfigError: for options that cannot work, an environment of the caller's own that is to be isolated, or a
+            factory that returns one object twice.
     """
     count = config.num_envs if num_envs is None else num_envs
     if count < 1:
@@ -101,8 +120,34 @@ def make_vector_env(
         )
     build: Callable[[], Env] = partial(make_env, config) if factory is None else partial(_wrapped, factory, config)
     factories = [build] * count
-    return ProcessVectorEnv(factories, patience(config)) if config.workers == "process" else SerialVectorEnv(factories)
+    if config.workers == "process":
+        return ProcessVectorEnv(factories, patience(config))
+    return SerialVectorEnv(factories, apart_from)
 
 
 def _wrapped(factory: Callable[[], gymnasium.Env[Any, Any]], config: EnvConfig) -> Env:
     return wrap_gym_env(factory(), config)
+
+
+def _innermost(env: Any) -> object:
+    """The environment below all wrappers: Gymnasium's, zoomrl's, and others that keep what they wrap in ``env``."""
+    while True:
+        inner = env.wrapped if isinstance(env, GymEnv) else env.unwrapped
+        if inner is env:
+            inner = vars(env).get("env") if hasattr(env, "__dict__") else None
+            if not isinstance(inner, gymnasium.Env):
+                return env
+        env = inner
+
+
+def _check_apart(instances: Sequence[object], others: Sequence[object]) -> None:
+    """Refuse one object for two environments: each reset and step of one would fall into the other's episode."""
+    seen = list(others)
+    for instance in instances:
+        if any(instance is one for one in seen):
+            raise ConfigError(
+                "each environment needs an object of its own, those for training and for evaluation too; got one "
+                f"{type(instance).__name__} object twice, below all wrappers. Build a new one whenever make_env is "
+                f"called, as in make_env=lambda: {type(instance).__name__}(...), and not one that was made before"
+            )
+        seen.append(instance)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zoomrl.envs.answers import check_observation
 from zoomrl.envs.base import Observation, check_actions
 from zoomrl.errors import ConfigError
 from zoomrl.spec import EnvSpec
@@ -72,11 +73,19 @@ class VectorEnv(ABC):
             for name, array in self.env_spec.observations.items()
         }
 
+    @property
+    def instances(self) -> tuple[object, ...]:
+        """The environment objects that live in this process, below all wrappers."""
+        return ()
+
     def reset(self, index: int, seed: int) -> tuple[Observation, dict[str, Any]]:
         """Begin an episode in environment ``index``.
 
         Returns:
             Its first observation, name -> array without batch dimension, and its info.
+
+        Raises:
+            SimulatorError: when the environment raises, or shows what its spec does not promise.
         """
         observation, info = self._reset_one(index, seed)
         self._remember(index, observation)
@@ -91,6 +100,7 @@ class VectorEnv(ABC):
 
         Raises:
             ValueError: for actions or a mask of the wrong shape, or an active row that is not finite.
+            SimulatorError: when an environment raises, or shows what its spec does not promise.
         """
         count = self.num_envs
         mask = np.ones(count, bool) if active is None else np.asarray(active, bool)
@@ -118,6 +128,9 @@ class VectorEnv(ABC):
         return StepResult(obs, reward, terminated, truncated, success, died)
 
     def _remember(self, index: int, observation: Observation) -> None:
+        # Checked here too: assigning would broadcast, and what make_env returns may bring its own reset and step.
+        where = f"environment {index} ({self.env_spec.id})"
+        check_observation(observation, self.env_spec.observations, where)
         for name, rows in self._last.items():
             rows[index] = observation[name]
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import multiprocessing
+import os
 import pickle
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,17 +26,26 @@ from zoomrl.envs.base import Env, Observation
 from zoomrl.envs.death import CLOSE_TIMEOUT_S, DEATHS_IN_A_ROW, START_TIMEOUT_S, SimulatorDied, exit_reason, unanswered
 from zoomrl.envs.vector_base import Outcome, VectorEnv
 from zoomrl.envs.vector_worker import HELLO, Failure, serve
-from zoomrl.errors import ConfigError, WorkerError, ZoomrlError
+from zoomrl.errors import ConfigError, SimulatorError, WorkerError, ZoomrlError
 from zoomrl.spec import EnvSpec
 
 _log = logging.getLogger("zoomrl.envs")
 
+_UNCAUGHT = 1
+"""Exit code of a Python process that ended by an exception."""
+_NOT_STARTED = "ended before it could build its environment"
+_MAIN_GUARD = (
+    "Workers import the program that starts them. Keep it in a file, not on standard input, and put what it runs below "
+    "`if __name__ == \"__main__\":`, or every worker starts it again. Without workers: workers='serial'"
+)
+
 
 @dataclass(frozen=True)
 class _Died:
-    """Why a worker will not answer any more."""
+    """Why a worker will not answer any more, and the exit code of its process where there is one."""
 
     reason: str
+    code: int | None = None
 
 
 @dataclass
@@ -42,6 +53,9 @@ class _Worker:
     process: BaseProcess
     pipe: Connection
     name: str
+    env_id: str = ""
+    greeted: bool = False
+    """Whether it has said what it runs, so that its program could be imported and its environment built."""
     deaths: int = 0
     ticket: int = HELLO
     """Number of the latest request; replies to earlier ones are stale."""
@@ -57,8 +71,11 @@ class ProcessVectorEnv(VectorEnv):
             training process hold. As always with these, a script needs ``if __name__ == "__main__":``.
 
     Raises:
-        WorkerError: when an environment raises (its traceback is in the message), or a worker dies three
-            times in a row without completing a step. zoomrl's own errors arrive unchanged.
+        ConfigError: when the program came from standard input, which workers cannot import.
+        SimulatorError: when an environment raises, or shows what its spec does not promise; its traceback is in the
+            message.
+        WorkerError: when a worker cannot be started, or dies three times in a row without completing a step. zoomrl's
+            other errors arrive unchanged.
     """
 
     def __init__(
@@ -71,6 +88,7 @@ class ProcessVectorEnv(VectorEnv):
             raise ConfigError(f"start_method must be 'spawn' or 'forkserver', got {start_method!r}")
         if not timeout_s > 0:
             raise ConfigError(f"timeout must be above 0 seconds, got {timeout_s:g}")
+        _check_main()
         self._timeout_s = timeout_s
         # What may take that long to answer may take as long to start.
         self._start_timeout_s = max(START_TIMEOUT_S, timeout_s)
@@ -78,10 +96,11 @@ class ProcessVectorEnv(VectorEnv):
         self._payloads = [_pickled(factory) for factory in factories]
         self._workers: list[_Worker] = []
         try:
-            self._workers = [self._start(index, f"worker {index}") for index in range(len(factories))]
+            for index in range(len(factories)):  # one by one: those started before a failure are ended below
+                self._workers.append(self._start(index, f"worker {index}"))
             specs = self._hellos(range(len(factories)))
             for index, (worker, spec) in enumerate(zip(self._workers, specs, strict=True)):
-                worker.name = f"worker {index} ({spec.id})"
+                worker.name, worker.env_id = f"worker {index} ({spec.id})", spec.id
             super().__init__(specs)
         except BaseException:
             self.close()
@@ -178,6 +197,11 @@ class ProcessVectorEnv(VectorEnv):
 
     @staticmethod
     def _raise(worker: _Worker, failure: Failure) -> None:
+        if isinstance(failure.error, SimulatorError):
+            # Exceptions lose their cause in the pipe, and which worker it was.
+            text = str(failure.error)
+            own = text.removeprefix(worker.env_id) if worker.env_id else f": {text}"
+            raise SimulatorError(f"{worker.name}{own}\n\nIts traceback:\n{failure.trace}")
         if failure.error is not None:
             raise failure.error
         raise WorkerError(f"{worker.name} raised {failure.summary}\n\nIts traceback:\n{failure.trace}")
@@ -185,13 +209,24 @@ class ProcessVectorEnv(VectorEnv):
     # ---- birth and death -------------------------------------------------------------------------------
 
     def _start(self, index: int, name: str) -> _Worker:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(  # type: ignore[attr-defined]
-            target=serve, args=(theirs, self._payloads[index]), name=f"zoomrl-env-{index}", daemon=True
-        )
-        process.start()
-        # Only the worker may hold this end, or its death would not close the pipe.
-        theirs.close()
+        try:
+            ours, theirs = self._context.Pipe()
+            try:
+                process = self._context.Process(  # type: ignore[attr-defined]
+                    target=serve, args=(theirs, self._payloads[index]), name=f"zoomrl-env-{index}", daemon=True
+                )
+                process.start()
+            except BaseException:
+                ours.close()
+                raise
+            finally:
+                # Only the worker may hold this end, or its death would not close the pipe.
+                theirs.close()
+        except OSError as error:
+            raise WorkerError(
+                f"{name} of {len(self._payloads)} could not be started: {error}. The others were ended. Use fewer "
+                "environments (num_envs, eval.num_envs), or workers='serial'"
+            ) from error
         return _Worker(process, ours, name)
 
     def _hellos(self, indices: range) -> list[EnvSpec]:
@@ -200,7 +235,11 @@ class ProcessVectorEnv(VectorEnv):
         specs = []
         for index in indices:
             reply = replies[index]
+            if isinstance(reply, _Died) and reply.code == _UNCAUGHT:
+                # What an environment raises arrives as an error. This came before it: another start would repeat it.
+                raise WorkerError(f"{self._workers[index].name} {_NOT_STARTED} ({reply.reason}). {_MAIN_GUARD}")
             specs.append(self._revive(index, reply) if isinstance(reply, _Died) else reply)
+            self._workers[index].greeted = True
         return specs
 
     def _revive(self, index: int, death: _Died, lost: str = "") -> EnvSpec:
@@ -211,17 +250,19 @@ class ProcessVectorEnv(VectorEnv):
             deaths = old.deaths + 1
             if deaths >= DEATHS_IN_A_ROW:
                 self.close()
+                guard = "" if old.greeted else f". {_MAIN_GUARD}"
                 raise WorkerError(
                     f"{old.name} died {deaths} times in a row without completing a step "
                     f"(last: {death.reason}). Run the environment with workers='serial' to see the fault "
                     "itself; if it was killed for want of memory, use fewer environments; if it is merely "
-                    "slow, raise the timeout"
+                    f"slow, raise the timeout{guard}"
                 )
             _log.warning("%s died (%s); restarted%s", old.name, death.reason, lost)
-            self._workers[index] = self._start(index, old.name)
-            self._workers[index].deaths = deaths
+            self._workers[index] = new = self._start(index, old.name)
+            new.deaths, new.env_id = deaths, old.env_id
             reply = self._collect({index: None}, self._start_timeout_s)[index]
             if not isinstance(reply, _Died):
+                new.greeted = True
                 spec: EnvSpec = reply
                 return spec
             death = reply
@@ -233,8 +274,21 @@ def _receive(worker: _Worker) -> tuple[int, Any]:
         ticket, value = worker.pipe.recv()
     except (EOFError, OSError):
         worker.process.join(CLOSE_TIMEOUT_S)
-        return worker.ticket, _Died(exit_reason(worker.process.exitcode))
+        code = worker.process.exitcode
+        return worker.ticket, _Died(exit_reason(code), code)
     return ticket, value
+
+
+def _check_main() -> None:
+    """Refuse a program that workers cannot import, before any of them tries."""
+    main = sys.modules["__main__"]
+    path = getattr(main, "__file__", None)
+    if path is None or getattr(main, "__spec__", None) is not None:
+        return  # an interactive session, or a module: multiprocessing knows what to do
+    if not os.path.exists(path):
+        raise ConfigError(
+            f"worker processes cannot import the program that starts them: there is no file {path}. {_MAIN_GUARD}"
+        )
 
 
 def _try_send(pipe: Connection, message: Any) -> None:

@@ -101,6 +101,7 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
         parts.announce_cameras(config.env, spec, console)
         device = parts.choose_device(config.device)
         parts.check_agent(config, spec, device, console)
+        eval_envs = stack.enter_context(make_vector_env(config.env, config.eval.num_envs, make_env, apart_from=envs))
         demos = parts.load_demos(config, spec, make_env is not None, console)
         episodes, held = parts.hold_out(parts.choose_episodes(config, demos), config.demos.validation)
         scaler = make_scaler(config.control, spec.action, episodes)
@@ -131,7 +132,6 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
         logger = Logger(directory, state.get("log_position", 0), sinks, state.get("log_sha256", ""), say)
         del state
         stack.callback(logger.close)
-        eval_envs = stack.enter_context(make_vector_env(config.env, config.eval.num_envs, make_env))
         eval_seeds = [derive(config.seed, "eval_env", index) for index in range(config.eval.episodes)]
 
         def evaluator(step: int) -> Evaluation | None:
