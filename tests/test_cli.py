@@ -391,7 +391,7 @@ def test_plot_of_the_run(trained, capsys, monkeypatch):
 
 def test_demonstrations_of_the_run(trained, capsys, monkeypatch):
     monkeypatch.chdir(trained[0])
-    path = "demos/metaworld-reach-1-s0-t50"
+    path = str(next(Path("demos").glob("metaworld-reach-1-s0-*")))
     code, out, _ = finish(["demos", "inspect", path], capsys)
     assert code == 0
     assert "1 successful" in out

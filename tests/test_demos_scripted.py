@@ -3,52 +3,68 @@
 from __future__ import annotations
 
 import dataclasses
-from itertools import combinations
+import typing
 
 import pytest
 
 from zoomrl.demos.config import DemoConfig
 from zoomrl.envs.config import EnvConfig
-from zoomrl.training.scripted import scripted_path
-
-PICTURES = EnvConfig(cameras=("corner", "gripperPOV"))
+from zoomrl.training.scripted import FREE_DEMOS, FREE_ENV, scripted_path
 
 
-@pytest.mark.parametrize(
-    ("env", "name"),
-    [
-        (EnvConfig(), "metaworld-drawer-open-20-s0"),
-        (EnvConfig(image_size=64, shadows=False), "metaworld-drawer-open-20-s0"),
-        (EnvConfig(state="full"), "metaworld-drawer-open-20-s0"),
-        (EnvConfig(time_limit=99, action_repeat=2), "metaworld-drawer-open-20-s0-r2-t99"),
-        (EnvConfig(state="robot"), "metaworld-drawer-open-20-s0-robotstate"),
-        (PICTURES, "metaworld-drawer-open-20-s0-corner+gripperPOV-84px"),
-        (
-            dataclasses.replace(PICTURES, image_size=64, state="none", shadows=False),
-            "metaworld-drawer-open-20-s0-corner+gripperPOV-64px-nostate-noshadows",
-        ),
-        (
-            dataclasses.replace(PICTURES, shadows=False, reflections=False, antialiasing=False),
-            "metaworld-drawer-open-20-s0-corner+gripperPOV-84px-plain",
-        ),
-    ],
-)
-def test_names(env, name):
-    assert scripted_path(DemoConfig(), env).name == name
+def fields(config, free):
+    return [field.name for field in dataclasses.fields(config) if field.name not in free]
 
 
-def test_every_option_of_the_pictures_is_in_the_name():
-    changes = [
-        {},
-        {"cameras": ("corner",)},
-        {"cameras": ("gripperPOV", "corner")},
-        {"image_size": 128},
-        {"state": "none"},
-        {"state": "full"},
-        {"shadows": False},
-        {"reflections": False},
-        {"antialiasing": False},
-        {"shadows": False, "antialiasing": False},
-    ]
-    names = [scripted_path(DemoConfig(), dataclasses.replace(PICTURES, **change)) for change in changes]
-    assert all(a != b for a, b in combinations(names, 2))
+def changed(config, name):
+    """``config`` with another value of the field called ``name``, whatever its type."""
+    value = getattr(config, name)
+    kind = typing.get_type_hints(type(config))[name]
+    choices = [choice for choice in typing.get_args(kind) if choice != value]
+    if isinstance(value, bool):
+        other = not value
+    elif typing.get_origin(kind) is typing.Literal:
+        other = choices[0]
+    elif value is None or isinstance(value, int | float):
+        other = (value or 0) + 7
+    elif isinstance(value, tuple):
+        other = (*value, "corner")
+    else:
+        other = f"{value}2"
+    return dataclasses.replace(config, **{name: other})
+
+
+def test_the_name_begins_with_what_people_look_for():
+    path = scripted_path(DemoConfig(episodes=5, seed=3, directory="kept"), EnvConfig("gym:package/Id-v0"))
+    assert path.parent.name == "kept"
+    stem, _, digest = path.name.rpartition("-")
+    assert stem == "gym-package-Id-v0-5-s3"
+    assert len(digest) == 10
+    assert set(digest) <= set("0123456789abcdef")
+
+
+@pytest.mark.parametrize("name", fields(EnvConfig, FREE_ENV))
+def test_every_option_of_the_environment_changes_the_name(name):
+    """Those not known yet as well: what is not named as free is in the hash."""
+    base = EnvConfig(cameras=("topview",))
+    assert scripted_path(DemoConfig(), base) != scripted_path(DemoConfig(), changed(base, name))
+
+
+@pytest.mark.parametrize("name", fields(DemoConfig, FREE_DEMOS))
+def test_every_option_that_shapes_a_set_changes_its_name(name):
+    assert scripted_path(DemoConfig(), EnvConfig()) != scripted_path(changed(DemoConfig(), name), EnvConfig())
+
+
+def test_a_new_option_changes_the_name():
+    @dataclasses.dataclass(frozen=True)
+    class Later(EnvConfig):
+        wind: float = 0.0
+
+    assert scripted_path(DemoConfig(), Later()) != scripted_path(DemoConfig(), EnvConfig())
+
+
+def test_how_an_environment_is_run_does_not_change_its_demonstrations():
+    base = scripted_path(DemoConfig(), EnvConfig())
+    assert {name for name in FREE_ENV if scripted_path(DemoConfig(), changed(EnvConfig(), name)) != base} == set()
+    moved = scripted_path(DemoConfig(directory="elsewhere", validation=0.5, source="none"), EnvConfig())
+    assert moved.name == base.name

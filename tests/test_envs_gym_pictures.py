@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from typing import Any
 
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from zoomrl.envs import make_env
+from zoomrl.cli.tree import parse
+from zoomrl.envs import gym_observation, make_env
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.gym import wrap_gym_env
 from zoomrl.errors import ConfigError, MissingDependencyError
+from zoomrl.training.config import TrainConfig
 
 IMAGE = {"low": 0, "high": 255, "dtype": np.uint8}
 
@@ -53,7 +56,7 @@ class Drawn(gymnasium.Env):  # type: ignore[type-arg]
 
 
 def own(space: Any, render_mode: str | None = "rgb_array", **options: Any) -> Any:
-    return wrap_gym_env(Drawn(space, render_mode), EnvConfig(**{"time_limit": 9, "image_size": 4, **options}))
+    return wrap_gym_env(Drawn(space, render_mode), EnvConfig(**{"time_limit": 9, **options}))
 
 
 def mixed() -> spaces.Dict:
@@ -68,7 +71,7 @@ def mixed() -> spaces.Dict:
 
 
 def test_pictures_of_a_dict_become_views() -> None:
-    env = own(mixed())
+    env = own(mixed(), cameras=("all",))
     spec = env.env_spec
     assert (spec.cameras, spec.rendering, spec.state_dim) == (("head/grey", "wrist"), (), 7)
     assert spec.observations["rgb"].shape == (2, 6, 8, 3)
@@ -81,6 +84,37 @@ def test_pictures_of_a_dict_become_views() -> None:
     np.testing.assert_array_equal(obs["state"], expected.astype(np.float32))
     raw["wrist"][:] = 0
     assert obs["rgb"][1].any(), "the picture must be a copy"
+
+
+def test_images_are_used_only_where_they_are_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+    """Otherwise an agent of state vectors would learn from pixels, many times slower, because they are there."""
+    gym_observation._mention_unused.cache_clear()
+    plain = own(mixed())
+    assert (list(plain.reset(seed=0)[0]), plain.env_spec.cameras, plain.env_spec.state_dim) == (["state"], (), 7)
+    own(mixed())
+    said = [record.getMessage() for record in caplog.records if "not used" in record.getMessage()]
+    assert len(said) == 1, "once in a process"
+    assert "head/grey, wrist" in said[0]
+    gym_observation._mention_unused.cache_clear()
+    caplog.clear()
+    for options in ({"cameras": ("none",)}, {"state": "full"}, {"cameras": "none"}):
+        assert own(mixed(), **options).env_spec == plain.env_spec
+    assert not caplog.records, "who asks for it need not be told"
+    own(mixed(), cameras=("wrist",))
+    assert not caplog.records
+
+
+def test_cameras_none_is_a_spelling_of_no_cameras() -> None:
+    assert EnvConfig(cameras=("none",)) == EnvConfig(cameras=(), state="full")
+    assert EnvConfig(cameras=("none",), state="robot") == EnvConfig(state="robot")
+    command: Any = parse(["train", "--preset", "cqn_as-metaworld-pixels", "--env.cameras", "none"])
+    config = command.to_config()
+    assert config.env.cameras == ()
+    # As a config is written and read again.
+    assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    spelled = {**config.to_dict(), "env": {**config.to_dict()["env"], "cameras": ["none"]}}
+    assert TrainConfig.from_dict(spelled) == config
+    assert EnvConfig(cameras=["front"]) == EnvConfig(cameras=("front",))  # type: ignore[arg-type]
 
 
 def test_cameras_choose_and_state_none_drops() -> None:
@@ -125,7 +159,7 @@ def test_render_is_drawn_once_per_decision_and_averaged() -> None:
 
 
 def test_render_beside_an_entry_of_its_size() -> None:
-    env = own(spaces.Box(shape=(4, 4, 3), **IMAGE), cameras=("pixels", "render"))
+    env = own(spaces.Box(shape=(4, 4, 3), **IMAGE), cameras=("pixels", "render"), image_size=4)
     obs, _ = env.reset(seed=0)
     assert obs["rgb"].shape == (2, 4, 4, 3)
     np.testing.assert_array_equal(obs["rgb"][0], env._sim.last)
@@ -138,7 +172,12 @@ def test_entries_that_are_not_observed_may_be_anything() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cameras": ("wrist", "render")}, "must have one size, got wrist 6 x 8, render 4 x 4"),
+        ({"cameras": ("wrist", "render"), "image_size": 4}, "must have one size, got wrist 6 x 8, render 4 x 4"),
+        ({"cameras": ("wrist",), "image_size": 64}, "image_size 64 is not available.*6 x 8.*Leave it at 84"),
+        ({"cameras": ("all", "wrist")}, "'all' stands alone"),
+        ({"cameras": ("none", "wrist")}, "'none' stands alone"),
+        ({"cameras": ("none",), "state": "none"}, "leave nothing to observe"),
+        ({"state": "none"}, "would show nothing.*head/grey, wrist, or 'all'"),
         ({"cameras": ("arm",)}, "unknown picture of gym:Drawn 'arm'.*head/grey, render, wrist"),
         ({"cameras": ("head/gray",)}, "Did you mean head/grey"),
         ({"cameras": ("wrist", "wrist")}, "once"),
@@ -157,13 +196,22 @@ def test_refusals(options: dict[str, Any], message: str) -> None:
 def test_refusals_by_space() -> None:
     with pytest.raises(ConfigError, match="would show nothing"):
         own(spaces.Box(-1, 1, (2,)), state="none")
-    with pytest.raises(ConfigError, match="pictures alone"):
-        own(spaces.Box(shape=(6, 8, 3), **IMAGE), state="full")
+    for options in ({"state": "full"}, {"cameras": ("none",)}):
+        with pytest.raises(ConfigError, match="images alone"):
+            own(spaces.Box(shape=(6, 8, 3), **IMAGE), **options)
+    with pytest.raises(ConfigError, match="'all' names none"):
+        own(spaces.Box(-1, 1, (2,)), cameras=("all",))
     with pytest.raises(ConfigError, match="Discrete observations"):
         own(spaces.Discrete(3), cameras=("render",))
     sizes = spaces.Dict({"a": spaces.Box(shape=(6, 8, 3), **IMAGE), "b": spaces.Box(shape=(8, 8, 3), **IMAGE)})
     with pytest.raises(ConfigError, match="got a 6 x 8, b 8 x 8"):
         own(sizes)
+    choice = spaces.Dict({"robot": spaces.Dict({"mode": spaces.Discrete(3), "x": spaces.Box(-1, 1, (2,))})})
+    with pytest.raises(ConfigError, match="Discrete observations in entry 'robot/mode'"):
+        own(choice)
+    twins = spaces.Dict({"a/b": spaces.Box(-1, 1, (1,)), "a": spaces.Dict({"b": spaces.Box(-1, 1, (1,))})})
+    with pytest.raises(ConfigError, match="several entries of one name: a/b"):
+        own(twins)
 
 
 def test_what_draws_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ from zoomrl.envs.rlbench import CAMERAS, MAX_DELTA, RLBenchEnv
 from zoomrl.envs.rlbench_backend import installed
 from zoomrl.envs.rlbench_tasks import LIMITS
 from zoomrl.envs.vector import ProcessVectorEnv
-from zoomrl.errors import ConfigError, MissingDependencyError, WorkerError
+from zoomrl.errors import ConfigError, MissingDependencyError, SimulatorError, WorkerError
 from zoomrl.recipes import rlbench as recipes
 
 STILL = np.append(np.zeros(fake.JOINTS), 1.0).astype(np.float32)
@@ -151,8 +151,9 @@ def test_the_global_generator_is_left_alone() -> None:
     np.testing.assert_array_equal(before[0], after[0])
     assert before[1] == after[1]
     fake.Environment.faults.resets = [KeyError("not RLBench's")]
-    with pytest.raises(KeyError):
+    with pytest.raises(SimulatorError, match="raised KeyError") as error:
         env.reset(seed=2)
+    assert isinstance(error.value.__cause__, KeyError)
     np.testing.assert_array_equal(before[0], np.random.get_state()[1])
     env.close()
 

@@ -124,5 +124,5 @@ def test_every_renderer_is_built_before_memory_is_measured(tmp_path, monkeypatch
     monkeypatch.setattr(Trainer, "run", start)
     agent = CQNConfig(hidden_dim=8, atoms=5, encoder=EncoderConfig(channels=2, feature_dim=4))
     many = {"env__num_envs": 2, "eval__num_envs": 3, "steps": 4, "control__executor": "open_loop"}
-    run(tiny(tmp_path / "run", env__id="gym:toy-pictures", agent=agent, **many))
+    run(tiny(tmp_path / "run", env__id="gym:toy-pictures", env__cameras=("front",), agent=agent, **many))
     assert begun == [5]

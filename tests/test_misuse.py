@@ -175,7 +175,8 @@ def test_a_replay_that_does_not_fit_on_the_disk_is_refused(tmp_path, monkeypatch
 def picture_policy(tmp_path):
     encoder = EncoderConfig(channels=2, feature_dim=4)
     agent = dataclasses.replace(tiny(tmp_path).agent, encoder=encoder)
-    config = tiny(tmp_path / "run", agent=agent, env__id="gym:toy-pictures", steps=15, eval__every=0)
+    pictures = {"env__id": "gym:toy-pictures", "env__cameras": ("front",)}
+    config = tiny(tmp_path / "run", agent=agent, steps=15, eval__every=0, **pictures)
     return load_policy(run(config)[0].directory)
 
 

@@ -131,6 +131,7 @@ def test_the_tiny_run_exercises_everything(straight, demos):
 SMALL_EYES = EncoderConfig(channels=2, norm="none", activation="relu", feature_dim=4, shift=2)
 PICTURES = {
     "env__id": "gym:toy-pictures",
+    "env__cameras": ("front",),
     "agent": DrQv2Config(encoder=SMALL_EYES, hidden_dim=8),
     "control": ControlConfig(executor="open_loop", noise="linear(0.5,0.1,50)"),
 }

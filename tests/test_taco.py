@@ -348,7 +348,7 @@ def test_it_learns_from_the_replay(case, tmp_path):
     """From its own batches, sequences that leave their episode included."""
     changes = {"agent": TACOConfig(**TINY, representation=LATENT) if case == "representation" else TACOConfig(**TINY)}
     if case == "pictures":
-        changes |= {"env__id": "gym:toy-pictures", "steps": 30}
+        changes |= {"env__id": "gym:toy-pictures", "env__cameras": ("front",), "steps": 30}
     run(tiny(tmp_path, **changes))
     trained = [row for row in rows(tmp_path) if row["kind"] == "train" and "taco_loss" in row]
     assert trained

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from zoomrl.data.episode import Episode, EpisodeBuilder
 from zoomrl.envs.base import Env, action_bounds
 from zoomrl.envs.death import SimulatorDied
 from zoomrl.envs.isolated import IsolatedEnv
+from zoomrl.envs.versions import installed_version
 from zoomrl.errors import ConfigError, DemonstrationError
 
 _log = logging.getLogger("zoomrl.demos")
@@ -141,11 +141,3 @@ def _no_expert(env_id: str) -> ConfigError:
         "metaworld:drawer-open), and of BiGym's the three of reaching and bigym:drawer_top_close; for others, bring a "
         "set of your own with --demos PATH, or turn recordings into one with: zoomrl demos import"
     )
-
-
-def installed_version(package: str) -> str | None:
-    """Version of an installed distribution; None without it."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

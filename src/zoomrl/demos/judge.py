@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from zoomrl.demos.collect import installed_version
 from zoomrl.demos.entries import is_imported
 from zoomrl.demos.findings import EpisodeAccount, Finding, Replay, fails
+from zoomrl.envs.versions import installed_version
 from zoomrl.spec import EnvSpec, list_entries
 
 _REPRODUCE = "compare the versions and options of the recording with those used here; the seed may be another's"

@@ -13,11 +13,12 @@ from typing import Any
 
 import zoomrl
 from zoomrl.demos import layout
-from zoomrl.demos.collect import PACKAGES, installed_version
+from zoomrl.demos.collect import PACKAGES
 from zoomrl.demos.entries import align_spec
 from zoomrl.demos.findings import EpisodeAccount, Report, fails
 from zoomrl.demos.reader import DemoSet
 from zoomrl.demos.writer import fsync
+from zoomrl.envs.versions import installed_version
 from zoomrl.errors import DemonstrationError
 from zoomrl.spec import EnvSpec
 

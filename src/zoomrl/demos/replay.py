@@ -17,7 +17,7 @@ from zoomrl.demos.reader import open_set
 from zoomrl.envs.base import Env
 from zoomrl.envs.cameras import EVERYTHING
 from zoomrl.envs.config import EnvConfig
-from zoomrl.envs.registry import make_env
+from zoomrl.envs.registry import honours, make_env
 from zoomrl.errors import ConfigError, DemonstrationError, MissingDependencyError
 from zoomrl.spec import EnvSpec
 
@@ -41,15 +41,17 @@ def recorded_config(spec: EnvSpec, episodes: Sequence[EpisodeAccount]) -> tuple[
         options["time_limit"] = longest
         assumed.append(f"a time limit of {longest} decisions, the longest episode: the set names none")
     solved = [account for account in episodes if account.success]
-    if solved and spec.reports_success:
+    if solved and spec.reports_success and honours(spec.id, "terminate_on_success"):
         ends = solved[0].terminated
         options["terminate_on_success"] = ends
         assumed.append(f"that success {'ends' if ends else 'does not end'} an episode, as it did in the recording")
     if spec.cameras and "rgb" in spec.observations:
-        options |= {"cameras": spec.cameras, "image_size": spec.observations["rgb"].shape[1]}
-        # Gymnasium's environments draw themselves and say nothing about it.
-        if not spec.id.startswith("gym:"):
-            options |= {name: name in spec.rendering for name in EVERYTHING}
+        options["cameras"] = spec.cameras
+        height, width = spec.observations["rgb"].shape[1:3]
+        if height == width:  # the others are taken as the environment observes them
+            options["image_size"] = height
+        # Environments that render by themselves say nothing about it.
+        options |= {name: name in spec.rendering for name in EVERYTHING if honours(spec.id, name)}
     if "state" not in spec.observations:
         options["state"] = "none"
     return EnvConfig(**options), assumed

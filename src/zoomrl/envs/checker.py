@@ -16,7 +16,12 @@ from zoomrl.envs.base import Env
 from zoomrl.envs.checker_base import Check, Subject, guarded
 from zoomrl.envs.checker_contract import check_contract
 from zoomrl.envs.checker_seeds import check_seeds, generators_kept
-from zoomrl.envs.checker_spaces import check_actions_space, check_contract_shapes, check_observation_space
+from zoomrl.envs.checker_spaces import (
+    check_actions_space,
+    check_contract_shapes,
+    check_observation_space,
+    check_options,
+)
 from zoomrl.envs.checker_speed import check_speed
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.gym import can_render as renders
@@ -74,6 +79,7 @@ def check_env(
         usable = [subject.env for subject in subjects if isinstance(subject.env, Env)]
         for env in usable:
             found += guarded(_OURS, "spec", partial(check_contract_shapes, env))
+            found += guarded(_OURS, "options", partial(check_options, config, env))
             found += guarded("speed", "measurement", partial(check_speed, config, env, make, steps, sizes))
     finally:
         for subject in subjects:

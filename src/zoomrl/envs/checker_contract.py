@@ -61,6 +61,15 @@ def check_contract(subject: Subject, steps: int, seed: int) -> Iterator[Check]:
             yield Check(subject.group, name, "ok", clean or watch.success)
     if len(ends) == EPISODES:
         yield _judge_ends(subject, ends, watch.hurried)
+    if watch.late:
+        yield Check(
+            subject.group,
+            "success",
+            "warning",
+            f"{watch.late} is in the info of an episode's last step, and not in that of reset or of the first step, "
+            "where zoomrl looks for it: no success would be reported",
+            "put it into the info of reset and of every step, False until it holds",
+        )
 
 
 class _Watch:
@@ -73,6 +82,9 @@ class _Watch:
         self._kinds: set[tuple[str, str]] = set()
         self.stepped = False
         self.hurried = False
+        self.late = ""
+        """The key of a success that appears after the first step alone."""
+        self._early = False
 
     def play(self, seed: int, steps: int) -> tuple[int, bool, bool]:
         """One episode: (actions, terminated, truncated)."""
@@ -107,6 +119,7 @@ class _Watch:
             self._fault("reset", "pair", "error", f"reset returned {_brief(answer)} instead of a pair", fix)
             raise ContractError
         self._observed(answer[0], "reset")
+        self._early = any(key in answer[1] for key in SUCCESS_KEYS)
         return answer[0]
 
     def _step(self, action: Any, step: int) -> tuple[Any, bool, bool]:
@@ -130,6 +143,10 @@ class _Watch:
             self._fault("info", "dict", "error", f"info is {_brief(info)} at step {step}", "return a dict")
             raise ContractError
         self.success = self._success(info)
+        present = [key for key in SUCCESS_KEYS if key in info]
+        self._early |= bool(present) and step == 0
+        if present and not self._early:
+            self.late = f"info[{present[0]!r}]"
         return seen, bool(terminated), bool(truncated)
 
     def _success(self, info: Mapping[str, Any]) -> str:

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from zoomrl.envs.base import Env
+from zoomrl.envs.base import MAX_BOUND, Env
 from zoomrl.envs.checker_base import Check, Status, Subject, boxes, leaves
+from zoomrl.envs.config import EnvConfig
+from zoomrl.envs.options import DEFAULTS, IMAGE_OPTIONS, differences
 
 _CHANNELS = (1, 3, 4)
 _SMALLEST_SIDE = 16
@@ -36,6 +38,23 @@ def check_observation_space(subject: Subject) -> Iterator[Check]:
             f"{name} {space.dtype}{list(space.shape or ())}" if isinstance(space, spaces.Box) else f"{name} {space}"
         )
     yield from _checks(subject.group, "observation space", ", ".join(seen), faults)
+
+
+def check_options(config: EnvConfig, env: Env) -> Iterator[Check]:
+    """Whether the environment is what ``config`` asks for, and which options do nothing here."""
+    faults: list[Fault] = [
+        ("error", gap, "leave the option out, or mend the adapter that does not honour it")
+        for gap in differences(config, env.env_spec)
+    ]
+    if env.env_spec.cameras and not config.cameras:
+        shown = ", ".join(env.env_spec.cameras)
+        fix = "name the cameras, to be sure of them: --env.cameras all"
+        faults.append(("note", f"no camera was asked for; images alone are observed ({shown})", fix))
+    idle = [name for name in IMAGE_OPTIONS if getattr(config, name) != DEFAULTS[name] and not env.env_spec.cameras]
+    if idle:
+        faults.append(("note", f"no images are observed, so that {', '.join(idle)} do nothing", "name cameras"))
+    asked = [name for name, default in DEFAULTS.items() if name != "id" and getattr(config, name) != default]
+    yield from _checks("zoomrl", "options", ", ".join(asked) or "none but defaults", faults)
 
 
 def check_contract_shapes(env: Env) -> Iterator[Check]:
@@ -105,6 +124,9 @@ def _action_faults(space: spaces.Space[Any]) -> Iterator[Fault]:
         dims = np.flatnonzero(~(np.isfinite(space.low) & np.isfinite(space.high)).ravel()).tolist()
         fix = "declare finite bounds, for example with gymnasium.wrappers.TransformAction: the zoom grid divides them"
         yield "error", f"actions are unbounded in dimension {', '.join(map(str, dims))}", fix
+    elif max(abs(float(space.low.min())), abs(float(space.high.max()))) >= MAX_BOUND:
+        fix = "declare the bounds within which actions are used: the zoom grid divides them"
+        yield "error", f"action bounds of {MAX_BOUND:g} and beyond stand for none", fix
     elif (space.low >= space.high).any():
         dims = np.flatnonzero((space.low >= space.high).ravel()).tolist()
         fix = "leave such dimensions out of the action"

@@ -22,6 +22,9 @@ IMAGES: Mapping[str, tuple[Any, ...] | None] = {"cameras": ANY, "image_size": AN
 RENDERED: Mapping[str, tuple[Any, ...] | None] = {**IMAGES, "shadows": ANY, "reflections": ANY, "antialiasing": ANY}
 """Options of environments whose images are rendered here."""
 
+IMAGE_OPTIONS = ("image_size", "shadows", "reflections", "antialiasing")
+"""Options that mean nothing where no image is observed."""
+
 DEFAULTS: Mapping[str, Any] = {one.name: one.default for one in fields(EnvConfig)}
 
 

@@ -147,7 +147,8 @@ def announce_cameras(config: EnvConfig, spec: EnvSpec, console: Console) -> None
     _, height, width, _ = spec.observations["rgb"].shape
     left_out = [name for name in ("shadows", "reflections", "antialiasing") if not getattr(config, name)]
     how = f", drawn fast: without {', '.join(left_out)}" if left_out else ""
-    console.print(f"cameras: {', '.join(spec.cameras)}, {width}x{height} pixels{how}", highlight=False)
+    why = "" if config.cameras else f"; none was named, and {spec.id} observes images alone"
+    console.print(f"cameras: {', '.join(spec.cameras)}, {width}x{height} pixels{how}{why}", highlight=False)
 
 
 def check_agent(config: TrainConfig, spec: EnvSpec, device: torch.device, console: Console) -> None:

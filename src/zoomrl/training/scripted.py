@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -15,36 +17,26 @@ from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.registry import make_env
 from zoomrl.errors import ConfigError
 
+FREE_ENV = frozenset({"num_envs", "workers", "python", "timeout"})
+"""Options of the environment that say how it is run and not what it is: they do not change a set."""
+FREE_DEMOS = frozenset({"source", "validation", "directory"})
+"""Options of demonstrations that say where a set lies and how it is used: they do not change it."""
+_HASH_DIGITS = 10
+
 
 def scripted_path(config: DemoConfig, env: EnvConfig) -> Path:
-    """Directory of the set that ``config`` describes; everything that shapes it is in the name."""
-    parts = [env.id.replace(":", "-"), str(config.episodes), f"s{config.seed}"]
-    if config.noise:
-        parts.append(f"n{config.noise:g}")
-    if env.action_repeat != 1:
-        parts.append(f"r{env.action_repeat}")
-    if env.control_hz:
-        parts.append(f"{env.control_hz:g}hz")
-    if env.time_limit is not None:
-        parts.append(f"t{env.time_limit}")
-    if env.reward not in ("auto", "sparse"):
-        parts.append(env.reward)
-    if not env.terminate_on_success:
-        parts.append("endless")
-    parts += _pictures(env)
-    return Path(config.directory) / "-".join(parts)
+    """Directory of the set that ``config`` describes.
 
-
-def _pictures(env: EnvConfig) -> list[str]:
-    """What shapes the pictures, and which vector goes with them; nothing without cameras."""
-    if not env.cameras:
-        return ["robotstate"] if env.state == "robot" else []
-    parts = ["+".join(re.sub(r"[^\w.]+", "_", camera) for camera in env.cameras), f"{env.image_size}px"]
-    if env.state != "auto":
-        parts.append({"full": "fullstate", "robot": "robotstate", "none": "nostate"}[env.state])
-    flags = {"noshadows": env.shadows, "noreflections": env.reflections, "noantialiasing": env.antialiasing}
-    off = [name for name, on in flags.items() if not on]
-    return parts + (["plain"] if len(off) == len(flags) else off)
+    The name begins with environment, number and seed. A hash of all options follows, but for :data:`FREE_ENV` and
+    :data:`FREE_DEMOS`: a set that was collected with other options, or before an option existed, is never taken for it.
+    """
+    kept = {
+        "env": {k: v for k, v in asdict(env).items() if k not in FREE_ENV},
+        "demos": {k: v for k, v in asdict(config).items() if k not in FREE_DEMOS},
+    }
+    digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:_HASH_DIGITS]
+    stem = re.sub(r"[^\w.+-]+", "-", env.id)
+    return Path(config.directory) / f"{stem}-{config.episodes}-s{config.seed}-{digest}"
 
 
 def scripted_demos(config: DemoConfig, env: EnvConfig, console: Console) -> DemoSet:
