@@ -256,6 +256,34 @@ class CannotBeBuilt(Healthy):
         raise RuntimeError("no licence")
 
 
+class LateSuccess(Healthy):
+    """Success where Gymnasium's vector environments put it: in the info of the last step."""
+
+    def step(self, action):
+        seen, reward, *_ = super().step(action)
+        over = self.clock >= 4 and self.x[0] > 0
+        return seen, reward, bool(over), False, {"success": True} if over else {}
+
+
+class SharedState(Healthy):
+    """Each instance plays the same episode, as long as no other is used in between."""
+
+    x = np.zeros(2)
+
+    def __setattr__(self, name, value):
+        if name == "x":
+            SharedState.x = value
+        else:
+            super().__setattr__(name, value)
+
+
+class HugeBounds(Healthy):
+    action_space = Box(-3e38, 3e38, (1,), np.float32)
+
+    def look(self):
+        return np.tanh(self.x).astype(np.float32)
+
+
 class Crashes(Healthy):
     def pay(self):
         if self.clock == 7:
@@ -307,6 +335,9 @@ ZOO = [
     (ReseedsGlobal, "global generators", "note", "reset changes numpy's global generator"),
     (AlwaysTheSame, "other seed", "note", "another seed begins the same episode"),
     (InstancesDiffer, "second instance", "error", "step 0 differs in 'reward'"),
+    (SharedState, "second instance", "error", "two instances share state"),
+    (LateSuccess, "success", "warning", "info['success'] is in the info of an episode's last step"),
+    (HugeBounds, "action space", "error", "bounds of 1e+10 and beyond stand for none"),
     (CannotBeBuilt, "construction", "error", "no licence"),
     (Crashes, "contract", "error", "ZeroDivisionError: division by zero in the reward"),
     (CannotClose, "close", "error", "the window is gone"),

@@ -61,6 +61,12 @@ def test_every_option_is_read_or_refused(domain: str, name: str) -> None:
         make_env(changed(config, name))
 
 
+def test_every_option_is_declared_by_somebody() -> None:
+    declared = {name for adapter in _SUITES.values() for name in adapter().options.choices}
+    assert declared.isdisjoint(COMMON)
+    assert declared | COMMON == set(FIELDS)
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [

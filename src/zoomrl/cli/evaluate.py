@@ -59,7 +59,10 @@ class Evaluate:
         policy = load_policy(self.path, num_envs=count, seed=self.seed)
         seeds = [derive(self.seed, "cli_env", index) for index in range(self.episodes)]
         frames: list[NDArray[np.uint8]] = []
-        env = policy.config.env if self.env_python is None else replace(policy.config.env, python=self.env_python)
+        # The spec says what was observed, also where the config left that to the environment.
+        env = replace(policy.config.env, cameras=policy.config.env.cameras or policy.spec.cameras)
+        if self.env_python is not None:
+            env = replace(env, python=self.env_python)
         try:
             built = make_vector_env(env, count)
         except ConfigError as error:

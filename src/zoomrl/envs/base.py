@@ -100,6 +100,7 @@ class Env(Face, ABC):
         if seed is not None and not 0 <= seed < MAX_SEED:
             raise ValueError(f"seed must lie in 0 .. {MAX_SEED - 1}, got {seed}")
         super().reset(seed=seed)
+        self._running = False  # until it has begun: a simulator that fails here has no episode to go on with
         episode_seed = int(self.np_random.integers(MAX_SEED)) if seed is None else int(seed)
         info = self._asked("reset", lambda: self._begin(episode_seed))
         observation = self._observed()

@@ -46,8 +46,11 @@ def check_speed(
         yield Check(_GROUP, "without pictures", "note", f"it has no form without pictures: {error}")
     views = f"{len(config.cameras)} camera{'s' * (len(config.cameras) > 1)}"
     for size in sizes or (config.image_size,):
-        with closing(make(replace(config, image_size=size))) as other:
-            yield _measured(other, f"{views}, {size}x{size}", steps)
+        try:
+            with closing(make(replace(config, image_size=size))) as other:
+                yield _measured(other, f"{views}, {size}x{size}", steps)
+        except ConfigError as error:
+            yield Check(_GROUP, f"{views}, {size}x{size}", "note", f"it has no images of this size: {error}")
 
 
 def _measured(env: Env, name: str, steps: int) -> Check:
