@@ -237,6 +237,9 @@ class Own(Env):
     def _observe(self) -> Any:
         return {"state": self.wrong}
 
+    def _expert(self) -> Any:
+        return self.wrong[0]
+
 
 @pytest.mark.parametrize(
     "wrong", [np.float32(1), np.zeros(1, np.float32), np.zeros(3), np.zeros((1, 3), np.float32), None]
@@ -306,6 +309,13 @@ def test_bounds_that_stand_for_none_are_refused(bound: float) -> None:
         wrap_gym_env(wide, EnvConfig("gym:faulty", time_limit=9))
     wide.action_space = spaces.Box(-1e6, 1e6, (2,), np.float64)
     assert wrap_gym_env(wide, EnvConfig("gym:faulty", time_limit=9)).env_spec.action.high == (1e6, 1e6)
+
+
+def test_an_action_of_the_expert_is_never_broadcast() -> None:
+    env = Own(np.zeros(3, np.float32))
+    env.reset(seed=0)
+    with pytest.raises(SimulatorError, match=r"the expert of own:x .*expected shape \[1\], got "):
+        env.expert_action()
 
 
 def test_collecting_names_the_fault_too() -> None:

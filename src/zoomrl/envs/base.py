@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from zoomrl.envs.answers import check_info, check_observation
+from zoomrl.envs.answers import brief, check_info, check_observation
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.face import Face, Observation, ResetNeeded
 from zoomrl.envs.options import Options
@@ -164,6 +164,11 @@ class Env(Face, ABC):
         action = self._asked("expert", self._expert)
         if action is None:
             return None
+        if np.shape(action) != self.env_spec.action.shape:  # clipping would broadcast it
+            expected = f"expected shape {list(self.env_spec.action.shape)}, got {brief(action)}"
+            raise SimulatorError(
+                f"the expert of {self.env_spec.id} took another action than the environment: {expected}"
+            )
         return np.clip(np.asarray(action, np.float32), self._low, self._high)
 
     def _asked(self, call: str, work: Callable[[], T]) -> T:

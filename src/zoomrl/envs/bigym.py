@@ -62,7 +62,7 @@ class BiGymEnv(SceneEnv):
         task_name = name.replace("-", "_")
         if task_name not in TASKS:
             raise unknown_name("BiGym task", name, TASKS)
-        self.options.check(config)
+        self.options.check(config, f"bigym:{name}")
         _check(config)
         task = TASKS[task_name]
         env_id = f"bigym:{task_name}"

@@ -35,7 +35,7 @@ class DMCEnv(SceneEnv):
     simulator = ("dm-control", "mujoco")
 
     def __init__(self, name: str, config: EnvConfig) -> None:
-        self.options.check(config)
+        self.options.check(config, f"dmc:{name}")
         check_cameras(config)
         domain, task = _resolve(name)
         env_id = f"dmc:{domain}-{task}"

@@ -46,10 +46,7 @@ class GymEnv(Env):
     options = Options(
         "gym",
         {**IMAGES, "reward": ("native",), "state": ("full", "none")},
-        {
-            **dict.fromkeys(("shadows", "reflections", "antialiasing"), _RENDERS_ITSELF),
-            "terminate_on_success": "an episode ends where the environment ends it; leave it on",
-        },
+        dict.fromkeys(("shadows", "reflections", "antialiasing"), _RENDERS_ITSELF),
     )
 
     def __init__(
@@ -61,7 +58,7 @@ class GymEnv(Env):
         native_limit: int | None,
         native_is_hard: bool,
     ) -> None:
-        self.options.check(config)
+        self.options.check(config, env_id)
         self._sim = env
         self._id = env_id
         self._told_late = False

@@ -46,7 +46,7 @@ class HumanoidBenchEnv(SceneEnv):
     simulator = ("humanoid_bench", "mujoco")
 
     def __init__(self, name: str, config: EnvConfig) -> None:
-        self.options.check(config)
+        self.options.check(config, f"humanoidbench:{name}")
         check_cameras(config)
         upstream = benchmark()
         name = _resolve(name, upstream)

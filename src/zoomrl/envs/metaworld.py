@@ -54,7 +54,7 @@ class MetaWorldEnv(SceneEnv):
     has_expert = True
 
     def __init__(self, task: str, config: EnvConfig) -> None:
-        self.options.check(config)
+        self.options.check(config, f"metaworld:{task}")
         task = task.removesuffix(_SUFFIX)
         env_id = f"metaworld:{task}"
         check_cameras(config)

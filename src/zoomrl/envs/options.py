@@ -25,6 +25,12 @@ RENDERED: Mapping[str, tuple[Any, ...] | None] = {**IMAGES, "shadows": ANY, "ref
 IMAGE_OPTIONS = ("image_size", "shadows", "reflections", "antialiasing")
 """Options that mean nothing where no image is observed."""
 
+_INSTEAD = {
+    "control_hz": "its simulators have one rate each; leave it at 0",
+    "terminate_on_success": "an episode ends where the environment itself ends it; leave it on",
+}
+"""What is said of options that few environments honour."""
+
 DEFAULTS: Mapping[str, Any] = {one.name: one.default for one in fields(EnvConfig)}
 
 
@@ -42,15 +48,15 @@ class Options:
     choices: Mapping[str, tuple[Any, ...] | None]
     instead: Mapping[str, str] = field(default_factory=dict)
 
-    def check(self, config: EnvConfig) -> None:
-        """ConfigError for an option of ``config`` that these environments do not honour."""
+    def check(self, config: EnvConfig, env_id: str) -> None:
+        """ConfigError for an option of ``config`` that the environment ``env_id`` does not honour."""
         for name, default in DEFAULTS.items():
             value = getattr(config, name)
             if name in COMMON or value == default:
                 continue
             choices = self.choices.get(name, ())
             if choices is not ANY and value not in choices:
-                raise ConfigError(self._refusal(config.id, name, value, default))
+                raise ConfigError(self._refusal(env_id, name, value, default))
 
     def honours(self, name: str) -> bool:
         """Whether the option called ``name`` can have another value than its default."""
@@ -64,7 +70,7 @@ class Options:
         choices = self.choices.get(name) or ()
         others = " or ".join(repr(choice) for choice in choices)
         known = f"choose {others}, or leave it at {default!r}" if others else f"leave it at {default!r}"
-        return f"{what} ({env_id}): {self.instead.get(name, known)}"
+        return f"{env_id}: {what}; {self.instead.get(name) or _INSTEAD.get(name) or known}"
 
 
 def differences(config: EnvConfig, spec: EnvSpec) -> Iterator[str]:

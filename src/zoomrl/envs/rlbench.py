@@ -70,7 +70,7 @@ class RLBenchEnv(Env):
         task = name.replace("-", "_")
         env_id = f"rlbench:{task}"
         limit = _limit(env_id, task, config)
-        self.options.check(config)
+        self.options.check(config, env_id)
         _check(config)
         self._backend = installed() if backend is None else backend
         try:
