@@ -397,6 +397,9 @@ def test_a_program_that_workers_cannot_import_is_told_of_the_guard(way: str, tmp
     assert 'if __name__ == "__main__":' in out.stdout
     assert "in a file" in out.stdout
     assert ("no file <stdin>" in out.stdout) == (way == "stdin")
+    assert ("ended before it could build its environment" in out.stdout) == (way == "no guard"), (
+        "tried again for nothing"
+    )
 
 
 def test_the_program_of_the_tests_can_be_imported() -> None:
