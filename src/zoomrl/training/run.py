@@ -17,6 +17,7 @@ from zoomrl.control.scaling import make_scaler
 from zoomrl.envs.vector import make_vector_env
 from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.training import parts
+from zoomrl.training.announce import announce_demonstrated
 from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.config import TrainConfig, differences, run_directory
 from zoomrl.training.correct import Corrector, make_source
@@ -103,9 +104,10 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
         parts.check_agent(config, spec, device, console)
         demos = parts.load_demos(config, spec, make_env is not None, console)
         episodes, held = parts.hold_out(parts.choose_episodes(config, demos), config.demos.validation)
-        scaler = make_scaler(config.control, spec.action, episodes)
+        scaler = make_scaler(config.control, spec.action, episodes, spec.action_meaning)
         parts.check_demonstrated(config, episodes)
-        agent = parts.build_agent(config, spec, episodes, device)
+        announce_demonstrated(config, spec, episodes, scaler, say)
+        agent = parts.build_agent(config, spec, episodes, device, scaler)
         if fresh:
             stack.enter_context(run_lock(directory))
             _claim(config, directory, checkpoints)
