@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from batches import ACTIONS, ONLY_STATE, STATE, make_batch
-from toy import demo_set, last_state, run, tiny
+from toy import demo_set, run, tiny
 from zoomrl.agents.config import (
     CQNASConfig,
     CQNConfig,
@@ -281,13 +281,3 @@ def test_presets_for_the_harder_tasks_of_deepmind_control():
             assert config.control.noise == "0.1"
     assert preset("cqn-dmc-pixels-hard").agent.encoder.feature_dim == 100
     assert preset("cqn-dmc-hard").agent.value == "scalar"
-
-
-def test_a_resumed_run_keeps_its_mask(tmp_path):
-    demos = frozen_set(tmp_path)
-    options = {"control__action_range": "demos", "agent__normalize": "demos"}
-    run(tiny(tmp_path / "whole", demos, **options, steps=40))
-    run(tiny(tmp_path / "parts", demos, **options, steps=20))
-    run(tiny(tmp_path / "parts", demos, **options, steps=40))
-    weights = [last_state(tmp_path / name)["agent"]["critic"] for name in ("whole", "parts")]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

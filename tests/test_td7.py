@@ -286,6 +286,15 @@ def test_evaluation_takes_the_policy_kept_and_training_the_present_one():
     assert not torch.equal(acted(False), kept)
 
 
+def test_a_policy_that_has_learnt_nothing_is_judged_too():
+    agent = make()
+    assert agent.episode_ended(7.0)
+    assert (agent.assessment.kept, agent.assessment.best) == (True, 7.0)
+    agent.update(batch_of(0))
+    assert agent.episode_ended(6.9)
+    assert agent.assessment.best == 7.0, "a worse one must not set the bar"
+
+
 def test_without_checkpoints_the_newest_policy_is_evaluated():
     agent = make(TD7Config(**TINY, checkpoints=False, first_episodes=2))
     agent.update(batch_of(0))
