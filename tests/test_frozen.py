@@ -1,7 +1,6 @@
 """What stands still: grippers keep their bounds, frozen actions are not learnt, constant states not magnified."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
@@ -27,12 +26,14 @@ from zoomrl.data.episode import Episode
 from zoomrl.demos.check import conclude, survey_set
 from zoomrl.demos.state_checks import StateSpread, constant_entries, name_entries
 from zoomrl.demos.store import read_demos, write_demos
-from zoomrl.errors import ConfigError
+from zoomrl.errors import CheckpointError, ConfigError
+from zoomrl.files import write_json
 from zoomrl.math import grid
 from zoomrl.nets.normalize import CLIP, FLOOR, Normalizer
 from zoomrl.recipes.presets import preset
 from zoomrl.spec import ArraySpec, EnvSpec
 from zoomrl.training.policy import load_policy
+from zoomrl.training.run_files import POLICY, read_policy_file
 
 FROZEN = 1
 """The dimension that cannot be moved."""
@@ -203,12 +204,22 @@ def test_a_run_names_what_stands_still_and_its_policy_knows(tmp_path):
     _, said = run(config)
     assert "dimension 1 has one value in the demonstrations" in said
     assert "state: 1 of 3 entries stand still in the demonstrations" in said
-    bundle = json.loads((tmp_path / "run" / "policy.json").read_text())
-    assert bundle["action_low"][1] == bundle["action_high"][1] == 0.5
+    held = read_policy_file(tmp_path / "run")
+    assert held.action_low[1] == held.action_high[1] == 0.5
     policy = load_policy(tmp_path / "run")
     actions = [policy.act(np.random.default_rng(i).normal(size=3).astype(np.float32)) for i in range(5)]
     assert {float(a[1]) for a in actions} == {0.5}
     assert policy.controller._agent.movable.tolist() == [True, False]
+
+
+def test_a_run_of_another_action_range_is_not_continued(tmp_path):
+    config = tiny(tmp_path / "run", demo_set(tmp_path / "demos"), control__action_range="demos", steps=10)
+    run(config)
+    held = read_policy_file(tmp_path / "run")
+    other = dataclasses.replace(held, action_high=[high + 0.1 for high in held.action_high])
+    write_json(tmp_path / "run" / POLICY, dataclasses.asdict(other))
+    with pytest.raises(CheckpointError, match="another range of actions"):
+        run(dataclasses.replace(config, steps=20))
 
 
 # ---- constant states -------------------------------------------------------------------------------------
