@@ -173,7 +173,7 @@ def ours(
     envs = stack.enter_context(make_vector_env(config.env))
     spec = envs.env_spec
     agent = agent_of(config, episodes)
-    scaler = make_scaler(config.control, spec.action, episodes)
+    scaler = make_scaler(config.control, spec.action, episodes, spec.action_meaning)
     directory.mkdir(parents=True)
     replay = parts.build_replay(config, spec, agent.horizon, episodes, scaler, directory, console)
     controller = parts.build_controller(config, agent, scaler, 1, 0, parts.build_explorer(config))

@@ -119,14 +119,14 @@ def test_acting_does_not_shift():
 def test_the_target_pass_leaves_no_gradient_in_the_encoder():
     agent = make(*CASES["cqn_as, pixels, shared views"])
     batch = make_batch(TWO_VIEWS, 3)
-    target = agent._target(batch, agent.draw(8))
+    target, _ = agent._target(batch, agent.draw(8))
     assert not target.requires_grad
     # With a target held fixed, the gradients are the same: nothing flows through the next observation.
     draws = agent.draw(8)
     agent.loss(batch, draws)[0].backward()
     expected = gradients(agent.perception)
     assert any(g.any() for g in expected.values())
-    fixed = agent._target(batch, draws).clone()
+    fixed = agent._target(batch, draws)
     agent._target = lambda *_: fixed
     agent.perception.zero_grad()
     agent.loss(batch, draws)[0].backward()

@@ -7,11 +7,12 @@ import math
 
 import pytest
 import torch
+from rich.console import Console
 
 import slow_td7
 from batches import ACTIONS, BOTH, ONLY_PIXELS, ONLY_STATE, STATE, in_double, make_batch
 from slow_td7 import SlowTD7
-from toy import assert_same_run, last_state, run, tiny
+from toy import ToyEnv, assert_same_run, last_state, run, tiny
 from zoomrl.agents.assessment import Assessment
 from zoomrl.agents.config import CQNConfig, TD7Config
 from zoomrl.agents.engine import WARM_UP, Captured, accelerate
@@ -23,6 +24,7 @@ from zoomrl.math.avg_l1 import avg_l1_norm
 from zoomrl.math.lap import lap_loss, lap_priority
 from zoomrl.nets.perception import ObservationShape
 from zoomrl.training.config import TrainConfig
+from zoomrl.training.run import train
 from zoomrl.training.trainer import Trainer
 
 TINY = {"hidden_dim": 5, "embedding_dim": 4, "lr": 1e-2, "refresh": 3}
@@ -263,8 +265,6 @@ def test_evaluation_takes_the_policy_kept_and_training_the_present_one():
     def acted(explore):
         return agent.act(observation, torch.Generator(), explore=explore).actions
 
-    # No episode is judged before the first update.
-    assert agent.episode_ended(1000.0)
     for step in range(4):
         agent.update(batch_of(step))
     assert not agent.assessment.kept
@@ -284,6 +284,15 @@ def test_evaluation_takes_the_policy_kept_and_training_the_present_one():
     assert agent.episode_ended(5.5)
     assert torch.equal(acted(False), acted(True))
     assert not torch.equal(acted(False), kept)
+
+
+def test_a_policy_that_has_learnt_nothing_is_judged_too():
+    agent = make()
+    assert agent.episode_ended(7.0)
+    assert (agent.assessment.kept, agent.assessment.best) == (True, 7.0)
+    agent.update(batch_of(0))
+    assert agent.episode_ended(6.9)
+    assert agent.assessment.best == 7.0, "a worse one must not set the bar"
 
 
 def test_without_checkpoints_the_newest_policy_is_evaluated():
@@ -482,6 +491,31 @@ def test_a_run_gives_priorities_back_and_waits_for_episodes(tmp_path, monkeypatc
     assert False in verdicts
     moments = sorted({steps for steps, *_ in given})
     assert len(moments) < len(ended)
+
+
+class EndlessToy(ToyEnv):
+    """Ends by the time limit alone."""
+
+    def step(self, action):
+        observation, reward, _, _, _ = super().step(action)
+        return observation, reward, False, False, {"success": False}
+
+
+def test_the_first_policy_is_judged_and_the_warm_up_is_not(tmp_path, monkeypatch):
+    """As released: the first episode of the policy sets the bar, before any update."""
+    seen, begun = [], []
+    judge, begin = TD7.episode_ended, Trainer._begin_episode
+    monkeypatch.setattr(TD7, "episode_ended", lambda self, r: seen.append(self.updates) or judge(self, r))
+    monkeypatch.setattr(Trainer, "_begin_episode", lambda self, i: begun.append(self.env_steps) or begin(self, i))
+    agent = TD7Config(hidden_dim=8, embedding_dim=6, refresh=7)
+    control = ControlConfig(executor="open_loop", noise="0.3", uniform_steps=24)
+    config = td7_run(tmp_path / "run", agent=agent, control=control, env__action_repeat=2, env__time_limit=6)
+    config = dataclasses.replace(config, seed_steps=24, steps=60)
+    assert train(config, make_env=EndlessToy, console=Console(quiet=True)).finished
+    assert begun == [0, 12, 24, 36, 48]
+    # Two random episodes, then three of policies: nothing learnt, and after each as many updates as it had decisions.
+    assert seen == [0, 6, 12]
+    assert last_state(tmp_path / "run")["agent"]["assessment"]["kept"]
 
 
 def test_other_sampling_takes_no_notice_of_priorities(tmp_path):

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from zoomrl.agents.representation import SelfPredictive
 from zoomrl.control.plan import Plan
 from zoomrl.errors import CheckpointError
+from zoomrl.math.categorical import outside
+from zoomrl.math.losses import masked_mean
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 from zoomrl.nets.perception import ObservationShape, Perception, Statistics
 
@@ -64,7 +66,10 @@ class Agent(Protocol):
         ...
 
     def episode_ended(self, episode_return: float) -> bool:
-        """Take note of a training episode; whether updates that wait for the end of episodes may be made now."""
+        """Take note of a training episode; whether updates that wait for the end of episodes may be made now.
+
+        Called for episodes of the policy alone, not for those that began in the warm-up.
+        """
         ...
 
     def validate(self, batch: TensorDict) -> Metrics:
@@ -102,6 +107,8 @@ class Learner(ABC):
         seed: of the weights and of everything random while learning.
         statistics: mean and standard deviation [S] of the demonstrations, for ``normalize="demos"``.
         device: where it learns.
+        movable: [A] bool, action dimensions that can be moved at all; None for all. The others have one value in the
+            demonstrations and in every action that is executed: nothing is learnt for them.
     """
 
     losses: tuple[str, ...]
@@ -121,9 +128,11 @@ class Learner(ABC):
         seed: int = 0,
         statistics: Statistics | None = None,
         device: torch.device = CPU,
+        movable: Tensor | None = None,
     ) -> None:
         self.config = config
         self.action_dim = action_dim
+        self.movable = None if movable is None or bool(movable.all()) else movable.to(device)
         self.horizon: int = getattr(config, "horizon", 1)
         """Length T of the plans it proposes."""
         self.device = device
@@ -218,6 +227,10 @@ class Learner(ABC):
     def move_target(self) -> None:
         """Move the target networks; called every ``target_interval`` updates."""
         raise NotImplementedError(f"{type(self).__name__} has no targets that move by themselves")
+
+    def only_movable(self, values: Tensor) -> Tensor:
+        """``values`` [..., A] of actions, 0 in dimensions that cannot be moved: what is stored for them."""
+        return values if self.movable is None else values * self.movable
 
     def representation_loss(self, batch: Mapping[str, Any], draws: Draws) -> tuple[Tensor, Metrics]:
         """Loss of a self-predictive representation, which learns beside the agent."""
@@ -359,6 +372,28 @@ def q_metrics(values: Tensor, batch: Mapping[str, Any]) -> Metrics:
     values = values.detach()
     bound = batch["reward"].amax() / (1 - batch["discount"].amax()).clamp(min=1e-6)
     return {"q": values.mean(), "q_max": values.amax(), "q_bound": bound}
+
+
+def support_metrics(values: Tensor, weight: Tensor, atoms: Tensor, batch: Mapping[str, Any]) -> Metrics:
+    """Fractions of the targets that lie below and above the atoms, and between what the values of this batch must lie.
+
+    A value v is a window's reward R plus its discount d times another value: none can stay beyond the extremes of
+    ``R / (1 - d)``.
+
+    Args:
+        values: [...], means of the targets before they are moved onto the atoms.
+        weight: broadcastable to it; 0 leaves a target out.
+        atoms: [Z].
+        batch: whose ``reward`` [B] are the windows' and ``discount`` [B] are gamma^n, or 0 at terminal states.
+    """
+    low, high = outside(values, atoms)
+    bounds = batch["reward"] / (1 - batch["discount"]).clamp(min=1e-6)
+    return {
+        "target_clipped_low": masked_mean(low.to(torch.float32), weight),
+        "target_clipped_high": masked_mean(high.to(torch.float32), weight),
+        "value_bound_low": bounds.amin(),
+        "value_bound_high": bounds.amax(),
+    }
 
 
 def batch_metrics(batch: Mapping[str, Any]) -> Metrics:

@@ -26,6 +26,7 @@ from zoomrl.agents.base import (
     draw_both_shifts,
     make_optimizer,
     move_towards,
+    support_metrics,
 )
 from zoomrl.agents.config import CQNASConfig, CQNConfig
 from zoomrl.math import grid
@@ -63,6 +64,9 @@ class CQN(Learner):
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         learnt = [*self.perception.learnt(), *self.critic.parameters()]
         self.optimizer = make_optimizer(config.optimizer, learnt, config.lr, config.weight_decay)
+        self.rows = None if self.movable is None else self.movable.nonzero()[:, 0]
+        # What is stored for a dimension that cannot be moved is 0: the bins that lead there.
+        self.home = grid.encode(torch.zeros(1), config.levels, config.bins)[:, 0].to(self.device)
 
     @property
     def own_parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
@@ -89,7 +93,8 @@ class CQN(Learner):
         cell, kept = self._descend(critic, features, count, draws["ties"])
         actions = grid.cell_centre(cell, self.config.levels, self.config.bins)
         # All steps and dimensions estimate the value of the same state; the finest level decides the action.
-        value = self._expected(kept[-1][:, None])[:, 0].view(-1, count, self.horizon).mean((0, 2))
+        last = self._moving(kept[-1])
+        value = self._expected(last[:, None])[:, 0].view(-1, count, self.horizon).mean((0, 2))
         return {"actions": actions, "value": value}
 
     def draw(self, batch: int) -> Draws:
@@ -113,7 +118,7 @@ class CQN(Learner):
     def loss(self, batch: Mapping[str, Any], draws: Draws) -> tuple[Tensor, Metrics]:
         """Total loss, with gradient, and what to report."""
         config = self.config
-        target = self._target(batch, draws)
+        target, values = self._target(batch, draws)
         cell = grid.to_cell(batch["actions"], config.levels, config.bins)
         features = self.critic.features(self.perception(batch["obs"], draws.get("shifts")))
         outputs = self.critic(features, self._levels(grid.centres, cell))
@@ -122,12 +127,20 @@ class CQN(Learner):
         weight = batch["valid"][:, None].expand(-1, config.levels, -1).to(outputs.dtype)
         demo = weight * batch["is_demo"][:, None, None]
         chosen = _tokens(self._levels(grid.path, cell))
-        loss, metrics = self._losses(outputs, chosen, target, weight.flatten(), demo.flatten())
+        outputs, chosen, target, values = (self._moving(rows) for rows in (outputs, chosen, target, values))
+        weight = weight.flatten()
+        loss, metrics = self._losses(outputs, chosen, target, weight, demo.flatten())
+        if config.value == "categorical":
+            metrics |= support_metrics(values, weight, self.atoms, batch)
         return loss, metrics | batch_metrics(batch)
 
     def move_target(self) -> None:
         """Move the target critic."""
         move_towards(self.target_critic, self.critic, self.config.target_tau)
+
+    def _moving(self, rows: Tensor) -> Tensor:
+        """``rows`` [A, ...] of the dimensions that can be moved."""
+        return rows if self.rows is None else rows.index_select(0, self.rows)
 
     def _draw_ties(self, batch: int, generator: torch.Generator) -> Tensor:
         """A bin [L, B * T, A] for each choice that may be tied."""
@@ -154,6 +167,9 @@ class CQN(Learner):
             centre = grid.cell_centre(cell, level, config.bins)
             outputs = critic(features, centre[:, None], level)
             index = self._best_bin(self._expected(outputs), ties[level])
+            if self.movable is not None:
+                # The other bins of such a dimension are never trained: their values mean nothing.
+                index = torch.where(self.movable[:, None], index, self.home[level])
             if level == config.levels - 1 or not config.double_q:
                 kept.append(_pick(outputs, index))
             cell = grid.zoom(cell, index.t().view(cell.shape), config.bins)
@@ -175,8 +191,13 @@ class CQN(Learner):
         return torch.bmm(self.atoms.expand(len(probs), 1, -1), probs).view(*outputs.shape[:2], -1)
 
     @torch.no_grad()
-    def _target(self, batch: Mapping[str, Any], draws: Draws) -> Tensor:
-        """Bootstrap target of every dimension and (sample, level, step): [A, Z, B * L * T] (CQN paper, equation 2)."""
+    def _target(self, batch: Mapping[str, Any], draws: Draws) -> tuple[Tensor, Tensor]:
+        """Bootstrap target of every dimension and (sample, level, step) (CQN paper, equation 2).
+
+        Returns:
+            [A, Z, B * L * T] target, and [A, B * L * T] its mean, which for a categorical value may lie beyond the
+            atoms.
+        """
         reward, discount = batch["reward"], batch["discount"]
         observation = self.perception(batch["next_obs"], draws.get("next_shifts"))
         chooser = self.critic if self.config.double_q else self.target_critic
@@ -190,11 +211,13 @@ class CQN(Learner):
             outputs = levels.movedim(3, 2).flatten(2)
         if self.config.value == "scalar":
             per_token = outputs.shape[-1] // len(reward)
-            return reward.repeat_interleave(per_token) + discount.repeat_interleave(per_token) * outputs
+            target = reward.repeat_interleave(per_token) + discount.repeat_interleave(per_token) * outputs
+            return target, target[:, 0]
         # All rows of a sample share its projection.
         probs = torch.softmax(outputs, 1).unflatten(-1, (len(reward), -1)).permute(2, 0, 3, 1)
         projected = project(probs.flatten(1, 2), reward, discount, self.atoms)
-        return projected.view(probs.shape).permute(1, 3, 0, 2).flatten(2)
+        values = reward[:, None, None] + discount[:, None, None] * (probs @ self.atoms)
+        return projected.view(probs.shape).permute(1, 3, 0, 2).flatten(2), values.transpose(0, 1).flatten(1)
 
     def _losses(
         self, outputs: Tensor, chosen: Tensor, target: Tensor, weight: Tensor, demo: Tensor

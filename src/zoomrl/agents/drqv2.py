@@ -26,6 +26,7 @@ from zoomrl.agents.base import (
     held,
     make_optimizer,
     move_towards,
+    support_metrics,
 )
 from zoomrl.agents.config import DrQv2ASConfig, DrQv2Config
 from zoomrl.math.categorical import support, two_hot
@@ -101,7 +102,7 @@ class DrQv2(Learner):
     def plan(self, observation: Mapping[str, Tensor], draws: Draws) -> Tensors:
         """The actor's mean chunk, and the smaller of the critics' values for it."""
         features = self._features(observation, None)
-        actions = self.actor(features).clamp(EDGE - 1, 1 - EDGE)
+        actions = self.only_movable(self.actor(features).clamp(EDGE - 1, 1 - EDGE))
         return {"actions": actions, "value": self._values(self._judge(self.critic, features, actions)).amin(0).mean(1)}
 
     def draw(self, batch: int) -> Draws:
@@ -152,6 +153,8 @@ class DrQv2(Learner):
             "q_target": masked_mean(target, weight),
             "q_target_max": torch.where(weight > 0, target, target.amin()).amax(),
         }
+        if self.config.value == "categorical":
+            metrics |= support_metrics(target, weight, self.atoms, batch)
         return loss, metrics
 
     def actor_loss(
@@ -168,7 +171,7 @@ class DrQv2(Learner):
             return policy, metrics
         # Summed over the steps and dimensions of a sample, averaged over the demonstrated samples.
         demo = batch["is_demo"].to(torch.float32)
-        cloning = ((mean - batch["actions"]) ** 2 * weight[..., None]).sum((1, 2))
+        cloning = (self.only_movable(mean - batch["actions"]) ** 2 * weight[..., None]).sum((1, 2))
         cloning = masked_mean(cloning, demo)
         return policy + self.config.bc_lambda * cloning, {**metrics, "bc_loss": cloning.detach()}
 
@@ -202,7 +205,7 @@ class DrQv2(Learner):
         """Mean plus clipped noise; the clamp to the action range lets the gradient through unchanged."""
         clip = self.config.noise_clip
         actions = mean + (noise * std).clamp(-clip, clip)
-        return actions + (actions.clamp(EDGE - 1, 1 - EDGE) - actions).detach()
+        return self.only_movable(actions + (actions.clamp(EDGE - 1, 1 - EDGE) - actions).detach())
 
     def _values(self, outputs: Tensor) -> Tensor:
         """Expected values of critic outputs [..., Z]: [...]."""

@@ -7,6 +7,7 @@ from importlib import import_module
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from zoomrl.agents.base import CPU, Learner
 from zoomrl.agents.config import AgentConfig
@@ -42,6 +43,7 @@ def make_agent(
     seed: int = 0,
     restoring: bool = False,
     device: torch.device = CPU,
+    movable: NDArray[np.bool_] | None = None,
 ) -> Learner:
     """Build the agent that ``config`` describes.
 
@@ -53,6 +55,7 @@ def make_agent(
         seed: of weights and tie-breaks.
         restoring: saved state will be loaded, statistics included; ``demos`` are not looked at.
         device: where it learns.
+        movable: [A], action dimensions that the run's scaler can move; None for all.
     """
     shape = ObservationShape.of(spec, frame_stack)
     encoder = getattr(config, "encoder", None)
@@ -62,7 +65,8 @@ def make_agent(
     statistics = None
     if config.normalize == "demos" and size:
         statistics = (torch.zeros(size), torch.ones(size)) if restoring else _statistics(demos, frame_stack)
-    return assemble(config, shape, spec.action_dim, seed, statistics, device)
+    mask = None if movable is None else torch.from_numpy(movable)
+    return assemble(config, shape, spec.action_dim, seed, statistics, device, mask)
 
 
 def assemble(
@@ -72,11 +76,12 @@ def assemble(
     seed: int = 0,
     statistics: Statistics | None = None,
     device: torch.device = CPU,
+    movable: torch.Tensor | None = None,
 ) -> Learner:
     """Build the agent of ``config`` for observations of ``shape``; ``statistics`` serve ``normalize="demos"``."""
     module, name = _AGENTS[config.name]
     build = getattr(import_module(f"zoomrl.agents.{module}"), name)
-    learner: Learner = build(config, shape, action_dim, seed, statistics, device)
+    learner: Learner = build(config, shape, action_dim, seed, statistics, device, movable)
     return learner
 
 

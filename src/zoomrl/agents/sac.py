@@ -42,7 +42,8 @@ class SAC(ActorCritic):
 
     def _build(self) -> None:
         config, device = self.config, self.device
-        self.target_entropy = _target_entropy(config, self.action_dim)
+        moved = self.action_dim if self.movable is None else int(self.movable.sum())
+        self.target_entropy = _target_entropy(config, moved)
         self._build_critics(2)
         policy = self._network(self.trunk.out_dim, 2 * self.action_dim)
         self.actor = SquashedGaussian(policy, config.log_std_min, config.log_std_max).to(device)
@@ -75,9 +76,9 @@ class SAC(ActorCritic):
         """An action of the policy where noise was drawn, else the squashed mean; the smaller value for it."""
         features = self.trunk(self.perception(observation))
         if "policy_noise" in draws:
-            actions, _ = self.actor.sample(features, draws["policy_noise"])
+            actions, _ = self.actor.sample(features, draws["policy_noise"], self.movable)
         else:
-            actions = torch.tanh(self.actor(features)[0])
+            actions = self.only_movable(torch.tanh(self.actor(features)[0]))
         return {"actions": actions[:, None], "value": self._smaller(self.critic, features, actions)}
 
     def draw(self, batch: int) -> Draws:
@@ -110,7 +111,7 @@ class SAC(ActorCritic):
 
     def actor_loss(self, features: Tensor, draws: Draws) -> tuple[Tensor, Metrics]:
         """``mean(alpha log pi(a|s) - min_k Q_k(s, a))`` of the policy's own actions."""
-        actions, log_density = self.actor.sample(features, draws["actor_noise"])
+        actions, log_density = self.actor.sample(features, draws["actor_noise"], self.movable)
         temperature = self.temperature().detach()
         loss = (temperature * log_density - self._smaller(self.critic, features, actions)).mean()
         entropy = -log_density.detach().mean()
@@ -124,7 +125,7 @@ class SAC(ActorCritic):
     def _target(self, batch: Mapping[str, Any], draws: Draws) -> Tensor:
         """``r + discount * (min_k Q'_k(s', a') - alpha log pi(a'|s'))`` with an action of the policy: [B]."""
         features = self.trunk(self.perception(batch["next_obs"], draws.get("next_shifts")))
-        actions, log_density = self.actor.sample(features, draws["next_noise"])
+        actions, log_density = self.actor.sample(features, draws["next_noise"], self.movable)
         value = self._smaller(self.target_critic, features, actions) - self.temperature() * log_density
         return batch["reward"] + batch["discount"] * value
 

@@ -57,7 +57,7 @@ class TD3(ActorCritic):
     def plan(self, observation: Mapping[str, Tensor], draws: Draws) -> Tensors:
         """The actor's action, and the smallest of the critics' values for it."""
         features = self.trunk(self.perception(observation))
-        actions = torch.tanh(self.actor(features))
+        actions = self.only_movable(torch.tanh(self.actor(features)))
         value = self.critic(torch.cat([features, actions], -1))[..., 0].amin(0)
         return {"actions": actions[:, None], "value": value}
 
@@ -105,7 +105,7 @@ class TD3(ActorCritic):
 
     def actor_loss(self, features: Tensor, batch: Mapping[str, Any], draws: Draws) -> tuple[Tensor, Metrics]:
         """Minus the value of the actor's actions, and behaviour cloning of demonstrated ones."""
-        actions = torch.tanh(self.actor(features))
+        actions = self.only_movable(torch.tanh(self.actor(features)))
         joined = torch.cat([features, actions], -1)
         if self.config.actor_value == "first":
             value = self.critic.networks[0](joined)[:, 0]
@@ -126,7 +126,7 @@ class TD3(ActorCritic):
         config = self.config
         features = self.trunk(self.perception(batch["next_obs"], draws.get("next_shifts")))
         noise = (draws["target_noise"] * config.target_noise).clamp(-config.noise_clip, config.noise_clip)
-        actions = (torch.tanh(self.target_actor(features)) + noise).clamp(-1, 1)
+        actions = self.only_movable((torch.tanh(self.target_actor(features)) + noise).clamp(-1, 1))
         joined = torch.cat([features, actions], -1)
         whole = config.subset == config.critics
         values = self.target_critic(joined) if whole else self.target_critic.some(joined, draws["target_subset"])

@@ -114,6 +114,7 @@ class TD7(Learner):
         """The policy's action, and the smaller of the present critics' values for it."""
         state, zs = self._embedded(observation)
         actions = self.actor(state, zs) if "present" in draws else self.kept_actor(state, self.kept_encoder(state))
+        actions = self.only_movable(actions)
         value = self.critic(state, actions, self.fixed_encoder.predict(zs, actions), zs).amin(0)
         return {"actions": actions[:, None], "value": value}
 
@@ -186,7 +187,7 @@ class TD7(Learner):
         learning, where all samples count as demonstrated).
         """
         state, zs = self._embedded(batch["obs"])
-        actions = self.actor(state, zs)
+        actions = self.only_movable(self.actor(state, zs))
         # The gradient reaches the actions through the embedding as well.
         values = self.critic(state, actions, self.fixed_encoder.predict(zs, actions), zs)
         loss = -values.mean()
@@ -212,9 +213,9 @@ class TD7(Learner):
     def episode_ended(self, episode_return: float) -> bool:
         """Judge the policy by a training episode; whether its judgement is over, and updates may be made.
 
-        Episodes before the first update are not judged: those are of random actions.
+        The first policy is judged as well, though it has learnt nothing (as released).
         """
-        if not self.config.checkpoints or self.updates == 0:
+        if not self.config.checkpoints:
             return True
         verdict = self.assessment.judge(episode_return, self.updates)
         if verdict == "keep":
@@ -244,7 +245,7 @@ class TD7(Learner):
         state = self.perception(batch["next_obs"])["state"]
         zs = self.fixed_target(state)
         noise = (noise * config.target_noise).clamp(-config.noise_clip, config.noise_clip)
-        actions = (self.target_actor(state, zs) + noise).clamp(-1, 1)
+        actions = self.only_movable((self.target_actor(state, zs) + noise).clamp(-1, 1))
         values = self.target_critic(state, actions, self.fixed_target.predict(zs, actions), zs).amin(0)
         return batch["reward"] + batch["discount"] * self.bounds(values)
 

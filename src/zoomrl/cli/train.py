@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
-from zoomrl.agents.config import AGENT_CONFIGS, IMITATION, SACConfig, TD7Config, chunked, convert
+from zoomrl.agents.config import (
+    AGENT_CONFIGS,
+    IMITATION,
+    AgentConfig,
+    CQNConfig,
+    DrQv2Config,
+    SACConfig,
+    TD7Config,
+    categorical,
+    chunked,
+    convert,
+)
 from zoomrl.control.config import ControlConfig
+from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import ConfigError, unknown_name
 from zoomrl.recipes.presets import preset
+from zoomrl.recipes.support import fit_values
 from zoomrl.training.config import TrainConfig, run_directory
 from zoomrl.training.lock import run_lock
 
@@ -99,13 +113,58 @@ def defaults(words: Sequence[str]) -> Train:
     """The defaults of `zoomrl train`: ``--preset`` and ``--agent`` among its ``words`` choose them.
 
     Raises:
-        ConfigError: for an unknown preset or agent.
+        ConfigError: for an unknown preset or agent; or for an agent that needs to know the range of values of a task
+            that nothing is known of, where ``words`` do not give it.
     """
     config = preset(_value_of("--preset", words) or "quickstart")
     name = _value_of("--agent", words) or config.agent.name
     if name not in AGENT_CONFIGS:
         raise unknown_name("agent", name, AGENT_CONFIGS)
-    return Train(**with_agent(config, name), agent_name=name)
+    fields = with_agent(config, name)
+    fields["agent"] = _with_values(fields["agent"], config, words)
+    return Train(**fields, agent_name=name)
+
+
+def _with_values(agent: AgentConfig, config: TrainConfig, words: Sequence[str]) -> AgentConfig:
+    """``agent`` with atoms for the values of the task that ``words`` name, unless those of the preset hold them.
+
+    The atoms of a preset are those of its task; a preset whose agent has none leaves the class's own, which fit no
+    task in particular.
+    """
+    asked = _value_of("--agent.value", words)
+    if asked == "categorical" and isinstance(agent, CQNConfig | DrQv2Config):
+        agent = replace(agent, value="categorical")
+    if asked == "scalar" or not categorical(agent) or categorical(config.agent):
+        return agent
+    env, discount = _task(config, words)
+    given = all(_value_of(option, words) is not None for option in ("--agent.v-min", "--agent.v-max"))
+    if given or not env.id or {"--help", "-h"} & set(words):
+        return agent
+    fitting = fit_values(agent, env, discount)
+    if fitting is None or (asked and fitting.value != asked):
+        raise ConfigError(
+            f"{agent.name} learns values between agent.v_min and agent.v_max, and the range of returns on {env.id} is "
+            f"not known: give --agent.v-min and --agent.v-max. They should hold every discounted return: the smallest "
+            f"and the largest reward of a decision, divided by 1 - discount, where episodes go on for ever. Or use "
+            "--agent.value scalar, which needs no range"
+        )
+    return fitting
+
+
+def _task(config: TrainConfig, words: Sequence[str]) -> tuple[EnvConfig, float]:
+    """The environment and the discount of ``config``, with what ``words`` replace of them that decides on values."""
+    env, discount = config.env, config.replay.discount
+    env = replace(env, id=_value_of("--env", words) or _value_of("--env.id", words) or env.id)
+    # What is no number is the parser's to refuse.
+    with suppress(ValueError):
+        env = replace(env, action_repeat=int(_value_of("--env.action-repeat", words) or env.action_repeat))
+    with suppress(ValueError):
+        discount = float(_value_of("--replay.discount", words) or discount)
+    if _value_of("--env.reward", words) == "dense":
+        env = replace(env, reward="dense")
+    if "--env.no-terminate-on-success" in words:
+        env = replace(env, terminate_on_success=False)
+    return env, discount
 
 
 def with_agent(config: TrainConfig, name: str) -> dict[str, Any]:

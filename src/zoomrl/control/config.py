@@ -27,7 +27,7 @@ class ControlConfig:
     """Snap explored actions to the finest grid, as CQN stores them (chunked agents do not)."""
     action_range: Literal["env", "demos"] = "env"
     """What [-1, 1] maps to: the environment's bounds, or the range of the successful demonstrations (clipped to the
-    bounds)."""
+    bounds; grippers keep the environment's)."""
     action_margin: float = 0.0
     """Widening of the demonstrations' range at both ends, as a share of each end's magnitude (published for RLBench:
     0.2)."""

@@ -19,7 +19,7 @@ class ActionScaler:
     """Affine map of each action dimension; a dimension without range maps to 0 and back to its only value.
 
     Args:
-        low, high: [A], what -1 and 1 stand for.
+        low, high: [A], what -1 and 1 stand for; they may lie beyond the bounds.
         bounds: the environment's action spec; actions going out are clipped to it.
     """
 
@@ -29,20 +29,38 @@ class ActionScaler:
         self._centre = (self.low + self.high) / 2
         self._half = (self.high - self.low) / 2
 
+    @property
+    def movable(self) -> NDArray[np.bool_]:
+        """[A], dimensions with a range: an agent has nothing to choose in the others."""
+        return self._half > 0
+
     def to_env(self, action: Array) -> Array:
         """[..., A] in [-1, 1] to the environment's units, clipped to its bounds."""
         return np.clip(self._centre + self._half * action, *self._bounds).astype(np.float32)
 
     def to_unit(self, action: Array) -> Array:
         """[..., A] in the environment's units to [-1, 1], clipped."""
-        half = np.where(self._half > 0, self._half, 1)
-        return np.clip((action - self._centre) / half, -1, 1).astype(np.float32)
+        half = np.where(self.movable, self._half, 1)
+        return np.where(self.movable, np.clip((action - self._centre) / half, -1, 1), 0).astype(np.float32)
 
 
-def make_scaler(config: ControlConfig, action: ArraySpec, demos: Sequence[Episode]) -> ActionScaler:
+def make_scaler(
+    config: ControlConfig, action: ArraySpec, demos: Sequence[Episode], meaning: Sequence[str] = ()
+) -> ActionScaler:
     """Scaler over the environment's bounds or the demonstrations' range (CQN-AS, section 4: min and max per dimension).
 
-    Only episodes flagged as demonstrations count: one failed attempt's outlier would coarsen the grid for good.
+    Only episodes flagged as demonstrations count: one failed attempt's outlier would coarsen the grid for good. A
+    gripper keeps the environment's bounds, widened by the margin and not clipped (published: 0 to 1, and 0 to 1.2 with
+    a margin of 0.2): one that is always open in the demonstrations could otherwise never close.
+
+    Args:
+        config: the range asked for, and the margin.
+        action: the environment's actions.
+        demos: episodes to take the range from.
+        meaning: of each action dimension; empty when unknown.
+
+    Raises:
+        ConfigError: there are no demonstrations to take a range from, or they leave nothing to choose.
     """
     if config.action_range == "env":
         return ActionScaler(np.asarray(action.low, np.float32), np.asarray(action.high, np.float32), action)
@@ -54,9 +72,16 @@ def make_scaler(config: ControlConfig, action: ArraySpec, demos: Sequence[Episod
         )
     actions = np.concatenate(chosen)
     low, high = actions.min(0), actions.max(0)
+    least, most = np.asarray(action.low, np.float32), np.asarray(action.high, np.float32)
+    grippers = np.array([name == "gripper" for name in meaning] or [False] * len(low))
+    low, high = np.where(grippers, least, low), np.where(grippers, most, high)
     low, high = low - config.action_margin * np.abs(low), high + config.action_margin * np.abs(high)
-    return ActionScaler(
-        np.maximum(low, np.asarray(action.low, np.float32)),
-        np.minimum(high, np.asarray(action.high, np.float32)),
-        action,
+    scaler = ActionScaler(
+        np.where(grippers, low, np.maximum(low, least)), np.where(grippers, high, np.minimum(high, most)), action
     )
+    if not scaler.movable.any():
+        raise ConfigError(
+            'control.action_range="demos" takes the range of the demonstrated actions, and all of them are equal: '
+            'there would be nothing to choose. Look at the set with `zoomrl demos check`, or use "env"'
+        )
+    return scaler

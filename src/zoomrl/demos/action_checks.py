@@ -76,7 +76,8 @@ def grid_findings(actions: Mapping[int, Actions], grid: GridSummary, spec: EnvSp
                 "note",
                 "constant-dimension",
                 f"dimension {dim} is {grid.bounds[dim].min:g} at every step of every demonstration",
-                "nothing can be learnt for it; with --control.action-range demos it can never be moved either",
+                "nothing can be learnt for it"
+                + ("" if meaning[dim] == "gripper" else "; with --control.action-range demos it is never moved either"),
                 dimension=dim,
             )
         # A gripper that closes for an instant is no outlier.

@@ -17,6 +17,7 @@ from zoomrl.demos.inspect import check_grid
 from zoomrl.demos.judge import judge, judge_entries, judge_resets, judge_versions
 from zoomrl.demos.reader import open_set, update_hash
 from zoomrl.demos.replay import build_env, recorded_config, replay_set, with_overrides
+from zoomrl.demos.state_checks import StateSpread, state_findings
 from zoomrl.demos.store import read_episode, write_demos
 from zoomrl.envs.base import Env
 from zoomrl.envs.config import EnvConfig
@@ -37,6 +38,7 @@ class Survey:
         sha256: hash of the content; empty where an episode could not be read.
         episodes: one account per episode.
         actions: of the episodes that could be read, [T, A] each.
+        constant: state entries that stand still in all demonstrations.
         findings: so far.
     """
 
@@ -48,6 +50,7 @@ class Survey:
     episodes: tuple[EpisodeAccount, ...] = ()
     actions: Mapping[int, action_checks.Actions] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    constant: tuple[int, ...] = ()
 
     def replayable(self) -> list[int]:
         """Episodes that can be read and have a seed."""
@@ -62,7 +65,7 @@ def survey_set(path: str | Path) -> Survey:
     """
     folder = layout.data_dir(path)
     present = all((folder / name).is_file() for name in (layout.MAIN_FILE, layout.METADATA_FILE))
-    accounts, actions, findings = [], {}, []
+    accounts, actions, findings, states = [], {}, [], StateSpread()
     digest = hashlib.sha256()
     try:
         with open_set(path, partial=True) as source:
@@ -79,6 +82,8 @@ def survey_set(path: str | Path) -> Survey:
                 update_hash(digest, episode)
                 accounts.append(_account(index, episode))
                 actions[index] = episode.actions
+                if episode.is_demo and "state" in episode.observations:
+                    states.add(episode.observations["state"])
             findings += [Finding("error", "unreadable", fault) for fault in source.faults]
             spec, meta, ours = source.spec, source.meta, source.ours
             if len(source.numbers) > source.total_episodes:
@@ -89,7 +94,8 @@ def survey_set(path: str | Path) -> Survey:
             raise
         return Survey(str(path), findings=(Finding("error", "unreadable", str(error)),))
     sha256 = "" if findings else digest.hexdigest()
-    return Survey(str(path), spec, meta, ours, sha256, tuple(accounts), actions, tuple(findings))
+    found = tuple(findings)
+    return Survey(str(path), spec, meta, ours, sha256, tuple(accounts), actions, found, states.constant())
 
 
 def replay_survey(
@@ -187,6 +193,7 @@ def conclude(
     found += judge_resets(accounts, spec)
     found += judge_entries(spec, survey.meta)
     found += judge_versions(survey.meta)
+    found += state_findings(survey.constant, spec)
     found += action_checks.copies(
         {index: hashlib.sha256(part.tobytes()).digest() for index, part in survey.actions.items()},
         {account.index: account.sha256 for account in accounts},

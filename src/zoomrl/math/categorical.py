@@ -57,3 +57,12 @@ def two_hot(values: Tensor, atoms: Tensor) -> Tensor:
     position = ((values - atoms[0]) / step).clamp(0, count - 1)
     index = torch.arange(count, device=atoms.device, dtype=atoms.dtype)
     return (1 - (position[..., None] - index).abs()).clamp_(min=0)
+
+
+def outside(values: Tensor, atoms: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of ``values`` [...] lie below the lowest and above the highest atom, and are moved there: bool [...] each.
+
+    A thousandth of the atoms' distance is allowed for rounding.
+    """
+    slack = (atoms[1] - atoms[0]) / 1000
+    return values < atoms[0] - slack, values > atoms[-1] + slack

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def squashed_log_density(noise: Tensor, log_std: Tensor, before: Tensor) -> Tensor:
+def squashed_log_density(noise: Tensor, log_std: Tensor, before: Tensor, counted: Tensor | None = None) -> Tensor:
     """Log-density of ``tanh(u)`` with ``u = mean + std * noise`` (SAC, Haarnoja et al. 2018, appendix C).
 
     ``sum_i [log N(u_i; mean_i, std_i) - log(1 - tanh(u_i)^2)]``. The last term is taken as
@@ -18,10 +18,12 @@ def squashed_log_density(noise: Tensor, log_std: Tensor, before: Tensor) -> Tens
         noise: [..., A] standard normal draws.
         log_std: [..., A] logarithm of the standard deviation.
         before: [..., A], u.
+        counted: [A] bool, the dimensions that the sum takes; None for all.
 
     Returns:
         [...].
     """
     normal = -0.5 * noise**2 - log_std - 0.5 * math.log(2 * math.pi)
     shrinkage = 2 * (math.log(2) - before - F.softplus(-2 * before))
-    return (normal - shrinkage).sum(-1)
+    terms = normal - shrinkage
+    return (terms if counted is None else terms * counted).sum(-1)

@@ -53,7 +53,7 @@ class RepresentationConfig:
     activation: Literal["mish", "elu", "relu", "silu"] = "mish"
     """Activation of the hidden layers."""
     init: Literal["default", "orthogonal"] = "default"
-    """First weights: PyTorch's, or orthogonal matrices with zero biases, as in iQRL's first draft."""
+    """Weight initialization: PyTorch's, or orthogonal matrices with zero biases, as in TCRL and iQRL's first draft."""
     residual: bool = True
     """Dynamics predict the change of the latent, or the next latent itself."""
     horizon: int = 5

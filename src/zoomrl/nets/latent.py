@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from zoomrl.errors import ConfigError
 from zoomrl.math.fsq import quantise
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
+from zoomrl.nets.init import orthogonal_
 from zoomrl.nets.mlp import mlp
 from zoomrl.nets.perception import ObservationShape, Perception, Statistics
 from zoomrl.nets.trunk import image_trunk
@@ -35,6 +36,8 @@ class LatentEncoder(nn.Module):
         self.levels = config.levels if config.quantise else ()
         self.perception = Perception(shape, image, statistics)
         self.trunk = image_trunk(self.perception.sizes, image)
+        if config.init == "orthogonal":
+            self.trunk.apply(orthogonal_)
         self.body = _mlp(self.trunk.out_dim, config.encoder_hidden, config.dim, config)
 
     def forward(self, observation: Mapping[str, Tensor], shifts: Tensor | None = None) -> Tensor:

@@ -37,11 +37,18 @@ class SquashedGaussian(nn.Module):
         # Through a tanh, where the paper's code clips: a standard deviation at its limit still has a gradient.
         return mean, self._low + 0.5 * self._range * (torch.tanh(raw) + 1)
 
-    def sample(self, features: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Actions [B, A] in [-1, 1] that standard normal ``noise`` [B, A] selects, and their log-density [B]."""
+    def sample(self, features: Tensor, noise: Tensor, movable: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Actions [B, A] in [-1, 1] that standard normal ``noise`` [B, A] selects, and their log-density [B].
+
+        Dimensions that ``movable`` [A] bool leaves out are 0, and no part of the density.
+        """
         mean, log_std = self(features)
         before = mean + log_std.exp() * noise
-        return torch.tanh(before), squashed_log_density(noise, log_std, before)
+        actions = torch.tanh(before)
+        if movable is None:
+            return actions, squashed_log_density(noise, log_std, before)
+        # Not by indices: a capture would have to read back how many there are.
+        return actions * movable, squashed_log_density(noise, log_std, before, movable)
 
 
 class Temperature(nn.Module):

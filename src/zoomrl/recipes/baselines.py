@@ -84,11 +84,18 @@ def taco_dmc() -> TrainConfig:
 def taco_dmc_state() -> TrainConfig:
     """TACO from state, DeepMind Control: our own port, since it is published for pixels only."""
     base = tcrl_dmc()
-    return replace(base, preset="taco-dmc-state", agent=TACOConfig(hidden_dim=512, trunk_dim=0, lr=3e-4))
+    return replace(
+        base,
+        preset="taco-dmc-state",
+        agent=TACOConfig(hidden_dim=512, trunk_dim=0, lr=3e-4),
+        control=replace(base.control, noise=falling(EASY)),
+    )
 
 
 def _tcrl(preset: str, env: str, schedule: int, last_noise: float, episodes: int) -> TrainConfig:
-    base = state_dmc(preset, env, falling(schedule, last_noise), n_step=1 if env.startswith("humanoid") else 3)
+    # As released, the noise falls from the first episode on: it counts the random ones.
+    noise = f"linear(1.0,{last_noise},{schedule * EPISODE})"
+    base = state_dmc(preset, env, noise, n_step=1 if env.startswith("humanoid") else 3)
     return replace(
         base,
         agent=TCRLConfig(),

@@ -18,6 +18,10 @@ from zoomrl.envs.config import EnvConfig
 from zoomrl.nets.config import EncoderConfig
 from zoomrl.training.config import CheckpointConfig, EvalConfig, TrainConfig
 
+MEDIUM_STEPS, HARD_STEPS = 3_100_000, 30_100_000
+"""Environment steps for the medium and hard tasks of DeepMind Control, from pixels and from state."""
+HUMANOID_LR, HUMANOID_FEATURES = 8e-5, 100
+"""Learning rate of humanoid tasks, from pixels and from state, and the width of their image trunk."""
 NO_DEMOS = DemoConfig(source="none", episodes=0)
 ALL_DEMOS = DemoConfig(episodes=0)
 ANY_ENV = EnvConfig(id="")
@@ -169,6 +173,17 @@ def cqn_dmc_walker() -> TrainConfig:
     return _walker(cqn_dmc(), "cqn-dmc-walker")
 
 
+def cqn_dmc_medium() -> TrainConfig:
+    """CQN, DeepMind Control medium tasks: 3,100,000 steps."""
+    return _longer(cqn_dmc(), "cqn-dmc-medium", "dmc:cheetah-run", MEDIUM_STEPS)
+
+
+def cqn_dmc_hard() -> TrainConfig:
+    """CQN, DeepMind Control humanoid tasks: 30,100,000 steps, learning rate 8e-5."""
+    base = _longer(cqn_dmc(), "cqn-dmc-hard", "dmc:humanoid-walk", HARD_STEPS)
+    return replace(base, agent=replace(base.agent, lr=HUMANOID_LR))
+
+
 def cqn_dmc_pixels() -> TrainConfig:
     """CQN, DeepMind Control pixel column: categorical values of 0 to 200, three stacked frames, action repeat 2."""
     return TrainConfig(
@@ -209,6 +224,19 @@ def cqn_dmc_pixels_walker() -> TrainConfig:
     return _walker(cqn_dmc_pixels(), "cqn-dmc-pixels-walker")
 
 
+def cqn_dmc_pixels_medium() -> TrainConfig:
+    """CQN from pixels, DeepMind Control medium tasks: 3,100,000 steps."""
+    return _longer(cqn_dmc_pixels(), "cqn-dmc-pixels-medium", "dmc:cheetah-run", MEDIUM_STEPS)
+
+
+def cqn_dmc_pixels_hard() -> TrainConfig:
+    """CQN from pixels, DeepMind Control humanoid tasks: 30,100,000 steps, learning rate 8e-5, features of 100."""
+    base = _longer(cqn_dmc_pixels(), "cqn-dmc-pixels-hard", "dmc:humanoid-walk", HARD_STEPS)
+    assert isinstance(base.agent, CQNConfig)
+    encoder = replace(base.agent.encoder, feature_dim=HUMANOID_FEATURES)
+    return replace(base, agent=replace(base.agent, lr=HUMANOID_LR, encoder=encoder))
+
+
 def drqv2_dmc_walker() -> TrainConfig:
     """DrQ-v2, DeepMind Control walker-stand and walker-walk: one-step returns, batches of 512."""
     return _walker(drqv2_dmc(), "drqv2-dmc-walker")
@@ -216,14 +244,14 @@ def drqv2_dmc_walker() -> TrainConfig:
 
 def drqv2_dmc_medium() -> TrainConfig:
     """DrQ-v2, DeepMind Control, medium tasks: noise from 1.0 to 0.1 over 1,000,000 environment steps."""
-    return _slower(drqv2_dmc(), "drqv2-dmc-medium", "dmc:cheetah-run", 1_000_000, 3_100_000)
+    return _slower(drqv2_dmc(), "drqv2-dmc-medium", "dmc:cheetah-run", 1_000_000, MEDIUM_STEPS)
 
 
 def drqv2_dmc_hard() -> TrainConfig:
     """DrQ-v2, DeepMind Control, humanoid tasks: noise over 4,000,000 environment steps, features of 100."""
-    base = _slower(drqv2_dmc(), "drqv2-dmc-hard", "dmc:humanoid-walk", 4_000_000, 30_100_000)
-    agent = DrQv2Config(lr=8e-5)
-    return replace(base, agent=replace(agent, encoder=replace(agent.encoder, feature_dim=100)))
+    base = _slower(drqv2_dmc(), "drqv2-dmc-hard", "dmc:humanoid-walk", 4_000_000, HARD_STEPS)
+    agent = DrQv2Config(lr=HUMANOID_LR)
+    return replace(base, agent=replace(agent, encoder=replace(agent.encoder, feature_dim=HUMANOID_FEATURES)))
 
 
 def _walker(base: TrainConfig, name: str) -> TrainConfig:
@@ -235,11 +263,10 @@ def _walker(base: TrainConfig, name: str) -> TrainConfig:
     )
 
 
+def _longer(base: TrainConfig, name: str, env: str, steps: int) -> TrainConfig:
+    return replace(base, preset=name, env=replace(base.env, id=env), steps=steps)
+
+
 def _slower(base: TrainConfig, name: str, env: str, noise_steps: int, steps: int) -> TrainConfig:
-    return replace(
-        base,
-        preset=name,
-        env=replace(base.env, id=env),
-        control=replace(base.control, noise=f"linear(1.0,0.1,{noise_steps})"),
-        steps=steps,
-    )
+    noise = f"linear(1.0,0.1,{noise_steps})"
+    return _longer(replace(base, control=replace(base.control, noise=noise)), name, env, steps)

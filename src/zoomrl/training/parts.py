@@ -119,10 +119,19 @@ def build_validation(
     return Replay(settings, spec, agent.horizon, episodes, scaler.to_unit, seed, device=device, span=agent.span)
 
 
-def build_agent(config: TrainConfig, spec: EnvSpec, episodes: Sequence[Episode], device: torch.device) -> Agent:
+def build_agent(
+    config: TrainConfig, spec: EnvSpec, episodes: Sequence[Episode], device: torch.device, scaler: ActionScaler
+) -> Agent:
     """The agent, before any learning."""
-    seed, stack = derive(config.seed, "agent"), config.replay.frame_stack
-    agent = make_agent(config.agent, spec, frame_stack=stack, demos=episodes, seed=seed, device=device)
+    agent = make_agent(
+        config.agent,
+        spec,
+        frame_stack=config.replay.frame_stack,
+        demos=episodes,
+        seed=derive(config.seed, "agent"),
+        device=device,
+        movable=scaler.movable,
+    )
     accelerate(agent, config.speed, config.precision)
     return agent
 

@@ -93,7 +93,8 @@ def load_policy(run: str | Path, *, num_envs: int = 1, seed: int = 0) -> Policy:
     spec, scaler = held.env_spec(policy_path), held.scaler(policy_path)
     state = read_state(path) if path.is_file() else _newest_or_best(directory, config)
     # Statistics come with the weights; zeros take their place until they are loaded.
-    agent = make_agent(config.agent, spec, frame_stack=config.replay.frame_stack, restoring=True)
+    stack = config.replay.frame_stack
+    agent = make_agent(config.agent, spec, frame_stack=stack, restoring=True, movable=scaler.movable)
     try:
         agent.load_state_dict(state["agent"])
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:

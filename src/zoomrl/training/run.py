@@ -13,10 +13,11 @@ import torch
 from rich.console import Console
 
 from zoomrl.control.intervention import Recording
-from zoomrl.control.scaling import make_scaler
+from zoomrl.control.scaling import ActionScaler, make_scaler
 from zoomrl.envs.vector import make_vector_env
 from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.training import parts
+from zoomrl.training.announce import announce_demonstrated
 from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.config import TrainConfig, differences, run_directory
 from zoomrl.training.correct import Corrector, make_source
@@ -104,9 +105,10 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
         eval_envs = stack.enter_context(make_vector_env(config.env, config.eval.num_envs, make_env, apart_from=envs))
         demos = parts.load_demos(config, spec, make_env is not None, console)
         episodes, held = parts.hold_out(parts.choose_episodes(config, demos), config.demos.validation)
-        scaler = make_scaler(config.control, spec.action, episodes)
+        scaler = make_scaler(config.control, spec.action, episodes, spec.action_meaning)
         parts.check_demonstrated(config, episodes)
-        agent = parts.build_agent(config, spec, episodes, device)
+        announce_demonstrated(config, spec, episodes, scaler, say)
+        agent = parts.build_agent(config, spec, episodes, device, scaler)
         if fresh:
             stack.enter_context(run_lock(directory))
             _claim(config, directory, checkpoints)
@@ -120,7 +122,7 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
         parts.set_threads(config, spec, directory, console, device)
         loaded = checkpoints.load()
         if loaded is not None:
-            _check_same(directory, fingerprint, device)
+            _check_same(directory, fingerprint, device, scaler)
             if config.steps < loaded[0]["env_steps"]:
                 raise ConfigError(
                     f"{directory} is at step {loaded[0]['env_steps']} already, beyond steps={config.steps}. "
@@ -243,8 +245,8 @@ def _has_content(path: Path) -> bool:
     return path.exists() and path.stat().st_size > 0
 
 
-def _check_same(directory: Path, fingerprint: Mapping[str, str], device: torch.device) -> None:
-    """Refuse to go on with other demonstrations or corrections, or on another kind of device."""
+def _check_same(directory: Path, fingerprint: Mapping[str, str], device: torch.device, scaler: ActionScaler) -> None:
+    """Refuse to go on with other demonstrations, corrections or action range, or on another kind of device."""
     held = read_policy_file(directory)
     for name, value in fingerprint.items():
         if getattr(held, name) != value:
@@ -252,6 +254,12 @@ def _check_same(directory: Path, fingerprint: Mapping[str, str], device: torch.d
                 f"the {name.partition('_')[0].replace('demos', 'demonstrations')} are not those that {directory} was "
                 "trained with (their contents differ). Restore them to resume, or choose another --run-dir."
             )
+    if (held.action_low, held.action_high) != (scaler.low.tolist(), scaler.high.tolist()):
+        raise CheckpointError(
+            f"{directory} was trained with another range of actions, by a version of zoomrl that took it from the "
+            "demonstrations in another way: its replay and weights mean other actions. Continue it with that version "
+            f"({held.zoomrl or 'not recorded'}), or choose another --run-dir."
+        )
     if held.device != device.type:
         raise CheckpointError(
             f"{directory} was trained on {held.device}, and device=auto now stands for {device.type}: the run would "

@@ -27,6 +27,7 @@ from zoomrl.training.evaluate import Evaluation
 from zoomrl.training.logger import Logger
 from zoomrl.training.progress import ProgressLine
 from zoomrl.training.seeds import derive
+from zoomrl.training.value_range import ValueRange
 
 VALIDATION_BATCHES = 10
 """Batches that a validation loss is the mean of."""
@@ -101,6 +102,7 @@ class Trainer:
         self._summed: dict[str, int] = {}
         self._recent: list[bool] = []
         self._last_eval: Evaluation | None = None
+        self._value_range = ValueRange(config, say)
         self._saved_at: tuple[int, int] | None = None
         self._seconds_before = 0.0
         self._started = time.perf_counter()
@@ -330,7 +332,11 @@ class Trainer:
             if self._corrector is not None and index == self._corrector.env:
                 self._corrector.keep(episode)
             self._recent = [*self._recent[-19:], episode.success]
-            if self.agent.episode_ended(builder.episode_return) and self.config.update_at == "episode":
+            # Whatever ends now has taken as many steps in every environment.
+            began = self.env_steps - len(episode) * self._envs.num_envs * self.config.env.action_repeat
+            warm_up = began < max(self.config.control.uniform_steps, self.config.seed_steps)
+            judged = warm_up or self.agent.episode_ended(builder.episode_return)
+            if judged and self.config.update_at == "episode":
                 self._due, self._credit = self._due + self._credit // 1, self._credit % 1
             row = {
                 "env": index,
@@ -452,6 +458,7 @@ class Trainer:
                 f"the loss became {means['loss']} within the {self._summed['loss']} updates before "
                 f"update {self.updates} (environment step {self.env_steps}). {self._last_good()}"
             )
+        self._value_range.look(means)
         speed = {"updates_per_s": self._speed(), "env_steps_per_s": self.env_steps / max(self.seconds, 1e-9)}
         self._logger.write("train", {**self.counters, **means, "seconds": self.seconds, **speed})
         self._sums, self._summed = {}, {}

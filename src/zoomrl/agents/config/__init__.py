@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import TypeVar, get_args
+from typing import TypeGuard, TypeVar, get_args
 
 from zoomrl.agents.config.coarse import CQNASConfig, CQNConfig
 from zoomrl.agents.config.drqv2 import DrQv2ASConfig, DrQv2Config, DrQv2PlusConfig, TACOConfig, TCRLConfig
@@ -30,6 +30,7 @@ __all__ = [
     "TCRLConfig",
     "TD3Config",
     "TD7Config",
+    "categorical",
     "chunked",
     "convert",
 ]
@@ -74,7 +75,7 @@ def convert(config: AgentConfig, kind: type[Config]) -> Config:
     else:
         names = shared & {"normalize", "horizon"}
         # A scalar value has no support that would mean anything.
-        if getattr(config, "value", "scalar") == "categorical":
+        if categorical(config):
             names |= shared & {"v_min", "v_max"}
     return kind(**{name: getattr(config, name) for name in names})
 
@@ -82,6 +83,11 @@ def convert(config: AgentConfig, kind: type[Config]) -> Config:
 def _latent(config: AgentConfig) -> str:
     """Kind of representation; of agents that cannot have one too."""
     return getattr(config, "representation", RepresentationConfig()).kind
+
+
+def categorical(config: AgentConfig) -> TypeGuard[CQNConfig | DrQv2Config]:
+    """Whether values are distributions over atoms, between ``v_min`` and ``v_max``."""
+    return isinstance(config, CQNConfig | DrQv2Config) and config.value == "categorical"
 
 
 def chunked(config: AgentConfig) -> bool:

@@ -110,6 +110,7 @@ def _tcrl_latent() -> RepresentationConfig:
         encoder_hidden=(512, 512),
         norm=False,
         activation="elu",
+        init="orthogonal",
         residual=False,
         consistency_coef=2.0,
         reward_coef=1.0,

@@ -1,0 +1,40 @@
+"""The range of values of a task, for an agent whose preset was made for another kind of value."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from zoomrl.agents.config import CQNConfig, DrQv2Config
+from zoomrl.envs.config import EnvConfig
+
+DENSE_METAWORLD = 10.0
+"""Largest dense reward of a Meta-World step."""
+
+
+def value_range(env: EnvConfig, discount: float) -> tuple[float, float] | None:
+    """Lowest and highest discounted return on ``env``; None where nothing is known of its rewards.
+
+    BiGym and RLBench: as released, around a success worth 1. DeepMind Control: rewards of 0 to 1 in every control step
+    for ever (released: 0 to 200, with an action repeat of 2). Meta-World: one success worth 1, or rewards for ever.
+    """
+    suite = env.id.partition(":")[0]
+    if suite in ("bigym", "rlbench"):
+        return -2.0, 2.0
+    once = suite == "metaworld" and env.reward != "dense" and env.terminate_on_success
+    if once:
+        return 0.0, 1.0
+    if suite not in ("dmc", "metaworld") or discount >= 1:
+        return None
+    reward = DENSE_METAWORLD if suite == "metaworld" and env.reward == "dense" else 1.0
+    return 0.0, round(reward * env.action_repeat / (1 - discount), 6)
+
+
+def fit_values(agent: CQNConfig | DrQv2Config, env: EnvConfig, discount: float) -> CQNConfig | DrQv2Config | None:
+    """``agent``, which has atoms, with atoms that hold the values of ``env``; None where nothing is known of them.
+
+    HumanoidBench pays without a bound; there CQN is published with scalar values.
+    """
+    if env.id.startswith("humanoidbench:"):
+        return replace(agent, value="scalar")
+    known = value_range(env, discount)
+    return None if known is None else replace(agent, v_min=known[0], v_max=known[1])

@@ -1,0 +1,34 @@
+"""What the demonstrations say about a run's options, before training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from zoomrl.control.scaling import ActionScaler
+from zoomrl.data.episode import Episode
+from zoomrl.demos.state_checks import constant_entries, name_entries
+from zoomrl.spec import EnvSpec
+from zoomrl.training.config import TrainConfig
+from zoomrl.training.value_range import check_returns
+
+
+def announce_demonstrated(
+    config: TrainConfig, spec: EnvSpec, episodes: Sequence[Episode], scaler: ActionScaler, say: Callable[[str], None]
+) -> None:
+    """Name action dimensions and state entries that stand still, and returns that the agent's atoms do not hold."""
+    frozen = [str(dim) for dim in np.flatnonzero(~scaler.movable)]
+    if frozen:
+        say(
+            f"actions: dimension {', '.join(frozen)} has one value in the demonstrations, which is always commanded; "
+            "nothing is learnt for it (--control.action-range env frees it)"
+        )
+    states = [e.observations["state"] for e in episodes if e.is_demo and "state" in e.observations]
+    constant = constant_entries(states) if config.agent.normalize == "demos" else ()
+    if constant:
+        say(
+            f"state: {len(constant)} of {spec.state_dim} entries stand still in the demonstrations, and are scaled by "
+            f"their magnitude, at least 1: {name_entries(constant, spec)}"
+        )
+    check_returns(config, episodes, say)

@@ -1,0 +1,99 @@
+"""Whether the values to be learnt fit the atoms that a categorical critic has for them.
+
+Targets beyond the atoms are moved to the outermost one: learning goes on and looks well, and what is learnt is wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoomrl.agents.config import categorical
+from zoomrl.data.episode import Episode
+from zoomrl.training.config import TrainConfig
+
+TOLERATED = 0.01
+"""Fraction of clipped targets that is not worth a warning."""
+Say = Callable[[str], None]
+
+
+class ValueRange:
+    """Warns, once, when targets lie outside the agent's atoms.
+
+    Args:
+        config: the run.
+        say: prints a line for the user.
+    """
+
+    def __init__(self, config: TrainConfig, say: Say) -> None:
+        self._atoms = (config.agent.v_min, config.agent.v_max) if categorical(config.agent) else None
+        self._discount = config.replay.discount
+        self._say = say
+        self._said = False
+
+    def look(self, means: Mapping[str, float]) -> None:
+        """Look at a row of metrics."""
+        if self._atoms is None or self._said or "target_clipped_low" not in means:
+            return
+        below, above = means["target_clipped_low"], means["target_clipped_high"]
+        if below + above <= TOLERATED:
+            return
+        self._said = True
+        v_min, v_max = self._atoms
+        text = (
+            f"warning: {below:.0%} of the targets lie below agent.v_min={v_min:g} and {above:.0%} above "
+            f"agent.v_max={v_max:g}, and are moved there: such values cannot be learnt."
+        )
+        if self._discount < 1:
+            low, high = means["value_bound_low"], means["value_bound_high"]
+            text += f" The rewards seen so far allow values from {low:.3g} to {high:.3g}: {_advice(low, high)}"
+        self._say(text)
+
+
+def check_returns(config: TrainConfig, episodes: Iterable[Episode], say: Say) -> None:
+    """Warn, before training, where discounted returns of the demonstrations lie outside the agent's atoms."""
+    agent = config.agent
+    returns = [discounted_returns(e.rewards, config.replay.discount) for e in episodes if e.is_demo]
+    if not categorical(agent) or not returns:
+        return
+    v_min, v_max = agent.v_min, agent.v_max
+    low, high = float(min(r.min() for r in returns)), float(max(r.max() for r in returns))
+    # Half an atom away from the outermost one, an error of the support is as small as that of its resolution.
+    slack = (v_max - v_min) / (agent.atoms - 1) / 2
+    if low < v_min - slack or high > v_max + slack:
+        say(
+            f"warning: discounted returns of the demonstrations reach from {low:.3g} to {high:.3g}, beyond "
+            f"agent.v_min={v_min:g} and agent.v_max={v_max:g}: such values cannot be learnt. {_advice(low, high)}"
+        )
+
+
+def discounted_returns(rewards: NDArray[np.float32] | Sequence[float], discount: float) -> NDArray[np.float64]:
+    """Discounted sum of the rewards [T] from each step to the end: [T]. The same for every n of n-step targets."""
+    returns = np.zeros(len(rewards))
+    following = 0.0
+    for step in range(len(rewards) - 1, -1, -1):
+        following = returns[step] = float(rewards[step]) + discount * following
+    return returns
+
+
+def propose(low: float, high: float) -> tuple[float, float]:
+    """Round numbers around ``low``, ``high`` and 0, which an episode without rewards returns."""
+    v_min, v_max = -_rounded_up(-min(low, 0.0)), _rounded_up(max(high, 0.0))
+    return (v_min, v_max) if v_max > v_min else (0.0, 1.0)
+
+
+def _advice(low: float, high: float) -> str:
+    v_min, v_max = propose(low, high)
+    return f"use --agent.v-min {v_min:.15g} --agent.v-max {v_max:.15g}, or --agent.value scalar"
+
+
+def _rounded_up(size: float) -> float:
+    """``size``, which is not negative, rounded up to two digits."""
+    if size == 0:
+        return 0.0
+    unit = 10.0 ** (math.floor(math.log10(size)) - 1)
+    # Rounding of float32 must not turn 1.0 into 1.1.
+    return math.ceil(size / unit - 1e-3) * unit
