@@ -44,6 +44,17 @@ def make_env(config: EnvConfig | str, **overrides: Any) -> Env:
     return _BUILDERS[domain](name, config)
 
 
+def code_named(config: EnvConfig) -> list[str]:
+    """What building the environment of ``config`` would run that only ``config`` names: an interpreter, a module.
+
+    Everything else that is run is installed here. What was read from a file of others asks its user first.
+    """
+    domain, _, name = config.id.partition(":")
+    module = name.rpartition(":")[0] if domain == "gym" else ""
+    named = [f"start the program {config.python!r} (env.python)"] if config.python else []
+    return named + ([f"import the module {module!r} (env.id {config.id})"] if module else [])
+
+
 def _metaworld(name: str, config: EnvConfig) -> Env:
     from zoomrl.envs.metaworld import MetaWorldEnv
 

@@ -95,7 +95,9 @@ class _Checked:
 
     def get(self: Any, name: str, default: Any = None) -> Any:
         """What is called ``name``; ``default`` where nothing is. Something broken raises."""
-        return self[name] if name in self else default
+        if name not in self:
+            return default
+        return self[name]
 
     @property
     def attrs(self: Any) -> _CheckedAttributes:
@@ -163,14 +165,14 @@ def open_hdf5(path: Path) -> tuple[CheckedFile, int, list[str]]:
     file = CheckedFile(Padded(path, size) if cut else path, "r")
     file.there = there
     try:
-        _survey(file, path)
-    except BaseException:
+        _survey(file)
+    except (DemonstrationError, ValueError) as error:
         file.close()
-        raise
+        raise DemonstrationError(f"{path}: {error}") from error
     return file, there, [f"{path.name}: the file was cut: {there} of {size} bytes are there"] if cut else []
 
 
-def _survey(file: CheckedFile, path: Path) -> None:
+def _survey(file: CheckedFile) -> None:
     """Enter every group once. What is broken is passed over: it breaks again when it is asked for.
 
     h5py's identifiers are used here instead of its objects, which take several times as long.
@@ -192,7 +194,7 @@ def _survey(file: CheckedFile, path: Path) -> None:
                 if isinstance(part, h5py.h5g.GroupID):
                     if again or depth == MAX_DEPTH:
                         why = "is reached by two names" if again else f"lies deeper than {MAX_DEPTH} groups"
-                        raise DemonstrationError(f"{path}: {_name(part)} {why}; it is not entered")
+                        raise DemonstrationError(f"{_name(part)} {why}; it is not entered")
                     waiting.append((part, depth + 1))
                     continue
                 # Under a second name an array takes memory again, and no room in the file.
@@ -201,14 +203,9 @@ def _survey(file: CheckedFile, path: Path) -> None:
                 continue
             stored += size
             if stored > file.there:
-                raise DemonstrationError(
-                    f"{path}: the arrays up to {_name(part)} hold more than the file: they overlap"
-                )
+                raise DemonstrationError(f"the arrays up to {_name(part)} hold more than the file: they overlap")
             if declared > size:
-                try:
-                    budget.array(f"{path}: {_name(part)}", declared, size)
-                except ValueError as error:
-                    raise DemonstrationError(str(error)) from error
+                budget.array(_name(part), declared, size)
 
 
 def _open(group: Any, key: bytes) -> Any:
