@@ -12,8 +12,8 @@ from zoomrl.analysis.curve import draw_curve
 from zoomrl.analysis.metrics import Run, read_run
 from zoomrl.analysis.plot import plot_runs
 from zoomrl.cli.rendering import rendering_fix
-from zoomrl.files import read_json
 from zoomrl.envs.registry import code_named
+from zoomrl.files import read_json
 from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.config import TrainConfig, differences
 from zoomrl.training.run_files import RESULT, read_config
