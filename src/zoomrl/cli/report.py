@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from zoomrl.analysis.metrics import Run, read_run
 from zoomrl.analysis.plot import plot_runs
 from zoomrl.cli.rendering import rendering_fix
 from zoomrl.envs.registry import code_named
-from zoomrl.files import read_json
+from zoomrl.files import as_record, read_json
 from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.config import TrainConfig, differences
 from zoomrl.training.run_files import RESULT, read_config
@@ -74,7 +75,25 @@ def _program() -> str:
 
 
 def _result(directory: Path) -> dict[str, Any]:
-    return read_json(directory / RESULT)
+    path = directory / RESULT
+    result = read_json(path)
+    as_record(result, _Result, str(path))
+    return result
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What must be in ``result.json``."""
+
+    env_steps: int
+    episodes: int
+    training_seconds: float
+    return_mean: float
+    return_std: float
+    success_rate: float
+    success_low: float
+    success_high: float
+    successes: list[bool]
 
 
 def _outcome(result: dict[str, Any], run: Run) -> str:
