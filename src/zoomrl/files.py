@@ -95,8 +95,8 @@ def parse_json(
 
     NaN and Infinity, which are no JSON, are refused.
     """
-    marks = ("[", "{") if isinstance(text, str) else (b"[", b"{")
-    if sum(text.count(mark) for mark in marks) > MAX_JSON_PARTS:  # type: ignore[arg-type]
+    raw = text.encode(errors="replace") if isinstance(text, str) else text
+    if raw.count(b"[") + raw.count(b"{") > MAX_JSON_PARTS:
         raise error(_sentence(f"{what} holds more than {MAX_JSON_PARTS:,} objects and arrays", hint))
     try:
         data = json.loads(text, parse_constant=_refuse_constant)

@@ -23,6 +23,7 @@ from zoomrl.errors import DemonstrationError
 from zoomrl.files import parse_json, read_json
 
 _NUMBERS = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
+_EPISODE_COLUMNS = ("episode_index", "length", "tasks", "data/", "videos/")
 _OUTCOME = ("next.reward", "next.success", "next.done")
 
 
@@ -217,7 +218,7 @@ def _episodes(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
     for file in sorted(path.glob("meta/episodes/*/*.parquet")):
         try:
             table = tables.open(file)
-            names = [name for name in table.schema_arrow.names if not name.startswith("stats/")]
+            names = [name for name in table.schema_arrow.names if name.startswith(_EPISODE_COLUMNS)]
             rows = tables.read(table, names).to_pylist()
             for row, name in product(rows, ("episode_index", "length", "data/chunk_index", "data/file_index")):
                 int(row[name])

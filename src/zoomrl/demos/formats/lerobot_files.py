@@ -86,10 +86,16 @@ class Tables:
             )
             size = max(1, min(1024, FREE // max(1, largest)))
             for batch in table.iter_batches(batch_size=size, row_groups=[group], columns=columns, use_threads=False):
-                self._budget.decoded("the rows of its tables", batch.nbytes)
-                batches.append(batch)
+                arrays = [_plain(column) for column in batch.columns]
+                self._budget.decoded("the rows of its tables", sum(array.nbytes for array in arrays))
+                batches.append(pa.RecordBatch.from_arrays(arrays, batch.schema.names))
         schema = batches[0].schema if batches else pa.schema([table.schema_arrow.field(name) for name in columns])
         return pa.Table.from_batches(batches, schema)
+
+
+def _plain(column: Any) -> Any:
+    """``column`` with each of its values in full."""
+    return column.dictionary_decode() if hasattr(column, "dictionary_decode") else column
 
 
 _WIDTH = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
