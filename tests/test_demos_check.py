@@ -535,7 +535,7 @@ def test_training_refuses_what_was_changed_after_the_check(tmp_path, capsys, wal
     ):
         trained_on(path, replace(Walk().env_spec, control_hz=50.0))
     manifest_path(path).write_text("{")
-    with pytest.raises(DemonstrationError, match=r"manifest.json cannot be read.*remove"):
+    with pytest.raises(DemonstrationError, match=r"manifest.json is damaged.*remove"):
         trained_on(path, replace(Walk().env_spec, control_hz=50.0))
     manifest_path(path).write_text('{"format": 99}')
     with pytest.raises(DemonstrationError, match="its format is 99"):

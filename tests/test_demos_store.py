@@ -327,7 +327,7 @@ def test_truncated_file_is_named(tmp_path):
     with pytest.raises(DemonstrationError, match=r"main_data\.hdf5 cannot be opened .*truncated"):
         read_demos(tmp_path / "set")
     (tmp_path / "set" / "data" / "metadata.json").write_text('{"total_')
-    with pytest.raises(DemonstrationError, match=r"metadata\.json cannot be read"):
+    with pytest.raises(DemonstrationError, match=r"metadata\.json is damaged"):
         content_hash(tmp_path / "set")
 
 

@@ -96,7 +96,7 @@ def test_faulty_episodes_are_left_out_by_name(tmp_path):
         ("episode_3.npz", "differ from the others'"),
         ("episode_4.npz", "actions"),
         ("episode_5.npz", "T of at least 1"),
-        ("episode_6.npz", "allow_pickle=False"),
+        ("episode_6.npz", "actions.npy holds object"),
         ("episode_7.npz", "zip"),
     ]
     assert len(found.faults) == len(expected)

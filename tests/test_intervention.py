@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import socket
+import threading
 import time
 
 import numpy as np
@@ -304,10 +306,11 @@ def test_many_dimensions_come_in_groups():
     assert action.tolist() == [0.0] * 16 + [1.0, 0.0, 0.0]
 
 
-def ask(port, method, path, body=None, host="127.0.0.1", origin=None):
+def ask(page, method, path, body=None, host="127.0.0.1", origin=None, token=None):
+    port, token = page.port, page.token if token is None else token
     link = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     headers = {"Host": f"{host}:{port}"} | ({} if origin is None else {"Origin": origin})
-    link.request(method, path, body=body, headers=headers)
+    link.request(method, f"{path}?token={token}", body=body, headers=headers)
     answer = link.getresponse()
     return answer.status, answer.read()
 
@@ -315,31 +318,82 @@ def ask(port, method, path, body=None, host="127.0.0.1", origin=None):
 def test_the_page_shows_pictures_and_tells_keys(monkeypatch):
     page = Page(0, {"env": "toy", "pairs": [], "groups": []})
     try:
-        assert ask(page.port, "GET", "/")[0] == 200
-        assert json.loads(ask(page.port, "GET", "/about")[1])["env"] == "toy"
+        assert ask(page, "GET", "/")[0] == 200
+        assert json.loads(ask(page, "GET", "/about")[1])["env"] == "toy"
         assert not page.watched
-        assert ask(page.port, "GET", "/picture")[0] == 204
+        assert ask(page, "GET", "/picture")[0] == 204
         assert page.watched
         page.show(b"jpeg", 3, 14)
-        assert ask(page.port, "GET", "/picture")[1] == b"jpeg"
+        assert ask(page, "GET", "/picture")[1] == b"jpeg"
         said = json.dumps({"held": ["d"], "group": 1, "taken": True})
-        assert json.loads(ask(page.port, "POST", "/keys", said)[1]) == {"episode": 3, "step": 14}
+        assert json.loads(ask(page, "POST", "/keys", said)[1]) == {"episode": 3, "step": 14}
         assert page.commands() == (frozenset("d"), 1, True)
         for held in (["d", " "], ["d"]):
-            ask(page.port, "POST", "/keys", json.dumps({"held": held, "group": 1, "taken": True}))
+            ask(page, "POST", "/keys", json.dumps({"held": held, "group": 1, "taken": True}))
         assert page.commands()[0] == frozenset("d "), "a key that was tapped between two decisions counts"
         assert page.commands()[0] == frozenset("d")
         monkeypatch.setattr("zoomrl.control.page.SILENCE_S", 0.0)
         assert page.commands() == (frozenset(), 0, False), "a page that is gone holds nothing"
         for nonsense in ("{}", '{"held": [], "group": 1e999, "taken": true}'):
-            assert ask(page.port, "POST", "/keys", nonsense)[0] == 400
-        assert ask(page.port, "GET", "/other")[0] == 404
-        assert ask(page.port, "GET", "/", host="evil.example")[0] == 403
-        assert ask(page.port, "POST", "/keys", said, host="evil.example")[0] == 403
-        assert ask(page.port, "POST", "/keys", said, origin="https://evil.example")[0] == 403
-        assert ask(page.port, "POST", "/keys", said, origin=f"http://127.0.0.1:{page.port}")[0] == 200
+            assert ask(page, "POST", "/keys", nonsense)[0] == 400
+        assert ask(page, "GET", "/other")[0] == 404
+        assert ask(page, "GET", "/", host="evil.example")[0] == 403
+        assert ask(page, "POST", "/keys", said, host="evil.example")[0] == 403
+        assert ask(page, "POST", "/keys", said, origin="https://evil.example")[0] == 403
+        assert ask(page, "POST", "/keys", said, origin=f"http://127.0.0.1:{page.port}")[0] == 200
     finally:
         page.close()
+        page.close()
+
+
+@pytest.mark.parametrize("path", ["/", "/about", "/picture", "/keys", "/other"])
+def test_nothing_is_said_without_the_token(path):
+    page = Page(0, {"env": "secret"})
+    try:
+        for token in ("", "x" * 22, page.token[:-1], page.token + "x"):
+            status, body = ask(page, "POST" if path == "/keys" else "GET", path, "{}", token=token)
+            assert (status, b"secret" in body, page.watched) == (403, False, False)
+    finally:
+        page.close()
+
+
+def test_half_open_connections_cost_no_thread_and_are_closed(monkeypatch):
+    monkeypatch.setattr("zoomrl.control.page.IDLE_S", 1)
+    monkeypatch.setattr("zoomrl.control.page.MAX_CONNECTIONS", 60)
+    before = threading.active_count()
+    page = Page(0, {})
+    links = []
+    try:
+        for _ in range(50):
+            links.append(socket.create_connection(("127.0.0.1", page.port)))
+            links[-1].sendall(b"GET / HTTP/1.1\r\nHost: ")
+        assert ask(page, "GET", "/about")[0] == 200, "the page answers meanwhile"
+        assert threading.active_count() - before <= 3
+        for link in links:
+            link.settimeout(10)
+            assert link.recv(1000) == b"", "closed after a second of silence"
+    finally:
+        for link in links:
+            link.close()
+        page.close()
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(
+    ("request_text", "status"),
+    [
+        (b"POST /keys HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99999999999\r\n\r\n", b"413"),
+        (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"a" * 20_000 + b"\r\n\r\n", b"431"),
+        (b"POST /keys HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -1\r\n\r\n", b"400"),
+    ],
+)
+def test_large_requests_are_refused_unread(request_text, status):
+    page = Page(0, {})
+    try:
+        with socket.create_connection(("127.0.0.1", page.port), timeout=5) as link:
+            link.sendall(request_text)
+            assert status in link.recv(1000).partition(b"\r\n")[0]
+    finally:
         page.close()
 
 
@@ -347,15 +401,15 @@ def test_a_person_takes_over_at_the_control_rate():
     said = []
     picture = np.zeros((8, 8, 3), np.uint8)
     keyboard = Keyboard(InterventionConfig(source="keyboard", port=0), SPEC, lambda: picture, said.append)
-    port = keyboard._page.port
+    page, port = keyboard._page, keyboard._page.port
     proposed = np.zeros(4, np.float32)
     try:
-        assert "http://127.0.0.1" in said[0]
+        assert f"http://127.0.0.1:{port}/?token={page.token}" in said[0]
         assert keyboard.action(0, 0, proposed) is None
-        ask(port, "GET", "/picture")
+        ask(page, "GET", "/picture")
         keyboard.action(0, 1, proposed)
-        assert ask(port, "GET", "/picture")[1][:2] == b"\xff\xd8", "a JPEG"
-        ask(port, "POST", "/keys", json.dumps({"held": ["d"], "group": 0, "taken": True}))
+        assert ask(page, "GET", "/picture")[1][:2] == b"\xff\xd8", "a JPEG"
+        ask(page, "POST", "/keys", json.dumps({"held": ["d"], "group": 0, "taken": True}))
         keyboard.action(0, 2, proposed)
         begun = time.monotonic()
         for step in range(5):

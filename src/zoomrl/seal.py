@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 import zipfile
 from pathlib import Path
 from typing import IO
@@ -68,8 +69,13 @@ def check_archive(path: Path) -> str:
         DamagedFileError: the file is not what was written.
         OSError: it cannot be read now.
     """
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
+    # A pipe without a writer would wait for ever.
+    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise DamagedFileError(f"{path} is no regular file")
+        _check_unpacked(path, file)
+        size = found.st_size
         file.seek(max(0, size - _COMMENT - 2))
         length, comment = file.read(2), file.read()
         if comment.startswith(_MARK) and length == _COMMENT.to_bytes(2, "little"):
@@ -85,6 +91,17 @@ def check_archive(path: Path) -> str:
             return digest.hexdigest()
         _check_entries(path, file)
     return ""
+
+
+def _check_unpacked(path: Path, file: IO[bytes]) -> None:
+    """DamagedFileError where an archive holds packed entries, which runs never write: few bytes could become many."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
+    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
+        raise DamagedFileError(f"{path} is damaged: {error}") from error
+    if packed:
+        raise DamagedFileError(f"{path} was not written by a run: its entry {packed[0]} is compressed")
 
 
 def _check_entries(path: Path, file: IO[bytes]) -> None:

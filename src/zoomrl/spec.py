@@ -144,7 +144,21 @@ def _array(data: Mapping[str, Any]) -> ArraySpec:
     def bounds(value: Any) -> tuple[float, ...] | None:
         return None if value is None else tuple(float(v) for v in value)
 
-    return ArraySpec(tuple(data["shape"]), data["dtype"], bounds(data["low"]), bounds(data["high"]))
+    shape, dtype = tuple(data["shape"]), data["dtype"]
+    if dtype not in _DTYPES:
+        raise ValueError(f"an array must hold numbers, one of {', '.join(_DTYPES)}, got {dtype!r:.40}")
+    if not all(isinstance(size, int) and size >= 0 for size in shape):
+        raise ValueError(f"the shape of an array must be whole numbers, got {shape!r:.40}")
+    return ArraySpec(shape, dtype, bounds(data["low"]), bounds(data["high"]))
+
+
+_DTYPES = (
+    *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
+    "float16",
+    "float32",
+    "float64",
+    "bool",
+)
 
 
 def _brief(spec: ArraySpec | None) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from zoomrl.errors import CheckpointError, ConfigError
+from zoomrl.files import as_record, read_bytes, read_json, read_record
 
 Metric = Literal["success", "return", "overestimation"]
 """What a curve shows: the success rate or the mean return of an evaluation, or by how much the value that the agent
@@ -93,53 +94,105 @@ def read_run(directory: str | Path) -> Run:
             f"{root} is no run directory: it has no config.json. Pass a folder that `zoomrl train` made, "
             "for example runs/quickstart-cqn_as-metaworld-drawer-open-s1"
         )
-    config = _read_json(root / "config.json")
-    policy = _read_json(root / "policy.json") if (root / "policy.json").exists() else None
+    config = read_json(root / "config.json", hint=_HINT)
+    as_record(config, _Config, str(root / "config.json"), hint=_HINT)
     rows = tuple(read_rows(root / "metrics.jsonl"))
-    if policy is not None:
-        reports = bool(policy["spec"]["reports_success"])
+    bar: float | None = None
+    if (root / "policy.json").exists():
+        spec = read_record(root / "policy.json", _PolicyFile, hint=_HINT).spec
+        # The bar is absent from runs of older versions.
+        reports, bar = spec.reports_success, spec.success_bar
     else:
-        reports = any(any(row.get("successes", ())) for row in rows)
-    # Absent from runs of older versions.
-    bar = None if policy is None else policy["spec"].get("success_bar")
+        reports = any(_is_success(row) for row in rows)
     return Run(root, config, reports, rows, bar)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON-lines file; a last line that is still being written is left out.
+    """The rows of a JSON-lines file, each with its ``kind``; a last line that is still being written is left out.
 
     Raises:
-        CheckpointError: a line before the last one is damaged.
+        CheckpointError: it cannot be read, or a line before the last one is damaged.
     """
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    rows = []
+    if not path.exists():
+        return []
+    text = read_bytes(path, max_bytes=_MAX_ROWS_BYTES).decode(errors="replace")
+    rows, lines = [], text.splitlines()
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
+            row = json.loads(line)
+            if not isinstance(row, dict) or not isinstance(row.get("kind"), str):
+                raise ValueError("it is no row")
+            rows.append(row)
+        except (ValueError, RecursionError) as error:
             if number < len(lines):
+                reason = getattr(error, "msg", "") or str(error)
                 raise CheckpointError(
-                    f"{path}, line {number} is damaged ({error.msg}). Remove that line to read the rest"
+                    f"{path}, line {number} is damaged ({reason}). Remove that line to read the rest"
                 ) from error
     return rows
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is damaged ({error}); the run cannot be read") from error
-    return data
+_HINT = "The run cannot be read"
+_MAX_ROWS_BYTES = 256 << 20
+_LARGEST = 1e100
+"""Of a number in a row: what is drawn is added and squared."""
+
+
+@dataclass(frozen=True)
+class _Agent:
+    name: str
+
+
+@dataclass(frozen=True)
+class _Env:
+    id: str
+
+
+@dataclass(frozen=True)
+class _Config:
+    """What must be in ``config.json``, of this version or an older one."""
+
+    agent: _Agent
+    env: _Env
+    preset: str
+    seed: int
+    steps: int = 1
+
+
+@dataclass(frozen=True)
+class _Spec:
+    reports_success: bool
+    success_bar: float | None = None
+
+
+@dataclass(frozen=True)
+class _PolicyFile:
+    """What must be in ``policy.json``."""
+
+    spec: _Spec
+
+
+def _is_success(row: dict[str, Any]) -> bool:
+    successes = row.get("successes")
+    return isinstance(successes, list) and any(successes)
 
 
 def _point(row: dict[str, Any], metric: Metric, counter: Counter) -> Point:
     if metric == "success":
-        value, low, high = row["success_rate"], row["success_low"], row["success_high"]
+        value, low, high = (_number(row, name) for name in ("success_rate", "success_low", "success_high"))
     else:
         mean, std = _MEAN_AND_STD[metric]
         if std not in row:
-            raise ConfigError(f"the evaluation at step {row['env_steps']} has no {mean}: its agent predicts no values")
-        value = row[mean]
-        spread = Z95 * row[std] / row["episodes"] ** 0.5
+            raise ConfigError(f"an evaluation has no {mean}: its agent predicts no values")
+        value = _number(row, mean)
+        spread = Z95 * _number(row, std) / max(1.0, _number(row, "episodes")) ** 0.5
         low, high = value - spread, value + spread
-    return Point(int(row[counter]), value, low, high, int(row["episodes"]))
+    return Point(int(_number(row, counter)), value, low, high, int(_number(row, "episodes")))
+
+
+def _number(row: dict[str, Any], name: str) -> float:
+    """A number of a row; CheckpointError for anything else."""
+    value = row.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
+        raise CheckpointError(f"a row of kind {row['kind']!r:.40} in metrics.jsonl has {name} {value!r:.40}, no number")
+    return value

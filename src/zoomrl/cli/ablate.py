@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -103,9 +102,10 @@ class Ablate:
 
 def _measured(directory: Path) -> dict[str, Any]:
     from zoomrl.analysis.metrics import read_rows
+    from zoomrl.files import read_json
 
     rows = read_rows(directory / "metrics.jsonl")
-    found: dict[str, Any] = {"return": json.loads((directory / "result.json").read_text())["return_mean"]}
+    found: dict[str, Any] = {"return": read_json(directory / "result.json")["return_mean"]}
     for kind in ("train", "eval"):
         found |= next((row for row in reversed(rows) if row["kind"] == kind), {})
     return found

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from zoomrl.envs.config import EnvConfig
     from zoomrl.envs.vector_base import VectorEnv
 
 _SUFFIXES = (".mp4", ".gif")
@@ -37,6 +38,8 @@ class Evaluate:
     """Environments stepped together."""
     env_python: Annotated[str | None, arg(metavar="PATH", help_behavior_hint="(default: the run's own)")] = None
     """Python interpreter of another environment, in which the simulator runs; "" is this one."""
+    trust: FlagCreatePairsOff[bool] = False
+    """Run the interpreter and import the module that the run's config.json names. Pass it for runs of your own."""
     video: Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="")] = None
     """Film the first episode into this file (.mp4 or .gif)."""
     json: FlagCreatePairsOff[bool] = False
@@ -63,6 +66,8 @@ class Evaluate:
         env = replace(policy.config.env, cameras=policy.config.env.cameras or policy.spec.cameras)
         if self.env_python is not None:
             env = replace(env, python=self.env_python)
+        if not self.trust:
+            self._check_code(policy.config.env)
         try:
             built = make_vector_env(env, count)
         except ConfigError as error:
@@ -91,6 +96,18 @@ class Evaluate:
         else:
             _print_table(row, policy.spec.reports_success)
         return 0
+
+    def _check_code(self, env: EnvConfig) -> None:
+        """Refuse to run what a file of the run names, unless the caller named it."""
+        from zoomrl.envs.registry import code_named
+
+        named = code_named(env if self.env_python is None else replace(env, python=""))
+        if named:
+            raise ConfigError(
+                f"{self.path} says in its config.json to {' and to '.join(named)}, which could do anything on this "
+                "machine. If the run is yours, or you trust who made it, add --trust; an interpreter can also be named "
+                "with --env-python. The weights alone are safe to load: zoomrl.load_policy runs nothing"
+            )
 
     def _check(self) -> None:
         """Refuse what cannot work, before anything slow is imported."""

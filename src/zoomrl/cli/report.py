@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from zoomrl.analysis.curve import draw_curve
 from zoomrl.analysis.metrics import Run, read_run
 from zoomrl.analysis.plot import plot_runs
 from zoomrl.cli.rendering import rendering_fix
-from zoomrl.files import read_json
+from zoomrl.envs.registry import code_named
+from zoomrl.files import as_record, read_json
 from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.config import TrainConfig, differences
 from zoomrl.training.run_files import RESULT, read_config
@@ -56,7 +58,12 @@ def report(directory: Path, config: TrainConfig, video_problem: str | None) -> N
         ("checkpoint", checkpoint),
     ):
         print(f"{name:<11} {value}")
-    print(f"{'next':<11} {_program()} eval {directory}")
+    print(f"{'next':<11} {_evaluation(directory, config)}")
+
+
+def _evaluation(directory: Path, config: TrainConfig) -> str:
+    """The command that evaluates the run. It was made here, so what it names may run again."""
+    return f"{_program()} eval {directory}" + (" --trust" if code_named(config.env) else "")
 
 
 def _program() -> str:
@@ -68,7 +75,25 @@ def _program() -> str:
 
 
 def _result(directory: Path) -> dict[str, Any]:
-    return read_json(directory / RESULT)
+    path = directory / RESULT
+    result = read_json(path)
+    as_record(result, _Result, str(path))
+    return result
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What must be in ``result.json``."""
+
+    env_steps: int
+    episodes: int
+    training_seconds: float
+    return_mean: float
+    return_std: float
+    success_rate: float
+    success_low: float
+    success_high: float
+    successes: list[bool]
 
 
 def _outcome(result: dict[str, Any], run: Run) -> str:
@@ -91,7 +116,7 @@ def _video(directory: Path, config: TrainConfig, problem: str | None) -> str:
         return str(path)
     if not config.eval.video:
         return "none, since eval.video is off"
-    later = f"{_program()} eval {directory} --video {path}"
+    later = f"{_evaluation(directory, config)} --video {path}"
     if problem is None:
         return f"none; `zoomrl doctor` says whether pictures can be rendered here. If so: {later}"
     return f"none: {problem}\n{'':<12}{rendering_fix(problem)}\n{'':<12}Then: {later}"

@@ -111,7 +111,7 @@ class Keyboard:
                 f"the page for corrections cannot be served at port {config.port}: {error.strerror}. "
                 "Choose another intervene.port"
             ) from error
-        say(f"corrections: open http://127.0.0.1:{self._page.port} in a browser on this machine")
+        say(f"corrections: open {self._page.address} in a browser on this machine")
 
     def action(self, episode: int, step: int, proposed: Array) -> Array | None:
         """What the held keys say; None while nobody has taken over."""

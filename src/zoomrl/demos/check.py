@@ -21,7 +21,7 @@ from zoomrl.demos.state_checks import StateSpread, state_findings
 from zoomrl.demos.store import read_episode, write_demos
 from zoomrl.envs.base import Env
 from zoomrl.envs.config import EnvConfig
-from zoomrl.envs.registry import make_env
+from zoomrl.envs.registry import code_named, make_env
 from zoomrl.errors import ConfigError, DemonstrationError, MissingDependencyError, WorkerError
 from zoomrl.spec import EnvSpec
 
@@ -130,6 +130,11 @@ def replay_survey(
     config, assumed = recorded_config(spec, survey.episodes)
     if asked is not None:
         config = with_overrides(config, asked, default or EnvConfig())
+    unasked = asked is None or asked.id == (default or EnvConfig()).id
+    if unasked and (named := code_named(config)):
+        text = f"no episode was replayed: for that the set asks to {' and to '.join(named)}, which could do anything"
+        remedy = f"if you trust whoever made the set, name its environment yourself: --env.id {config.id}"
+        return {}, [*findings, Finding("warning", "not-replayed", text, remedy)]
     try:
         env, tried = build_env(config, spec, make)
         with closing(env):

@@ -20,6 +20,7 @@ from zoomrl.demos.reader import DemoSet
 from zoomrl.demos.writer import fsync
 from zoomrl.envs.versions import installed_version
 from zoomrl.errors import DemonstrationError
+from zoomrl.files import read_json
 from zoomrl.spec import EnvSpec
 
 MANIFEST_FILE = "manifest.json"
@@ -79,13 +80,13 @@ def read_manifest(path: str | Path) -> dict[str, Any] | None:
     if not file.exists():
         return None
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file, error=DemonstrationError, hint=_again(path, file))
         if content["format"] != MANIFEST_VERSION:
             raise ValueError(f"its format is {content['format']!r}; {MANIFEST_VERSION} is read")
         EnvSpec.from_dict(content["env_spec"])
         if not all(key in content for key in ("sha256", "findings", "verdict")):
             raise ValueError("it is incomplete")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise DemonstrationError(f"{file} cannot be read ({error}). {_again(path, file)}") from error
     return dict(content)
 

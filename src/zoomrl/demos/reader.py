@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,9 +17,11 @@ from numpy.typing import NDArray
 from zoomrl.data.episode import Episode
 from zoomrl.demos import layout
 from zoomrl.demos.entries import UNNAMED, set_entries
+from zoomrl.demos.limits import regular
 from zoomrl.demos.outcome import ASSUMED, SUCCESS_NAMES, sparse_success, truth
 from zoomrl.demos.spaces import parse_action, parse_observations
 from zoomrl.errors import DemonstrationError
+from zoomrl.files import parse_json, read_json
 from zoomrl.spec import ArraySpec, EnvSpec, StateEntry
 
 
@@ -175,7 +176,7 @@ class _Source:
                     self._whole(part)
             episode = self._ours(group) if self.ours else self._foreign(group)
             episode.validate()
-        except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError) as error:
             raise DemonstrationError(
                 f"{self.file_path}: episode {index} cannot be read ({error}). "
                 f"The file is damaged or not a Minari data set; copy it again, or {layout.COLLECT_HINT}"
@@ -191,7 +192,7 @@ class _Source:
             success=bool(attributes["success"]),
             is_demo=bool(attributes["is_demo"]),
             seed=int(attributes.get("seed", -1)),
-            meta=json.loads(attributes[layout.META_KEY]),
+            meta=parse_json(attributes[layout.META_KEY], f"{group.name}, {layout.META_KEY}", error=DemonstrationError),
             state_entries=self._entries,
         )
 
@@ -250,7 +251,8 @@ def _derive_spec(metadata: Mapping[str, Any]) -> tuple[EnvSpec, list[str]]:
     if missing:
         raise ValueError(f"the metadata lacks {' and '.join(missing)}, so the shapes are unknown")
     env_spec = metadata.get("env_spec")
-    name = f"gym:{json.loads(env_spec)['id']}" if env_spec else str(metadata.get("dataset_id", "unknown"))
+    known = parse_json(env_spec, "env_spec", error=DemonstrationError) if env_spec else {}
+    name = f"gym:{known['id']}" if env_spec else str(metadata.get("dataset_id", "unknown"))
     observations, skipped = parse_observations(metadata["observation_space"])
     state = observations.get("state")
     spec = EnvSpec(
@@ -269,28 +271,28 @@ def open_set(path: str | Path, partial: bool = False) -> Iterator[_Source]:
     folder = layout.data_dir(path)
     metadata_path, file_path = folder / layout.METADATA_FILE, folder / layout.MAIN_FILE
     for needed in (metadata_path, file_path):
-        if not needed.is_file():
+        if not needed.exists():
             raise DemonstrationError(f"no demonstration set at {path}: {needed} is missing; {layout.COLLECT_HINT}")
-    try:
-        metadata = json.loads(metadata_path.read_text(encoding="utf-8"))
-        if metadata.get("data_format", "hdf5") != "hdf5":
-            raise ValueError(f"its data format is {metadata['data_format']!r}; only 'hdf5' is read")
-    except (OSError, ValueError, AttributeError) as error:
+        try:
+            regular(needed, Path(path))
+        except (OSError, ValueError) as error:
+            raise DemonstrationError(f"{path} is no set that can be read: {error}") from error
+    hint = f"Copy the set again, or {layout.COLLECT_HINT}"
+    metadata = read_json(metadata_path, error=DemonstrationError, hint=hint)
+    if metadata.get("data_format", "hdf5") != "hdf5":
         raise DemonstrationError(
-            f"{metadata_path} cannot be read ({error}). Copy the set again, or {layout.COLLECT_HINT}"
-        ) from error
+            f"{metadata_path} cannot be read: its data format is {metadata['data_format']!r}; 'hdf5' alone is. {hint}"
+        )
+    from zoomrl.demos.formats.hdf5 import check_whole, open_hdf5  # formats are built upon this module
+
     whole: Callable[[Any], None] | None = None
-    cut: list[str] = []
     try:
+        file, there, cut = open_hdf5(file_path)
         if partial:
-            from zoomrl.demos.formats.hdf5 import check_whole, open_hdf5
-
-            file, there, cut = open_hdf5(file_path)
             whole = functools.partial(check_whole, there=there)
-        else:
-            import h5py
-
-            file = h5py.File(file_path, "r")
+        elif cut:
+            file.close()
+            raise OSError(cut[0])
     except OSError as error:
         raise DemonstrationError(
             f"{file_path} cannot be opened ({error}). The file is truncated or damaged; copy it again, "
@@ -300,7 +302,7 @@ def open_set(path: str | Path, partial: bool = False) -> Iterator[_Source]:
         try:
             source = _Source(file, file_path, metadata, whole)
             source.faults += cut
-        except (KeyError, TypeError, ValueError, OSError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError, RuntimeError) as error:
             raise DemonstrationError(
                 f"{folder} is not a set that can be read: {'; '.join([*cut, str(error)])}. Expected Box or Dict-of-Box "
                 "observations, a bounded Box action and the episode groups that Minari writes"

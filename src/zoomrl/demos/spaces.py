@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zoomrl.files import MAX_JSON_DEPTH, depth
 from zoomrl.spec import ArraySpec
 
 
@@ -31,7 +32,7 @@ def parse_observations(text: str) -> tuple[dict[str, ArraySpec], list[str]]:
     Raises:
         ValueError: for a space that is neither a ``Box`` nor a ``Dict`` with any.
     """
-    space = json.loads(text)
+    space = _parsed(text)
     if space["type"] != "Dict":
         return {"state": _array_spec(space, "the observation")}, []
     leaves = dict(_leaves(space))
@@ -56,10 +57,20 @@ def parse_action(text: str) -> ArraySpec:
     Raises:
         ValueError: unless it is a one-dimensional ``Box`` with finite bounds.
     """
-    spec = _array_spec(json.loads(text), "the action")
+    spec = _array_spec(_parsed(text), "the action")
     if len(spec.shape) != 1 or spec.low is None or spec.high is None:
         raise ValueError(f"the action must be a bounded Box of shape [A], got shape {list(spec.shape)} or no bounds")
     return spec
+
+
+def _parsed(text: str) -> Any:
+    try:
+        space = json.loads(text)  # bounds may be infinite, which is no JSON for parse_json
+    except RecursionError:
+        space = None
+    if space is None or depth(space, MAX_JSON_DEPTH) > MAX_JSON_DEPTH:
+        raise ValueError(f"the space is no object of at most {MAX_JSON_DEPTH} levels")
+    return space
 
 
 def _box(spec: ArraySpec) -> dict[str, Any]:
@@ -89,6 +100,8 @@ def _array_spec(space: Mapping[str, Any], what: str) -> ArraySpec:
     if space["type"] != "Box":
         raise ValueError(f"{what} must be a Box space, got {space['type']}")
     shape, dtype = tuple(space["shape"]), np.dtype(space["dtype"])
+    if dtype.kind not in "biuf":
+        raise ValueError(f"{what} must hold numbers, got {space['dtype']!r:.40}")
     # Everything above the file works in float32; integers (pictures) stay as they are.
     name = "float32" if np.issubdtype(dtype, np.floating) else str(dtype)
     low, high = np.ravel(space["low"]), np.ravel(space["high"])

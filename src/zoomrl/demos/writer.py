@@ -17,11 +17,13 @@ import numpy as np
 from zoomrl.data.episode import Episode
 from zoomrl.demos import layout
 from zoomrl.demos.entries import align
+from zoomrl.demos.limits import RATIO
 from zoomrl.demos.spaces import box_space_json, dict_space_json
 from zoomrl.errors import DemonstrationError
 from zoomrl.spec import EnvSpec
 
 _PICTURES_PER_CHUNK = 4
+_SMALL = 1 << 16
 
 
 def write_demos(
@@ -124,9 +126,13 @@ def _dataset(group: Any, name: str, array: np.ndarray) -> None:
     # A few whole pictures per chunk: neighbours compress well together, and one is read without unpacking many.
     chunks = (min(_PICTURES_PER_CHUNK, len(array)), *array.shape[1:]) if array.ndim > 2 else True
     # The checksum turns a flipped bit into a read error instead of a wrong number.
-    group.create_dataset(
+    made = group.create_dataset(
         name, data=array, chunks=chunks, compression="gzip", compression_opts=1, shuffle=True, fletcher32=True
     )
+    if array.nbytes > _SMALL and array.nbytes > RATIO * made.id.get_storage_size():
+        # A reader takes what packs better for a file that wants to fill its memory: these are stored as they are.
+        del group[name]
+        group.create_dataset(name, data=array, chunks=chunks, fletcher32=True)
 
 
 def _last_only(steps: int, value: bool) -> np.ndarray:

@@ -50,6 +50,17 @@ def honours(env_id: str, option: str) -> bool:
     return domain in _SUITES and _SUITES[domain]().options.honours(option)
 
 
+def code_named(config: EnvConfig) -> list[str]:
+    """What building the environment of ``config`` would run that only ``config`` names: an interpreter, a module.
+
+    Everything else that is run is installed here. What was read from a file of others asks its user first.
+    """
+    domain, _, name = config.id.partition(":")
+    module = name.rpartition(":")[0] if domain == "gym" else ""
+    named = [f"start the program {config.python!r} (env.python)"] if config.python else []
+    return named + ([f"import the module {module!r} (env.id {config.id})"] if module else [])
+
+
 def _metaworld() -> type[Env]:
     from zoomrl.envs.metaworld import MetaWorldEnv
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from zoomrl.agents.registry import make_agent
 from zoomrl.control.controller import Controller
 from zoomrl.errors import CheckpointError
 from zoomrl.spec import EnvSpec
+from zoomrl.training.bounded import bounded, check_counts, stored_bytes
 from zoomrl.training.checkpoint import Checkpoints, read_state
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.run_files import CONFIG, POLICY, read_config, read_policy_file
@@ -94,8 +96,10 @@ def load_policy(run: str | Path, *, num_envs: int = 1, seed: int = 0) -> Policy:
     state = read_state(path) if path.is_file() else _newest_or_best(directory, config)
     # Statistics come with the weights; zeros take their place until they are loaded.
     stack = config.replay.frame_stack
-    agent = make_agent(config.agent, spec, frame_stack=stack, restoring=True, movable=scaler.movable)
+    check_counts({"agent": dataclasses.asdict(config.agent), "frame_stack": stack}, "config.json")
     try:
+        with bounded(stored_bytes(state)):
+            agent = make_agent(config.agent, spec, frame_stack=stack, restoring=True, movable=scaler.movable)
         agent.load_state_dict(state["agent"])
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise CheckpointError(

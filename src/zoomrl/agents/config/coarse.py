@@ -77,7 +77,8 @@ class CQNConfig:
         for name in ("levels", "atoms", "hidden_dim", "target_interval"):
             at_least(self, name, 2 if name == "atoms" else 1)
         at_least(self, "bins", 2)
-        if self.bins**self.levels > MAX_CELLS:
+        # Two bins exceed it long before 64 levels; beyond, the power itself would take for ever.
+        if self.levels > 64 or self.bins**self.levels > MAX_CELLS:
             raise ConfigError(
                 f"agent.bins ** agent.levels must not exceed {MAX_CELLS}, which float32 can address; "
                 f"got {self.bins} ** {self.levels}"

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zoomrl.demos.limits import regular
 from zoomrl.envs.bigym_tasks import PHYSICS_HZ, BiGymTask
 from zoomrl.errors import DemonstrationError, MissingDependencyError, missing_extra
 
@@ -102,7 +103,7 @@ def read_file(path: Path, task: BiGymTask) -> Recording:
     except ImportError as error:
         raise missing_extra("safetensors", "bigym") from error
     try:
-        with safe_open(path, framework="np") as file:
+        with safe_open(regular(path), framework="np") as file:
             texts = file.metadata() or {}
             actions = np.asarray(file.get_tensor("info_demo_action"), np.float64)
     except (OSError, SafetensorError) as error:
@@ -111,7 +112,7 @@ def read_file(path: Path, task: BiGymTask) -> Recording:
         data = {key: json.loads(texts[key]) for key in ("environment_data", "seed", "package_versions")}
         _check_task(data["environment_data"], task)
         seed, versions = int(data["seed"]), {str(k): str(v) for k, v in data["package_versions"].items()}
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError, json.JSONDecodeError) as error:
         raise ValueError(f"its metadata cannot be read ({error!r})") from error
     if not 0 <= seed < 2**32:
         raise ValueError(f"its seed {seed} lies outside 0 .. {2**32 - 1}")

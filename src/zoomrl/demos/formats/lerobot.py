@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -14,13 +13,17 @@ from numpy.typing import NDArray
 from zoomrl.demos.formats import lerobot_layout as layout
 from zoomrl.demos.formats.assemble import Assembly, Raw, reason
 from zoomrl.demos.formats.base import Imported, ImportOptions
+from zoomrl.demos.formats.lerobot_files import Tables, filled
 from zoomrl.demos.formats.lerobot_video import read_frames
-from zoomrl.demos.formats.output import Provenance, provenance_from
+from zoomrl.demos.formats.output import Provenance, read_provenance
 from zoomrl.demos.formats.pictures import decode
+from zoomrl.demos.limits import Budget, regular
 from zoomrl.demos.outcome import truth
 from zoomrl.errors import DemonstrationError
+from zoomrl.files import parse_json, read_json
 
 _NUMBERS = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
+_EPISODE_COLUMNS = ("episode_index", "length", "tasks", "data/", "videos/")
 _OUTCOME = ("next.reward", "next.success", "next.done")
 
 
@@ -78,6 +81,8 @@ class _Source:
     ) -> None:
         self._root, self._info = root.resolve(), info
         self._own = own is not None
+        self._budget = Budget()
+        self._tables = Tables(self._root, self._budget)
         self._own_cameras = [layout.IMAGES + name for name in own.spec.cameras] if own else []
         self._cameras, self._state = cameras, state
         self._open: tuple[Path, Any] | None = None
@@ -85,7 +90,7 @@ class _Source:
     def file(self, entry: dict[str, Any]) -> str:
         """The table that holds an episode, below the root."""
         indices = {name: int(entry[f"data/{name}"]) for name in ("chunk_index", "file_index")}
-        return str(self._info["data_path"]).format(**indices)
+        return filled(self._info["data_path"], **indices)
 
     def episode(self, entry: dict[str, Any], own: dict[str, Any] | None) -> Raw:
         table = self._rows(entry)
@@ -110,7 +115,7 @@ class _Source:
         path = (self._root / part).resolve()
         if not path.is_relative_to(self._root):
             raise ValueError(f"it names {part}, outside the data set")
-        return path
+        return regular(path)
 
     def _rows(self, entry: dict[str, Any]) -> Any:
         """The rows of one episode, in order. Only the row groups that may hold it are read."""
@@ -118,13 +123,13 @@ class _Source:
 
         path, number = self._inside(self.file(entry)), int(entry["episode_index"])
         if self._open is None or self._open[0] != path:
-            self._open = path, layout.parquet().ParquetFile(path, page_checksum_verification=True)
+            self._open = path, self._tables.open(path)
         file = self._open[1]
         present = set(file.schema_arrow.names)
         wanted = {layout.ACTION, "episode_index", "frame_index", *self._state, *(set(self._cameras) & present)}
         wanted |= set(_OUTCOME) & present
         groups = [g for g in range(file.num_row_groups) if _may_hold(file.metadata.row_group(g), number)]
-        table = file.read_row_groups(groups, columns=sorted(wanted))
+        table = self._tables.read(file, sorted(wanted), groups)
         table = table.filter(pc.equal(table["episode_index"], number)).sort_by("frame_index")
         order = np.ravel(self._numbers(table, "frame_index"))
         if len(order) != int(entry["length"]) or not np.array_equal(order, np.arange(len(order))):
@@ -156,7 +161,8 @@ class _Source:
             return np.stack([self._picture(cell) for cell in table[key].to_pylist()])
         place = {name: entry[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index", "from_timestamp")}
         indices = {name: int(place[name]) for name in ("chunk_index", "file_index")}
-        path = self._inside(str(self._info["video_path"]).format(video_key=key, **indices))
+        path = self._inside(filled(self._info["video_path"], video_key=key, **indices))
+        self._budget.file(path)
         try:
             return read_frames(path, float(place["from_timestamp"]), int(entry["length"]), float(self._info["fps"]))
         except (OSError, ValueError, IndexError, RuntimeError) as error:
@@ -172,11 +178,13 @@ class _Source:
             raw.views = [np.concatenate([view, last[None]]) for view, last in zip(raw.views, lasts, strict=True)]
         for name in ("terminated", "truncated", "success", "is_demo"):
             setattr(raw, name, bool(own[name]))
-        raw.seed, raw.meta = int(own["seed"]), json.loads(own["meta"])
+        raw.seed, raw.meta = int(own["seed"]), parse_json(own["meta"], "meta")
         return raw
 
     def _picture(self, cell: dict[str, Any]) -> NDArray[np.uint8]:
-        return decode(cell["bytes"] or self._inside(cell["path"]).read_bytes())
+        picture = decode(cell["bytes"] or self._inside(cell["path"]).read_bytes())
+        self._budget.decoded("its pictures", picture.nbytes)
+        return picture
 
 
 def _may_hold(group: Any, episode: int) -> bool:
@@ -190,14 +198,14 @@ def _may_hold(group: Any, episode: int) -> bool:
 def _info(path: Path) -> dict[str, Any]:
     file = path / layout.INFO
     try:
-        info: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        info = read_json(regular(file, path), error=DemonstrationError)
         version = str(info["codebase_version"])
         if not version.startswith("v3."):
             raise ValueError(f"its version is {version}; v3 is read. LeRobot has a script that converts older sets")
         for feature in (*info["features"].values(), info["features"][layout.ACTION]):
             str(feature["dtype"]), len(feature["shape"])
-        float(info["fps"]), int(info["total_episodes"]), info["data_path"].format(chunk_index=0, file_index=0)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        float(info["fps"]), int(info["total_episodes"]), filled(info["data_path"], chunk_index=0, file_index=0)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise DemonstrationError(f"{file} cannot be read as that of a LeRobot data set ({reason(error)})") from error
     return info
 
@@ -206,11 +214,12 @@ def _episodes(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """The table of episodes, in order, and the files of it that cannot be read."""
     listed: list[dict[str, Any]] = []
     faults = []
+    tables = Tables(path, Budget())
     for file in sorted(path.glob("meta/episodes/*/*.parquet")):
         try:
-            table = layout.parquet().ParquetFile(file, page_checksum_verification=True)
-            names = [name for name in table.schema_arrow.names if not name.startswith("stats/")]
-            rows = table.read(columns=names).to_pylist()
+            table = tables.open(file)
+            names = [name for name in table.schema_arrow.names if name.startswith(_EPISODE_COLUMNS)]
+            rows = tables.read(table, names).to_pylist()
             for row, name in product(rows, ("episode_index", "length", "data/chunk_index", "data/file_index")):
                 int(row[name])
             listed += rows
@@ -225,11 +234,13 @@ def _own(path: Path) -> tuple[Provenance | None, dict[int, dict[str, Any]], list
     if not (path / layout.OWN_SPEC).is_file():
         return None, {}, []
     try:
-        own = provenance_from((path / layout.OWN_SPEC).read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        own = read_provenance(path / layout.OWN_SPEC, path)
+    except (DemonstrationError, OSError, ValueError) as error:
         faults.append(f"{layout.OWN_SPEC}: {reason(error)}; bounds and rates are derived instead")
     try:
-        table = layout.parquet().ParquetFile(path / layout.OWN_ROWS, page_checksum_verification=True).read()
+        tables = Tables(path, Budget())
+        table = tables.open(path / layout.OWN_ROWS)
+        table = tables.read(table, table.schema_arrow.names)
         rows = {int(row["episode_index"]): row for row in table.to_pylist()}
     except Exception as error:  # a damaged file makes its parser fail in any way
         faults.append(f"{layout.OWN_ROWS}: {reason(error)}; the last observations are lost")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoomrl.demos.formats.lerobot_layout import FILES_PER_CHUNK, VIDEO, av
+from zoomrl.demos.formats.pictures import MAX_PIXELS
 
 FILE_BYTES = 200 * 2**20
 """Size after which a new file is begun."""
@@ -81,9 +82,11 @@ def read_frames(path: Path, start: float, count: int, fps: float) -> NDArray[np.
     """
     wanted = start + np.arange(count) / fps
     found: dict[int, NDArray[np.uint8]] = {}
-    with av().open(str(path)) as container:
+    # By its content, a file could also be a playlist of other files and addresses.
+    with av().open(str(path), format="mp4") as container:
         stream = container.streams.video[0]
         stream.thread_type = "NONE"
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         container.seek(max(0, int(start / stream.time_base)), stream=stream, backward=True)
         for frame in container.decode(stream):
             place = round((frame.time - start) * fps)

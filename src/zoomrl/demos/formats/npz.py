@@ -7,7 +7,6 @@ is unpickled.
 
 from __future__ import annotations
 
-import json
 import re
 from functools import partial
 from pathlib import Path
@@ -17,10 +16,12 @@ import numpy as np
 from zoomrl.demos.entries import UNNAMED
 from zoomrl.demos.formats.assemble import Assembly, Raw, reason
 from zoomrl.demos.formats.base import Imported, ImportOptions
-from zoomrl.demos.formats.npz_file import FLAGS, write_episode
-from zoomrl.demos.formats.output import Provenance, check_exportable, provenance_from, provenance_text, staged
+from zoomrl.demos.formats.npz_file import FLAGS, open_arrays, write_episode
+from zoomrl.demos.formats.output import Provenance, check_exportable, provenance_text, read_provenance, staged
+from zoomrl.demos.limits import Budget, regular
 from zoomrl.demos.reader import DemoSet
 from zoomrl.errors import DemonstrationError
+from zoomrl.files import parse_json
 
 SPEC_FILE = "spec.json"
 _KNOWN = {"actions", "rewards", "seed", "meta", *FLAGS}
@@ -46,8 +47,9 @@ def read(path: Path, options: ImportOptions) -> Imported:
         assembly.meta["recorded"] = own.meta
     assembly.faults.extend(fault)
     cameras, state = _choices(files, assembly)
+    budget = Budget()
     for file in files:
-        assembly.add(file.name, partial(_episode, file, cameras, state))
+        assembly.add(file.name, partial(_episode, file, cameras, state, budget))
     return assembly.result()
 
 
@@ -75,8 +77,8 @@ def _own(path: Path) -> tuple[Provenance | None, list[str]]:
     if not file.is_file():
         return None, []
     try:
-        return provenance_from(file.read_text(encoding="utf-8")), []
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return read_provenance(file, path), []
+    except (DemonstrationError, OSError, ValueError) as error:
         return None, [f"{SPEC_FILE}: {reason(error)}; bounds and rates are derived instead"]
 
 
@@ -84,7 +86,7 @@ def _choices(files: list[Path], assembly: Assembly) -> tuple[list[str], list[str
     """Names of the cameras and of the state, by the first file that can be read."""
     for file in files:
         try:
-            with np.load(file, allow_pickle=False) as arrays:
+            with open_arrays(regular(file, file.parent)) as arrays:
                 entries = {name: (arrays[name].ndim, arrays[name].dtype) for name in arrays.files}
         except Exception:  # named when it is read as an episode
             continue
@@ -95,8 +97,8 @@ def _choices(files: list[Path], assembly: Assembly) -> tuple[list[str], list[str
     return [], []
 
 
-def _episode(file: Path, cameras: list[str], state: list[str]) -> Raw:
-    with np.load(file, allow_pickle=False) as arrays:
+def _episode(file: Path, cameras: list[str], state: list[str], budget: Budget) -> Raw:
+    with open_arrays(regular(file, file.parent), budget) as arrays:
         flags = {name: bool(arrays[name]) if name in arrays else None for name in FLAGS}
         return Raw(
             actions=arrays["actions"],
@@ -104,6 +106,6 @@ def _episode(file: Path, cameras: list[str], state: list[str]) -> Raw:
             views=[arrays[name] for name in cameras],
             rewards=arrays.get("rewards"),
             seed=int(arrays["seed"]) if "seed" in arrays else -1,
-            meta=json.loads(str(arrays["meta"])) if "meta" in arrays else {},
+            meta=parse_json(str(arrays["meta"]), "meta") if "meta" in arrays else {},
             **flags,
         )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,47 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoomrl.data.episode import Episode
+from zoomrl.demos.limits import Budget, regular
 from zoomrl.errors import DemonstrationError
+from zoomrl.files import parse_json
 
 FLAGS = ("terminated", "truncated", "success", "is_demo")
+
+
+@contextmanager
+def open_arrays(path: Path, budget: Budget | None = None) -> Iterator[Any]:
+    """The arrays in ``path`` by name, as :func:`numpy.load` gives them, once what they declare has been examined.
+
+    Args:
+        path: a file of :func:`numpy.savez` or :func:`numpy.savez_compressed`.
+        budget: of the set that it belongs to; by default one for this file.
+
+    Raises:
+        ValueError: it is no regular file of plain arrays, or declares more than it can hold. zipfile's and numpy's own
+            errors for a damaged one.
+    """
+    budget = Budget() if budget is None else budget
+    with zipfile.ZipFile(regular(path)) as file:
+        members = file.infolist()
+        if sum(one.compress_size for one in members) > path.stat().st_size:
+            raise ValueError(f"{path.name} holds parts that overlap")
+        for one in members:
+            budget.array(f"{path.name}: {one.filename}", one.file_size, one.compress_size)
+            with file.open(one) as part:
+                _check_header(part, one)
+    with np.load(path, allow_pickle=False) as arrays:
+        yield arrays
+
+
+def _check_header(part: Any, member: zipfile.ZipInfo) -> None:
+    """ValueError unless a member's header declares the plain numbers or text that its size has room for."""
+    version = np.lib.format.read_magic(part)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(part)
+    if dtype.kind not in "biufU" or min(shape, default=0) < 0:
+        raise ValueError(f"{member.filename} holds {dtype}; only numbers and texts are read")
+    if math.prod(shape) * dtype.itemsize > member.file_size:
+        raise ValueError(f"{member.filename} declares the shape {list(shape)} in {member.file_size:,} bytes")
 
 
 def episode_arrays(episode: Episode, cameras: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -49,7 +90,7 @@ def read_episode(path: Path, cameras: Sequence[str]) -> Episode:
         DemonstrationError: the file is missing, damaged or of another kind.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with open_arrays(path) as arrays:
             observations = {"state": arrays["state"]} if "state" in arrays else {}
             if cameras:
                 observations["rgb"] = np.stack([arrays[camera] for camera in cameras], 1)
@@ -59,7 +100,7 @@ def read_episode(path: Path, cameras: Sequence[str]) -> Episode:
                 arrays["actions"],
                 arrays["rewards"],
                 seed=int(arrays["seed"]),
-                meta=json.loads(str(arrays["meta"])),
+                meta=parse_json(str(arrays["meta"]), "meta", error=DemonstrationError),
                 **flags,
             )
         episode.validate()

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from zoomrl.demos.entries import set_entries
+from zoomrl.demos.limits import regular
 from zoomrl.demos.reader import DemoSet
 from zoomrl.demos.writer import swap
 from zoomrl.errors import DemonstrationError
+from zoomrl.files import read_json
 from zoomrl.spec import EnvSpec
 
 
@@ -27,15 +29,23 @@ class Provenance:
 
 
 def provenance_text(demos: DemoSet) -> str:
-    """JSON for :func:`provenance_from`."""
+    """JSON for :func:`read_provenance`."""
     return json.dumps({"spec": demos.spec.to_dict(), "meta": demos.meta}, indent=1)
 
 
-def provenance_from(text: str) -> Provenance:
-    """Inverse of :func:`provenance_text`; ValueError, KeyError or TypeError when the text is damaged."""
-    found = json.loads(text)
-    spec, meta = EnvSpec.from_dict(found["spec"]), dict(found["meta"])
-    return Provenance(replace(spec, state_entries=set_entries(spec, meta)), meta)
+def read_provenance(file: Path, root: Path) -> Provenance:
+    """What :func:`provenance_text` wrote into ``file`` of the set at ``root``.
+
+    Raises:
+        DemonstrationError: it cannot be read, or holds something else.
+        ValueError: it is no regular file of the set.
+    """
+    found = read_json(regular(file, root), error=DemonstrationError)
+    try:
+        spec, meta = EnvSpec.from_dict(found["spec"]), dict(found["meta"])
+        return Provenance(replace(spec, state_entries=set_entries(spec, meta)), meta)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise DemonstrationError(f"{file} does not hold what zoomrl writes there ({error!r})") from error
 
 
 def check_exportable(demos: DemoSet, taken: Collection[str] = ()) -> None:

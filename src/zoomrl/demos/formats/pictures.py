@@ -7,6 +7,8 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 
+MAX_PIXELS = 4096 * 2160
+"""Of one picture that is read."""
 METHOD = "by area where they shrink, linearly where they grow"
 
 
@@ -31,8 +33,17 @@ def encode(picture: NDArray[np.uint8]) -> bytes:
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:
-    """The picture [H, W, 3] in the bytes of a PNG or JPEG file."""
+    """The picture [H, W, 3] in the bytes of a PNG or JPEG file.
+
+    Raises:
+        ValueError: it declares more than :data:`MAX_PIXELS`. Pillow's errors for anything else.
+    """
     from PIL import Image
 
-    with Image.open(io.BytesIO(data)) as image:
+    # Pillow knows many more formats, some of which start other programs.
+    with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(
+                f"a picture of {image.width} x {image.height} is too large: {MAX_PIXELS:,} pixels are read"
+            )
         return np.asarray(image.convert("RGB"))

@@ -19,6 +19,7 @@ from zoomrl.demos.formats.assemble import Assembly, Raw, reason
 from zoomrl.demos.formats.base import Imported, ImportOptions
 from zoomrl.demos.formats.pictures import decode
 from zoomrl.demos.formats.rlbench_pickle import read_frames
+from zoomrl.demos.limits import Budget, regular
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.rlbench import CAMERAS, MAX_DELTA, RLBenchEnv
 from zoomrl.envs.rlbench_backend import Backend
@@ -63,8 +64,9 @@ def read(path: Path, options: ImportOptions) -> Imported:
     assembly.meta["success"] = "by the format: RLBench records until the task is solved, and keeps no failure"
     cameras = assembly.choose_cameras({name: f"{name}_rgb" for name in CAMERAS})
     entries = assembly.choose_state(ENTRIES, (*STATE, "task_low_dim_state") if config.state == "full" else STATE)
+    budget = Budget()
     for episode in _numbered(folder, r"episode(\d+)"):
-        assembly.add(str(episode), partial(_load, episode, cameras, entries))
+        assembly.add(str(episode), partial(_load, episode, cameras, entries, budget))
     return assembly.result()
 
 
@@ -135,7 +137,7 @@ def _spec(task: str, config: EnvConfig) -> EnvSpec:
 # ---- one episode -------------------------------------------------------------------------------------------
 
 
-def _load(folder: Path, cameras: Sequence[str], entries: Sequence[str]) -> Raw:
+def _load(folder: Path, cameras: Sequence[str], entries: Sequence[str], budget: Budget) -> Raw:
     frames = read_frames(folder / "low_dim_obs.pkl")
     if len(frames) < 2:
         raise ValueError(f"it has {len(frames)} frames; an action lies between two")
@@ -148,7 +150,7 @@ def _load(folder: Path, cameras: Sequence[str], entries: Sequence[str]) -> Raw:
     return Raw(
         actions=actions,
         state={name: _column(frames, name) for name in entries},
-        views=[_pictures(folder / name, len(frames)) for name in cameras],
+        views=[_pictures(folder / name, len(frames), budget) for name in cameras],
         rewards=rewards,
         terminated=True,
         truncated=False,
@@ -188,13 +190,16 @@ def _column(frames: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.float6
     lacking = [index for index, value in enumerate(found) if value is None]
     if lacking:
         raise ValueError(f"frame {lacking[0]} was recorded without {name}")
+    # Lists within lists could be one list many times over.
+    if nested := [value for value in found if isinstance(value, list | tuple | dict)]:
+        raise ValueError(f"{name} must be an array or a number, got {type(nested[0]).__name__}")
     rows = [np.asarray(value, np.float64).ravel() for value in found]
     if len({len(row) for row in rows}) > 1:
         raise ValueError(f"{name} changes its length between frames")
     return np.stack(rows)
 
 
-def _pictures(folder: Path, frames: int) -> NDArray[np.uint8]:
+def _pictures(folder: Path, frames: int, budget: Budget) -> NDArray[np.uint8]:
     """The pictures of one camera, uint8 [T, H, W, 3]."""
     files = _numbered(folder, r"(\d+)\.png")
     numbers = [int(file.stem) for file in files]
@@ -202,7 +207,7 @@ def _pictures(folder: Path, frames: int) -> NDArray[np.uint8]:
         lacking = sorted(set(range(frames)) - set(numbers))
         what = f"; {lacking[0]}.png is missing" if lacking else ""
         raise ValueError(f"{folder.name} holds {len(files)} pictures for {frames} frames{what}")
-    pictures = [_picture(file) for file in files]
+    pictures = [_picture(file, budget) for file in files]
     for file, picture in zip(files, pictures, strict=True):
         if picture.shape != pictures[0].shape:
             sizes = " and ".join("{} x {}".format(*one.shape[:2]) for one in (pictures[0], picture))
@@ -210,8 +215,11 @@ def _pictures(folder: Path, frames: int) -> NDArray[np.uint8]:
     return np.stack(pictures)
 
 
-def _picture(file: Path) -> NDArray[np.uint8]:
+def _picture(file: Path, budget: Budget) -> NDArray[np.uint8]:
     try:
-        return decode(file.read_bytes())
+        budget.file(regular(file, file.parents[2]))
+        picture = decode(file.read_bytes())
+        budget.decoded("its pictures", picture.nbytes)
+        return picture
     except Exception as error:  # a damaged picture makes its decoder fail in any way
         raise ValueError(f"{file.parent.name}/{file.name} cannot be read ({reason(error)})") from error

@@ -71,7 +71,7 @@ def _read(path: Path, file: Any, there: int, cut: list[str], options: ImportOpti
 def _settings(data: Any) -> dict[str, Any]:
     try:
         found = json.loads(data.attrs["env_args"])
-    except (KeyError, OSError, ValueError, TypeError):
+    except (KeyError, OSError, ValueError, TypeError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
