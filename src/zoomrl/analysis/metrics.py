@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from zoomrl.errors import CheckpointError, ConfigError
+from zoomrl.training.intervals import mean_interval
 
 Metric = Literal["success", "return", "overestimation"]
 """What a curve shows: the success rate or the mean return of an evaluation, or by how much the value that the agent
@@ -19,13 +20,11 @@ _MEAN_AND_STD: dict[Metric, tuple[str, str]] = {
     "return": ("return_mean", "return_std"),
     "overestimation": ("value_overestimation", "value_overestimation_std"),
 }
-Z95 = 1.96
-"""Standard errors on either side of a mean that make a 95 % interval."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One evaluation: its value with a 95 % interval, over ``episodes`` episodes."""
+    """One evaluation over ``episodes`` episodes: its value with a 95 % interval, which a single return does not have."""
 
     step: int
     """Environment steps; updates in a run without any."""
@@ -134,12 +133,13 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _point(row: dict[str, Any], metric: Metric, counter: Counter) -> Point:
     if metric == "success":
+        if "success_rate" not in row:
+            raise ConfigError(f"the evaluation at step {row['env_steps']} has no success_rate; plot --metric return")
         value, low, high = row["success_rate"], row["success_low"], row["success_high"]
     else:
         mean, std = _MEAN_AND_STD[metric]
         if std not in row:
             raise ConfigError(f"the evaluation at step {row['env_steps']} has no {mean}: its agent predicts no values")
         value = row[mean]
-        spread = Z95 * row[std] / row["episodes"] ** 0.5
-        low, high = value - spread, value + spread
+        low, high = mean_interval(value, row[std], int(row["episodes"])) or (value, value)
     return Point(int(row[counter]), value, low, high, int(row["episodes"]))

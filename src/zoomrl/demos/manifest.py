@@ -119,15 +119,17 @@ def check_manifest(demos: DemoSet, spec: EnvSpec) -> None:
     errors = int(manifest["findings"].get("error", 0)) if isinstance(manifest["findings"], Mapping) else 0
     if errors or manifest["verdict"] != "passed":
         raise DemonstrationError(
-            f"the demonstrations at {demos.path} failed their check, with {errors} errors. See them with: "
-            f"zoomrl demos check {demos.path}. Demonstrations that fail when they are replayed are kept, and no "
-            f"longer imitated, after: zoomrl demos check {demos.path} --mark-failed. To train all the same, remove "
-            f"{file}"
+            f"the demonstrations at {demos.path} failed their check, with {plural(errors, 'error')}. See them with:\n"
+            f"  {command_line('zoomrl', 'demos', 'check', demos.path)}\n"
+            "Demonstrations that fail when they are replayed are kept, and no longer imitated, after:\n"
+            f"  {command_line('zoomrl', 'demos', 'check', demos.path, '--mark-failed')}\n"
+            f"To train all the same, remove {file}"
         )
 
 
 def _again(path: str | Path, file: Path) -> str:
-    return f"Check the set again with: zoomrl demos check {path}. Or remove {file} to train without a check"
+    again = command_line("zoomrl", "demos", "check", path)
+    return f"Check the set again with:\n  {again}\nOr remove {file} to train without a check"
 
 
 def _verdict(account: EpisodeAccount) -> dict[str, Any]:

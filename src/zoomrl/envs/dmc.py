@@ -13,7 +13,7 @@ from zoomrl.envs.cameras import SceneCameras, check_cameras, drawn_with, observe
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.rendering import FRAME_SIZE, prefer_headless_gl
 from zoomrl.envs.scene import SceneEnv
-from zoomrl.errors import ConfigError, missing_extra, unknown_name
+from zoomrl.errors import ConfigError, import_optional, unknown_name
 from zoomrl.spec import ArraySpec, EnvSpec, StateEntry
 
 _CONTROL_STEPS = 1000
@@ -118,8 +118,4 @@ def _resolve(name: str) -> tuple[str, str]:
 
 def _suite() -> Any:
     prefer_headless_gl()
-    try:
-        from dm_control import suite
-    except ImportError as error:
-        raise missing_extra("dm_control", "dmc") from error
-    return suite
+    return import_optional("dm_control.suite", "dmc")

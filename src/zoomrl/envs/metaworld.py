@@ -16,7 +16,7 @@ from zoomrl.envs.cameras import SceneCameras, check_cameras, drawn_with, observe
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.rendering import FRAME_SIZE, prefer_headless_gl
 from zoomrl.envs.scene import SceneEnv
-from zoomrl.errors import ConfigError, missing_extra, unknown_name
+from zoomrl.errors import ConfigError, import_optional, unknown_name
 from zoomrl.spec import ArraySpec, EnvSpec, StateEntry
 
 _SUFFIX = "-v3"
@@ -138,11 +138,8 @@ class MetaWorldEnv(SceneEnv):
 
 def _metaworld() -> ModuleType:
     prefer_headless_gl()
-    try:
-        import metaworld
-    except ImportError as error:
-        raise missing_extra("metaworld", "metaworld") from error
-    return metaworld
+    module: ModuleType = import_optional("metaworld", "metaworld")
+    return module
 
 
 def _classes() -> Mapping[str, type]:
