@@ -24,7 +24,7 @@ _MEAN_AND_STD: dict[Metric, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Point:
-    """One evaluation over ``episodes`` episodes: its value with a 95 % interval, which a single return does not have."""
+    """One evaluation over ``episodes`` episodes: its value with a 95 % interval (none around a single return)."""
 
     step: int
     """Environment steps; updates in a run without any."""
@@ -32,6 +32,8 @@ class Point:
     low: float
     high: float
     episodes: int
+    weights_of: int | None = None
+    """Step whose weights were evaluated, where that is an earlier one: those of the best evaluation."""
 
 
 @dataclass(frozen=True)
@@ -142,4 +144,5 @@ def _point(row: dict[str, Any], metric: Metric, counter: Counter) -> Point:
             raise ConfigError(f"the evaluation at step {row['env_steps']} has no {mean}: its agent predicts no values")
         value = row[mean]
         low, high = mean_interval(value, row[std], int(row["episodes"])) or (value, value)
-    return Point(int(row[counter]), value, low, high, int(row["episodes"]))
+    step, best = int(row[counter]), row.get(f"best_{counter}")
+    return Point(step, value, low, high, int(row["episodes"]), None if best == step else best)

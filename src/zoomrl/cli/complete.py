@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import tyro
 from tyro.conf import AvoidSubcommands
@@ -69,16 +70,18 @@ def _candidates(before: Sequence[str], word: str) -> Iterator[Candidate]:
 
 def _parser(before: Sequence[str]) -> argparse.ArgumentParser:
     """The options of the command that ``before`` begins with."""
-    kind, options = COMMANDS[before[0]], {}
-    if kind is Train:
-        try:
-            options = {"default": defaults(before), "config": (AvoidSubcommands,)}
-        except ConfigError:  # an agent or preset that is not typed in full
-            options = {"default": defaults(()), "config": (AvoidSubcommands,)}
+    kind = COMMANDS[before[0]]
     with warnings.catch_warnings():
         # Nothing else in tyro tells the options of a command; its next major version is excluded in pyproject.toml.
         warnings.simplefilter("ignore", DeprecationWarning)
-        return tyro.extras.get_parser(kind, **options)
+        if kind is not Train:
+            return cast(argparse.ArgumentParser, tyro.extras.get_parser(kind))
+        try:
+            default = defaults(before)
+        except ConfigError:  # an agent or preset that is not typed in full
+            default = defaults(())
+        parser = tyro.extras.get_parser(Train, default=default, config=(AvoidSubcommands,))
+        return cast(argparse.ArgumentParser, parser)
 
 
 def _after(parser: argparse.ArgumentParser, command: str, before: Sequence[str], word: str) -> Iterator[Candidate]:

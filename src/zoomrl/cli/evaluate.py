@@ -12,7 +12,6 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from zoomrl.cli.rendering import rendering_fix
 from zoomrl.errors import ConfigError, ZoomrlError, plural
-from zoomrl.training.intervals import mean_in_words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,6 +115,8 @@ def _check_rendering(envs: VectorEnv, seed: int) -> None:
 def _print_table(row: dict[str, Any], reports_success: bool) -> None:
     from rich.console import Console
     from rich.table import Table
+
+    from zoomrl.training.intervals import mean_in_words
 
     table = Table(title=f"{row['env']}, {plural(row['episodes'], 'episode')}", show_header=False)
     if reports_success:

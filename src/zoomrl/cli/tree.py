@@ -80,7 +80,7 @@ COMMANDS: dict[str, type[Any]] = {
 }
 _COMPLETION_SETUP = """Add the line of your shell to its start-up file:
   bash  ~/.bashrc                   eval "$(zoomrl completion bash)"
-  zsh   ~/.zshrc, after compinit    eval "$(zoomrl completion zsh)"
+  zsh   ~/.zshrc                    eval "$(zoomrl completion zsh)"
   tcsh  ~/.tcshrc                   zoomrl completion tcsh > ~/.zoomrl.tcsh; source ~/.zoomrl.tcsh
   fish  ~/.config/fish/config.fish  zoomrl completion fish | source"""
 _NESTED = {"demos": ("collect", "inspect", "check", "import", "export"), "env": ("check",)}

@@ -18,7 +18,7 @@ from zoomrl.demos.entries import align_spec
 from zoomrl.demos.findings import EpisodeAccount, Report, fails
 from zoomrl.demos.reader import DemoSet
 from zoomrl.demos.writer import fsync
-from zoomrl.errors import DemonstrationError
+from zoomrl.errors import DemonstrationError, command_line, plural
 from zoomrl.spec import EnvSpec
 
 MANIFEST_FILE = "manifest.json"

@@ -159,7 +159,8 @@ class Simulator:
         if not facts["numpy"]:
             raise MissingDependencyError(
                 f"NumPy cannot be imported by {self._python} (Python {version}): {facts['problem']}\n"
-                f"An isolated simulator needs it. Install it there: {command_line(self._python, '-m', 'pip', 'install', 'numpy')}"
+                "An isolated simulator needs it. Install it there: "
+                + command_line(self._python, "-m", "pip", "install", "numpy")
             )
 
     def _build(self, config: EnvConfig) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from functools import cache
+
+from scipy.special import stdtrit
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
@@ -29,7 +30,7 @@ def mean_interval(mean: float, std: float, count: int) -> tuple[float, float] | 
     if count < 2:
         return None
     # std / sqrt(count - 1) is the standard error: the sample's standard deviation over sqrt(count).
-    half = _student(count - 1) * std / math.sqrt(count - 1)
+    half = float(stdtrit(count - 1, 0.975)) * std / math.sqrt(count - 1)
     return mean - half, mean + half
 
 
@@ -39,11 +40,3 @@ def mean_in_words(mean: float, std: float, count: int) -> str:
     if interval is None:
         return f"{mean:.4g}"
     return f"{mean:.4g} (95 % interval of the mean {interval[0]:.4g} to {interval[1]:.4g})"
-
-
-@cache
-def _student(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t with ``freedom`` degrees of freedom."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, 0.975))
