@@ -91,7 +91,9 @@ def is_missing(error: ImportError, module: str) -> bool:
 
 def missing_extra(module: str, extra: str) -> MissingDependencyError:
     """Build the error for a ``module`` that the extra ``extra`` would install."""
-    return MissingDependencyError(f"{module!r} is not installed. Install it with: {install_command(extra)}")
+    return MissingDependencyError(
+        f"{module!r} is not installed. The extra zoomrl[{extra}] brings it: {install_command(extra)}"
+    )
 
 
 def install_command(extra: str) -> str:
@@ -133,10 +135,11 @@ def _requirement(extra: str) -> str:
         url, version_control = str(origin["url"]), origin.get("vcs_info")
     except (metadata.PackageNotFoundError, KeyError, TypeError, ValueError):
         return shlex.quote(named)
-    folder = Path(unquote(urlsplit(url).path))
-    if url.startswith("file:") and "dir_info" in origin and folder.is_dir():
-        editable = "-e " if origin["dir_info"].get("editable") else ""
-        return editable + shlex.quote(f"{folder}[{extra}]")
     if version_control:
-        url = f"{version_control['vcs']}+{url}@{version_control['commit_id']}"
-    return shlex.quote(f"{named} @ {url}")
+        return shlex.quote(f"{named} @ {version_control['vcs']}+{url}@{version_control['commit_id']}")
+    if "dir_info" not in origin:
+        return shlex.quote(f"{named} @ {url}")
+    folder = Path(unquote(urlsplit(url).path))
+    if not folder.is_dir():  # moved or deleted since
+        return shlex.quote(named)
+    return ("-e " if origin["dir_info"].get("editable") else "") + shlex.quote(f"{folder}[{extra}]")
