@@ -506,7 +506,7 @@ def test_failures_are_refused_until_they_are_marked(tmp_path, capsys, walking):
     path = stored(tmp_path / "set", [walked(0), lie], meta={"by": "hand"})
     assert command(path) == 1
     assert "NOT fit" in capsys.readouterr().out
-    with pytest.raises(DemonstrationError, match=r"failed their check, with 1 errors.*--mark-failed"):
+    with pytest.raises(DemonstrationError, match=r"failed their check, with 1 error.*--mark-failed"):
         trained_on(path)
     assert command(path, "--mark-failed") == 0
     assert "1 episodes (1)" in capsys.readouterr().out
@@ -601,5 +601,5 @@ def test_a_set_that_cannot_be_written_to_is_reported_all_the_same(tmp_path, monk
     assert main(["demos", "check", str(path), "--no-replay", *(["--json"] if as_json else [])]) == 1
     said = capsys.readouterr()
     assert ('"findings"' if as_json else "fit for training") in said.out
-    assert "could not be written: Read-only file system. --no-write" in said.err
+    assert f"could not be written: Read-only file system. --no-write checks without one: {path}" in said.err
     assert manifest_path(path).exists() == before

@@ -123,7 +123,7 @@ def test_expected_memory_of_a_small_run_counts_what_the_command_does_after_train
     assert child.returncode == 0, text[-3000:]
     found = re.search(r"memory: about (\d+) MB when the replay is full", text)
     assert found is not None
-    assert float(found[1]) * 1e6 == pytest.approx(1024 * usage.ru_maxrss, rel=0.03)
+    assert float(found[1]) * 1e6 == pytest.approx(1024 * usage.ru_maxrss, rel=0.1)
 
 
 def test_every_renderer_is_built_before_memory_is_measured(tmp_path, monkeypatch):

@@ -125,10 +125,8 @@ class CheckDemos:
         try:
             return f"written: {write_manifest(self.path, report, survey.spec)}"
         except OSError as error:
-            raise DemonstrationError(
-                f"the report is complete, but the manifest of {self.path} could not be written: "
-                f"{error.strerror or error}. --no-write checks without writing one"
-            ) from error
+            text = f"the manifest could not be written: {error.strerror or error}. --no-write checks without one"
+            raise OSError(error.errno, text, str(self.path)) from error
 
 
 def _tables(report: Report) -> Iterator[Table]:

@@ -118,18 +118,17 @@ def check_manifest(demos: DemoSet, spec: EnvSpec) -> None:
         )
     errors = int(manifest["findings"].get("error", 0)) if isinstance(manifest["findings"], Mapping) else 0
     if errors or manifest["verdict"] != "passed":
+        check = command_line("zoomrl", "demos", "check", demos.path)
         raise DemonstrationError(
-            f"the demonstrations at {demos.path} failed their check, with {plural(errors, 'error')}. See them with:\n"
-            f"  {command_line('zoomrl', 'demos', 'check', demos.path)}\n"
-            "Demonstrations that fail when they are replayed are kept, and no longer imitated, after:\n"
-            f"  {command_line('zoomrl', 'demos', 'check', demos.path, '--mark-failed')}\n"
-            f"To train all the same, remove {file}"
+            f"the demonstrations at {demos.path} failed their check, with {plural(errors, 'error')}. See them with "
+            f"`{check}`. Demonstrations that fail when they are replayed are kept, and no longer imitated, after "
+            f"`{check} --mark-failed`. To train all the same, remove {file}"
         )
 
 
 def _again(path: str | Path, file: Path) -> str:
     again = command_line("zoomrl", "demos", "check", path)
-    return f"Check the set again with:\n  {again}\nOr remove {file} to train without a check"
+    return f"Check the set again with `{again}`, or remove {file} to train without a check"
 
 
 def _verdict(account: EpisodeAccount) -> dict[str, Any]:
