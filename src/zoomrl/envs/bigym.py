@@ -196,8 +196,8 @@ def _missing(error: ImportError) -> MissingDependencyError:
         pass
     return MissingDependencyError(
         f"{why} BiGym is in no package registry. Install what is, zoomrl[bigym]: {install_command('bigym')}. Then, "
-        "without their dependencies, github.com/chernyadev/bigym at commit 72d3054 and github.com/stepjam/mojo at commit "
-        "de95ff9. docs/bigym.md has the commands"
+        "without their dependencies, github.com/chernyadev/bigym at commit 72d3054 and github.com/stepjam/mojo at "
+        "commit de95ff9. docs/bigym.md has the commands"
     )
 
 
