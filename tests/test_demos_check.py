@@ -509,7 +509,7 @@ def test_failures_are_refused_until_they_are_marked(tmp_path, capsys, walking):
     with pytest.raises(DemonstrationError, match=r"failed their check, with 1 error.*--mark-failed"):
         trained_on(path)
     assert command(path, "--mark-failed") == 0
-    assert "1 episodes (1)" in capsys.readouterr().out
+    assert "1 episode (1)" in capsys.readouterr().out
     demos = trained_on(path)
     assert [episode.is_demo for episode in demos.episodes] == [True, False]
     assert demos.episodes[1].seed == 1

@@ -120,9 +120,6 @@ def ids(domain: str) -> list[str]:
     return [f"{domain}:{name}" for name in _names(domain)]
 
 
-DOMAINS = ("metaworld", "dmc", "bigym", "humanoidbench", "rlbench", "gym")
-
-
 def _names(domain: str) -> list[str]:
     if domain == "gym":
         import gymnasium
