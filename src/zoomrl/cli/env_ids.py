@@ -7,6 +7,8 @@ from zoomrl.envs.rlbench_tasks import LIMITS as RLBENCH
 from zoomrl.recipes.humanoid import ROBOT
 from zoomrl.recipes.humanoid import TASKS as HUMANOID
 
+DOMAINS = ("metaworld", "dmc", "bigym", "humanoidbench", "rlbench", "gym")
+
 METAWORLD = [
     "assembly",
     "basketball",
