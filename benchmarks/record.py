@@ -16,14 +16,12 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from scipy.stats import t
-
 from provenance import keep, provenance
 from zoomrl.agents.config import AGENT_CONFIGS
 from zoomrl.recipes.latent import ABLATIONS
 from zoomrl.recipes.presets import preset
 from zoomrl.training.config import TrainConfig, differences
-from zoomrl.training.evaluate import wilson_interval
+from zoomrl.training.intervals import mean_interval, wilson_interval
 
 VALUES = ("value_predicted", "value_realised", "value_overestimation")
 MEASURED = ("validation_loss", "latent_rank_1e-1", "latent_rank_1e-2", "latent_rank_1e-3", "codes_used")
@@ -167,10 +165,10 @@ def refuse_mixtures(agent: str, members: list[dict[str, Any]]) -> None:
 
 
 def seeds_interval(values: list[float]) -> tuple[float, float]:
-    """95 % interval of the mean over seeds, by Student's t; wide for the two or three seeds that there are."""
-    middle, error = statistics.mean(values), statistics.stdev(values) / len(values) ** 0.5
-    half = float(t.ppf(0.975, len(values) - 1)) * error
-    return round(middle - half, 2), round(middle + half, 2)
+    """95 % interval of the mean over seeds; wide for the two or three seeds that there are."""
+    interval = mean_interval(statistics.mean(values), statistics.pstdev(values), len(values))
+    assert interval is not None
+    return round(interval[0], 2), round(interval[1], 2)
 
 
 if __name__ == "__main__":

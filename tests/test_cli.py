@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -141,25 +140,6 @@ def test_nothing_heavy_is_imported_for_words_alone(words):
     )
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
     assert done.stderr.splitlines()[-1] == "[]"
-
-
-@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-def test_bash_completes_commands_options_and_choices(tmp_path, capsys):
-    script = tmp_path / "complete.sh"
-    script.write_text(finish(["completion", "bash"], capsys)[1])
-    ask = (
-        f'source {script}; COMP_WORDS=("$@"); COMP_CWORD=$((${{#COMP_WORDS[@]}}-1)); '
-        'cur="${COMP_WORDS[$COMP_CWORD]}"; _tyro_zoomrl; echo "${COMPREPLY[@]}"'
-    )
-    for typed, expected in (
-        (["zoomrl", "tr"], {"train"}),
-        (["zoomrl", "demos", "c"], {"collect", "check"}),
-        (["zoomrl", "train", "--agent.hidden-d"], {"--agent.hidden-dim"}),
-        (["zoomrl", "train", "--agent", ""], set(AGENT_CONFIGS)),
-        (["zoomrl", "train", "--env.reward", ""], {"auto", "sparse", "dense", "native"}),
-    ):
-        done = subprocess.run(["bash", "-c", ask, "-", *typed], capture_output=True, text=True, check=True)
-        assert set(done.stdout.split()) == expected
 
 
 # ---- what the words mean ---------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """`zoomrl demos check`: a good set passes; each kind of damage is found, at its episode and step."""
 
+import errno
 import json
 import shutil
 from dataclasses import replace
@@ -12,6 +13,7 @@ import tyro
 from rich.console import Console
 
 from zoomrl.cli.demos_check import CheckDemos
+from zoomrl.cli.main import main
 from zoomrl.data.episode import Episode
 from zoomrl.demos import check as checking
 from zoomrl.demos.action_checks import fit_grid, grid_findings, idle_stretches
@@ -504,10 +506,10 @@ def test_failures_are_refused_until_they_are_marked(tmp_path, capsys, walking):
     path = stored(tmp_path / "set", [walked(0), lie], meta={"by": "hand"})
     assert command(path) == 1
     assert "NOT fit" in capsys.readouterr().out
-    with pytest.raises(DemonstrationError, match=r"failed their check, with 1 errors.*--mark-failed"):
+    with pytest.raises(DemonstrationError, match=r"failed their check, with 1 error.*--mark-failed"):
         trained_on(path)
     assert command(path, "--mark-failed") == 0
-    assert "1 episodes (1)" in capsys.readouterr().out
+    assert "1 episode (1)" in capsys.readouterr().out
     demos = trained_on(path)
     assert [episode.is_demo for episode in demos.episodes] == [True, False]
     assert demos.episodes[1].seed == 1
@@ -585,3 +587,19 @@ def test_read_demos_is_untouched_by_a_check(tmp_path, walking, capsys):
     before = read_demos(path).sha256
     command(path)
     assert read_demos(path).sha256 == before
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_set_that_cannot_be_written_to_is_reported_all_the_same(tmp_path, monkeypatch, capsys, as_json):
+    path = stored(tmp_path / "set", [walked(0)])
+    before = manifest_path(path).exists()
+
+    def refuse(*_):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr("zoomrl.demos.manifest.fsync", refuse)
+    assert main(["demos", "check", str(path), "--no-replay", *(["--json"] if as_json else [])]) == 1
+    said = capsys.readouterr()
+    assert ('"findings"' if as_json else "fit for training") in said.out
+    assert f"could not be written: Read-only file system. --no-write checks without one: {path}" in said.err
+    assert manifest_path(path).exists() == before

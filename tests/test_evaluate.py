@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,8 @@ from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.gym import wrap_gym_env
 from zoomrl.envs.vector import SerialVectorEnv
 from zoomrl.envs.vector_base import Outcome
-from zoomrl.training.evaluate import Evaluation, evaluate, wilson_interval
+from zoomrl.training.evaluate import Evaluation, evaluate
+from zoomrl.training.intervals import mean_in_words, mean_interval, wilson_interval
 
 SEEDS = [11, 3, 8, 3_000_000_000, 25, 4, 19]
 
@@ -199,6 +201,33 @@ def test_row_summarises():
     assert row["return_std"] == pytest.approx(np.sqrt(14 / 3))
     assert row["length_mean"] == 4.0
     assert row["seeds"] == [7, 8, 9]
+
+
+def test_success_is_absent_where_none_is_reported():
+    envs = Spied(2)
+    silent = dataclasses.replace(envs.env_spec, reports_success=False)
+    envs.env_spec = silent
+    result = evaluate(controller(envs), envs, SEEDS)
+    assert result is not None
+    assert result.success_rate is None
+    assert not [name for name in result.row() if name.startswith("success")]
+    assert result.returns
+
+
+def test_the_interval_of_a_mean_is_students():
+    row = Evaluation([1.0, 2.0, 6.0], [3, 4, 5], [], [7, 8, 9]).row()
+    # t = 4.302653 with 2 degrees of freedom; the sample's standard deviation is sqrt(7).
+    half = 4.302653 * np.sqrt(7 / 3)
+    assert (row["return_low"], row["return_high"]) == pytest.approx((3 - half, 3 + half), rel=1e-6)
+    assert "return_low" not in Evaluation([1.0], [3], [], [7]).row()
+    assert mean_in_words(3.0, 2.0, 1) == "3"
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 10])
+def test_intervals_hold_the_true_mean_in_95_of_100_cases(count):
+    returns = np.random.default_rng(count).normal(300, 80, (8000, count))
+    ends = [mean_interval(float(row.mean()), float(row.std()), count) for row in returns]
+    assert np.mean([low <= 300 <= high for low, high in ends]) == pytest.approx(0.95, abs=0.0075)
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_wandb_offline(tmp_path, monkeypatch):
 
 def test_missing_wandb_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "wandb", None)
-    with pytest.raises(ImportError, match=r"pip install 'zoomrl\[wandb\]'"):
+    with pytest.raises(ImportError, match=r"zoomrl\[wandb\].*pip install -e .*\[wandb\]"):
         make_sinks(config(tensorboard=False, wandb="x"), tmp_path, 0)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +107,23 @@ def test_expected_memory_is_what_a_pixel_run_uses(steps, capacity, storage, tmp_
     frames = min(capacity, steps) * 128 * 128 * 3 / 1e9
     assert peak > frames
     assert expected == pytest.approx(peak, rel=0.1)
+
+
+def test_expected_memory_of_a_small_run_counts_what_the_command_does_after_training(tmp_path):
+    """The plot at the end takes a twentieth of a small run's memory."""
+    words = "train --preset sac-dmc --env gym:Pendulum-v1 --env.time-limit 50 --steps 300 --threads 1 --eval.every 150 "
+    words += "--eval.episodes 1 --eval.final-episodes 2 --eval.no-video --seed-steps 100 --control.uniform-steps 100"
+    # wait4 tells the peak of this very child.
+    command = [sys.executable, "-m", "zoomrl", *words.split(), "--run-dir", str(tmp_path / "run")]
+    with open(tmp_path / "said", "w") as said:
+        child = subprocess.Popen(command, stdout=said, stderr=said)
+        _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    text = (tmp_path / "said").read_text()
+    assert child.returncode == 0, text[-3000:]
+    found = re.search(r"memory: about (\d+) MB when the replay is full", text)
+    assert found is not None
+    assert float(found[1]) * 1e6 == pytest.approx(1024 * usage.ru_maxrss, rel=0.1)
 
 
 def test_every_renderer_is_built_before_memory_is_measured(tmp_path, monkeypatch):

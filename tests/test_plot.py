@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from zoomrl.analysis.curve import draw_curve
 from zoomrl.analysis.groups import experiments
@@ -18,6 +19,8 @@ from zoomrl.recipes.presets import preset
 from zoomrl.training.evaluate import Evaluation
 
 PNG = b"\x89PNG\r\n\x1a\n"
+T9 = 2.262157
+"""97.5 % quantile of Student's t with 9 degrees of freedom, from the usual tables."""
 
 
 def write_run(
@@ -63,9 +66,9 @@ def test_curve_and_final_are_read(tmp_path):
 
 def test_return_interval_is_that_of_the_mean(tmp_path):
     point = read_run(write_run(tmp_path / "run")).curve("return")[0]
-    # 2 of 10 returns are 1: standard deviation 0.4, standard error 0.4 / sqrt(10).
+    # 2 of 10 returns are 1: standard deviation 0.4, standard error 0.4 / sqrt(9).
     assert point.value == pytest.approx(0.2)
-    assert point.high - point.value == pytest.approx(1.96 * 0.4 / 10**0.5)
+    assert point.high - point.value == pytest.approx(T9 * 0.4 / 9**0.5)
 
 
 @pytest.mark.parametrize(("episodes", "shaded"), [(10, True), (1, False)])
@@ -80,7 +83,7 @@ def test_overestimation_is_drawn_with_the_interval_of_its_mean(tmp_path):
     point = run.curve("overestimation")[0]
     # Predicted 0.5 ten times; 2 of 10 episodes return 1: the difference is 0.3, its standard deviation 0.4.
     assert point.value == pytest.approx(0.3)
-    assert point.high - point.value == pytest.approx(1.96 * 0.4 / 10**0.5)
+    assert point.high - point.value == pytest.approx(T9 * 0.4 / 9**0.5)
     out = plot_runs([run.directory], tmp_path / "plot.png", metric="overestimation")
     assert out.read_bytes().startswith(PNG)
 
@@ -118,6 +121,58 @@ def test_seeds_share_one_curve_with_their_range(tmp_path):
     svg = plot_runs(runs, tmp_path / "plot.svg").read_text()
     assert "mean of 2 seeds" in svg
     assert "after training" in svg
+
+
+def drawn(runs, out, monkeypatch):
+    """The figure of ``runs``: its diamonds [x, y], its legend, and how many bands it has."""
+    kept = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path: kept.append(figure))
+    plot_runs(runs, out)
+    (axes,) = kept[0].axes
+    diamonds = [tuple(line.get_xydata()[0]) for line in axes.lines if line.get_marker() == "D"]
+    _, labels = axes.get_legend_handles_labels()
+    return sorted(diamonds), " ".join(" ".join(labels).split()), len(axes.collections)
+
+
+def test_a_final_evaluation_stands_where_training_ended(tmp_path, monkeypatch):
+    """Not right of everything, and not as if it were the last evaluation of the longest run."""
+    short = write_run(tmp_path / "short", evals=3, name="cqn-metaworld")
+    path = short / "metrics.jsonl"
+    *rows, last = map(json.loads, path.read_text().splitlines())
+    path.write_text("".join(json.dumps(row) + "\n" for row in (*rows, {**last, "env_steps": 250})))
+    diamonds, _, _ = drawn([short, write_run(tmp_path / "long", evals=6)], tmp_path / "plot.png", monkeypatch)
+    assert diamonds == [(250, pytest.approx(0.5)), (500, pytest.approx(0.8))]
+
+
+def test_runs_of_other_lengths_are_not_averaged(tmp_path, monkeypatch):
+    runs = [write_run(tmp_path / f"s{seed}", seed=seed, evals=evals) for seed, evals in ((1, 4), (2, 4), (3, 6))]
+    diamonds, legend, _ = drawn(runs, tmp_path / "plot.png", monkeypatch)
+    assert diamonds == [(300, pytest.approx(0.6)), (500, pytest.approx(0.8))]
+    assert "mean of 3 seeds, over the 4 steps at which all of them were evaluated" in legend
+    assert "after training at 300: 60%, mean of 2 of 3 seeds, 10 fresh episodes each" in legend
+    assert "after training at 500: 80%, 1 of 3 seeds, 10 fresh episodes" in legend
+
+
+def test_a_figure_has_one_kind_of_band_and_names_it(tmp_path, monkeypatch):
+    seeds = [write_run(tmp_path / f"s{seed}", seed=seed) for seed in (1, 2)]
+    alone = write_run(tmp_path / "alone", name="cqn-metaworld")
+    with monkeypatch.context() as patch:
+        _, legend, bands = drawn([alone], tmp_path / "alone.png", patch)
+    assert legend.count("95 % interval of each evaluation") == 1
+    _, legend, mixed = drawn([*seeds, alone], tmp_path / "mixed.png", monkeypatch)
+    assert legend.count("lowest to highest seed") == 1
+    assert "95 %" not in legend
+    # The run of its own has no range, and no interval is drawn among ranges: no more bands than one experiment has. The
+    # error bars of its diamond are there, of no height.
+    assert mixed == bands + 1
+
+
+def test_weights_of_the_best_evaluation_are_named(tmp_path):
+    run = write_run(tmp_path / "run")
+    path = run / "metrics.jsonl"
+    *rows, last = map(json.loads, path.read_text().splitlines())
+    path.write_text("".join(json.dumps(row) + "\n" for row in (*rows, {**last, "best_env_steps": 100})))
+    assert "best weights, those of 100" in plot_runs([run], tmp_path / "plot.svg").read_text()
 
 
 def test_presets_are_drawn_as_curves_of_their_own(tmp_path):

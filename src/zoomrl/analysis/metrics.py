@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.files import as_record, read_bytes, read_json, read_record
+from zoomrl.training.intervals import mean_interval
 
 Metric = Literal["success", "return", "overestimation"]
 """What a curve shows: the success rate or the mean return of an evaluation, or by how much the value that the agent
@@ -20,13 +21,11 @@ _MEAN_AND_STD: dict[Metric, tuple[str, str]] = {
     "return": ("return_mean", "return_std"),
     "overestimation": ("value_overestimation", "value_overestimation_std"),
 }
-Z95 = 1.96
-"""Standard errors on either side of a mean that make a 95 % interval."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One evaluation: its value with a 95 % interval, over ``episodes`` episodes."""
+    """One evaluation over ``episodes`` episodes: its value with a 95 % interval (none around a single return)."""
 
     step: int
     """Environment steps; updates in a run without any."""
@@ -34,6 +33,8 @@ class Point:
     low: float
     high: float
     episodes: int
+    weights_of: int | None = None
+    """Step whose weights were evaluated, where that is an earlier one: those of the best evaluation."""
 
 
 @dataclass(frozen=True)
@@ -179,15 +180,18 @@ def _is_success(row: dict[str, Any]) -> bool:
 
 def _point(row: dict[str, Any], metric: Metric, counter: Counter) -> Point:
     if metric == "success":
+        if "success_rate" not in row:
+            raise ConfigError(f"the evaluation at step {row['env_steps']} has no success_rate; plot --metric return")
         value, low, high = (_number(row, name) for name in ("success_rate", "success_low", "success_high"))
     else:
         mean, std = _MEAN_AND_STD[metric]
         if std not in row:
-            raise ConfigError(f"an evaluation has no {mean}: its agent predicts no values")
+            raise ConfigError(f"the evaluation at step {row['env_steps']} has no {mean}: its agent predicts no values")
         value = _number(row, mean)
-        spread = Z95 * _number(row, std) / max(1.0, _number(row, "episodes")) ** 0.5
-        low, high = value - spread, value + spread
-    return Point(int(_number(row, counter)), value, low, high, int(_number(row, "episodes")))
+        low, high = mean_interval(value, _number(row, std), int(_number(row, "episodes"))) or (value, value)
+    step = int(_number(row, counter))
+    best = int(_number(row, f"best_{counter}")) if f"best_{counter}" in row else None
+    return Point(step, value, low, high, int(_number(row, "episodes")), None if best == step else best)
 
 
 def _number(row: dict[str, Any], name: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from zoomrl.analysis.groups import experiments
 from zoomrl.analysis.metrics import Counter, Metric, Point, Run, read_run
-from zoomrl.errors import CheckpointError, ConfigError
+from zoomrl.errors import CheckpointError, ConfigError, plural
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,10 +34,12 @@ _COUNTERS: dict[Counter, str] = {"env_steps": "Environment steps", "updates": "U
 def plot_runs(directories: Sequence[str | Path], out: str | Path, *, metric: Metric | None = None) -> Path:
     """Draw the evaluations of runs against environment steps (updates, for runs on demonstrations alone).
 
-    Runs that differ only in their seed share a colour: each is a thin line, their mean a thick one within
-    the range that they span. A run of its own is drawn with the 95 % interval of each evaluation. Diamonds,
-    right of the curves, are the evaluations after training, with fresh seeds and more episodes. A dashed line in a
-    plot of returns is the return from which the task's benchmark counts it as solved.
+    Runs that differ only in their seed share a colour: each is a thin line, their mean a thick one over the steps at
+    which all of them have been evaluated. Diamonds are the evaluations after training, with fresh seeds and more
+    episodes, at the step where training ended; those of runs of other lengths are averaged with none. A figure has one
+    kind of band, which its legend names: with several seeds of anything the range of the seeds, else the 95 % interval
+    of each evaluation. A dashed line in a plot of returns is the return from which the task's benchmark counts it as
+    solved.
 
     Args:
         directories: of the runs; they may still be going on.
@@ -65,13 +68,18 @@ def plot_runs(directories: Sequence[str | Path], out: str | Path, *, metric: Met
     axes = figure.add_subplot()
     groups = experiments(runs)
     alone = len(groups) == 1
-    last = max(p.step for run in runs for p in (*run.curve(metric), *_present(run.final(metric))))
+    seeds = any(len(members) > 1 for members in groups.values())
     for index, (name, members) in enumerate(groups.items()):
         colour = COLOURS[index % len(COLOURS)]
-        draw = _draw_run if len(members) == 1 else _draw_seeds
-        draw(axes, members, metric, colour, "" if alone else f"{name}: ")
-        # Right of the curves, side by side: on them, diamonds and lines would hide each other.
-        _draw_final(axes, members, metric, colour, at=last + max(last, 1) * (0.03 + 0.025 * index))
+        prefix = "" if alone else f"{name}: "
+        if len(members) > 1:
+            _draw_seeds(axes, members, metric, colour, prefix)
+        else:
+            _draw_run(axes, members[0], metric, colour, prefix, banded=not seeds)
+        _draw_finals(axes, members, metric, colour, banded=not seeds)
+    points = [p for run in runs for p in (*run.curve(metric), *_present(run.final(metric)))]
+    if seeds or any(p.high > p.low for p in points):
+        axes.fill_between([], [], [], color="0.5", alpha=0.3, linewidth=0, label=_BANDS[seeds])
     if metric == "return":
         _draw_bars(axes, runs)
     counters = {run.counter for run in runs}
@@ -82,6 +90,15 @@ def plot_runs(directories: Sequence[str | Path], out: str | Path, *, metric: Met
     return path
 
 
+def load_plotting() -> None:
+    """Draw an empty figure, so that what drawing takes of memory is there before a run measures its own."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(layout="constrained")
+    figure.add_subplot().set_title("0")
+    figure.savefig(io.BytesIO(), format="png")
+
+
 def _metric(runs: Sequence[Run], asked: Metric | None) -> Metric:
     silent = [str(run.directory) for run in runs if not run.reports_success]
     if asked == "success" and silent:
@@ -89,15 +106,15 @@ def _metric(runs: Sequence[Run], asked: Metric | None) -> Metric:
     return asked or ("return" if silent else "success")
 
 
-def _draw_run(axes: Axes, members: Sequence[Run], metric: Metric, colour: str, prefix: str) -> None:
-    """One run: its evaluations with the interval of each."""
-    points = members[0].curve(metric)
+def _draw_run(axes: Axes, run: Run, metric: Metric, colour: str, prefix: str, banded: bool) -> None:
+    """One run: its evaluations, with the interval of each where the figure's bands are intervals."""
+    points = run.curve(metric)
     if not points:
         return
     steps = [p.step for p in points]
-    _draw_band(axes, steps, [p.low for p in points], [p.high for p in points], colour)
-    shaded = " (shaded: 95 % interval)" if any(p.high > p.low for p in points) else ""
-    label = f"{prefix}seed {members[0].config['seed']}, {points[0].episodes} episodes per evaluation{shaded}"
+    if banded:
+        _draw_band(axes, steps, [p.low for p in points], [p.high for p in points], colour)
+    label = f"{prefix}seed {run.config['seed']}, {_episodes(points)} per evaluation"
     values = [p.value for p in points]
     axes.plot(steps, values, color=colour, linewidth=2, marker="o", markersize=4, label=label)
 
@@ -111,7 +128,10 @@ def _draw_seeds(axes: Axes, members: Sequence[Run], metric: Metric, colour: str,
     columns = [[curve[step] for curve in curves] for step in shared]
     _draw_band(axes, shared, [min(c) for c in columns], [max(c) for c in columns], colour)
     seeds = "seeds" if len({run.config["seed"] for run in members}) == len(members) else "runs"
-    label = f"{prefix}mean of {len(members)} {seeds} (shaded: their range)"
+    label = f"{prefix}mean of {len(members)} {seeds}"
+    if any(set(curve) != set(shared) for curve in curves):
+        # Runs of other lengths, or evaluated at other steps: the thin lines go on, the mean does not.
+        label += f", over the {plural(len(shared), 'step')} at which all of them were evaluated"
     axes.plot(shared, [sum(c) / len(c) for c in columns], color=colour, linewidth=2.4, label=label)
 
 
@@ -119,29 +139,53 @@ def _draw_band(axes: Axes, steps: list[int], low: list[float], high: list[float]
     axes.fill_between(steps, low, high, color=colour, alpha=0.16, linewidth=0)
 
 
-def _draw_final(axes: Axes, members: Sequence[Run], metric: Metric, colour: str, at: float) -> None:
-    """The evaluation at the end: its 95 % interval for one run, mean and range for several seeds."""
-    finals = [final for run in members for final in _present(run.final(metric))]
-    if not finals:
-        return
-    value = sum(final.value for final in finals) / len(finals)
-    low = finals[0].low if len(members) == 1 else min(final.value for final in finals)
-    high = finals[0].high if len(members) == 1 else max(final.value for final in finals)
+def _draw_finals(axes: Axes, members: Sequence[Run], metric: Metric, colour: str, banded: bool) -> None:
+    """The evaluations at the end, at the step where training ended. Only runs of one length share a diamond."""
+    finals: dict[int, list[Point]] = {}
+    for run in members:
+        for final in _present(run.final(metric)):
+            finals.setdefault(final.step, []).append(final)
+    for step, points in sorted(finals.items()):
+        value = sum(p.value for p in points) / len(points)
+        low = points[0].low if banded else min(p.value for p in points)
+        high = points[0].high if banded else max(p.value for p in points)
+        axes.errorbar(
+            [step],
+            [value],
+            yerr=[[max(0.0, value - low)], [max(0.0, high - value)]],
+            color=colour,
+            marker="D",
+            markersize=7,
+            markeredgecolor="white",
+            linestyle="none",
+            capsize=3,
+            zorder=5,
+            label=_final_label(points, metric, len(members), f" at {step:,}" if len(finals) > 1 else ""),
+        )
+
+
+def _final_label(points: Sequence[Point], metric: Metric, runs: int, at: str) -> str:
+    value = sum(p.value for p in points) / len(points)
     written = f"{value:.0%}" if metric == "success" else f"{value:.4g}"
-    per_seed = "" if len(members) == 1 else " per seed"
-    axes.errorbar(
-        [at],
-        [value],
-        yerr=[[max(0.0, value - low)], [max(0.0, high - value)]],
-        color=colour,
-        marker="D",
-        markersize=7,
-        markeredgecolor="white",
-        linestyle="none",
-        capsize=3,
-        zorder=5,
-        label=f"after training: {written}, {finals[0].episodes} fresh episodes{per_seed}",
-    )
+    if len(points) > 1 or runs > 1:
+        of = str(len(points)) if len(points) == runs else f"{len(points)} of {runs}"
+        written += f", mean of {of} seeds" if len(points) > 1 else f", {of} seeds"
+    chosen = {p.weights_of for p in points if p.weights_of is not None}
+    best = f" (best weights, those of {' and '.join(f'{step:,}' for step in sorted(chosen))})" if chosen else ""
+    return f"after training{at}{best}: {written}, {_episodes(points, 'fresh episode')}{' each' * (len(points) > 1)}"
+
+
+def _episodes(points: Sequence[Point], noun: str = "episode") -> str:
+    """How many episodes the evaluations ``points`` took."""
+    low, high = min(p.episodes for p in points), max(p.episodes for p in points)
+    return plural(low, noun) if low == high else f"{low} to {plural(high, noun)}"
+
+
+_BANDS = {
+    False: "shaded, and bars: 95 % interval of each evaluation",
+    True: "shaded, and bars: lowest to highest seed",
+}
+"""What the bands of a figure are, without and with several seeds."""
 
 
 def _draw_bars(axes: Axes, runs: Sequence[Run]) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import zoomrl
 from zoomrl.cli.rendering import rendering_fix
+from zoomrl.errors import install_command
 
 GL_SECONDS = 30.0
 """Time after which a backend counts as hanging."""
@@ -67,9 +68,9 @@ def check_core() -> list[Check]:
 def check_simulators() -> list[Check]:
     """The extras that bring environments."""
     return [
-        _optional("simulators", "Meta-World", "metaworld", "metaworld", "pip install 'zoomrl[metaworld]'"),
-        _optional("simulators", "DeepMind Control", "dm_control", "dm-control", "pip install 'zoomrl[dmc]'"),
-        _optional("simulators", "MuJoCo", "mujoco", "mujoco", "pip install 'zoomrl[sim]'"),
+        _optional("simulators", "Meta-World", "metaworld", "metaworld", install_command("metaworld")),
+        _optional("simulators", "DeepMind Control", "dm_control", "dm-control", install_command("dmc")),
+        _optional("simulators", "MuJoCo", "mujoco", "mujoco", install_command("sim")),
     ]
 
 
@@ -77,7 +78,7 @@ def check_tools() -> list[Check]:
     """What is good to have."""
     checks = [
         _optional("tools", "TensorBoard", "tensorboard", "tensorboard", "pip install tensorboard"),
-        _optional("tools", "Weights & Biases", "wandb", "wandb", "pip install 'zoomrl[wandb]'"),
+        _optional("tools", "Weights & Biases", "wandb", "wandb", install_command("wandb")),
     ]
     try:
         import imageio_ffmpeg  # type: ignore[import-untyped]
@@ -105,7 +106,7 @@ def check_machine() -> list[Check]:
 def check_rendering() -> list[Check]:
     """One check per OpenGL backend of this platform, each tried in a process of its own."""
     if importlib.util.find_spec("mujoco") is None:
-        return [Check("rendering", "OpenGL", "warning", "needs MuJoCo", "pip install 'zoomrl[sim]'")]
+        return [Check("rendering", "OpenGL", "warning", "needs MuJoCo", install_command("sim"))]
     return [probe_backend(backend) for backend in _BACKENDS.get(sys.platform, ())]
 
 

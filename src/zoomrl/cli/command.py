@@ -1,8 +1,15 @@
-"""What every command is."""
+"""What every command is, and how one is printed for the user to repeat."""
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
 from typing import Protocol
+
+from zoomrl.errors import command_line
 
 
 class Command(Protocol):
@@ -11,3 +18,16 @@ class Command(Protocol):
     def run(self) -> int:
         """Do it; returns the exit code."""
         ...
+
+
+def to_type(*words: object) -> str:
+    """``words`` as a command of this program, quoted for the shell. Paths and ids may hold spaces and quotes."""
+    return f"{_program()} {command_line(*words)}"
+
+
+def _program() -> str:
+    """How this program is called here: a virtual environment that is not active is named by its path."""
+    if shutil.which("zoomrl"):
+        return "zoomrl"
+    path = Path(sys.argv[0])
+    return shlex.quote(os.path.relpath(path)) if path.name == "zoomrl" else "python -m zoomrl"

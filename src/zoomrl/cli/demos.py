@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
+from zoomrl.cli.command import to_type
 from zoomrl.demos.config import DemoConfig
 from zoomrl.envs.config import EnvConfig
-from zoomrl.errors import DemonstrationError
+from zoomrl.errors import DemonstrationError, plural
 
 if TYPE_CHECKING:
     from zoomrl.data.episode import Episode
@@ -64,8 +65,10 @@ class CollectDemos:
         finally:
             env.close()
         good, steps = sum(e.is_demo for e in episodes), sum(len(e) for e in episodes)
-        print(f"recorded {good} demonstrations in {len(episodes)} attempts, {steps} steps, into {out}")
-        print(f"train on them with: zoomrl train --env {self.env.id} --demos {out} --demos.episodes {good}")
+        counted = f"{plural(good, 'demonstration')} in {plural(len(episodes), 'attempt')}, {plural(steps, 'step')}"
+        print(f"recorded {counted}, into {out}")
+        train = to_type("train", "--env", self.env.id, "--demos", out, "--demos.episodes", good)
+        print(f"train on them with: {train}")
         return 0
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from zoomrl.envs.config import EnvConfig
-from zoomrl.errors import ConfigError, DemonstrationError
+from zoomrl.errors import ConfigError, DemonstrationError, plural
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -54,8 +54,6 @@ class CheckDemos:
 
     def run(self) -> int:
         """Check, print and write the manifest; 1 when there is an error among the findings."""
-        from rich.console import Console
-
         from zoomrl.demos.check import conclude, survey_set, unmark
 
         if self.episodes < 0:
@@ -66,25 +64,36 @@ class CheckDemos:
         replays, found = ({}, []) if self.no_replay else self._replay(survey)
         grid = {"levels": self.levels, "bins": self.bins, "idle": self.idle}
         report = conclude(survey, replays, found, **grid)
-        said = []
         failed = report.failed_demos() if self.mark_failed else []
+        said = []
         if failed:
-            unmark(survey, failed)
+            try:
+                unmark(survey, failed)
+            except (OSError, DemonstrationError):
+                self._show(report)  # what was found is not lost with what cannot be written
+                raise
             survey = survey_set(self.path)
             report = conclude(survey, replays, found, **grid)
             listed = ", ".join(map(str, failed))
-            said.append(f"no longer flagged as demonstrations: {len(failed)} episodes ({listed})")
+            said.append(f"no longer flagged as demonstrations: {plural(len(failed), 'episode')} ({listed})")
+        self._show(report)
         said.append(self._manifest(report, survey))
+        if not self.json:
+            print(*said, sep="\n")
+        return 0 if report.passed else 1
+
+    def _show(self, report: Report) -> None:
+        from rich.console import Console
+
         if self.json:
             print(json.dumps(report.to_dict(), indent=2))
-        else:
-            # Into a pipe or file nothing limits the width; rich would cut the lines short at 80 columns.
-            console = Console(width=None if sys.stdout.isatty() else 120, emoji=False)
-            for table in _tables(report):
-                console.print(table)
-            for line in (*_verdict(report), *said):
-                console.print(line, highlight=False, markup=False)
-        return 0 if report.passed else 1
+            return
+        # Into a pipe or file nothing limits the width; rich would cut the lines short at 80 columns.
+        console = Console(width=None if sys.stdout.isatty() else 120, emoji=False)
+        for table in _tables(report):
+            console.print(table)
+        for line in _verdict(report):
+            console.print(line, highlight=False, markup=False)
 
     def _replay(self, survey: Survey) -> tuple[dict[int, Replay], list[Finding]]:
         from rich.console import Console
@@ -113,7 +122,11 @@ class CheckDemos:
             same = old is not None and old["sha256"] == report.sha256
             if old is not None and same and old["verdict"] != "passed" and old["replayed"] > report.replayed:
                 return "manifest.json is left as it is: the check that it records failed, and replayed more episodes"
-        return f"written: {write_manifest(self.path, report, survey.spec)}"
+        try:
+            return f"written: {write_manifest(self.path, report, survey.spec)}"
+        except OSError as error:
+            text = f"the manifest could not be written: {error.strerror or error}. --no-write checks without one"
+            raise OSError(error.errno, text, str(self.path)) from error
 
 
 def _tables(report: Report) -> Iterator[Table]:
@@ -149,7 +162,7 @@ def _episodes(report: Report) -> Table:
     shown = [a for a in report.episodes if len(report.episodes) <= _ROWS or a.index in wrong][:_ROWS]
     title = f"Demonstrations of {report.env}"
     if len(shown) < len(report.episodes):
-        title += f" ({len(shown)} of {len(report.episodes)} episodes; the others are in order, or in --json)"
+        title += f" ({len(shown)} of {plural(len(report.episodes), 'episode')}; the others are in order, or in --json)"
     table = Table(title=title)
     for heading in ("episode", "steps", "demo", "success", "replayed", "differs from", "by", "rewards", "replayed"):
         table.add_column(heading, justify="right")
@@ -193,8 +206,8 @@ def _actions(report: Report) -> Table:
 
 
 def _verdict(report: Report) -> list[str]:
-    counts = ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in report.counts.items())
-    how = f"{report.replayed} of {len(report.episodes)} episodes replayed"
+    counts = ", ".join(plural(count, name) for name, count in report.counts.items())
+    how = f"{report.replayed} of {plural(len(report.episodes), 'episode')} replayed"
     verdict = "fit for training" if report.passed else "NOT fit to train on until the errors are mended"
     return [f"{counts}; {how}", f"{report.path}: {verdict}"]
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
+from zoomrl.cli.command import to_type
 from zoomrl.envs.config import EnvConfig
-from zoomrl.errors import DemonstrationError
+from zoomrl.errors import DemonstrationError, plural
 from zoomrl.spec import list_entries
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ class ImportDemos:
             print(f"left out or doubtful: {fault}", file=sys.stderr)
         steps, good = sum(len(e) for e in found.episodes), sum(e.is_demo for e in found.episodes)
         arrays = ", ".join(f"{name} {a.dtype}{list(a.shape)}" for name, a in found.spec.observations.items())
-        print(f"read {len(found.episodes)} episodes, {good} of them demonstrations, {steps} steps, from {self.source}")
+        counted = f"{plural(len(found.episodes), 'episode')}, {good} of them demonstrations, {plural(steps, 'step')}"
+        print(f"read {counted}, from {self.source}")
         print(f"observed: {arrays}; actions: {found.spec.action_dim} dimensions")
         if found.spec.state_entries:
             print(f"state made of: {list_entries(found.spec.state_entries)}")
@@ -87,8 +89,8 @@ class ImportDemos:
             if name not in _UNSAID:
                 print(f"{name.replace('_', ' ')}: {value if isinstance(value, str) else json.dumps(value)}")
         print(f"wrote {self.out}")
-        env = self.env.id or "ID"
-        print(f"train on them with: zoomrl train --env {env} --demos {self.out} --demos.episodes 0")
+        train = to_type("train", "--env", self.env.id or "ID", "--demos", self.out, "--demos.episodes", 0)
+        print(f"train on them with: {train}")
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,6 @@ class ExportDemos:
 
         demos = read_demos(self.set)
         write(self.format, self.out, demos, self.overwrite, video=self.video)
-        print(
-            f"wrote {len(demos)} episodes, {sum(len(e) for e in demos.episodes)} steps, as {self.format} to {self.out}"
-        )
+        counted = f"{plural(len(demos), 'episode')}, {plural(sum(len(e) for e in demos.episodes), 'step')}"
+        print(f"wrote {counted}, as {self.format} to {self.out}")
         return 0

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import FlagCreatePairsOff
 
+from zoomrl.errors import install_command
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -68,6 +70,8 @@ def _print_table(console: Console, found: Sequence[Check]) -> None:
 
 
 def _verdict(found: Sequence[Check], backend: str, can_train: bool, can_render: bool) -> list[str]:
+    from rich.markup import escape
+
     lines = ["", "Training can run." if can_train else "Training cannot run until what FAILED is mended."]
     working = [c.name for c in found if c.group == "rendering" and c.status == "ok"]
     if can_render:
@@ -80,5 +84,5 @@ def _verdict(found: Sequence[Check], backend: str, can_train: bool, can_render: 
     else:
         lines.append("Neither videos nor camera pictures can be made here yet; training from state needs neither.")
     if not any(c.name == "Meta-World" and c.status == "ok" for c in found):
-        lines.append(r"Meta-World's presets, quickstart among them, need: pip install 'zoomrl\[metaworld]'")
+        lines.append(escape(f"Meta-World's presets, quickstart among them, need: {install_command('metaworld')}"))
     return lines

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from zoomrl.cli.rendering import rendering_fix
-from zoomrl.errors import ConfigError, ZoomrlError
+from zoomrl.errors import ConfigError, ZoomrlError, plural
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,7 +82,7 @@ class Evaluate:
             if self.video is not None:
                 _check_rendering(envs, seeds[0])
             if sys.stderr.isatty():
-                print(f"running {self.episodes} episodes of {policy.spec.id} ...", file=sys.stderr)
+                print(f"running {plural(self.episodes, 'episode')} of {policy.spec.id} ...", file=sys.stderr)
             on_frame = frames.append if self.video is not None else None
             result = evaluate(policy.controller, envs, seeds, discount=policy.config.replay.discount, on_frame=on_frame)
         assert result is not None  # nothing asked it to stop
@@ -136,12 +136,15 @@ def _print_table(row: dict[str, Any], reports_success: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{row['env']}, {row['episodes']} episodes", show_header=False)
+    from zoomrl.training.intervals import mean_in_words
+
+    table = Table(title=f"{row['env']}, {plural(row['episodes'], 'episode')}", show_header=False)
     if reports_success:
         interval = f"95 % interval {row['success_low']:.0%} to {row['success_high']:.0%}"
         count = f"{sum(row['successes'])} of {row['episodes']}"
         table.add_row("success", f"{row['success_rate']:.0%} ({count}; {interval})")
-    table.add_row("return", f"{row['return_mean']:.4g} ± {row['return_std']:.3g} (standard deviation)")
+    table.add_row("return", mean_in_words(row["return_mean"], row["return_std"], row["episodes"]))
+    table.add_row("", f"{row['return_std']:.3g} standard deviation over the episodes")
     if "value_predicted" in row:
         predicted, realised = row["value_predicted"], row["value_realised"]
         table.add_row("value", f"{predicted:.3g} predicted, {realised:.3g} realised (discounted, first decision)")

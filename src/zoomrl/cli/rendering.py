@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from zoomrl.errors import install_command
+
 APT = "apt-get install --no-install-recommends"
 EGL_PACKAGES = "libegl1 libopengl0 libgl1-mesa-dri"
 OSMESA_PACKAGES = "libosmesa6"
@@ -47,6 +49,6 @@ def rendering_fix(reason: str, backend: str | None = None) -> str:
         backend: the OpenGL backend that failed, where known; some texts are the same for several.
     """
     if "No module named 'mujoco'" in reason:
-        return "Install a simulator: pip install 'zoomrl[metaworld]'"
+        return f"Install a simulator: {install_command('metaworld')}"
     found = backend or next((name for sign, name in _SIGNS if sign in reason), "")
     return _FIXES.get(found, "`zoomrl doctor` tries every way of rendering and names what is missing")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +9,14 @@ from typing import Any
 from zoomrl.analysis.curve import draw_curve
 from zoomrl.analysis.metrics import Run, read_run
 from zoomrl.analysis.plot import plot_runs
+from zoomrl.cli.command import to_type
 from zoomrl.cli.rendering import rendering_fix
 from zoomrl.envs.registry import code_named
+from zoomrl.errors import plural
 from zoomrl.files import as_record, read_json
 from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.config import TrainConfig, differences
+from zoomrl.training.intervals import mean_in_words
 from zoomrl.training.run_files import RESULT, read_config
 
 
@@ -61,17 +61,9 @@ def report(directory: Path, config: TrainConfig, video_problem: str | None) -> N
     print(f"{'next':<11} {_evaluation(directory, config)}")
 
 
-def _evaluation(directory: Path, config: TrainConfig) -> str:
+def _evaluation(directory: Path, config: TrainConfig, *more: object) -> str:
     """The command that evaluates the run. It was made here, so what it names may run again."""
-    return f"{_program()} eval {directory}" + (" --trust" if code_named(config.env) else "")
-
-
-def _program() -> str:
-    """How this program is called here: a virtual environment that is not active is named by its path."""
-    if shutil.which("zoomrl"):
-        return "zoomrl"
-    path = Path(sys.argv[0])
-    return os.path.relpath(path) if path.name == "zoomrl" else "python -m zoomrl"
+    return to_type("eval", directory, *(["--trust"] if code_named(config.env) else []), *more)
 
 
 def _result(directory: Path) -> dict[str, Any]:
@@ -101,11 +93,12 @@ def _outcome(result: dict[str, Any], run: Run) -> str:
     if run.reports_success:
         low, high = result["success_low"], result["success_high"]
         text = (
-            f"success {result['success_rate']:.0%} ({sum(result['successes'])} of {count} fresh episodes; "
+            f"success {result['success_rate']:.0%} ({sum(result['successes'])} of {plural(count, 'fresh episode')}; "
             f"95 % interval {low:.0%} to {high:.0%})"
         )
     else:
-        text = f"return {result['return_mean']:.4g} ± {result['return_std']:.3g} over {count} fresh episodes"
+        mean = mean_in_words(result["return_mean"], result["return_std"], count)
+        text = f"return {mean} over {plural(count, 'fresh episode')}"
     duration = f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.0f} seconds"
     return f"{text} after {duration} of training"
 
@@ -116,7 +109,7 @@ def _video(directory: Path, config: TrainConfig, problem: str | None) -> str:
         return str(path)
     if not config.eval.video:
         return "none, since eval.video is off"
-    later = f"{_evaluation(directory, config)} --video {path}"
+    later = _evaluation(directory, config, "--video", path)
     if problem is None:
         return f"none; `zoomrl doctor` says whether pictures can be rendered here. If so: {later}"
     return f"none: {problem}\n{'':<12}{rendering_fix(problem)}\n{'':<12}Then: {later}"

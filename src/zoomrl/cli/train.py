@@ -93,6 +93,7 @@ class Train(TrainConfig):
                 pass
         from rich.console import Console
 
+        from zoomrl.analysis.plot import load_plotting
         from zoomrl.cli.report import finished_before, report
         from zoomrl.training.run import train
 
@@ -100,6 +101,8 @@ class Train(TrainConfig):
             print(f"{directory} is finished already; raise --steps to go on, or choose another --seed.\n")
             report(directory, config, video_problem=None)
             return 0
+        with suppress(Exception):  # the plot at the end will name it
+            load_plotting()
         # Long paths stay on one line.
         result = train(config, console=Console(stderr=True, soft_wrap=True))
         if not result.finished:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
 import tyro
 from tyro.conf import AvoidSubcommands, Positional, arg, subcommand
 
 from zoomrl.cli.ablate import Ablate
 from zoomrl.cli.command import Command
+from zoomrl.cli.completion import Shell, completion_script
 from zoomrl.cli.demos import CollectDemos, InspectDemos
 from zoomrl.cli.demos_check import CheckDemos
 from zoomrl.cli.demos_convert import ExportDemos, ImportDemos
@@ -56,12 +57,12 @@ class Demos:
 class Completion:
     """Print the script that completes commands and options on the Tab key."""
 
-    shell: Positional[Literal["bash", "zsh", "tcsh", "fish"]]
+    shell: Positional[Shell]
     """Shell to print the script for."""
 
     def run(self) -> int:
         """Print the script."""
-        parse(["--tyro-print-completion", self.shell])
+        print(completion_script(self.shell), end="")
         return 0
 
 
@@ -79,7 +80,7 @@ COMMANDS: dict[str, type[Any]] = {
 }
 _COMPLETION_SETUP = """Add the line of your shell to its start-up file:
   bash  ~/.bashrc                   eval "$(zoomrl completion bash)"
-  zsh   ~/.zshrc, after compinit    eval "$(zoomrl completion zsh)"
+  zsh   ~/.zshrc                    eval "$(zoomrl completion zsh)"
   tcsh  ~/.tcshrc                   zoomrl completion tcsh > ~/.zoomrl.tcsh; source ~/.zoomrl.tcsh
   fish  ~/.config/fish/config.fish  zoomrl completion fish | source"""
 _NESTED = {"demos": ("collect", "inspect", "check", "import", "export"), "env": ("check",)}

@@ -19,7 +19,7 @@ from zoomrl.demos.findings import EpisodeAccount, Report, fails
 from zoomrl.demos.reader import DemoSet
 from zoomrl.demos.writer import fsync
 from zoomrl.envs.versions import installed_version
-from zoomrl.errors import DemonstrationError
+from zoomrl.errors import DemonstrationError, command_line, plural
 from zoomrl.files import read_json
 from zoomrl.spec import EnvSpec
 
@@ -120,16 +120,17 @@ def check_manifest(demos: DemoSet, spec: EnvSpec) -> None:
         )
     errors = int(manifest["findings"].get("error", 0)) if isinstance(manifest["findings"], Mapping) else 0
     if errors or manifest["verdict"] != "passed":
+        check = command_line("zoomrl", "demos", "check", demos.path)
         raise DemonstrationError(
-            f"the demonstrations at {demos.path} failed their check, with {errors} errors. See them with: "
-            f"zoomrl demos check {demos.path}. Demonstrations that fail when they are replayed are kept, and no "
-            f"longer imitated, after: zoomrl demos check {demos.path} --mark-failed. To train all the same, remove "
-            f"{file}"
+            f"the demonstrations at {demos.path} failed their check, with {plural(errors, 'error')}. See them with "
+            f"`{check}`. Demonstrations that fail when they are replayed are kept, and no longer imitated, after "
+            f"`{check} --mark-failed`. To train all the same, remove {file}"
         )
 
 
 def _again(path: str | Path, file: Path) -> str:
-    return f"Check the set again with: zoomrl demos check {path}. Or remove {file} to train without a check"
+    again = command_line("zoomrl", "demos", "check", path)
+    return f"Check the set again with `{again}`, or remove {file} to train without a check"
 
 
 def _verdict(account: EpisodeAccount) -> dict[str, Any]:

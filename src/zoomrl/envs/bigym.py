@@ -20,7 +20,7 @@ from zoomrl.envs.global_seed import GlobalStream
 from zoomrl.envs.options import ANY, RENDERED, Options
 from zoomrl.envs.rendering import FRAME_SIZE, prefer_headless_gl
 from zoomrl.envs.scene import SceneEnv
-from zoomrl.errors import ConfigError, MissingDependencyError, unknown_name
+from zoomrl.errors import BrokenDependencyError, ConfigError, MissingDependencyError, install_command, unknown_name
 from zoomrl.spec import ArraySpec, EnvSpec, StateEntry
 
 CAMERAS = ("head", "left_wrist", "right_wrist", "external")
@@ -193,6 +193,8 @@ def _import(name: str) -> Any:
 
 
 def _missing(error: ImportError) -> MissingDependencyError:
+    if not isinstance(error, ModuleNotFoundError):
+        return BrokenDependencyError(f"BiGym is installed, but cannot be imported: {type(error).__name__}: {error}")
     why = f"BiGym is not complete here: {error}."
     try:
         if not hasattr(importlib.import_module("mojo"), "Mojo"):
@@ -200,9 +202,9 @@ def _missing(error: ImportError) -> MissingDependencyError:
     except ImportError:
         pass
     return MissingDependencyError(
-        f"{why} BiGym is in no package registry. Install what is with: pip install 'zoomrl[bigym]', then, without "
-        "their dependencies, github.com/chernyadev/bigym at commit 72d3054 and github.com/stepjam/mojo at commit "
-        "de95ff9. docs/bigym.md has the commands"
+        f"{why} BiGym is in no package registry. Install what is, zoomrl[bigym]: {install_command('bigym')}. Then, "
+        "without their dependencies, github.com/chernyadev/bigym at commit 72d3054 and github.com/stepjam/mojo at "
+        "commit de95ff9. docs/bigym.md has the commands"
     )
 
 

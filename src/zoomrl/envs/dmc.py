@@ -14,7 +14,7 @@ from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.options import RENDERED, Options
 from zoomrl.envs.rendering import FRAME_SIZE, prefer_headless_gl
 from zoomrl.envs.scene import SceneEnv
-from zoomrl.errors import missing_extra, unknown_name
+from zoomrl.errors import import_optional, unknown_name
 from zoomrl.spec import ArraySpec, EnvSpec, StateEntry
 
 _CONTROL_STEPS = 1000
@@ -110,8 +110,4 @@ def _resolve(name: str) -> tuple[str, str]:
 
 def _suite() -> Any:
     prefer_headless_gl()
-    try:
-        from dm_control import suite
-    except ImportError as error:
-        raise missing_extra("dm_control", "dmc") from error
-    return suite
+    return import_optional("dm_control.suite", "dmc")

@@ -20,7 +20,14 @@ from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.gym_observation import RENDER, GymObserver
 from zoomrl.envs.options import IMAGES, Options, differences
 from zoomrl.envs.versions import distributions
-from zoomrl.errors import ConfigError, MissingDependencyError, SimulatorError, unknown_name
+from zoomrl.errors import (
+    BrokenDependencyError,
+    ConfigError,
+    MissingDependencyError,
+    SimulatorError,
+    is_missing,
+    unknown_name,
+)
 from zoomrl.spec import ArraySpec, EnvSpec
 
 SUCCESS_KEYS = ("success", "is_success")
@@ -202,9 +209,8 @@ def make_gym_env(name: str, config: EnvConfig) -> GymEnv:
         try:
             importlib.import_module(module)
         except ImportError as error:
-            raise MissingDependencyError(
-                f"cannot import {module!r}, which should register {name!r}: {error}"
-            ) from error
+            kind = MissingDependencyError if is_missing(error, module) else BrokenDependencyError
+            raise kind(f"cannot import {module!r}, which should register {name!r}: {error}") from error
     if registered not in gymnasium.registry:
         raise unknown_name("Gymnasium environment", registered, gymnasium.registry)
     # The time limit is counted in decisions here, so Gymnasium's own wrapper stays off (-1).

@@ -19,7 +19,14 @@ from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.death import CLOSE_TIMEOUT_S, START_TIMEOUT_S, SimulatorDied, exit_reason, unanswered
 from zoomrl.envs.isolated_channel import Block, Channel, nameless_file
 from zoomrl.envs.isolated_worker import OLDEST, PROTOCOL
-from zoomrl.errors import ConfigError, MissingDependencyError, SimulatorError, WorkerError, ZoomrlError
+from zoomrl.errors import (
+    ConfigError,
+    MissingDependencyError,
+    SimulatorError,
+    WorkerError,
+    ZoomrlError,
+    command_line,
+)
 from zoomrl.spec import EnvSpec
 
 _WORKER = Path(__file__).with_name("isolated_worker.py")
@@ -159,7 +166,8 @@ class Simulator:
         if not facts["numpy"]:
             raise MissingDependencyError(
                 f"NumPy cannot be imported by {self._python} (Python {version}): {facts['problem']}\n"
-                f"An isolated simulator needs it. Install it there: {self._python} -m pip install numpy"
+                "An isolated simulator needs it. Install it there: "
+                + command_line(self._python, "-m", "pip", "install", "numpy")
             )
 
     def _build(self, config: EnvConfig) -> None:
@@ -188,7 +196,7 @@ class Simulator:
         if kind is MissingDependencyError and ("ModuleNotFoundError:" in trace or "\nImportError:" in trace):
             text += (
                 f"\nIt is missing in the environment of {self._python}, where the simulator runs. zoomrl itself is not "
-                f"needed there; the simulator alone is enough: {self._python} -m pip install ..."
+                f"needed there; the simulator alone is enough: {command_line(self._python, '-m', 'pip', 'install')} ..."
             )
         if kind is SimulatorError:
             text += f"\n\nIt runs in {self._python}. Its traceback:\n{trace}"

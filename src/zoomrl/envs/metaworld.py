@@ -18,7 +18,7 @@ from zoomrl.envs.face import ResetNeeded
 from zoomrl.envs.options import ANY, RENDERED, Options
 from zoomrl.envs.rendering import FRAME_SIZE, prefer_headless_gl
 from zoomrl.envs.scene import SceneEnv
-from zoomrl.errors import missing_extra, unknown_name
+from zoomrl.errors import import_optional, unknown_name
 from zoomrl.spec import ArraySpec, EnvSpec, StateEntry
 
 _SUFFIX = "-v3"
@@ -145,11 +145,8 @@ class MetaWorldEnv(SceneEnv):
 
 def _metaworld() -> ModuleType:
     prefer_headless_gl()
-    try:
-        import metaworld
-    except ImportError as error:
-        raise missing_extra("metaworld", "metaworld") from error
-    return metaworld
+    module: ModuleType = import_optional("metaworld", "metaworld")
+    return module
 
 
 def _classes() -> Mapping[str, type]:

@@ -307,7 +307,7 @@ def _end(worker: _Worker) -> None:
 def _pickled(factory: Callable[[], Env]) -> bytes:
     try:
         import cloudpickle  # type: ignore[import-untyped]
-    except ImportError:
+    except ModuleNotFoundError:
         return pickle.dumps(factory)
     payload: bytes = cloudpickle.dumps(factory)
     return payload

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoomrl.errors import ConfigError
+from zoomrl.errors import ConfigError, is_missing
 from zoomrl.nets.init import orthogonal_, to_channels_last
 
 MEAN = (0.485, 0.456, 0.406)
@@ -132,7 +132,9 @@ def _read(file: str) -> dict[str, Tensor]:
             state = importlib.import_module("safetensors.torch").load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
+        if not is_missing(error, "safetensors"):
+            raise ConfigError(f"encoder.weights: safetensors cannot be imported: {error!r}") from error
         raise ConfigError(
             f"encoder.weights: {file} needs the package safetensors. Install it with: pip install safetensors"
         ) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from zoomrl.control.controller import Controller
 from zoomrl.envs.vector_base import VectorEnv
 from zoomrl.errors import WorkerError
+from zoomrl.training.intervals import mean_interval, wilson_interval
 
 _log = logging.getLogger("zoomrl.training")
 
@@ -25,6 +25,7 @@ class Evaluation:
     returns: list[float]
     lengths: list[int]
     successes: list[bool]
+    """Empty where the environment reports no success."""
     seeds: list[int]
     predicted: list[float] = field(default_factory=list)
     """Value that the agent predicted at the first decision; empty from agents that predict none."""
@@ -32,9 +33,30 @@ class Evaluation:
     """Discounted return that followed, the counterpart of ``predicted``."""
 
     @property
-    def success_rate(self) -> float:
-        """Share of successful episodes."""
-        return sum(self.successes) / len(self.successes)
+    def success_rate(self) -> float | None:
+        """Share of successful episodes; None where the environment reports no success."""
+        return sum(self.successes) / len(self.successes) if self.successes else None
+
+    def _success(self) -> dict[str, float]:
+        """The success rate with its interval."""
+        if self.success_rate is None:
+            return {}
+        low, high = wilson_interval(sum(self.successes), len(self.successes))
+        return {
+            "success_rate": self.success_rate,
+            "success_low": low,
+            "success_high": high,
+        }
+
+    def _return(self) -> dict[str, float]:
+        """The mean return with its interval, which a single episode does not have."""
+        mean, std = float(np.mean(self.returns)), float(np.std(self.returns))
+        interval = mean_interval(mean, std, len(self.returns))
+        row = {
+            "return_mean": mean,
+            "return_std": std,
+        }
+        return row if interval is None else {**row, "return_low": interval[0], "return_high": interval[1]}
 
     def _over_estimation(self) -> dict[str, float]:
         """Predicted value against realised return, at the first decision."""
@@ -50,19 +72,15 @@ class Evaluation:
 
     def row(self) -> dict[str, Any]:
         """Summary and per-episode values, for the log."""
-        low, high = wilson_interval(sum(self.successes), len(self.successes))
         return {
             "episodes": len(self.returns),
-            "success_rate": self.success_rate,
-            "success_low": low,
-            "success_high": high,
-            "return_mean": float(np.mean(self.returns)),
-            "return_std": float(np.std(self.returns)),
+            **self._success(),
+            **self._return(),
             "length_mean": float(np.mean(self.lengths)),
             **self._over_estimation(),
             "returns": self.returns,
             "lengths": self.lengths,
-            "successes": self.successes,
+            **({"successes": self.successes} if self.successes else {}),
             "seeds": self.seeds,
         }
 
@@ -145,13 +163,5 @@ def evaluate(
     ordered = [results[k] for k in range(len(seeds))]
     returns, lengths, successes, values, discounted = (list(column) for column in zip(*ordered, strict=True))
     known = not np.isnan(values).any()
-    return Evaluation(returns, lengths, successes, list(seeds), values if known else [], discounted if known else [])
-
-
-def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
-    """95 % confidence interval of a success rate (Wilson 1927); honest also at 0 and 100 %."""
-    share = successes / trials
-    centre = share + z * z / (2 * trials)
-    spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    scale = 1 + z * z / trials
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    reported = successes if envs.env_spec.reports_success else []
+    return Evaluation(returns, lengths, reported, list(seeds), values if known else [], discounted if known else [])

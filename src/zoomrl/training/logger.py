@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from zoomrl.errors import CheckpointError, ConfigError, MissingDependencyError, missing_extra
+from zoomrl.errors import CheckpointError, ConfigError, MissingDependencyError, import_optional
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.run_files import wandb_id
 
@@ -160,10 +160,7 @@ class _WandB:
     name = "Weights & Biases"
 
     def __init__(self, config: TrainConfig, directory: Path) -> None:
-        try:
-            import wandb
-        except ImportError as error:
-            raise missing_extra("wandb", "wandb") from error
+        wandb = import_optional("wandb", "wandb")
         if not hasattr(wandb, "init"):  # an old run's ./wandb folder can shadow the package
             raise MissingDependencyError("a folder named 'wandb' hides the package; run from another directory")
         try:

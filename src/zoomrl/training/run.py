@@ -145,7 +145,7 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
         if source is not None:
             corrector = Corrector(source, config.intervene.env, spec, scaler, replay, directory, say)
         ties, explorer = derive(config.seed, "ties"), parts.build_explorer(config)
-        with ProgressLine(console) as progress:
+        with ProgressLine(console, config.log.every) as progress:
             trainer = Trainer(
                 config,
                 directory,

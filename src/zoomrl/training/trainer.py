@@ -17,7 +17,7 @@ from zoomrl.control.controller import Controller
 from zoomrl.data.episode import EpisodeBuilder, is_finite
 from zoomrl.data.replay import Replay
 from zoomrl.envs.vector_base import StepResult, VectorEnv
-from zoomrl.errors import CheckpointError, NonFiniteLossError
+from zoomrl.errors import CheckpointError, NonFiniteLossError, plural
 from zoomrl.files import write_atomically
 from zoomrl.math.schedules import schedule
 from zoomrl.training.checkpoint import Checkpoints
@@ -100,7 +100,7 @@ class Trainer:
         self._due = 0.0
         self._sums: dict[str, torch.Tensor] = {}
         self._summed: dict[str, int] = {}
-        self._recent: list[bool] = []
+        self._recent: list[float] = []
         self._last_eval: Evaluation | None = None
         self._value_range = ValueRange(config, say)
         self._saved_at: tuple[int, int] | None = None
@@ -331,7 +331,8 @@ class Trainer:
             self._builders[index] = None
             if self._corrector is not None and index == self._corrector.env:
                 self._corrector.keep(episode)
-            self._recent = [*self._recent[-19:], episode.success]
+            reports_success = self._envs.env_spec.reports_success
+            self._recent = [*self._recent[-19:], float(episode.success) if reports_success else builder.episode_return]
             # Whatever ends now has taken as many steps in every environment.
             began = self.env_steps - len(episode) * self._envs.num_envs * self.config.env.action_repeat
             warm_up = began < max(self.config.control.uniform_steps, self.config.seed_steps)
@@ -342,8 +343,9 @@ class Trainer:
                 "env": index,
                 "return": builder.episode_return,
                 "length": len(episode),
-                "success": episode.success,
             }
+            if reports_success:
+                row["success"] = episode.success
             if self._corrector is not None:
                 row["corrected"] = self._corrector.last_share if index == self._corrector.env else 0.0
             self._logger.write("episode", {**self.counters, **row})
@@ -423,7 +425,8 @@ class Trainer:
         self._last_eval = evaluation
         measured = {**self._validated(), **self._diagnosis()}
         self._logger.write("eval", {**self.counters, **evaluation.row(), **measured, "seconds": self.seconds})
-        score = (evaluation.success_rate, float(np.mean(evaluation.returns)))
+        success = 0.0 if evaluation.success_rate is None else evaluation.success_rate
+        score = (success, float(np.mean(evaluation.returns)))
         if self.config.eval.keep_best and (self._best is None or score >= self._best):
             # Among equals the later one: it has learnt for longer.
             self._best = score
@@ -482,17 +485,19 @@ class Trainer:
         return self.updates / max(self.seconds, 1e-9)
 
     def _status(self) -> str:
+        """Success where the environment reports it, else return: of the last episodes and evaluation; and the speed."""
         parts = []
-        if self._envs.env_spec.reports_success and self._recent:
-            parts.append(f"success {np.mean(self._recent):.0%} of last {len(self._recent)}")
+        success = self._envs.env_spec.reports_success
+        if self._recent:
+            mean = float(np.mean(self._recent))
+            shown = f"success {mean:.0%}" if success else f"return {mean:.4g}"
+            parts.append(f"{shown} of last {plural(len(self._recent), 'episode')}")
         if self._last_eval is not None:
-            shown = (
-                f"{self._last_eval.success_rate:.0%}"
-                if self._envs.env_spec.reports_success
-                else f"return {np.mean(self._last_eval.returns):.1f}"
-            )
+            rate = self._last_eval.success_rate
+            shown = f"return {np.mean(self._last_eval.returns):.4g}" if rate is None else f"{rate:.0%}"
             parts.append(f"eval {shown}")
-        parts.append(f"{self._speed():.0f} updates/s")
+        steps = self.env_steps / max(self.seconds, 1e-9)
+        parts.append(f"{steps:.3g} steps/s, {self._speed():.3g} updates/s")
         return "  ".join(parts)
 
 

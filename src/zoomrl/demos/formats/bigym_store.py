@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 
 from zoomrl.demos.limits import regular
 from zoomrl.envs.bigym_tasks import PHYSICS_HZ, BiGymTask
-from zoomrl.errors import DemonstrationError, MissingDependencyError, missing_extra
+from zoomrl.errors import (
+    BrokenDependencyError,
+    DemonstrationError,
+    MissingDependencyError,
+    import_optional,
+    is_missing,
+)
 
 STORE = "store"
 """Word that stands for BiGym's own store in place of a path."""
@@ -77,6 +83,8 @@ def _downloaded() -> tuple[Path, str]:
     try:
         store, const = import_module("demonstrations.demo_store"), import_module("bigym.const")
     except ImportError as error:
+        if not any(is_missing(error, package) for package in ("demonstrations", "bigym")):
+            raise BrokenDependencyError(f"BiGym's own store cannot be imported: {error!r}") from error
         raise MissingDependencyError(
             f"BiGym's own store needs BiGym in this interpreter ({error}). Install it (docs/bigym.md), or name the "
             "folder that the demonstrations lie in instead"
@@ -98,15 +106,12 @@ def read_file(path: Path, task: BiGymTask) -> Recording:
         ValueError: says what is wrong: damaged, of another task, or recorded with other kinds of actions.
         MissingDependencyError: without safetensors.
     """
+    safetensors = import_optional("safetensors", "bigym")
     try:
-        from safetensors import SafetensorError, safe_open
-    except ImportError as error:
-        raise missing_extra("safetensors", "bigym") from error
-    try:
-        with safe_open(regular(path), framework="np") as file:
+        with safetensors.safe_open(regular(path), framework="np") as file:
             texts = file.metadata() or {}
             actions = np.asarray(file.get_tensor("info_demo_action"), np.float64)
-    except (OSError, SafetensorError) as error:
+    except (OSError, safetensors.SafetensorError) as error:
         raise ValueError(f"the file cannot be read ({error})") from error
     try:
         data = {key: json.loads(texts[key]) for key in ("environment_data", "seed", "package_versions")}

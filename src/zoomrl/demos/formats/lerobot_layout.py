@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from zoomrl.errors import missing_extra
+from zoomrl.errors import import_optional
 from zoomrl.spec import StateEntry
 
 VERSION = "v3.0"
@@ -62,17 +62,9 @@ def dimension_groups(names: Any, length: int) -> dict[str, slice]:
 
 def parquet() -> Any:
     """The module ``pyarrow.parquet``; MissingDependencyError when it is not installed."""
-    try:
-        import pyarrow.parquet
-    except ImportError:
-        raise missing_extra("pyarrow", "lerobot") from None
-    return pyarrow.parquet
+    return import_optional("pyarrow.parquet", "lerobot")
 
 
 def av() -> Any:
     """The module ``av``, which reads and writes videos; MissingDependencyError when it is not installed."""
-    try:
-        import av
-    except ImportError:
-        raise missing_extra("av", "lerobot") from None
-    return av
+    return import_optional("av", "lerobot")
