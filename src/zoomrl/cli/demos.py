@@ -52,9 +52,11 @@ class CollectDemos:
         env = make_env(replace(self.env, num_envs=1, workers="serial"))
         try:
             with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
-                task = progress.add_task("recording", total=self.episodes)
+                task, attempts = progress.add_task("recording", total=self.episodes), 0
 
                 def note(attempt: int, episode: Episode) -> None:
+                    nonlocal attempts
+                    attempts = attempt + 1
                     done = float(episode.success)
                     progress.update(task, advance=done, description=f"attempt {attempt + 1}")
 
@@ -64,7 +66,8 @@ class CollectDemos:
         finally:
             env.close()
         good, steps = sum(e.is_demo for e in episodes), sum(len(e) for e in episodes)
-        print(f"recorded {good} demonstrations in {len(episodes)} attempts, {steps} steps, into {out}")
+        lost = f" ({attempts - len(episodes)} of them lost)" if attempts > len(episodes) else ""
+        print(f"recorded {good} demonstrations in {attempts} attempts{lost}, {steps} steps, into {out}")
         print(f"train on them with: zoomrl train --env {self.env.id} --demos {out} --demos.episodes {good}")
         return 0
 

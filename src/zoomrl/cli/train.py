@@ -98,14 +98,14 @@ class Train(TrainConfig):
 
         if finished_before(config, directory):
             print(f"{directory} is finished already; raise --steps to go on, or choose another --seed.\n")
-            report(directory, config, video_problem=None)
+            report(directory, config)
             return 0
         # Long paths stay on one line.
         result = train(config, console=Console(stderr=True, soft_wrap=True))
         if not result.finished:
             # train() has said where it stopped and how to resume.
             return 128 + int(result.stopped_by or 0)
-        report(directory, config, video_problem=result.video_problem)
+        report(directory, config)
         return 0
 
 
