@@ -18,6 +18,7 @@ from zoomrl.files import as_record, read_json
 from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.config import TrainConfig, differences
 from zoomrl.training.run_files import RESULT, read_config
+from zoomrl.training.video import in_one_line
 
 
 def finished_before(config: TrainConfig, directory: Path) -> bool:
@@ -44,7 +45,7 @@ def report(directory: Path, config: TrainConfig) -> None:
     try:
         plot = str(plot_runs([directory], directory / f"{metric}.png"))
     except Exception as error:  # a result is worth more than its plot
-        plot = f"none: {type(error).__name__}: {error}"
+        plot = f"none: {in_one_line(error)}"
     points = run.curve(metric)
     if len(points) > 1:
         steps, values = [p.step for p in points], [p.value for p in points]

@@ -70,7 +70,8 @@ class Policy:
                 raise ValueError(
                     f"observation {name!r} must be {spec.dtype} (0 to 255 for pictures), got {given.dtype}"
                 )
-            array = given.astype(spec.dtype, copy=False)
+            with np.errstate(over="ignore"):  # refused below
+                array = given.astype(spec.dtype, copy=False)
             expected = spec.shape if self._num_envs == 1 else (self._num_envs, *spec.shape)
             if array.shape not in (expected, (self._num_envs, *spec.shape)):
                 raise ValueError(f"observation {name!r} must have shape {expected}, got {array.shape}")
