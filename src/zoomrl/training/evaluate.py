@@ -54,7 +54,11 @@ class Evaluation:
 
     def _success(self) -> dict[str, float]:
         low, high = wilson_interval(sum(self.successes), len(self.successes))
-        return {"success_rate": self.success_rate, "success_low": low, "success_high": high}
+        return {
+            "success_rate": self.success_rate,
+            "success_low": low,
+            "success_high": high,
+        }
 
     def _returns(self) -> dict[str, float]:
         return {
