@@ -189,15 +189,18 @@ def test_stop_abandons(after):
     assert len(asked) == after + 1
 
 
+class Mortal(Spied):
+    """The environment ``victim`` dies in its fourth decision."""
+
+    decisions, victim = 0, 1
+
+    def _step_some(self, actions: Any) -> dict[int, Outcome | None]:
+        outcomes = super()._step_some(actions)
+        self.decisions += 1
+        return {**outcomes, self.victim: None} if self.decisions == 4 else outcomes
+
+
 def test_episode_of_a_died_worker_is_run_again():
-    class Mortal(Spied):
-        decisions = 0
-
-        def _step_some(self, actions: Any) -> dict[int, Outcome | None]:
-            outcomes = super()._step_some(actions)
-            self.decisions += 1
-            return {**outcomes, 1: None} if self.decisions == 4 else outcomes
-
     envs = Mortal(2)
     result = evaluate(controller(envs), envs, SEEDS)
     assert result is not None
@@ -206,15 +209,8 @@ def test_episode_of_a_died_worker_is_run_again():
 
 
 def test_the_video_of_an_episode_that_is_run_again_begins_anew():
-    class Mortal(Spied):
-        decisions = 0
-
-        def _step_some(self, actions: Any) -> dict[int, Outcome | None]:
-            outcomes = super()._step_some(actions)
-            self.decisions += 1
-            return {**outcomes, 0: None} if self.decisions == 4 else outcomes
-
     envs, recorder = Mortal(2), Noted()
+    envs.victim = 0
     result = evaluate(controller(envs), envs, SEEDS, recorder=recorder)
     assert result is not None
     assert len(recorder.seen) == result.lengths[0]
