@@ -27,6 +27,7 @@ from zoomrl.cli.main import main
 from zoomrl.envs.image import as_image
 from zoomrl.envs.vector import SerialVectorEnv
 from zoomrl.errors import WorkerError
+from zoomrl.files import read_json, write_json
 from zoomrl.training import finish
 from zoomrl.training.run import RunResult, train
 from zoomrl.training.video import VideoRecorder
@@ -328,8 +329,8 @@ def test_a_plot_that_fails_costs_the_plot_alone(registered, tmp_path, monkeypatc
     assert re.search(r"^video +.*/video\.mp4$", out, re.MULTILINE)
     # What was said of the video is said again, until `zoomrl eval` has made one.
     (directory / "video.mp4").unlink()
-    result = {**result_of(directory), "video_problem": "the codec is missing"}
-    (directory / "result.json").write_text(json.dumps(result))
+    result = read_json(directory / "result.json")
+    write_json(directory / "result.json", {**result, "video_problem": "the codec is missing"})
     assert main([*words.split(), "--run-dir", str(directory)]) == 0
     assert re.search("^video +none: the codec is missing", capsys.readouterr().out, re.MULTILINE)
     evaluation = ["eval", str(directory), "--episodes", "1", "--video", str(directory / "video.mp4")]

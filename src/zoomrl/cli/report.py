@@ -122,7 +122,7 @@ def _outcome(result: dict[str, Any], run: Run) -> str:
 def _video(directory: Path, config: TrainConfig, problem: str | None) -> str:
     path = directory / "video.mp4"
     # One that is newer than the result was made by `zoomrl eval`, as advised below.
-    if path.exists() and (problem is None or path.stat().st_mtime > (directory / "result.json").stat().st_mtime):
+    if path.exists() and (problem is None or path.stat().st_mtime > (directory / RESULT).stat().st_mtime):
         return str(path)
     if not config.eval.video:
         return "none, since eval.video is off"

@@ -14,6 +14,7 @@ from zoomrl.training.config import TrainConfig
 from zoomrl.training.evaluate import Evaluation, evaluate
 from zoomrl.training.logger import Logger
 from zoomrl.training.memory import peak_rss
+from zoomrl.training.run_files import RESULT
 from zoomrl.training.seeds import derive
 from zoomrl.training.video import VideoRecorder, probe_picture
 
@@ -79,7 +80,7 @@ def finish(
     def keep(video_problem: str | None) -> None:
         memory = {"peak_memory_gb": peak_rss() / 1e9, "expected_memory_gb": expected_memory / 1e9}
         result = {**row, "training_seconds": seconds, **memory, "video_problem": video_problem}
-        write_json(directory / "result.json", result)
+        write_json(directory / RESULT, result)
 
     if recorder is None:
         keep(problem)
@@ -89,5 +90,5 @@ def finish(
     try:
         keep(recorder.problem)
     except OSError as error:  # the result is there, only its word on the video is the one from before
-        _log.warning("%s could not be updated after the video: %s", directory / "result.json", error)
+        _log.warning("%s could not be updated after the video: %s", directory / RESULT, error)
     return Outcome(evaluation, video, recorder.problem)
