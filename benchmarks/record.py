@@ -23,6 +23,7 @@ from zoomrl.recipes.presets import preset
 from zoomrl.training.config import TrainConfig, differences
 from zoomrl.training.intervals import mean_interval, wilson_interval
 
+COUNTED = ("episodes", "episodes_lost")
 VALUES = ("value_predicted", "value_realised", "value_overestimation")
 MEASURED = ("validation_loss", "latent_rank_1e-1", "latent_rank_1e-2", "latent_rank_1e-3", "codes_used")
 
@@ -52,6 +53,8 @@ def read_run(path: Path) -> dict[str, Any]:
     """Command, curve and final evaluation of one run."""
     config = TrainConfig.from_dict(json.loads((path / "config.json").read_text()))
     result = json.loads((path / "result.json").read_text())
+    if not result["episodes"]:
+        sys.exit(f"record: {path} has no result: the simulator failed in every episode of its final evaluation")
     rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     columns = ("env_steps", "updates", "success_rate", "return_mean", "return_std", "seconds", *VALUES, *MEASURED)
     curve = [{k: row[k] for k in columns if k in row} for row in rows if row["kind"] == "eval"]
@@ -67,7 +70,16 @@ def read_run(path: Path) -> dict[str, Any]:
         "training_seconds": round(result["training_seconds"], 1),
         "final": {
             k: result[k]
-            for k in ("episodes", "success_rate", "success_low", "success_high", "return_mean", "return_std", *VALUES)
+            for k in (
+                "episodes",
+                "episodes_lost",
+                "success_rate",
+                "success_low",
+                "success_high",
+                "return_mean",
+                "return_std",
+                *VALUES,
+            )
             if k in result
         },
         "memory_gb": {k: result[f"{k}_memory_gb"] for k in ("expected", "peak") if f"{k}_memory_gb" in result},

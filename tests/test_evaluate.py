@@ -22,6 +22,7 @@ from zoomrl.envs.vector import SerialVectorEnv
 from zoomrl.envs.vector_base import Outcome
 from zoomrl.training.evaluate import Evaluation, evaluate
 from zoomrl.training.intervals import mean_in_words, mean_interval, wilson_interval
+from zoomrl.training.video import VideoRecorder
 
 SEEDS = [11, 3, 8, 3_000_000_000, 25, 4, 19]
 
@@ -118,12 +119,25 @@ def test_a_second_evaluation_with_the_same_parts_is_equal():
     assert evaluate(actor, envs, SEEDS) == evaluate(actor, envs, SEEDS)
 
 
-def test_film_shows_the_first_seeds_episode_only():
-    envs = Spied(2)
-    frames: list[np.ndarray] = []
-    result = evaluate(controller(envs), envs, SEEDS, on_frame=frames.append)
+class Noted(VideoRecorder):
+    """Notes frames instead of keeping them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[int] = []
+
+    def begin(self) -> None:
+        self.seen.clear()
+
+    def take(self, render: Any) -> None:
+        self.seen.append(int(render()[0, 0, 0]))
+
+
+def test_a_video_shows_the_first_seeds_episode_only():
+    envs, recorder = Spied(2), Noted()
+    result = evaluate(controller(envs), envs, SEEDS, recorder=recorder)
     assert result is not None
-    assert [int(f[0, 0, 0]) for f in frames] == [SEEDS[0] % 256] * result.lengths[0]
+    assert recorder.seen == [SEEDS[0] % 256] * result.lengths[0]
 
 
 class Foretelling(Steady):
@@ -177,20 +191,31 @@ def test_stop_abandons(after):
     assert len(asked) == after + 1
 
 
+class Mortal(Spied):
+    """The environment ``victim`` dies in its fourth decision."""
+
+    decisions, victim = 0, 1
+
+    def _step_some(self, actions: Any) -> dict[int, Outcome | None]:
+        outcomes = super()._step_some(actions)
+        self.decisions += 1
+        return {**outcomes, self.victim: None} if self.decisions == 4 else outcomes
+
+
 def test_episode_of_a_died_worker_is_run_again():
-    class Mortal(Spied):
-        decisions = 0
-
-        def _step_some(self, actions: Any) -> dict[int, Outcome | None]:
-            outcomes = super()._step_some(actions)
-            self.decisions += 1
-            return {**outcomes, 1: None} if self.decisions == 4 else outcomes
-
     envs = Mortal(2)
     result = evaluate(controller(envs), envs, SEEDS)
     assert result is not None
     assert envs.resets.count(SEEDS[1]) == 2
     assert list(zip(result.returns, result.lengths, result.successes, strict=True)) == one_by_one()
+
+
+def test_the_video_of_an_episode_that_is_run_again_begins_anew():
+    envs, recorder = Mortal(2), Noted()
+    envs.victim = 0
+    result = evaluate(controller(envs), envs, SEEDS, recorder=recorder)
+    assert result is not None
+    assert len(recorder.seen) == result.lengths[0]
 
 
 def test_row_summarises():

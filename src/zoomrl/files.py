@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import stat
 from collections.abc import Callable, Mapping
@@ -132,6 +133,15 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """
     text = sealed(json.dumps(data, indent=2, allow_nan=False) + "\n")
     write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def finite_or_null(data: Any) -> Any:
+    """A copy of plain ``data`` in which every number that is NaN or infinite, which JSON does not know, is None."""
+    if isinstance(data, dict):
+        return {key: finite_or_null(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [finite_or_null(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:

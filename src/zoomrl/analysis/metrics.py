@@ -73,14 +73,18 @@ class Run:
 
     def curve(self, metric: Metric) -> list[Point]:
         """The evaluations during training, ordered by step."""
-        points = [_point(row, metric, self.counter) for row in self.rows if row["kind"] == "eval"]
-        by_step = {point.step: point for point in points}
+        by_step = {point.step: point for point in self._points("eval", metric)}
         return [by_step[step] for step in sorted(by_step)]
 
     def final(self, metric: Metric) -> Point | None:
         """The evaluation at the end, or None while the run has not reached it."""
-        rows = [row for row in self.rows if row["kind"] == "final"]
-        return _point(rows[-1], metric, self.counter) if rows else None
+        return next(reversed(self._points("final", metric)), None)
+
+    def _points(self, kind: str, metric: Metric) -> list[Point]:
+        """Of the rows of ``kind`` that have a result: an evaluation whose episodes were all lost has none."""
+        rows = [row for row in self.rows if row["kind"] == kind and row["episodes"]]
+        points = [_point(row, metric, self.counter) for row in rows]
+        return [point for point in points if point is not None]
 
 
 def read_run(directory: str | Path) -> Run:
@@ -178,7 +182,8 @@ def _is_success(row: dict[str, Any]) -> bool:
     return isinstance(successes, list) and any(successes)
 
 
-def _point(row: dict[str, Any], metric: Metric, counter: Counter) -> Point:
+def _point(row: dict[str, Any], metric: Metric, counter: Counter) -> Point | None:
+    """The value of ``metric`` in one evaluation; None where it was not finite, which is logged as null."""
     if metric == "success":
         if "success_rate" not in row:
             raise ConfigError(f"the evaluation at step {row['env_steps']} has no success_rate; plot --metric return")
@@ -187,6 +192,8 @@ def _point(row: dict[str, Any], metric: Metric, counter: Counter) -> Point:
         mean, std = _MEAN_AND_STD[metric]
         if std not in row:
             raise ConfigError(f"the evaluation at step {row['env_steps']} has no {mean}: its agent predicts no values")
+        if row[mean] is None or row[std] is None:
+            return None
         value = _number(row, mean)
         low, high = mean_interval(value, _number(row, std), int(_number(row, "episodes"))) or (value, value)
     step = int(_number(row, counter))

@@ -105,14 +105,14 @@ def _measured(directory: Path) -> dict[str, Any]:
     from zoomrl.files import read_json
 
     rows = read_rows(directory / "metrics.jsonl")
-    found: dict[str, Any] = {"return": read_json(directory / "result.json")["return_mean"]}
+    found: dict[str, Any] = {"return": read_json(directory / "result.json").get("return_mean")}
     for kind in ("train", "eval"):
         found |= next((row for row in reversed(rows) if row["kind"] == kind), {})
     return found
 
 
 def _mean(rows: list[dict[str, Any]], key: str) -> str:
-    values = [row[key] for row in rows if key in row]
+    values = [row[key] for row in rows if row.get(key) is not None]
     if not values:
         return "-"
     mean = sum(values) / len(values)

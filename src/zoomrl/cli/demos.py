@@ -53,9 +53,11 @@ class CollectDemos:
         env = make_env(replace(self.env, num_envs=1, workers="serial"))
         try:
             with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
-                task = progress.add_task("recording", total=self.episodes)
+                task, attempts = progress.add_task("recording", total=self.episodes), 0
 
                 def note(attempt: int, episode: Episode) -> None:
+                    nonlocal attempts
+                    attempts = attempt + 1
                     done = float(episode.success)
                     progress.update(task, advance=done, description=f"attempt {attempt + 1}")
 
@@ -65,8 +67,9 @@ class CollectDemos:
         finally:
             env.close()
         good, steps = sum(e.is_demo for e in episodes), sum(len(e) for e in episodes)
-        counted = f"{plural(good, 'demonstration')} in {plural(len(episodes), 'attempt')}, {plural(steps, 'step')}"
-        print(f"recorded {counted}, into {out}")
+        counted = f"{plural(good, 'demonstration')} in {plural(attempts, 'attempt')}"
+        lost = f" ({attempts - len(episodes)} of them lost)" if attempts > len(episodes) else ""
+        print(f"recorded {counted}{lost}, {plural(steps, 'step')}, into {out}")
         train = to_type("train", "--env", self.env.id, "--demos", out, "--demos.episodes", good)
         print(f"train on them with: {train}")
         return 0

@@ -12,10 +12,10 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from zoomrl.cli.rendering import rendering_fix
 from zoomrl.errors import ConfigError, ZoomrlError, plural
+from zoomrl.files import finite_or_null
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from rich.table import Table
 
     from zoomrl.envs.config import EnvConfig
     from zoomrl.envs.vector_base import VectorEnv
@@ -54,14 +54,13 @@ class Evaluate:
         from zoomrl.training.evaluate import evaluate
         from zoomrl.training.policy import load_policy
         from zoomrl.training.seeds import derive
-        from zoomrl.training.video import write_video
+        from zoomrl.training.video import VideoRecorder
 
         # Acting takes small products only: a second thread costs more than it brings.
         torch.set_num_threads(1)
         count = min(self.num_envs, self.episodes)
         policy = load_policy(self.path, num_envs=count, seed=self.seed)
         seeds = [derive(self.seed, "cli_env", index) for index in range(self.episodes)]
-        frames: list[NDArray[np.uint8]] = []
         # The spec says what was observed, also where the config left that to the environment.
         env = replace(policy.config.env, cameras=policy.config.env.cameras or policy.spec.cameras)
         if self.env_python is not None:
@@ -83,19 +82,25 @@ class Evaluate:
                 _check_rendering(envs, seeds[0])
             if sys.stderr.isatty():
                 print(f"running {plural(self.episodes, 'episode')} of {policy.spec.id} ...", file=sys.stderr)
-            on_frame = frames.append if self.video is not None else None
-            result = evaluate(policy.controller, envs, seeds, discount=policy.config.replay.discount, on_frame=on_frame)
+            recorder = VideoRecorder() if self.video is not None else None
+            discount = policy.config.replay.discount
+            result = evaluate(policy.controller, envs, seeds, discount=discount, recorder=recorder)
         assert result is not None  # nothing asked it to stop
         row = {"run": str(self.path), "env": policy.spec.id, "env_steps": policy.env_steps, **result.row()}
-        if self.video is not None:
-            self.video.parent.mkdir(parents=True, exist_ok=True)
-            write_video(self.video, frames, policy.spec.control_hz or 30)
-            row["video"] = str(self.video)
+        problem = None
+        if self.video is not None and recorder is not None:
+            recorder.save(self.video, policy.spec.control_hz or 30)
+            problem = recorder.problem
+            row |= {"video": str(self.video)} if problem is None else {"video_problem": problem}
         if self.json:
-            print(json.dumps({**row, "reports_success": policy.spec.reports_success}, indent=2))
+            row = finite_or_null({**row, "reports_success": policy.spec.reports_success})
+            print(json.dumps(row, indent=2, allow_nan=False))
         else:
             _print_table(row, policy.spec.reports_success)
-        return 0
+        if problem is not None:
+            print(f"error: no video was made: {problem}", file=sys.stderr)
+        # What was asked for is there, or the command failed.
+        return 0 if problem is None and result.returns else 1
 
     def _check_code(self, env: EnvConfig) -> None:
         """Refuse to run what a file of the run names, unless the caller named it."""
@@ -124,21 +129,32 @@ class Evaluate:
 
 def _check_rendering(envs: VectorEnv, seed: int) -> None:
     """Render once before the work, so that it is not done in vain."""
-    envs.reset(0, seed)
-    try:
-        envs.render(0)
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise ZoomrlError(f"no video can be made: {reason}\n{rendering_fix(reason)}") from error
+    from zoomrl.training.video import probe_picture
+
+    reason = probe_picture(envs, seed)
+    if isinstance(reason, str):
+        raise ZoomrlError(f"no video can be made: {reason}\n{rendering_fix(reason)}")
 
 
 def _print_table(row: dict[str, Any], reports_success: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    table = Table(title=f"{row['env']}, {plural(row['episodes'], 'episode')}", show_header=False)
+    if row["episodes_lost"]:
+        lost = plural(row["episodes_lost"], "more episode")
+        table.add_row("lost", f"{lost}, in which the simulator showed NaN or infinity")
+    if row["episodes"]:
+        _add_summary(table, row, reports_success)
+    table.add_row("trained for", f"{row['env_steps']:,} environment steps")
+    if "video" in row:
+        table.add_row("video", row["video"])
+    Console().print(table)
+
+
+def _add_summary(table: Table, row: dict[str, Any], reports_success: bool) -> None:
     from zoomrl.training.intervals import mean_in_words
 
-    table = Table(title=f"{row['env']}, {plural(row['episodes'], 'episode')}", show_header=False)
     if reports_success:
         interval = f"95 % interval {row['success_low']:.0%} to {row['success_high']:.0%}"
         count = f"{sum(row['successes'])} of {row['episodes']}"
@@ -149,7 +165,3 @@ def _print_table(row: dict[str, Any], reports_success: bool) -> None:
         predicted, realised = row["value_predicted"], row["value_realised"]
         table.add_row("value", f"{predicted:.3g} predicted, {realised:.3g} realised (discounted, first decision)")
     table.add_row("length", f"{row['length_mean']:.1f} decisions")
-    table.add_row("trained for", f"{row['env_steps']:,} environment steps")
-    if "video" in row:
-        table.add_row("video", row["video"])
-    Console().print(table)

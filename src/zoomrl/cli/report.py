@@ -18,6 +18,7 @@ from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.config import TrainConfig, differences
 from zoomrl.training.intervals import mean_in_words
 from zoomrl.training.run_files import RESULT, read_config
+from zoomrl.training.video import in_one_line
 
 
 def finished_before(config: TrainConfig, directory: Path) -> bool:
@@ -30,18 +31,21 @@ def finished_before(config: TrainConfig, directory: Path) -> bool:
     return (
         not differences(held, config)
         and result["env_steps"] >= config.steps
-        and result["episodes"] == config.eval.final_episodes
+        and result["episodes"] + result.get("episodes_lost", 0) == config.eval.final_episodes
         # A checkpoint beyond the result belongs to a run that was extended and then interrupted.
         and int(newest.stem.split("_")[1]) <= result["env_steps"]
     )
 
 
-def report(directory: Path, config: TrainConfig, video_problem: str | None) -> None:
+def report(directory: Path, config: TrainConfig) -> None:
     """Print the result of a finished run and where its files are, and draw its curve."""
-    run = read_run(directory)
+    run, result = read_run(directory), _result(directory)
     metric = run.natural_metric
-    plot = plot_runs([directory], directory / f"{metric}.png")
-    print(f"{_outcome(_result(directory), run)}\n")
+    print(f"{_outcome(result, run)}\n")
+    try:
+        plot = str(plot_runs([directory], directory / f"{metric}.png"))
+    except Exception as error:  # a result is worth more than its plot
+        plot = f"none: {in_one_line(error)}"
     points = run.curve(metric)
     if len(points) > 1:
         steps, values = [p.step for p in points], [p.value for p in points]
@@ -54,7 +58,7 @@ def report(directory: Path, config: TrainConfig, video_problem: str | None) -> N
     for name, value in (
         ("run", directory),
         ("plot", plot),
-        ("video", _video(directory, config, video_problem)),
+        ("video", _video(directory, config, result.get("video_problem"))),
         ("checkpoint", checkpoint),
     ):
         print(f"{name:<11} {value}")
@@ -90,7 +94,10 @@ class _Result:
 
 def _outcome(result: dict[str, Any], run: Run) -> str:
     count, seconds = result["episodes"], result["training_seconds"]
-    if run.reports_success:
+    lost = result.get("episodes_lost", 0)
+    if not count:
+        text = f"no result: the simulator showed NaN or infinity in all {lost} fresh episodes"
+    elif run.reports_success:
         low, high = result["success_low"], result["success_high"]
         text = (
             f"success {result['success_rate']:.0%} ({sum(result['successes'])} of {plural(count, 'fresh episode')}; "
@@ -100,12 +107,15 @@ def _outcome(result: dict[str, Any], run: Run) -> str:
         mean = mean_in_words(result["return_mean"], result["return_std"], count)
         text = f"return {mean} over {plural(count, 'fresh episode')}"
     duration = f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.0f} seconds"
+    if lost and count:
+        text += f" ({lost} more were lost: the simulator showed NaN or infinity)"
     return f"{text} after {duration} of training"
 
 
 def _video(directory: Path, config: TrainConfig, problem: str | None) -> str:
     path = directory / "video.mp4"
-    if problem is None and path.exists():
+    # One that is newer than the result was made by `zoomrl eval`, as advised below.
+    if path.exists() and (problem is None or path.stat().st_mtime > (directory / RESULT).stat().st_mtime):
         return str(path)
     if not config.eval.video:
         return "none, since eval.video is off"

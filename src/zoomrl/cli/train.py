@@ -99,7 +99,7 @@ class Train(TrainConfig):
 
         if finished_before(config, directory):
             print(f"{directory} is finished already; raise --steps to go on, or choose another --seed.\n")
-            report(directory, config, video_problem=None)
+            report(directory, config)
             return 0
         with suppress(Exception):  # the plot at the end will name it
             load_plotting()
@@ -108,7 +108,7 @@ class Train(TrainConfig):
         if not result.finished:
             # train() has said where it stopped and how to resume.
             return 128 + int(result.stopped_by or 0)
-        report(directory, config, video_problem=result.video_problem)
+        report(directory, config)
         return 0
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from zoomrl.data.episode import Episode, EpisodeBuilder
+from zoomrl.data.finite import first_not_finite, simulator_fault
 from zoomrl.envs.base import Env, action_bounds
 from zoomrl.envs.death import SimulatorDied
 from zoomrl.envs.isolated import IsolatedEnv
@@ -56,6 +57,8 @@ def collect_demos(
     Raises:
         ConfigError: for an environment without an expert, or an argument out of range.
         DemonstrationError: when the attempts run out; names the success rate.
+
+    An attempt in which the simulator dies, or it or the expert shows NaN or infinity, is dropped, and said by name.
     """
     spec = env.env_spec
     _check_arguments(episodes, seed, noise)
@@ -65,12 +68,17 @@ def collect_demos(
     if attempts < episodes:
         raise ConfigError(f"max_attempts must be at least the {episodes} episodes wanted, got {attempts}")
     kept: list[Episode] = []
-    successes = 0
+    successes = lost = 0
     for attempt in range(attempts):
+        sequence = np.random.SeedSequence(seed, spawn_key=(DEMOS_STREAM, attempt))
+        episode: Episode | str
         try:
-            episode = _record(env, np.random.SeedSequence(seed, spawn_key=(DEMOS_STREAM, attempt)), noise)
+            episode = _record(env, sequence, noise)
         except SimulatorDied as death:
-            _log.warning("attempt %d is dropped: %s", attempt, death)
+            episode = str(death)
+        if isinstance(episode, str):
+            lost += 1
+            _log.warning("attempt %d is dropped: %s", attempt, episode)
             continue
         successes += episode.success
         if episode.success or keep_failures:
@@ -79,9 +87,10 @@ def collect_demos(
             on_episode(attempt, episode)
         if successes == episodes:
             return kept
+    dropped = f", and the simulator failed in {lost}" if lost else ""
     raise DemonstrationError(
         f"the expert of {spec.id} succeeded in {successes} of {attempts} attempts "
-        f"({successes / attempts:.0%}) with noise {noise:g}; {episodes} successes were wanted. "
+        f"({successes / attempts:.0%}) with noise {noise:g}{dropped}; {episodes} successes were wanted. "
         f"Use less noise, more attempts, or a time limit above {spec.time_limit} decisions"
     )
 
@@ -99,21 +108,29 @@ def collection_meta(env: Env, *, seed: int, noise: float = 0.0) -> dict[str, Any
     }
 
 
-def _record(env: Env, sequence: np.random.SeedSequence, noise: float) -> Episode:
+def _record(env: Env, sequence: np.random.SeedSequence, noise: float) -> Episode | str:
+    """One attempt, or why it is lost."""
     low, high = action_bounds(env.env_spec.action)
     scale = (noise * (high - low) / 2).astype(np.float32)
     rng = np.random.default_rng(sequence.spawn(1)[0])
     reset_seed = int(sequence.generate_state(1)[0])
     observation, _ = env.reset(seed=reset_seed)
+    if fault := simulator_fault(observation, step=0, seed=reset_seed):
+        return f"{env.env_spec.id} {fault}"
     builder = EpisodeBuilder(observation, seed=reset_seed)
     terminated = truncated = False
     while not (terminated or truncated):
         expert = env.expert_action()
         if expert is None:
             raise _no_expert(env.env_spec.id)
+        if found := first_not_finite("action", expert):
+            step = len(builder) + 1
+            return f"the expert of {env.env_spec.id} has no action at step {step} of the seed {reset_seed}: {found}"
         disturbance = scale * rng.standard_normal(expert.shape, np.float32) if noise else np.float32(0.0)
         action = np.clip(expert + disturbance, low, high).astype(np.float32)
         observation, reward, terminated, truncated, info = env.step(action)
+        if fault := simulator_fault(observation, reward, step=len(builder) + 1, seed=reset_seed):
+            return f"{env.env_spec.id} {fault}"
         builder.add(action, reward, observation, bool(info["success"]))
     episode = builder.build(
         terminated=terminated,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from zoomrl.demos.inspect import DimensionSummary
+from zoomrl.files import finite_or_null
 
 Severity = Literal["error", "warning", "note"]
 
@@ -161,7 +161,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-serialisable form; a number that is not finite becomes None."""
-        plain: dict[str, Any] = _finite(asdict(self))
+        plain: dict[str, Any] = finite_or_null(asdict(self))
         return {**plain, "counts": self.counts, "passed": self.passed, "replayed": self.replayed}
 
 
@@ -178,11 +178,3 @@ def ordered(findings: Sequence[Finding]) -> tuple[Finding, ...]:
         return SEVERITIES.index(finding.severity), finding.kind, episode, -1 if finding.step is None else finding.step
 
     return tuple(sorted(findings, key=key))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

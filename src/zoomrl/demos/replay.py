@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoomrl.data.episode import Episode
+from zoomrl.data.finite import simulator_fault
 from zoomrl.demos.entries import align, align_spec
 from zoomrl.demos.findings import EpisodeAccount, Replay
 from zoomrl.demos.reader import open_set
@@ -127,7 +128,8 @@ def replay_set(
 def replay(env: Env, episode: Episode) -> Replay:
     """Reset ``env`` with the seed of ``episode``, play its actions, and compare with what was recorded.
 
-    Whatever the simulator raises is kept as ``problem``, so that the other episodes can still be played.
+    Whatever the simulator raises, and NaN or infinity that it shows, is kept as ``problem``, so that the other episodes
+    can still be played.
 
     Raises:
         MissingDependencyError: when no picture can be drawn here.
@@ -138,10 +140,14 @@ def replay(env: Env, episode: Episode) -> Replay:
     reset: dict[str, bool] = {}
     try:
         seen, _ = env.reset(seed=episode.seed)
+        problem = simulator_fault(seen, step=0, seed=episode.seed)
         differences.add(seen)
         reset = _compared_reset(episode, seen)
         for action in episode.actions:
+            if problem:
+                break
             seen, reward, terminated, truncated, info = env.step(action)
+            problem = simulator_fault(seen, reward, step=len(rewards) + 1, seed=episode.seed)
             rewards.append(float(reward))
             success |= bool(info["success"])
             differences.add(seen)

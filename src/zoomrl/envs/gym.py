@@ -18,6 +18,7 @@ from zoomrl.envs.answers import brief, check_info, number, truth
 from zoomrl.envs.base import ControlStep, Env, Observation, decisions_allowed, named_errors
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.gym_observation import RENDER, GymObserver
+from zoomrl.envs.image import as_image
 from zoomrl.envs.options import IMAGES, Options, differences
 from zoomrl.envs.versions import distributions
 from zoomrl.errors import (
@@ -177,7 +178,7 @@ class GymEnv(Env):
         return self._observer(self._seen, self.render)
 
     def _render(self) -> NDArray[np.uint8]:
-        """The environment's own image, uint8 [H, W, 3]."""
+        """The environment's own image, uint8 [H, W, 3], from any form that :func:`as_image` reads."""
         try:
             frame = self._sim.render()
         except NotImplementedError:
@@ -188,9 +189,10 @@ class GymEnv(Env):
             raise SimulatorError(
                 f"{self.env_spec.id} does not render: it has no 'rgb_array' mode, or was built without"
             )
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-            raise SimulatorError(f"{self.env_spec.id}: render() must return uint8 [H, W, 3], got {brief(frame)}")
-        return frame
+        try:
+            return as_image(frame)
+        except ValueError as error:
+            raise SimulatorError(f"{self.env_spec.id}: {error}") from error
 
     def close(self) -> None:
         """Free the wrapped environment. Safe to call twice."""

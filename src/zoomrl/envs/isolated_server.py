@@ -14,10 +14,9 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from zoomrl.envs.base import Env, Observation
 from zoomrl.envs.config import EnvConfig
+from zoomrl.envs.image import as_image
 from zoomrl.envs.isolated_channel import Block, Channel, scalars
 from zoomrl.envs.registry import make_env
 from zoomrl.errors import ZoomrlError
@@ -110,7 +109,7 @@ class _Server:
         return {"known": action is not None}
 
     def _render(self, request: dict[str, Any]) -> dict[str, Any]:
-        frame = np.asarray(self.env.render(), np.uint8)
+        frame = as_image(self.env.render())
         self._block.picture(frame.shape)[...] = frame
         return {"shape": frame.shape}
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zoomrl.control.controller import Controller
+from zoomrl.data.finite import simulator_fault
 from zoomrl.envs.vector_base import VectorEnv
-from zoomrl.errors import WorkerError
+from zoomrl.errors import NonFiniteLossError
 from zoomrl.training.intervals import mean_interval, wilson_interval
+from zoomrl.training.video import VideoRecorder
 
 _log = logging.getLogger("zoomrl.training")
 
@@ -27,15 +31,28 @@ class Evaluation:
     successes: list[bool]
     """Empty where the environment reports no success."""
     seeds: list[int]
+    """Of the episodes that ended, which all lists but ``lost`` are about."""
     predicted: list[float] = field(default_factory=list)
     """Value that the agent predicted at the first decision; empty from agents that predict none."""
     realised: list[float] = field(default_factory=list)
     """Discounted return that followed, the counterpart of ``predicted``."""
+    lost: list[int] = field(default_factory=list)
+    """Seeds of the episodes in which the simulator showed NaN or infinity: counted, and in no mean."""
 
     @property
     def success_rate(self) -> float | None:
-        """Share of successful episodes; None where the environment reports no success."""
+        """Fraction of the episodes that succeeded; None where the environment reports no success, or all were lost."""
         return sum(self.successes) / len(self.successes) if self.successes else None
+
+    @property
+    def return_mean(self) -> float:
+        """Mean return; NaN where every episode was lost."""
+        return float(np.mean(self.returns)) if self.returns else math.nan
+
+    @property
+    def score(self) -> tuple[float, float] | None:
+        """What evaluations are ranked by: success rate, then mean return; None where every episode was lost."""
+        return (self.success_rate or 0.0, self.return_mean) if self.returns else None
 
     def _success(self) -> dict[str, float]:
         """The success rate with its interval."""
@@ -48,15 +65,16 @@ class Evaluation:
             "success_high": high,
         }
 
-    def _return(self) -> dict[str, float]:
+    def _returns(self) -> dict[str, float]:
         """The mean return with its interval, which a single episode does not have."""
-        mean, std = float(np.mean(self.returns)), float(np.std(self.returns))
+        mean, std = self.return_mean, float(np.std(self.returns))
         interval = mean_interval(mean, std, len(self.returns))
-        row = {
+        return {
             "return_mean": mean,
             "return_std": std,
+            **({} if interval is None else {"return_low": interval[0], "return_high": interval[1]}),
+            "length_mean": float(np.mean(self.lengths)),
         }
-        return row if interval is None else {**row, "return_low": interval[0], "return_high": interval[1]}
 
     def _over_estimation(self) -> dict[str, float]:
         """Predicted value against realised return, at the first decision."""
@@ -71,17 +89,17 @@ class Evaluation:
         }
 
     def row(self) -> dict[str, Any]:
-        """Summary and per-episode values, for the log."""
+        """Summary and per-episode values, for the log; no summary where every episode was lost."""
+        summary = {**self._success(), **self._returns(), **self._over_estimation()} if self.returns else {}
         return {
             "episodes": len(self.returns),
-            **self._success(),
-            **self._return(),
-            "length_mean": float(np.mean(self.lengths)),
-            **self._over_estimation(),
+            "episodes_lost": len(self.lost),
+            **summary,
             "returns": self.returns,
             "lengths": self.lengths,
             **({"successes": self.successes} if self.successes else {}),
             "seeds": self.seeds,
+            "seeds_lost": self.lost,
         }
 
 
@@ -92,9 +110,12 @@ def evaluate(
     *,
     discount: float = 1.0,
     stop: Callable[[], bool] = lambda: False,
-    on_frame: Callable[[NDArray[np.uint8]], None] | None = None,
+    recorder: VideoRecorder | None = None,
 ) -> Evaluation | None:
     """Run one episode per seed, several at a time.
+
+    An episode whose simulator shows NaN or infinity is lost: named, counted, and left out of everything else. One whose
+    worker died is run again.
 
     Args:
         controller: without exploration, for as many environments as ``envs`` has.
@@ -102,53 +123,79 @@ def evaluate(
         seeds: reset seed of each episode.
         discount: per decision, of the realised return that the agent's predicted value is compared with.
         stop: asked at every step; True abandons the evaluation.
-        on_frame: receives the pictures of the first seed's episode.
+        recorder: receives the frames of the first seed's episode.
 
     Returns:
         The results, or None when abandoned.
+
+    Raises:
+        NonFiniteLossError: the agent's action is NaN or infinite. It is the agent that diverged, not the simulator.
     """
     count = envs.num_envs
     results: dict[int, tuple[float, int, bool, float, float]] = {}
+    lost: list[int] = []
     waiting = list(range(len(seeds)))[::-1]
     running = np.full(count, -1)
     total, length, success = np.zeros(count), np.zeros(count, int), np.zeros(count, bool)
     predicted, realised = np.full(count, np.nan), np.zeros(count)
     observation = {n: np.zeros((count, *s.shape), s.dtype) for n, s in envs.env_spec.observations.items()}
 
-    def begin(index: int) -> None:
-        first, _ = envs.reset(index, seeds[running[index]])
-        for name, array in first.items():
+    def seen(index: int, shown: Mapping[str, NDArray[Any]], reward: float = 0.0) -> bool:
+        """Take what environment ``index`` shows; False where its episode is lost by that."""
+        seed = seeds[running[index]]
+        if fault := simulator_fault(shown, reward, step=int(length[index]), seed=seed):
+            _log.warning("evaluation: environment %d %s; the episode is lost", index, fault)
+            lost.append(int(running[index]))
+            return False
+        # The policy never sees what is not finite, not even in the row of an environment that has nothing left to do.
+        for name, array in shown.items():
             observation[name][index] = array
+        return True
+
+    def begin(index: int) -> bool:
         total[index], length[index], success[index] = 0, 0, False
         predicted[index], realised[index] = np.nan, 0
         controller.reset(np.arange(count) == index)
+        if recorder is not None and running[index] == 0:
+            recorder.begin()
+        return seen(index, envs.reset(index, seeds[running[index]])[0])
+
+    def begin_next(index: int) -> None:
+        running[index] = -1
+        while waiting:
+            running[index] = waiting.pop()
+            if begin(index):
+                return
+            running[index] = -1
 
     for index in range(count):
-        if waiting:
-            running[index] = waiting.pop()
-            begin(index)
+        begin_next(index)
     while (running >= 0).any():
         if stop():
             return None
-        if on_frame is not None and 0 in running:
-            try:
-                on_frame(envs.render(int(np.flatnonzero(running == 0)[0])))
-            except WorkerError as error:
-                _log.warning("the film ends here: %s", error)
-                on_frame = None
+        if recorder is not None and 0 in running:
+            recorder.take(partial(envs.render, int(np.flatnonzero(running == 0)[0])))
         active = running >= 0
         actions = controller.act(observation)
+        diverged = np.flatnonzero(active & ~np.isfinite(actions).all(axis=1))
+        if diverged.size:
+            raise NonFiniteLossError(
+                f"the agent's action became NaN or infinite in an evaluation, at step {length[diverged[0]] + 1} of the "
+                f"episode with seed {seeds[running[diverged[0]]]}: the weights have diverged, or an observation is too "
+                "large for them."
+            )
         if controller.predicted is not None:
             predicted = np.where(length == 0, controller.predicted, predicted)
         result = envs.step(actions, active)
-        observation = result.obs
         total += result.reward
         realised += discount**length * result.reward
         length += active
         success |= result.success
         for index in np.flatnonzero(active):
-            if index in result.died:
-                begin(index)
+            shown = {name: array[index] for name, array in result.obs.items()}
+            alive = begin(index) if index in result.died else seen(index, shown, result.reward[index])
+            if not alive:
+                begin_next(index)
             elif result.terminated[index] or result.truncated[index]:
                 results[running[index]] = (
                     float(total[index]),
@@ -157,11 +204,18 @@ def evaluate(
                     float(predicted[index]),
                     float(realised[index]),
                 )
-                running[index] = waiting.pop() if waiting else -1
-                if running[index] >= 0:
-                    begin(index)
-    ordered = [results[k] for k in range(len(seeds))]
-    returns, lengths, successes, values, discounted = (list(column) for column in zip(*ordered, strict=True))
+                begin_next(index)
+    ended = sorted(results)
+    columns = zip(*(results[k] for k in ended), strict=True) if ended else ([],) * 5
+    returns, lengths, successes, values, discounted = (list(column) for column in columns)
     known = not np.isnan(values).any()
     reported = successes if envs.env_spec.reports_success else []
-    return Evaluation(returns, lengths, reported, list(seeds), values if known else [], discounted if known else [])
+    return Evaluation(
+        returns,
+        lengths,
+        reported,
+        [seeds[k] for k in ended],
+        values if known else [],
+        discounted if known else [],
+        [seeds[k] for k in sorted(lost)],
+    )

@@ -1,23 +1,24 @@
-"""The end of a run: an evaluation with fresh seeds, its film, the result file."""
+"""The end of a run: an evaluation with fresh seeds, the result file, and then the video."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from zoomrl.control.controller import Controller
 from zoomrl.envs.vector_base import VectorEnv
-from zoomrl.files import write_json
+from zoomrl.files import finite_or_null, write_json
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.evaluate import Evaluation, evaluate
 from zoomrl.training.logger import Logger
 from zoomrl.training.memory import peak_rss
+from zoomrl.training.run_files import RESULT
 from zoomrl.training.seeds import derive
-from zoomrl.training.video import probe_picture, write_video
+from zoomrl.training.video import VideoRecorder, probe_picture
+
+_log = logging.getLogger("zoomrl.training")
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Outcome:
 
     Attributes:
         evaluation: its episodes.
-        video: the film that was made.
+        video: the video that was written.
         video_problem: why there is none.
     """
 
@@ -46,24 +47,48 @@ def finish(
     expected_memory: int,
     stop: Callable[[], bool],
 ) -> Outcome | None:
-    """Evaluate with seeds not used before, film the first episode, write ``result.json``; None when stopped.
+    """Evaluate with seeds not used before, write ``result.json``, then the video of the first episode.
 
-    ``expected_memory`` in bytes is written beside the peak that was reached.
+    The result is on the disk before the video is encoded, and whatever fails over the video becomes its
+    ``video_problem``.
+
+    Args:
+        config: the run.
+        directory: of the run.
+        controller: acts without exploration.
+        envs: for evaluations.
+        logger: takes the row of kind ``final``.
+        counters: of the weights that are evaluated.
+        seconds: wall time of the training.
+        expected_memory: in bytes, written alongside the peak that was reached.
+        stop: asked at every step.
+
+    Returns:
+        None when stopped; an earlier ``result.json`` is then still there.
     """
     seeds = [derive(config.seed, "final_env", index) for index in range(config.eval.final_episodes)]
     probe = probe_picture(envs, seeds[0]) if config.eval.video else "eval.video is off"
     problem = probe if isinstance(probe, str) else None
-    frames: list[NDArray[np.uint8]] = []
-    discount, on_frame = config.replay.discount, None if problem else frames.append
-    result = evaluate(controller, envs, seeds, discount=discount, stop=stop, on_frame=on_frame)
-    if result is None:
+    recorder = VideoRecorder() if problem is None else None
+    discount = config.replay.discount
+    evaluation = evaluate(controller, envs, seeds, discount=discount, stop=stop, recorder=recorder)
+    if evaluation is None:
         return None
-    video = None
-    if frames:
-        video = directory / "video.mp4"
-        write_video(video, frames, envs.env_spec.control_hz or 30)
-    row = {**counters, **result.row()}
+    row = finite_or_null({**counters, **evaluation.row()})
     logger.write("final", row)
-    memory = {"peak_memory_gb": peak_rss() / 1e9, "expected_memory_gb": expected_memory / 1e9}
-    write_json(directory / "result.json", {**row, "training_seconds": seconds, **memory, "video_problem": problem})
-    return Outcome(result, video, problem)
+
+    def keep(video_problem: str | None) -> None:
+        memory = {"peak_memory_gb": peak_rss() / 1e9, "expected_memory_gb": expected_memory / 1e9}
+        result = {**row, "training_seconds": seconds, **memory, "video_problem": video_problem}
+        write_json(directory / RESULT, result)
+
+    if recorder is None:
+        keep(problem)
+        return Outcome(evaluation, None, problem)
+    keep("the process ended before the video was written")
+    video = recorder.save(directory / "video.mp4", envs.env_spec.control_hz or 30)
+    try:
+        keep(recorder.problem)
+    except OSError as error:  # the result is there, only its word on the video is the one from before
+        _log.warning("%s could not be updated after the video: %s", directory / RESULT, error)
+    return Outcome(evaluation, video, recorder.problem)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from zoomrl.errors import CheckpointError, ConfigError, MissingDependencyError, import_optional
+from zoomrl.files import finite_or_null
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.run_files import wandb_id
 
@@ -85,15 +86,19 @@ class Logger:
         return found
 
     def write(self, kind: str, row: Mapping[str, Any]) -> None:
-        """Append one row. Every row carries ``env_steps``, ``agent_steps`` and ``updates``."""
+        """Append one row. Every row carries ``env_steps``, ``agent_steps`` and ``updates``.
+
+        A number that is NaN or infinite is written as null, and not passed on.
+        """
+        finite = finite_or_null({"kind": kind, **row})
         try:
-            line = (json.dumps({"kind": kind, **row}) + "\n").encode()
+            line = (json.dumps(finite, allow_nan=False) + "\n").encode()
             self._file.write(line)
             self._file.flush()
             self._digest.update(line)
         except OSError as error:
             raise self._unwritable(error) from error
-        numbers = {k: float(v) for k, v in row.items() if isinstance(v, int | float)}
+        numbers = {k: float(v) for k, v in finite.items() if isinstance(v, int | float)}
         for sink in list(self._sinks):
             try:
                 sink.scalars(kind, numbers, int(row["env_steps"]))

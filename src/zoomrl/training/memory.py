@@ -21,7 +21,7 @@ from zoomrl.envs.vector_base import VectorEnv
 from zoomrl.spec import EnvSpec
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.trial import Trial
-from zoomrl.training.video import probe_picture
+from zoomrl.training.video import MAX_BYTES, probe_picture
 
 _POLL_S = 0.002
 
@@ -70,7 +70,7 @@ def expected_memory(
     film = 0
     picture = probe_picture(eval_envs, 0) if config.eval.video else ""
     if isinstance(picture, np.ndarray):
-        film = picture.nbytes * spec.time_limit
+        film = min(picture.nbytes * spec.time_limit, MAX_BYTES)
     # A ring that goes round is copied where its end lies between: see Replay.segment.
     fresh = min(config.checkpoint.every // spec.action_repeat, frames) if frames >= settings.capacity else 0
     coming = (max(0, frames - replay.online_frames) + replay.free_frames) * frame

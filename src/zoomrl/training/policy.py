@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from zoomrl.agents.registry import make_agent
 from zoomrl.control.controller import Controller
+from zoomrl.data.finite import first_not_finite
 from zoomrl.errors import CheckpointError
 from zoomrl.spec import EnvSpec
 from zoomrl.training.bounded import bounded, check_counts, stored_bytes
@@ -51,7 +52,8 @@ class Policy:
             [A] in the environment's units; [N, A] for several environments.
 
         Raises:
-            ValueError: an observation is missing, or has another shape, or numbers where bytes are expected.
+            ValueError: an observation is missing, or has another shape, or numbers where bytes are expected, or holds
+                NaN or infinity.
         """
         named = observation if isinstance(observation, Mapping) else {"state": observation}
         arrays: dict[str, NDArray[Any]] = {}
@@ -68,10 +70,13 @@ class Policy:
                 raise ValueError(
                     f"observation {name!r} must be {spec.dtype} (0 to 255 for pictures), got {given.dtype}"
                 )
-            array = given.astype(spec.dtype, copy=False)
+            with np.errstate(over="ignore"):  # refused below
+                array = given.astype(spec.dtype, copy=False)
             expected = spec.shape if self._num_envs == 1 else (self._num_envs, *spec.shape)
             if array.shape not in (expected, (self._num_envs, *spec.shape)):
                 raise ValueError(f"observation {name!r} must have shape {expected}, got {array.shape}")
+            if found := first_not_finite(name, given):
+                raise ValueError(f"observation {name!r} must be finite, but {found}")
             arrays[name] = array.reshape(self._num_envs, *spec.shape)
         action = self.controller.act(arrays)
         return action[0] if self._num_envs == 1 else action

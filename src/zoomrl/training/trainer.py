@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from zoomrl.agents.base import Agent, Metrics
 from zoomrl.control.controller import Controller
-from zoomrl.data.episode import EpisodeBuilder, is_finite
+from zoomrl.data.episode import EpisodeBuilder
+from zoomrl.data.finite import simulator_fault
 from zoomrl.data.replay import Replay
 from zoomrl.envs.vector_base import StepResult, VectorEnv
-from zoomrl.errors import CheckpointError, NonFiniteLossError, plural
+from zoomrl.errors import CheckpointError, NonFiniteLossError, ZoomrlError, plural
 from zoomrl.files import write_atomically
 from zoomrl.math.schedules import schedule
 from zoomrl.training.checkpoint import Checkpoints
@@ -31,6 +32,8 @@ from zoomrl.training.value_range import ValueRange
 
 VALIDATION_BATCHES = 10
 """Batches that a validation loss is the mean of."""
+LOST_RESETS = 20
+"""Episodes in a row that one environment may lose at their resets; what shows NaN that often never shows anything."""
 Evaluator = Callable[[int], Evaluation | None]
 
 
@@ -96,6 +99,7 @@ class Trainer:
         self._next_log = config.log.every
         self._next_checkpoint = config.checkpoint.every
         self._episodes_begun = [0] * envs.num_envs
+        self._episodes_lost = 0
         self._builders: list[EpisodeBuilder | None] = [None] * envs.num_envs
         self._due = 0.0
         self._sums: dict[str, torch.Tensor] = {}
@@ -161,6 +165,7 @@ class Trainer:
             "next_log": self._next_log,
             "next_checkpoint": self._next_checkpoint,
             "episodes_begun": list(self._episodes_begun),
+            "episodes_lost": self._episodes_lost,
             "in_flight": [
                 None
                 if b is None
@@ -206,6 +211,7 @@ class Trainer:
         self._next_log = min(state["next_log"], _following(self.env_steps, self.config.log.every))
         self._next_checkpoint = min(state["next_checkpoint"], self.env_steps + self.config.checkpoint.every)
         self._episodes_begun = list(state["episodes_begun"])
+        self._episodes_lost = state["episodes_lost"]
         self._sums = dict(state["sums"])
         self._summed = dict(state["summed"])
         self._seconds_before = state["seconds"]
@@ -312,16 +318,12 @@ class Trainer:
 
     def _record(self, index: int, builder: EpisodeBuilder, action: NDArray[np.float32], result: StepResult) -> None:
         if index in result.died:
-            self._builders[index] = None
-            self._say(f"environment {index} died and was restarted; its episode of {len(builder)} steps is dropped")
+            self._lose(index, f"died and was restarted; its episode of {len(builder)} steps is dropped")
             return
         observation = {name: array[index] for name, array in result.obs.items()}
-        if not all(is_finite(array) for array in (result.reward[index], *observation.values())):
-            self._builders[index] = None
-            self._say(
-                f"environment {index} showed NaN or infinite values at step {len(builder) + 1} of the episode with "
-                f"seed {builder.seed}; the episode is dropped"
-            )
+        fault = simulator_fault(observation, result.reward[index], step=len(builder) + 1, seed=builder.seed)
+        if fault:
+            self._lose(index, f"{fault}; the episode is dropped")
             return
         builder.add(action, float(result.reward[index]), observation, bool(result.success[index]))
         terminated, truncated = bool(result.terminated[index]), bool(result.truncated[index])
@@ -351,45 +353,61 @@ class Trainer:
             self._logger.write("episode", {**self.counters, **row})
 
     def _begin_episode(self, index: int) -> None:
-        seed = derive(self.config.seed, "train_env", index, self._episodes_begun[index])
-        self._episodes_begun[index] += 1
-        observation, _ = self._envs.reset(index, seed)
+        for _ in range(LOST_RESETS):
+            seed = derive(self.config.seed, "train_env", index, self._episodes_begun[index])
+            self._episodes_begun[index] += 1
+            observation, _ = self._envs.reset(index, seed)
+            fault = simulator_fault(observation, step=0, seed=seed)
+            if not fault:
+                break
+            self._lose(index, f"{fault}; the episode is dropped")
+        else:
+            raise ZoomrlError(
+                f"environment {index} ({self._envs.env_spec.id}) showed NaN or infinite values in the first "
+                f"observations of {LOST_RESETS} episodes in a row: no episode can begin there. Mend the simulator, "
+                "which `zoomrl env check` examines, and run the same command again."
+            )
         self._builders[index] = EpisodeBuilder(observation, seed)
         if self._corrector is not None and index == self._corrector.env:
             self._corrector.begin()
         self._controller.reset(np.arange(self._envs.num_envs) == index)
 
+    def _lose(self, index: int, why: str) -> None:
+        """Drop what environment ``index`` is in: counted, and said by name."""
+        self._builders[index] = None
+        self._episodes_lost += 1
+        self._say(f"environment {index} {why}")
+
     def _replay_in_flight(
         self, index: int, seed: int, actions: list[NDArray[np.float32]], shown: Mapping[str, NDArray[Any]]
     ) -> None:
         """Rebuild the episode that environment ``index`` was in; ``shown`` is the observation it had come to."""
+        repeated = self._repeat(index, seed, actions)
+        if isinstance(repeated, EpisodeBuilder):
+            if all(np.array_equal(repeated.last_observation[name], shown[name]) for name in shown):
+                self._builders[index] = repeated
+                return
+            repeated = f"other observations after {len(actions)} steps"
+        self._lose(index, f"did not repeat its episode in flight after resuming ({repeated}); the episode is dropped")
+
+    def _repeat(self, index: int, seed: int, actions: list[NDArray[np.float32]]) -> EpisodeBuilder | str:
+        """Run ``actions`` from the reset with ``seed``; the episode so far, or why it is another one."""
         count = self._envs.num_envs
         observation, _ = self._envs.reset(index, seed)
+        if fault := simulator_fault(observation, step=0, seed=seed):
+            return f"it {fault}"
         builder = EpisodeBuilder(observation, seed)
-        for action in actions:
+        for step, action in enumerate(actions, start=1):
             rows = np.zeros((count, len(action)), np.float32)
             rows[index] = action
             result = self._envs.step(rows, np.arange(count) == index)
-            ended = index in result.died or result.terminated[index] or result.truncated[index]
-            if ended:
-                self._say(
-                    f"environment {index} did not repeat its episode in flight after resuming "
-                    f"(it ended at step {len(builder) + 1} of {len(actions)}); the episode is dropped"
-                )
-                return
-            builder.add(
-                action,
-                float(result.reward[index]),
-                {name: array[index] for name, array in result.obs.items()},
-                bool(result.success[index]),
-            )
-        if all(np.array_equal(builder.last_observation[name], shown[name]) for name in shown):
-            self._builders[index] = builder
-        else:
-            self._say(
-                f"environment {index} did not repeat its episode in flight after resuming "
-                f"(other observations after {len(actions)} steps); the episode is dropped"
-            )
+            if index in result.died or result.terminated[index] or result.truncated[index]:
+                return f"it ended at step {step} of {len(actions)}"
+            seen = {name: array[index] for name, array in result.obs.items()}
+            if fault := simulator_fault(seen, result.reward[index], step=step, seed=seed):
+                return f"it {fault}"
+            builder.add(action, float(result.reward[index]), seen, bool(result.success[index]))
+        return builder
 
     def _update(self) -> Metrics:
         batch = self.replay.sample()
@@ -413,7 +431,12 @@ class Trainer:
         return metrics
 
     def _evaluate(self) -> bool:
-        evaluation = self._evaluator(self.env_steps)
+        try:
+            evaluation = self._evaluator(self.env_steps)
+        except NonFiniteLossError as error:
+            raise NonFiniteLossError(
+                f"{error} It is that of environment step {self.env_steps} (update {self.updates}). {self._last_good()}"
+            ) from error
         if evaluation is None:
             return False
         if self._offline_eval_due():
@@ -425,9 +448,10 @@ class Trainer:
         self._last_eval = evaluation
         measured = {**self._validated(), **self._diagnosis()}
         self._logger.write("eval", {**self.counters, **evaluation.row(), **measured, "seconds": self.seconds})
-        success = 0.0 if evaluation.success_rate is None else evaluation.success_rate
-        score = (success, float(np.mean(evaluation.returns)))
-        if self.config.eval.keep_best and (self._best is None or score >= self._best):
+        score = evaluation.score
+        if score is None:
+            self._say(f"the evaluation at step {self.env_steps} has no result: the simulator failed in every episode")
+        elif self.config.eval.keep_best and (self._best is None or score >= self._best):
             # Among equals the later one: it has learnt for longer.
             self._best = score
             self._checkpoints.save_best({"agent": self.agent.state_dict(), **self.counters})
@@ -450,9 +474,7 @@ class Trainer:
         before = self.replay.sampler.state_dict()
         batch = self.replay.sample_at_least(count)
         self.replay.sampler.load_state_dict(before)
-        found = {name: float(value) for name, value in self.agent.diagnose(batch).items()}
-        # A direction that is not used at all makes the condition number infinite, which JSON does not know.
-        return {name: value for name, value in found.items() if math.isfinite(value)}
+        return {name: float(value) for name, value in self.agent.diagnose(batch).items()}
 
     def _log_metrics(self) -> None:
         means = {name: float(total / self._summed[name]) for name, total in self._sums.items()}
@@ -463,7 +485,8 @@ class Trainer:
             )
         self._value_range.look(means)
         speed = {"updates_per_s": self._speed(), "env_steps_per_s": self.env_steps / max(self.seconds, 1e-9)}
-        self._logger.write("train", {**self.counters, **means, "seconds": self.seconds, **speed})
+        lost = {"episodes_lost": self._episodes_lost}
+        self._logger.write("train", {**self.counters, **means, **lost, "seconds": self.seconds, **speed})
         self._sums, self._summed = {}, {}
 
     def _last_good(self) -> str:
@@ -492,9 +515,9 @@ class Trainer:
             mean = float(np.mean(self._recent))
             shown = f"success {mean:.0%}" if success else f"return {mean:.4g}"
             parts.append(f"{shown} of last {plural(len(self._recent), 'episode')}")
-        if self._last_eval is not None:
+        if self._last_eval is not None and self._last_eval.score is not None:
             rate = self._last_eval.success_rate
-            shown = f"return {np.mean(self._last_eval.returns):.4g}" if rate is None else f"{rate:.0%}"
+            shown = f"return {self._last_eval.return_mean:.4g}" if rate is None else f"{rate:.0%}"
             parts.append(f"eval {shown}")
         steps = self.env_steps / max(self.seconds, 1e-9)
         parts.append(f"{steps:.3g} steps/s, {self._speed():.3g} updates/s")
