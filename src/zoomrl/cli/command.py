@@ -30,4 +30,7 @@ def _program() -> str:
     if shutil.which("zoomrl"):
         return "zoomrl"
     path = Path(sys.argv[0])
-    return shlex.quote(os.path.relpath(path)) if path.name == "zoomrl" else "python -m zoomrl"
+    if path.name == "zoomrl":
+        return shlex.quote(os.path.relpath(path))
+    active = shutil.which("python") == sys.executable
+    return command_line("python" if active else sys.executable, "-m", "zoomrl")

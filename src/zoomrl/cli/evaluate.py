@@ -160,7 +160,7 @@ def _add_summary(table: Table, row: dict[str, Any], reports_success: bool) -> No
         count = f"{sum(row['successes'])} of {row['episodes']}"
         table.add_row("success", f"{row['success_rate']:.0%} ({count}; {interval})")
     table.add_row("return", mean_in_words(row["return_mean"], row["return_std"], row["episodes"]))
-    table.add_row("", f"{row['return_std']:.3g} standard deviation over the episodes")
+    table.add_row("", f"standard deviation over the episodes {row['return_std']:.3g}")
     if "value_predicted" in row:
         predicted, realised = row["value_predicted"], row["value_realised"]
         table.add_row("value", f"{predicted:.3g} predicted, {realised:.3g} realised (discounted, first decision)")
