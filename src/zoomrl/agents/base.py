@@ -26,6 +26,8 @@ Metrics = dict[str, Tensor]
 Draws = dict[str, Tensor]
 """Everything random that an update uses."""
 Tensors = dict[str, Tensor]
+Piece = tuple[Any, str]
+"""An object, and the name of one of its functions."""
 Closed = Callable[[Mapping[str, Any], Draws], Tensors]
 """A function of (nested) tensors alone."""
 
@@ -111,8 +113,8 @@ class Learner(ABC):
             demonstrations and in every action that is executed: nothing is learnt for them.
     """
 
-    losses: tuple[str, ...]
-    """Names of the methods that hold the forward passes: what is compiled."""
+    losses: tuple[str, ...] = ()
+    """Names of the methods that hold the forward passes."""
     gauge: str = "critic_loss"
     """The metric by which fast and plain updates are compared."""
     config: Any
@@ -187,6 +189,18 @@ class Learner(ABC):
         for part in self.parts.values():
             if isinstance(part, nn.Module):
                 yield from part.modules()
+
+    def pieces(self) -> list[Piece]:
+        """What is compiled, each by itself: the losses.
+
+        An agent whose losses run the same networks many times names these instead: what is compiled once serves every
+        time, and the time that compiling takes grows faster than what is compiled.
+        """
+        return [*((self, name) for name in self.losses), *self.representation_pieces()]
+
+    def representation_pieces(self) -> list[Piece]:
+        """The loss of a representation that learns beside the agent, where there is one."""
+        return [(self, "representation_loss")] if isinstance(self.perception, SelfPredictive) else []
 
     @property
     def span(self) -> int:

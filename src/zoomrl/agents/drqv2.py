@@ -19,6 +19,7 @@ from zoomrl.agents.base import (
     Draws,
     Learner,
     Metrics,
+    Piece,
     Tensors,
     batch_metrics,
     descend,
@@ -31,7 +32,7 @@ from zoomrl.agents.base import (
 from zoomrl.agents.config import DrQv2ASConfig, DrQv2Config
 from zoomrl.math.categorical import support, two_hot
 from zoomrl.math.losses import masked_mean
-from zoomrl.nets.actor_critic import Actor, TwinCritic
+from zoomrl.nets.actor_critic import Actor, Body, TwinCritic
 from zoomrl.nets.tcrl import LatentActor, LatentTwinCritic
 from zoomrl.nets.trunk import Trunk
 
@@ -82,6 +83,14 @@ class DrQv2(Learner):
             hidden_dim=config.hidden_dim,
             bias=True,
         )
+
+    def pieces(self) -> list[Piece]:
+        """The losses; with a recurrence, whose steps are written out, what they run several times."""
+        bodies = [m for m in self.modules() if isinstance(m, Body) and m.gru is not None]
+        if not bodies:
+            return super().pieces()
+        modules = [*self.perception.encoders(), *bodies]
+        return [*((module, "forward") for module in modules), *self.representation_pieces()]
 
     @property
     def own_parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:

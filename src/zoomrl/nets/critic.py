@@ -123,7 +123,8 @@ class CoarseToFineCritic(nn.Module):
         action_dim, bins, outputs = self.shape
         shape = (action_dim, bins, outputs, centres.shape[:3].numel())
         pairs = zip(self._streams(), features.inputs, strict=True)
-        hidden = [stream(inputs, centres, first_level).flatten(0, 2) for stream, inputs in pairs]
+        last = first_level + centres.shape[1]
+        hidden = [stream(inputs, centres, stream.level_ids[first_level:last]).flatten(0, 2) for stream, inputs in pairs]
         advantage = linear_columns(features.weight, features.bias, hidden[-1]).view(shape)
         if self.value is None or self.shared:
             return advantage
@@ -166,13 +167,13 @@ class _Stream(nn.Module):
         self.second_norm = nn.LayerNorm(hidden_dim)
         self.gru = GRU(hidden_dim, hidden_dim, gru_layers) if gru_layers else None
 
-    def forward(self, features: Tensor, centres: Tensor, first_level: int) -> Tensor:
+    def forward(self, features: Tensor, centres: Tensor, levels: Tensor) -> Tensor:
+        """[B, l, T, H]. The one-hot ``levels`` [l, L] are handed in: all single levels are one case to a compiler."""
         batch, count, horizon, _ = centres.shape
         parts = [features[:, None, None].expand(-1, count, horizon, -1), centres]
         if self.positions:
             parts.append(self.step_ids.expand(batch, count, -1, -1))
-        rows = self.level_ids[first_level : first_level + count, None]
-        parts.append(rows.expand(batch, -1, horizon, -1))
+        parts.append(levels[:, None].expand(batch, -1, horizon, -1))
         x = self.first(torch.cat(parts, -1))
         # In place where no gradient needs the input.
         inplace = not torch.is_grad_enabled()
