@@ -49,7 +49,17 @@ CASES = {
     "tcrl, state": (TCRLConfig(hidden_dim=10, representation=LATENT, lr=1e-3), ONLY_STATE),
     "bc, pixels": (BCConfig(hidden=(10, 10), horizon=2, encoder=ENCODER, lr=1e-3), ONLY_PIXELS),
     "act, both": (
-        ACTConfig(horizon=2, encoder=ENCODER, dim=8, heads=2, feedforward=8, style_dim=2, decoder_layers=1, lr=1e-3),
+        ACTConfig(
+            horizon=2,
+            encoder=ENCODER,
+            dim=8,
+            heads=2,
+            feedforward=8,
+            style_dim=2,
+            encoder_layers=1,
+            decoder_layers=1,
+            lr=1e-3,
+        ),
         BOTH,
     ),
     "drqv2_as, state": (DrQv2ASConfig(**TINY, atoms=11, horizon=2, target_interval=2), ONLY_STATE),
@@ -140,18 +150,21 @@ def test_compiled_equals_eager_in_one_graph(case, quick_compile):
     compare_over_updates(fast, make(config, shape), config, shape, 5, 1e-4)
 
 
-@pytest.mark.parametrize(("kind", "most"), [(CQNASConfig, 6), (DrQv2ASConfig, 7)])
-def test_what_repeats_is_compiled_once(kind, most, quick_compile):
+@pytest.mark.parametrize(
+    ("kind", "horizon", "graphs"), [(CQNASConfig, 2, 6), (CQNASConfig, 6, 9), (DrQv2ASConfig, 2, 7)]
+)
+def test_what_repeats_is_compiled_once(kind, horizon, graphs, quick_compile):
     """However many views, levels and action dimensions there are: two graphs of the encoder, with and without
-    gradient; three of CQN-AS's streams, one of its imitation terms; five of DrQ-v2-AS's recurrent bodies."""
+    gradient; three of CQN-AS's streams, one of its imitation terms; five of DrQ-v2-AS's recurrent bodies. And however
+    many steps: of more than four, three graphs of one step."""
     encoder = dataclasses.replace(ENCODER, kind="strided", share_views=False)
     levels = {"levels": 3} if kind is CQNASConfig else {}
-    config = kind(**TINY, atoms=11, horizon=2, encoder=encoder, **levels)
+    config = kind(**TINY, atoms=11, horizon=horizon, encoder=encoder, **levels)
     fast = make(config, BOTH)
     assert len(fast.perception.encoder.nets) == 2
     accelerate(fast, "compile")
     compare_over_updates(fast, make(config, BOTH), config, BOTH, 2, 1e-4)
-    assert len(quick_compile.graphs) == most
+    assert len(quick_compile.graphs) == graphs
 
 
 def test_acting_is_not_compiled(quick_compile):

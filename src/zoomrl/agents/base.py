@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -21,6 +21,8 @@ from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 from zoomrl.nets.perception import ObservationShape, Perception, Statistics
 
 CPU = torch.device("cpu")
+WRITTEN_OUT = 4
+"""Steps of a recurrence up to which they are compiled as one piece."""
 Metrics = dict[str, Tensor]
 """0-d tensors, read by the logger only when it logs."""
 Draws = dict[str, Tensor]
@@ -334,6 +336,17 @@ class Learner(ABC):
         if len(generator) == len(self.generator.get_state()):
             self.generator.set_state(generator)
         self.updates = state["updates"]
+
+
+def network_pieces(modules: Iterable[Any], horizon: int) -> list[Piece]:
+    """What is compiled of ``modules`` before a recurrence (``embed``) and with one (``gru``).
+
+    A few steps are compiled together with what comes before them. Of more, one: all written out take minutes.
+    """
+    if horizon <= WRITTEN_OUT:
+        return [(module, "forward") for module in modules]
+    parts = [((module, "embed"), *([(module.gru, "cell")] if module.gru is not None else [])) for module in modules]
+    return [piece for pair in parts for piece in pair]
 
 
 def draw_both_shifts(perception: Perception | SelfPredictive, batch: int, generator: torch.Generator) -> Draws:

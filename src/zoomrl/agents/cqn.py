@@ -27,6 +27,7 @@ from zoomrl.agents.base import (
     draw_both_shifts,
     make_optimizer,
     move_towards,
+    network_pieces,
     support_metrics,
 )
 from zoomrl.agents.config import CQNASConfig, CQNConfig
@@ -78,8 +79,9 @@ class CQN(Learner):
         if not self.perception.encoders() and all(stream.gru is None for stream in self.critic.streams):
             return super().pieces()
         streams = [stream for critic in (self.critic, self.target_critic) for stream in critic.streams]
-        modules = [*self.perception.encoders(), *streams]
-        return [*((module, "forward") for module in modules), (self, "imitation"), *self.representation_pieces()]
+        encoders: list[Piece] = [(net, "forward") for net in self.perception.encoders()]
+        own = [*encoders, *network_pieces(streams, self.horizon), (self, "imitation")]
+        return [*own, *self.representation_pieces()]
 
     @property
     def own_parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:

@@ -27,6 +27,7 @@ from zoomrl.agents.base import (
     held,
     make_optimizer,
     move_towards,
+    network_pieces,
     support_metrics,
 )
 from zoomrl.agents.config import DrQv2ASConfig, DrQv2Config
@@ -89,8 +90,8 @@ class DrQv2(Learner):
         bodies = [m for m in self.modules() if isinstance(m, Body) and m.gru is not None]
         if not bodies:
             return super().pieces()
-        modules = [*self.perception.encoders(), *bodies]
-        return [*((module, "forward") for module in modules), *self.representation_pieces()]
+        encoders: list[Piece] = [(net, "forward") for net in self.perception.encoders()]
+        return [*encoders, *network_pieces(bodies, self.horizon), *self.representation_pieces()]
 
     @property
     def own_parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:

@@ -39,6 +39,7 @@ def accelerate(agent: Learner, speed: Speed, precision: Precision = "float32") -
     if problem := unavailable(speed, agent.device):
         raise ConfigError(f"speed={speed!r} is not available here: {problem}")
     if speed != "eager":
+        _read_nothing_back(agent)
         for owner, name in agent.pieces():
             setattr(owner, name, _compiled(getattr(owner, name)))
     _set_precision(agent, precision)
@@ -48,9 +49,7 @@ def accelerate(agent: Learner, speed: Speed, precision: Precision = "float32") -
 
 def capture(agent: Learner) -> None:
     """Capture the agent's step, and acting, as CUDA graphs."""
-    for module in agent.modules():
-        if isinstance(module, Ensemble):
-            module.capturable = True
+    _read_nothing_back(agent)
     recorder = CudaRecorder()
     step, plan = Captured(agent.step, recorder), Captured(agent.plan, recorder)
 
@@ -60,6 +59,12 @@ def capture(agent: Learner) -> None:
         recorder.forget()
 
     agent.run_step, agent.run_plan, agent.forget = step, plan, forget
+
+
+def _read_nothing_back(agent: Learner) -> None:
+    for module in agent.modules():
+        if isinstance(module, Ensemble):
+            module.capturable = True
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:

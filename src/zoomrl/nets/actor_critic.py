@@ -82,7 +82,11 @@ class Body(nn.Module):
         self.gru = GRU(hidden_dim, hidden_dim, gru_layers) if gru_layers else None
 
     def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        return x if self.gru is None else self.gru(x)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """The two layers before the recurrence."""
         if self.gru is not None:
             x = torch.cat([x, self.step_ids.expand(len(x), -1, -1)], -1)
-        x = F.relu(self.second(F.relu(self.first(x))))
-        return x if self.gru is None else self.gru(x)
+        return F.relu(self.second(F.relu(self.first(x))))

@@ -169,6 +169,12 @@ class _Stream(nn.Module):
 
     def forward(self, features: Tensor, centres: Tensor, levels: Tensor) -> Tensor:
         """[B, l, T, H]. The one-hot ``levels`` [l, L] are handed in: all single levels are one case to a compiler."""
+        x = self.embed(features, centres, levels)
+        # Each level is a sequence of its own.
+        return x if self.gru is None else self.gru(x.flatten(0, 1)).view(x.shape)
+
+    def embed(self, features: Tensor, centres: Tensor, levels: Tensor) -> Tensor:
+        """The two layers before the recurrence: [B, l, T, H]."""
         batch, count, horizon, _ = centres.shape
         parts = [features[:, None, None].expand(-1, count, horizon, -1), centres]
         if self.positions:
@@ -178,11 +184,7 @@ class _Stream(nn.Module):
         # In place where no gradient needs the input.
         inplace = not torch.is_grad_enabled()
         x = F.silu(self.first_norm(x), inplace)
-        x = F.silu(self.second_norm(self.second(x)), inplace)
-        if self.gru is None:
-            return x
-        # Each level is a sequence of its own.
-        return self.gru(x.flatten(0, 1)).view(batch, count, horizon, -1)
+        return F.silu(self.second_norm(self.second(x)), inplace)
 
 
 def _centred(weight: Tensor) -> Tensor:
