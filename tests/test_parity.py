@@ -7,7 +7,7 @@ import torch
 
 from toy import tiny
 from zoomrl.agents import engine
-from zoomrl.agents.config import CQNASConfig, CQNConfig, DrQv2PlusConfig
+from zoomrl.agents.config import CQNASConfig, CQNConfig, DrQv2PlusConfig, TD3Config
 from zoomrl.agents.engine import Captured
 from zoomrl.cli.main import main
 from zoomrl.errors import ConfigError
@@ -86,6 +86,18 @@ def test_a_recording_that_never_takes_new_inputs_disagrees(name, tmp_path, monke
     monkeypatch.setattr("zoomrl.training.trial.accelerate", stale)
     (result,) = compare(config(tmp_path, name), SPEC, CPU, 8, [("graph", "float32")])
     assert not result.agrees
+
+
+@pytest.mark.parametrize("updates", [10, 11])
+def test_recordings_of_two_kinds_agree_whichever_ran_last(updates, tmp_path, gpu, monkeypatch):
+    """Of updates with and without a step of the actor, each writes its gradients to places of its own."""
+    monkeypatch.setattr(torch, "compile", lambda function, **options: function)
+    agent = TD3Config(hidden=(16, 16))
+    assert agent.policy_delay == 2
+    settings = tiny(tmp_path, agent=agent, replay__batch_size=16)
+    (result,) = compare(settings, SPEC, torch.device("cuda", 0), updates, [("graph", "float32")])
+    assert result.problem is None
+    assert result.agrees, result
 
 
 def test_batches_of_a_trial_differ(tmp_path):

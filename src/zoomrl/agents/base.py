@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -21,11 +21,15 @@ from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 from zoomrl.nets.perception import ObservationShape, Perception, Statistics
 
 CPU = torch.device("cpu")
+WRITTEN_OUT = 4
+"""Steps of a recurrence up to which they are compiled as one piece."""
 Metrics = dict[str, Tensor]
 """0-d tensors, read by the logger only when it logs."""
 Draws = dict[str, Tensor]
 """Everything random that an update uses."""
 Tensors = dict[str, Tensor]
+Piece = tuple[Any, str]
+"""An object, and the name of one of its functions."""
 Closed = Callable[[Mapping[str, Any], Draws], Tensors]
 """A function of (nested) tensors alone."""
 
@@ -111,8 +115,8 @@ class Learner(ABC):
             demonstrations and in every action that is executed: nothing is learnt for them.
     """
 
-    losses: tuple[str, ...]
-    """Names of the methods that hold the forward passes: what is compiled."""
+    losses: tuple[str, ...] = ()
+    """Names of the methods that hold the forward passes."""
     gauge: str = "critic_loss"
     """The metric by which fast and plain updates are compared."""
     config: Any
@@ -187,6 +191,18 @@ class Learner(ABC):
         for part in self.parts.values():
             if isinstance(part, nn.Module):
                 yield from part.modules()
+
+    def pieces(self) -> list[Piece]:
+        """What is compiled, each by itself: the losses.
+
+        An agent whose losses run the same networks many times names these instead: what is compiled once serves every
+        time, and the time that compiling takes grows faster than what is compiled.
+        """
+        return [*((self, name) for name in self.losses), *self.representation_pieces()]
+
+    def representation_pieces(self) -> list[Piece]:
+        """The loss of a representation that learns beside the agent, where there is one."""
+        return [(self, "representation_loss")] if isinstance(self.perception, SelfPredictive) else []
 
     @property
     def span(self) -> int:
@@ -320,6 +336,17 @@ class Learner(ABC):
         if len(generator) == len(self.generator.get_state()):
             self.generator.set_state(generator)
         self.updates = state["updates"]
+
+
+def network_pieces(modules: Iterable[Any], horizon: int) -> list[Piece]:
+    """What is compiled of ``modules`` before a recurrence (``embed``) and with one (``gru``).
+
+    A few steps are compiled together with what comes before them. Of more, one: all written out take minutes.
+    """
+    if horizon <= WRITTEN_OUT:
+        return [(module, "forward") for module in modules]
+    parts = [((module, "embed"), *([(module.gru, "cell")] if module.gru is not None else [])) for module in modules]
+    return [piece for pair in parts for piece in pair]
 
 
 def draw_both_shifts(perception: Perception | SelfPredictive, batch: int, generator: torch.Generator) -> Draws:

@@ -20,17 +20,19 @@ from zoomrl.agents.base import (
     Draws,
     Learner,
     Metrics,
+    Piece,
     Tensors,
     batch_metrics,
     descend,
     draw_both_shifts,
     make_optimizer,
     move_towards,
+    network_pieces,
     support_metrics,
 )
 from zoomrl.agents.config import CQNASConfig, CQNConfig
 from zoomrl.math import grid
-from zoomrl.math.bin_losses import categorical_bin_losses
+from zoomrl.math.bin_losses import categorical_bin_losses, imitation_terms
 from zoomrl.math.categorical import project, support
 from zoomrl.math.losses import margin_loss, masked_mean
 from zoomrl.nets.critic import CoarseToFineCritic
@@ -67,6 +69,19 @@ class CQN(Learner):
         self.rows = None if self.movable is None else self.movable.nonzero()[:, 0]
         # What is stored for a dimension that cannot be moved is 0: the bins that lead there.
         self.home = grid.encode(torch.zeros(1), config.levels, config.bins)[:, 0].to(self.device)
+        self.imitation = imitation_terms
+
+    def pieces(self) -> list[Piece]:
+        """What repeats: encoders by view, streams by level and network, imitation terms by action dimension.
+
+        Without pictures and recurrence these are few, and the loss as a whole is compiled in less time.
+        """
+        if not self.perception.encoders() and all(stream.gru is None for stream in self.critic.streams):
+            return super().pieces()
+        streams = [stream for critic in (self.critic, self.target_critic) for stream in critic.streams]
+        encoders: list[Piece] = [(net, "forward") for net in self.perception.encoders()]
+        own = [*encoders, *network_pieces(streams, self.horizon), (self, "imitation")]
+        return [*own, *self.representation_pieces()]
 
     @property
     def own_parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
@@ -243,6 +258,7 @@ class CQN(Learner):
                 demo * (config.bc_lambda / (rows * demo.sum().clamp(min=1))),
                 self.atoms,
                 config.bc_margin,
+                self.imitation,
             )
             # Divided one by one: a tensor made of numbers would be copied to the device, which a capture forbids.
             td, dominance, margin = parts.unbind()

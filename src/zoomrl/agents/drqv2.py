@@ -19,6 +19,7 @@ from zoomrl.agents.base import (
     Draws,
     Learner,
     Metrics,
+    Piece,
     Tensors,
     batch_metrics,
     descend,
@@ -26,12 +27,13 @@ from zoomrl.agents.base import (
     held,
     make_optimizer,
     move_towards,
+    network_pieces,
     support_metrics,
 )
 from zoomrl.agents.config import DrQv2ASConfig, DrQv2Config
 from zoomrl.math.categorical import support, two_hot
 from zoomrl.math.losses import masked_mean
-from zoomrl.nets.actor_critic import Actor, TwinCritic
+from zoomrl.nets.actor_critic import Actor, Body, TwinCritic
 from zoomrl.nets.tcrl import LatentActor, LatentTwinCritic
 from zoomrl.nets.trunk import Trunk
 
@@ -82,6 +84,14 @@ class DrQv2(Learner):
             hidden_dim=config.hidden_dim,
             bias=True,
         )
+
+    def pieces(self) -> list[Piece]:
+        """The losses; with a recurrence, whose steps are written out, what they run several times."""
+        bodies = [m for m in self.modules() if isinstance(m, Body) and m.gru is not None]
+        if not bodies:
+            return super().pieces()
+        encoders: list[Piece] = [(net, "forward") for net in self.perception.encoders()]
+        return [*encoders, *network_pieces(bodies, self.horizon), *self.representation_pieces()]
 
     @property
     def own_parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from zoomrl.agents.base import Closed, Draws, Learner, Tensors
-from zoomrl.agents.representation import SelfPredictive
 from zoomrl.errors import ConfigError
 from zoomrl.nets.mlp import Ensemble
 
@@ -24,32 +23,61 @@ WARM_UP = 3
 def accelerate(agent: Learner, speed: Speed, precision: Precision = "float32") -> None:
     """Make ``agent.update`` run at ``speed`` and its networks in ``precision``.
 
-    ``compile`` compiles the forward passes (and with them their backward passes); ``graph`` compiles them too and
-    captures the whole step (losses, gradients, optimisers) as one CUDA graph for each batch shape, and acting as
-    another.
+    ``compile`` compiles the forward passes (and with them their backward passes), in the pieces that the agent names;
+    ``graph`` compiles them too and captures the whole step (losses, gradients, optimisers) as one CUDA graph for each
+    batch shape, and acting as another.
 
     ``tf32`` lets the GPU's matrix units round the factors of products to 10 bits. ``bf16`` runs encoder, trunks and
-    hidden layers of updates in bfloat16; weights, output layers, distributions and losses stay float32, as does acting.
+    hidden layers of updates in bfloat16; weights, output layers, distributions and losses stay float32, as does acting
+    (on a GPU with products as in ``tf32``).
 
     Raises:
         ConfigError: what ``speed`` or ``precision`` needs is not there; the message names it.
     """
-    _set_precision(agent, precision)
-    if speed == "eager":
-        return
+    if precision == "tf32" and agent.device.type != "cuda":
+        raise ConfigError(f"precision='tf32' needs an NVIDIA GPU (device={str(agent.device)!r}); use float32 or bf16")
     if problem := unavailable(speed, agent.device):
         raise ConfigError(f"speed={speed!r} is not available here: {problem}")
+    if speed != "eager":
+        _read_nothing_back(agent)
+        for owner, name in agent.pieces():
+            setattr(owner, name, _compiled(getattr(owner, name)))
+    _set_precision(agent, precision)
+    if speed == "graph":
+        capture(agent)
+
+
+def capture(agent: Learner) -> None:
+    """Capture the agent's step, and acting, as CUDA graphs."""
+    _read_nothing_back(agent)
+    recorder = CudaRecorder()
+    step, plan = Captured(agent.step, recorder), Captured(agent.plan, recorder)
+
+    def forget() -> None:
+        step.forget()
+        plan.forget()
+        recorder.forget()
+
+    agent.run_step, agent.run_plan, agent.forget = step, plan, forget
+
+
+def _read_nothing_back(agent: Learner) -> None:
     for module in agent.modules():
         if isinstance(module, Ensemble):
             module.capturable = True
-    beside = isinstance(agent.perception, SelfPredictive)
-    losses = (*agent.losses, "representation_loss") if beside else agent.losses
-    for name in losses:
-        # Recompiling for every batch size would cost more than it saves; an agent sees one size.
-        setattr(agent, name, torch.compile(getattr(agent, name), dynamic=False))
-    if speed == "graph":
-        step, plan = Captured(agent.step, CudaRecorder()), Captured(agent.plan, CudaRecorder())
-        agent.run_step, agent.run_plan, agent.forget = step, plan, step.forget
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function`` compiled for learning; acting, whose batches have other sizes, runs it as it is."""
+    # Recompiling for every batch size would cost more than it saves; an agent sees one size.
+    fast = torch.compile(function, dynamic=False, fullgraph=True)
+
+    def run(*inputs: Any, **options: Any) -> Any:
+        if not torch.compiler.is_compiling() and torch.is_inference_mode_enabled():
+            return function(*inputs, **options)
+        return fast(*inputs, **options)
+
+    return run
 
 
 def unavailable(speed: Speed, device: torch.device) -> str | None:
@@ -64,11 +92,11 @@ def unavailable(speed: Speed, device: torch.device) -> str | None:
 
 
 def _set_precision(agent: Learner, precision: Precision) -> None:
-    if precision == "tf32" and agent.device.type != "cuda":
-        raise ConfigError(f"precision='tf32' needs an NVIDIA GPU (device={str(agent.device)!r}); use float32 or bf16")
     if agent.device.type == "cuda":
-        torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-        torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        # With bf16 too: the output layers alone would take longer in plain float32 than all the rest.
+        rounded = precision != "float32"
+        torch.set_float32_matmul_precision("high" if rounded else "highest")
+        torch.backends.cudnn.allow_tf32 = rounded
     if precision == "bf16":
         for module in agent.bulk():
             _lower(module, agent.device.type)
@@ -113,23 +141,38 @@ class Recorder(Protocol):
         """Record ``work``; the function that runs it again, and the tensors that hold its results then."""
         ...
 
+    def forget(self) -> None:
+        """Let go of what belongs to earlier recordings: none of them will run again."""
+        ...
+
 
 class CudaRecorder:
-    """Records into CUDA graphs."""
+    """Records into CUDA graphs: on one stream, and in one pool of memory.
+
+    Graphs share a pool since they run one after the other: what one leaves to be read is held by references or copied
+    out, and everything else in it is written anew by each replay.
+    """
+
+    def __init__(self) -> None:
+        self._stream = torch.cuda.Stream()
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin with a new pool: that of graphs which are gone cannot be used again."""
+        self._pool = torch.cuda.graph_pool_handle()
 
     def warm_up(self, work: Callable[[], Tensors]) -> Tensors:
-        """Run ``work`` on a side stream, as PyTorch asks for before a capture."""
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+        """Run ``work`` on the stream of the capture, as PyTorch asks for."""
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
             results = work()
-        torch.cuda.current_stream().wait_stream(stream)
+        torch.cuda.current_stream().wait_stream(self._stream)
         return results
 
     def record(self, work: Callable[[], Tensors]) -> tuple[Callable[[], None], Tensors]:
         """Capture ``work``: nothing is computed before the first replay."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
             results = work()
         return graph.replay, results
 
@@ -160,26 +203,51 @@ class Captured:
             self._runs[shapes] = runs + 1
             if runs < WARM_UP:
                 return self._recorder.warm_up(lambda: self._function(nested["given"], nested["draws"]))
-            fixed = {name: tensor.clone() for name, tensor in inputs.items()}
-            held = {"draws": {}, **_nested(fixed)}
-            replay, results = self._recorder.record(lambda: self._function(held["given"], held["draws"]))
-            self._recordings[shapes] = _Recording(fixed, replay, results)
+            self._recordings[shapes] = self._record(inputs)
         recording = self._recordings[shapes]
-        for name, tensor in inputs.items():
-            recording.inputs[name].copy_(tensor, non_blocking=True)
+        torch._foreach_copy_(list(recording.inputs.values()), list(inputs.values()), non_blocking=True)
         recording.replay()
-        return {name: value.clone() for name, value in recording.results.items()}
+        return recording.outputs()
 
     def forget(self) -> None:
         """Drop all recordings, and start again with warm-up."""
         self._runs.clear()
         self._recordings.clear()
 
+    def _record(self, inputs: Tensors) -> _Recording:
+        fixed = {name: tensor.clone() for name, tensor in inputs.items()}
+        held = {"draws": {}, **_nested(fixed)}
+        names: list[str] = []
+
+        def work() -> Tensors:
+            results = self._function(held["given"], held["draws"])
+            names[:] = results
+            # Numbers leave the recording together: copying each by itself takes longer than some updates.
+            numbers = [value for value in results.values() if _is_number(value)]
+            others = {name: value for name, value in results.items() if not _is_number(value)}
+            return {**others, _NUMBERS: torch.stack(numbers)} if numbers else others
+
+        return _Recording(fixed, *self._recorder.record(work), names)
+
+
+_NUMBERS = "numbers of all names"
+
+
+def _is_number(value: Tensor) -> bool:
+    return value.ndim == 0 and value.dtype == torch.float32
+
 
 class _Recording(NamedTuple):
     inputs: dict[str, Tensor]
     replay: Callable[[], None]
     results: Tensors
+    names: list[str]
+
+    def outputs(self) -> Tensors:
+        """Copies of the results, under their names and in their order."""
+        copies = {name: value.clone() for name, value in self.results.items()}
+        numbers = iter(copies[_NUMBERS].unbind() if _NUMBERS in copies else ())
+        return {name: copies[name] if name in copies else next(numbers) for name in self.names}
 
 
 def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Tensor]:

@@ -81,6 +81,11 @@ class SelfPredictive(nn.Module):
         heads = (model.reward, model.decoder, model.projection, self.target_projection)
         return [*parts, model.dynamics, *(head for head in heads if head is not None)]
 
+    def encoders(self) -> list[nn.Module]:
+        """The networks that read pictures, of both encoders."""
+        encoders = (self.model.encoder, self.target_encoder)
+        return [net for encoder in encoders for net in encoder.perception.encoders()]
+
     def draw(self, batch: int, generator: torch.Generator) -> Tensor | None:
         """Random shifts of pictures."""
         return self.model.encoder.perception.draw(batch, generator)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,24 +73,35 @@ class Windows:
         """The same windows with their tensors on ``device``."""
         if device.type == "cpu":
             return self
-        moved = _moved(self, device)
-        if moved.sequence is None:
-            return moved
-        return replace(moved, sequence=_moved(moved.sequence, device))
+        own, ahead = _columns(self), {} if self.sequence is None else _columns(self.sequence)
+        moved = iter(_sent([*own.values(), *ahead.values()], device))
+        there: dict[str, Any] = dict(zip(own, moved, strict=False))
+        if self.sequence is not None:
+            there["sequence"] = replace(self.sequence, **dict(zip(ahead, moved, strict=True)))
+        return replace(self, **there)
 
 
-Columns = TypeVar("Columns", Windows, Sequence)
+def _columns(windows: Windows | Sequence) -> dict[str, Tensor]:
+    found = {field.name: getattr(windows, field.name) for field in fields(windows)}
+    return {name: column for name, column in found.items() if isinstance(column, Tensor)}
 
 
-def _moved(columns: Columns, device: torch.device) -> Columns:
-    found = {field.name: getattr(columns, field.name) for field in fields(columns)}
-    # From page-locked memory: the host goes on to the next batch while the GPU is still learning from the last one.
-    moved: dict[str, Any] = {
-        name: column.pin_memory().to(device, non_blocking=True)
-        for name, column in found.items()
-        if isinstance(column, Tensor)
-    }
-    return replace(columns, **moved)
+def _sent(tensors: list[Tensor], device: torch.device) -> list[Tensor]:
+    """Copies of ``tensors`` on a GPU.
+
+    They travel as one block of page-locked memory: a copy of a few numbers takes the host as long as an operation on
+    the GPU, and it goes on to the next batch while the GPU still learns from the last one.
+    """
+    # A multiple of the widest number's bytes, so that each begins where its type may.
+    sizes = [-(-tensor.numel() * tensor.element_size() // 8) * 8 for tensor in tensors]
+    block = torch.empty(sum(sizes), dtype=torch.uint8, pin_memory=True)
+    for place, tensor in zip(block.split(sizes), tensors, strict=True):
+        place[: tensor.numel() * tensor.element_size()].view(tensor.dtype).copy_(tensor.reshape(-1))
+    moved = block.to(device, non_blocking=True).split(sizes)
+    return [
+        place[: tensor.numel() * tensor.element_size()].view(tensor.dtype).view(tensor.shape)
+        for place, tensor in zip(moved, tensors, strict=True)
+    ]
 
 
 class _Gather:
@@ -113,6 +124,7 @@ class _Gather:
         if not isinstance(index, Windows):
             return super().get(index)  # type: ignore[misc]
         frames, index = self._storage, index.to(self.device)
+        # By kind: ``cuda`` and ``cuda:0`` are one place, and do not compare equal.
         pinned = self.target.type == "cuda" and self.device.type == "cpu"
         actions = frames["action"][index.actions]
         if index.padding is not None:
@@ -135,10 +147,15 @@ class _Gather:
             batch["sequence"] = _sequence(frames, index.sequence, pinned)
         if index.slot is not None:
             batch["slot"] = index.slot
-        return batch if self.device == self.target else batch.apply(self._send)
+        return self._send(batch) if pinned else batch
 
-    def _send(self, array: Tensor) -> Tensor:
-        return (array if array.is_pinned() else array.pin_memory()).to(self.target, non_blocking=True)
+    def _send(self, batch: TensorDict) -> TensorDict:
+        leaves = dict(batch.items(include_nested=True, leaves_only=True))
+        small = {name: leaf for name, leaf in leaves.items() if not leaf.is_pinned()}
+        moved = dict(zip(small, _sent(list(small.values()), self.target), strict=True))
+        for name in leaves.keys() - small.keys():
+            moved[name] = leaves[name].to(self.target, non_blocking=True)
+        return batch.named_apply(lambda name, _: moved[name], nested_keys=True)
 
 
 class RamStorage(_Gather, LazyTensorStorage):

@@ -24,7 +24,7 @@ class Actor(nn.Module):
     def __init__(self, trunk: Trunk, action_dim: int, hidden_dim: int, horizon: int, gru_layers: int) -> None:
         super().__init__()
         self.trunk = trunk
-        self.body = _Body(trunk.out_dim, hidden_dim, horizon, gru_layers)
+        self.body = Body(trunk.out_dim, hidden_dim, horizon, gru_layers)
         self.head = Linear(hidden_dim, action_dim)
         self.apply(orthogonal_)
 
@@ -50,7 +50,7 @@ class TwinCritic(nn.Module):
         super().__init__()
         self.trunk = trunk
         width = trunk.out_dim + action_dim
-        self.bodies = nn.ModuleList([_Body(width, hidden_dim, horizon, gru_layers) for _ in range(2)])
+        self.bodies = nn.ModuleList([Body(width, hidden_dim, horizon, gru_layers) for _ in range(2)])
         self.heads = nn.ModuleList([Linear(hidden_dim, outputs) for _ in range(2)])
         self.apply(orthogonal_)
 
@@ -66,7 +66,7 @@ class TwinCritic(nn.Module):
         return torch.stack([head(body(joined)) for head, body in pairs])
 
 
-class _Body(nn.Module):
+class Body(nn.Module):
     """Two hidden layers with ReLU, and a recurrence over the steps of a sequence: [B, T, F] to [B, T, H]."""
 
     step_ids: Tensor
@@ -82,7 +82,11 @@ class _Body(nn.Module):
         self.gru = GRU(hidden_dim, hidden_dim, gru_layers) if gru_layers else None
 
     def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        return x if self.gru is None else self.gru(x)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """The two layers before the recurrence."""
         if self.gru is not None:
             x = torch.cat([x, self.step_ids.expand(len(x), -1, -1)], -1)
-        x = F.relu(self.second(F.relu(self.first(x))))
-        return x if self.gru is None else self.gru(x)
+        return F.relu(self.second(F.relu(self.first(x))))

@@ -123,7 +123,8 @@ class CoarseToFineCritic(nn.Module):
         action_dim, bins, outputs = self.shape
         shape = (action_dim, bins, outputs, centres.shape[:3].numel())
         pairs = zip(self._streams(), features.inputs, strict=True)
-        hidden = [stream(inputs, centres, first_level).flatten(0, 2) for stream, inputs in pairs]
+        last = first_level + centres.shape[1]
+        hidden = [stream(inputs, centres, stream.level_ids[first_level:last]).flatten(0, 2) for stream, inputs in pairs]
         advantage = linear_columns(features.weight, features.bias, hidden[-1]).view(shape)
         if self.value is None or self.shared:
             return advantage
@@ -166,22 +167,24 @@ class _Stream(nn.Module):
         self.second_norm = nn.LayerNorm(hidden_dim)
         self.gru = GRU(hidden_dim, hidden_dim, gru_layers) if gru_layers else None
 
-    def forward(self, features: Tensor, centres: Tensor, first_level: int) -> Tensor:
+    def forward(self, features: Tensor, centres: Tensor, levels: Tensor) -> Tensor:
+        """[B, l, T, H]. The one-hot ``levels`` [l, L] are handed in: all single levels are one case to a compiler."""
+        x = self.embed(features, centres, levels)
+        # Each level is a sequence of its own.
+        return x if self.gru is None else self.gru(x.flatten(0, 1)).view(x.shape)
+
+    def embed(self, features: Tensor, centres: Tensor, levels: Tensor) -> Tensor:
+        """The two layers before the recurrence: [B, l, T, H]."""
         batch, count, horizon, _ = centres.shape
         parts = [features[:, None, None].expand(-1, count, horizon, -1), centres]
         if self.positions:
             parts.append(self.step_ids.expand(batch, count, -1, -1))
-        rows = self.level_ids[first_level : first_level + count, None]
-        parts.append(rows.expand(batch, -1, horizon, -1))
+        parts.append(levels[:, None].expand(batch, -1, horizon, -1))
         x = self.first(torch.cat(parts, -1))
         # In place where no gradient needs the input.
         inplace = not torch.is_grad_enabled()
         x = F.silu(self.first_norm(x), inplace)
-        x = F.silu(self.second_norm(self.second(x)), inplace)
-        if self.gru is None:
-            return x
-        # Each level is a sequence of its own.
-        return self.gru(x.flatten(0, 1)).view(batch, count, horizon, -1)
+        return F.silu(self.second_norm(self.second(x)), inplace)
 
 
 def _centred(weight: Tensor) -> Tensor:

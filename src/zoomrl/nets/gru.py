@@ -36,24 +36,29 @@ class GRU(nn.Module):
         """Run over the sequence ``x`` [N, T, I]."""
         for layer in range(self.layers):
             weights = (getattr(self, f"{name}_l{layer}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-            x = _run_layer(x, *weights)
+            x = self._run_layer(x, *weights)
         return x
 
+    def _run_layer(self, x: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> Tensor:
+        # Unbinding and splitting, not indexing: their gradients are one concatenation each.
+        first, *others = linear(x, weight_ih, bias_ih).unbind(1)
+        # The initial state is zero: the first recurrent product is its bias.
+        new, update = _gates(first, bias_hh)
+        states = [new - update * new]
+        for gates in others:
+            states.append(self.cell(states[-1], gates, weight_hh, bias_hh))
+        return torch.stack(states, 1)
 
-def _run_layer(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> Tensor:
-    # Unbinding and splitting, not indexing: their gradients are one concatenation each.
-    inputs = linear(x, weight_ih, bias_ih).unbind(1)
-    hidden = weight_hh.shape[1]
-    # The initial state is zero: the first recurrent product is its bias.
-    reset_update, candidate = bias_hh.split((2 * hidden, hidden), -1)
-    state = None
-    states = []
-    for gates in inputs:
-        if state is not None:
-            reset_update, candidate = linear(state, weight_hh, bias_hh).split((2 * hidden, hidden), -1)
-        from_input, candidate_input = gates.split((2 * hidden, hidden), -1)
-        reset, update = torch.sigmoid(from_input + reset_update).chunk(2, -1)
-        new = torch.tanh(torch.addcmul(candidate_input, reset, candidate))
-        state = new - update * new if state is None else torch.lerp(new, state.to(new.dtype), update.to(new.dtype))
-        states.append(state)
-    return torch.stack(states, 1)
+    def cell(self, state: Tensor, gates: Tensor, weight_hh: Tensor, bias_hh: Tensor) -> Tensor:
+        """The state [N, H] that follows ``state``, from the product of the input [N, 3 H]."""
+        new, update = _gates(gates, linear(state, weight_hh, bias_hh))
+        return torch.lerp(new, state.to(new.dtype), update.to(new.dtype))
+
+
+def _gates(inputs: Tensor, recurrent: Tensor) -> tuple[Tensor, Tensor]:
+    """Candidate and update gate, both [N, H], from the products of input and state [N, 3 H]."""
+    hidden = inputs.shape[-1] // 3
+    reset_update, candidate = recurrent.split((2 * hidden, hidden), -1)
+    from_input, candidate_input = inputs.split((2 * hidden, hidden), -1)
+    reset, update = torch.sigmoid(from_input + reset_update).chunk(2, -1)
+    return torch.tanh(torch.addcmul(candidate_input, reset, candidate)), update

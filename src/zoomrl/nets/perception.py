@@ -97,6 +97,10 @@ class Perception(nn.Module):
         """The encoder, where there is one."""
         return [] if self.encoder is None else [self.encoder]
 
+    def encoders(self) -> list[nn.Module]:
+        """The encoder's networks: one for each view, or one for all."""
+        return [] if self.encoder is None else list(self.encoder.nets)
+
     def draw(self, batch: int, generator: torch.Generator) -> Tensor | None:
         """Random shifts for :meth:`forward`; None where nothing is shifted."""
         if not self.pad:

@@ -17,7 +17,8 @@ from zoomrl.training.trial import Trial
 TOLERANCE: dict[Precision, float] = {"float32": 1e-3, "tf32": 1e-2, "bf16": 1e-2}
 """Largest relative difference of the critic's loss that counts as agreement: rounding grows over the updates."""
 GRADIENT_TOLERANCE: dict[Precision, float] = {"float32": 2e-2, "tf32": 1e-1, "bf16": 1e-1}
-"""Largest relative difference of the gradient, all weights as one vector, after the first and the last update."""
+"""Largest relative difference of the gradient's running mean, all weights as one vector, after the first and the last
+update."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Parity:
         problem: why it is not available here; None when it ran.
         loss_difference: largest relative difference of the critic's loss over the updates (an actor's loss has no
             scale of its own: it passes through zero).
-        gradient_difference: norm of the difference of all gradients, relative to the gradient's; the larger of the
-            first and the last update.
+        gradient_difference: norm of the difference of the gradients' running means (those of Adam), relative to the
+            mean's; the larger of those after the first and the last update.
         weight_difference: norm of the difference of all weights after them, relative to the way they have gone.
         first_ms, median_ms: milliseconds of the first update (compilation, capture) and of the others.
     """
@@ -117,10 +118,16 @@ def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 def _gradients(trial: Trial) -> torch.Tensor:
-    """The gradients that the last update left, as one vector."""
-    modules = [part for part in trial.agent.parts.values() if isinstance(part, torch.nn.Module)]
-    left = [p.grad for module in modules for p in module.parameters() if p.grad is not None]
-    return torch.cat([gradient.flatten() for gradient in left]).double().cpu()
+    """The optimisers' running means of the gradients, as one vector.
+
+    Not what the last update left in ``grad``: there each recording has places of its own, and weights point to those
+    of the one that was made last, which need not be the one that ran last.
+    """
+    optimizers = [part for part in trial.agent.parts.values() if isinstance(part, torch.optim.Optimizer)]
+    weights = [(o, p) for o in optimizers for group in o.param_groups for p in group["params"]]
+    # An actor that has not had its turn has none.
+    means = [o.state[p]["exp_avg"].flatten() for o, p in weights if p in o.state]
+    return torch.cat(means).double().cpu()
 
 
 def _weights(trial: Trial) -> torch.Tensor:

@@ -137,11 +137,11 @@ def build_agent(
 
 
 def choose_device(name: str) -> torch.device:
-    """The device that ``name`` stands for; refuses a GPU that PyTorch does not find."""
+    """The device that ``name`` stands for, a GPU with its number; refuses a GPU that PyTorch does not find."""
     if name == "cpu":
         return torch.device("cpu")
     if torch.cuda.is_available():
-        return torch.device("cuda")
+        return torch.device("cuda", torch.cuda.current_device())
     if name == "auto":
         return torch.device("cpu")
     raise ConfigError(
