@@ -308,7 +308,7 @@ def test_many_dimensions_come_in_groups():
 
 def ask(page, method, path, body=None, host="127.0.0.1", origin=None, token=None):
     port, token = page.port, page.token if token is None else token
-    link = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     headers = {"Host": f"{host}:{port}"} | ({} if origin is None else {"Origin": origin})
     link.request(method, f"{path}?token={token}", body=body, headers=headers)
     answer = link.getresponse()

@@ -93,6 +93,7 @@ def test_a_trial_leaves_the_global_random_state_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(("steps", "capacity", "storage"), [(6000, 1_000_000, "ram"), (6000, 4000, "disk")])
 def test_expected_memory_is_what_a_pixel_run_uses(steps, capacity, storage, tmp_path):
     root = Path(__file__).parents[1]
