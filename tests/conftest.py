@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import hypothesis
 import pytest
 import torch
@@ -15,6 +17,12 @@ TIMING_TRIES = 3
 hypothesis.settings.register_profile("zoomrl", deadline=None, max_examples=60)
 hypothesis.settings.load_profile("zoomrl")
 torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """Take what was imported out of the garbage collector's sight: each run collects, and would walk through all of it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -103,11 +103,10 @@ class _Bench:
             folder = run = self._copy(base, run.name)
         files = sorted(path for path in folder.glob(TARGETS[kind].pattern) if path.stat().st_size)
         path = self._rng.choice(files)
-        whole = path.read_bytes()
-        byte, bit = self._rng.randrange(len(whole)), self._rng.randrange(8)
-        path.write_bytes(whole[:byte] + bytes([whole[byte] ^ 1 << bit]) + whole[byte + 1 :])
+        byte, bit = self._rng.randrange(path.stat().st_size), self._rng.randrange(8)
+        _flip(path, byte, bit)
         ended = self._do(name, run, demos, path)
-        where = f"{self._agent}, {path.name} byte {byte} bit {bit} of {len(whole)}, {name}"
+        where = f"{self._agent}, {path.name} byte {byte} bit {bit}, {name}"
         # The answer of eval repeats the name that it was given.
         said = "\n".join(line for line in ended.text.splitlines() if '"run": ' not in line)
         named = path.name in said or (folder is demos and str(demos) in said)
@@ -125,12 +124,12 @@ class _Bench:
         else:
             found.counts["refused by name"] += 1
             if name == RESUME:
-                self._restored(where, path, whole, run, found)
+                self._restored(where, path, byte, bit, run, found)
         shutil.rmtree(run, ignore_errors=True)
 
-    def _restored(self, where: str, path: Path, whole: bytes, run: Path, found: Found) -> None:
-        """A run that was refused goes on once the file is back."""
-        path.write_bytes(whole)
+    def _restored(self, where: str, path: Path, byte: int, bit: int, run: Path, found: Found) -> None:
+        """A run that was refused goes on once the bit is back."""
+        _flip(path, byte, bit)
         ended = self._do(RESUME, run, self._trial.material.demos)
         if ended.code != 0 or left_by(run) != self._right[RESUME]:
             found.fault(f"{where}: the run does not go on with the file restored: {ended.tail()}")
@@ -171,7 +170,7 @@ class _Bench:
         if name == EVAL:
             # A checkpoint is evaluated by its own name, since the run's best weights come first.
             subject = path if path is not None and path.suffix == ".pt" else run
-            return ["eval", str(subject), "--episodes", "2", "--json"]
+            return ["eval", str(subject), "--episodes", "2", "--json", "--trust"]
         if name == PLOT:
             return ["plot", str(run), "--out", str(self._plot)]
         if name == CHECK:
@@ -184,6 +183,14 @@ class _Bench:
 
     def _copy(self, folder: Path, name: str) -> Path:
         return Path(shutil.copytree(folder, self._trial.place / name))
+
+
+def _flip(path: Path, byte: int, bit: int) -> None:
+    with open(path, "r+b") as file:
+        file.seek(byte)
+        (value,) = file.read(1)
+        file.seek(byte)
+        file.write(bytes([value ^ 1 << bit]))
 
 
 ATTACK = Attack(
