@@ -20,7 +20,7 @@ torch.set_num_threads(1)
 
 
 def pytest_collection_finish() -> None:
-    """Take what was imported out of the garbage collector's sight: each run collects, and would walk through all of it."""
+    """Hide what was imported from the garbage collector: each run collects, and would walk through all of it."""
     gc.collect()
     gc.freeze()
 

@@ -58,8 +58,8 @@ config = dataclasses.replace(
     env=dataclasses.replace(config.env, cameras=("front",), image_size=128, time_limit=40),
     replay=dataclasses.replace(config.replay, capacity=int(sys.argv[3]), storage=sys.argv[4], batch_size=64),
     eval=dataclasses.replace(config.eval, every=0),
-    checkpoint=dataclasses.replace(config.checkpoint, every=1000),
-    log=dataclasses.replace(config.log, every=1000),
+    checkpoint=dataclasses.replace(config.checkpoint, every=700),
+    log=dataclasses.replace(config.log, every=700),
 )
 train(config, make_env=Pictures)
 """
@@ -94,7 +94,7 @@ def test_a_trial_leaves_the_global_random_state_alone():
 
 
 @pytest.mark.timing
-@pytest.mark.parametrize(("steps", "capacity", "storage"), [(3000, 1_000_000, "ram"), (3000, 2000, "disk")])
+@pytest.mark.parametrize(("steps", "capacity", "storage"), [(2000, 1_000_000, "ram"), (2000, 1300, "disk")])
 def test_expected_memory_is_what_a_pixel_run_uses(steps, capacity, storage, tmp_path):
     root = Path(__file__).parents[1]
     words = [sys.executable, "-c", RUN, str(tmp_path / "run"), str(steps), str(capacity), storage]

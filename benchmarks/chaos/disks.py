@@ -76,7 +76,8 @@ def _limited(trial: Try, agent: str, way: str, seed: int, duration: float, rng: 
     run, log = trial.place / "run", trial.place / "run.log"
     words = command(agent, way, run, trial.material, seed)
     sizes = [path.stat().st_size for path in (trial.place / "reference").rglob("*") if path.is_file()]
-    limit = rng.choice([rng.randrange(0, 4096), rng.randrange(0, max(sizes))])
+    # Less than a page would stop the memory that processes share, which is no file of the run.
+    limit = rng.choice([rng.randrange(4096, 8192), rng.randrange(4096, max(sizes))])
 
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))

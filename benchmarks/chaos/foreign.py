@@ -1,4 +1,4 @@
-"""Hostile run directories and sets of :mod:`benchmarks.chaos.hostile`, each opened by the command that would read it."""
+"""Hostile run directories and sets of :mod:`benchmarks.chaos.hostile`, opened by the commands that read such."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def attempt(trial: Try) -> Found:
 
 ATTACK = Attack(
     name="hostile",
-    bar="no foreign code is run, no other file's content is shown, no traceback, no memory above 2x the file plus 200 MB",
+    bar="no foreign code, no content of another file, no traceback, no memory above 2x the files plus 200 MB",
     unit="hostile files",
     least=100,
     short=3,

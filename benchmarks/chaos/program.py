@@ -30,7 +30,7 @@ MINUTES_PER_KIND = 12.0
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Attack, report, and return 1 when a bar was missed."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     os.environ["OMP_NUM_THREADS"] = "1"
     prepare()
     chosen = [ATTACKS[name] for name in options.kinds or ATTACKS]
@@ -63,19 +63,20 @@ def _material(place: Path) -> Material:
     return Material(demos, write_corrections(place / "corrections.jsonl"))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=__doc__)
-    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"attacks, all by default: {', '.join(ATTACKS)}")
-    parser.add_argument("--seed", type=int, default=1, help="of everything that is drawn")
-    parser.add_argument("--count", type=int, help="how much of each kind instead of what its bar asks for")
-    parser.add_argument("--short", action="store_true", help="a little of each kind, as the test suite does")
-    parser.add_argument("--only", type=int, metavar="N", help="make try N of the kind alone, as a fault's line says")
-    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="tries made at the same time")
-    parser.add_argument("--minutes", type=float, default=MINUTES_PER_KIND, help="longest time for each kind")
-    parser.add_argument("--keep", action="store_true", help="keep the folders of tries that found a fault")
-    parser.add_argument("--no-write", action="store_true", help="print only")
-    parser.add_argument("--out", type=Path, help="file to write instead of benchmarks/results/chaos.json")
-    return parser
+def parser() -> argparse.ArgumentParser:
+    """Of the command line."""
+    words = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=__doc__)
+    words.add_argument("kinds", nargs="*", metavar="KIND", help=f"attacks, all by default: {', '.join(ATTACKS)}")
+    words.add_argument("--seed", type=int, default=1, help="of everything that is drawn")
+    words.add_argument("--count", type=int, help="how much of each kind instead of what its bar asks for")
+    words.add_argument("--short", action="store_true", help="a little of each kind, as the test suite does")
+    words.add_argument("--only", type=int, metavar="N", help="make try N of the kind alone, as a fault's line says")
+    words.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="tries made at the same time")
+    words.add_argument("--minutes", type=float, default=MINUTES_PER_KIND, help="longest time for each kind")
+    words.add_argument("--keep", action="store_true", help="keep the folders of tries that found a fault")
+    words.add_argument("--no-write", action="store_true", help="print only")
+    words.add_argument("--out", type=Path, help="file to write instead of benchmarks/results/chaos.json")
+    return words
 
 
 def _amounts(attack: Attack, wanted: int, options: argparse.Namespace) -> dict[int, int]:
