@@ -211,6 +211,7 @@ def test_a_damaged_episode_does_not_hide_the_others(copy):
     assert [account.replay is not None for account in report.episodes] == [True, False, True]
 
 
+@pytest.mark.long
 def test_a_set_recorded_with_other_options_is_replayed_with_them(tmp_path):
     pytest.importorskip("metaworld")
     config = replace(DRAWER, state="robot", action_repeat=2, reward="dense", terminate_on_success=False, time_limit=75)

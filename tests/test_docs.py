@@ -157,6 +157,7 @@ TABLES = {
 }
 
 
+@functools.cache
 def known_options():
     """Every option of every command, as it is typed."""
     known = {"--help", "--version", "--debug", "--agent", "--env", "--env-python", "--demos"}
@@ -213,6 +214,7 @@ def test_commands_parse(page):
 
 
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/{name}.md" for name in WITH_EXAMPLES)])
+@pytest.mark.long
 def test_python_examples_run(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     found = blocks(ROOT / page, "python")
@@ -243,6 +245,7 @@ def test_every_option_is_in_the_documents():
     assert not missing, f"no page mentions {missing}"
 
 
+@pytest.mark.long
 def test_every_logged_metric_is_explained():
     spec = EnvSpec(
         "toy:state", {"state": ArraySpec((3,))}, ArraySpec((2,), low=(-1.0,) * 2, high=(1.0,) * 2), 20.0, 100

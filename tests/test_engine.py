@@ -108,6 +108,7 @@ def compare_over_updates(fast, plain, config, shape, updates, tolerance):
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.long
 def test_compiled_equals_eager_in_one_graph(case, quick_compile):
     config, shape = CASES[case]
     fast = make(config, shape)
@@ -117,6 +118,7 @@ def test_compiled_equals_eager_in_one_graph(case, quick_compile):
     compare_over_updates(fast, make(config, shape), config, shape, 5, 1e-4)
 
 
+@pytest.mark.long
 def test_low_precision_compiles_in_one_graph(quick_compile):
     config = CQNConfig(**TINY, atoms=11, levels=1)
     fast, plain = make(config, ONLY_STATE), make(config, ONLY_STATE)
@@ -194,6 +196,7 @@ def test_captured_equals_eager_bit_for_bit(case):
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.long
 def test_nothing_is_compiled_again_inside_a_recording(case, quick_compile, monkeypatch):
     """What was compiled in the warm-up must serve the recording: a GPU cannot compile in the middle of one."""
     monkeypatch.setattr(engine, "unavailable", lambda speed, device: None)

@@ -35,6 +35,8 @@ from zoomrl.errors import ConfigError, MissingDependencyError, WorkerError
 from zoomrl.training.config import CheckpointConfig, EvalConfig, LogConfig, TrainConfig
 from zoomrl.training.run import train
 
+pytestmark = pytest.mark.long
+
 ENVS = Path(isolated_process.__file__).parent
 
 # Action values that make the environment below misbehave.

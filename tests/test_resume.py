@@ -51,6 +51,8 @@ from zoomrl.training.run import train
 from zoomrl.training.seeds import derive
 from zoomrl.training.trainer import Trainer
 
+pytestmark = pytest.mark.long
+
 CHILD = """
 import json, os, signal, sys
 sys.path.insert(0, sys.argv[1])
