@@ -1,6 +1,6 @@
 # make quickstart   set up, then train CQN-AS on Meta-World drawer-open from 20 demonstrations and show the result
 # make test         set up, then run the tests
-# make test-fast    the tests that take less than a second or two each: under two minutes
+# make test-fast    the tests that take less than half a second each: under two minutes
 # make check        tests, lint and types: what CI runs
 # make bench        speed of updates, sampling and acting beside their floors, written to benchmarks/results/
 # make chaos        attacks runs and sets: kills, full disks, flipped bits, hostile files; twenty minutes on two cores

@@ -21,6 +21,8 @@ from benchmarks.chaos.starts import Ended, begin, finish
 DISK_BYTES = 16 << 20
 NOBODY = 65534
 """A user whom missing permissions stop, which they do not stop the superuser."""
+Attacked = tuple[Path, Ended, list[str], Path]
+"""The run, how it ended, its command and its log."""
 _REASONS = ("space", "too large", "permission denied", "read-only", "cannot be locked", "quota")
 
 
@@ -38,13 +40,22 @@ def attempt(trial: Try) -> Found:
     if ended.code != 0:
         found.fault(f"{where}: a run left alone did not end well: {ended.tail()}")
         return found
-    attacked = how(trial, agent, way, seed, duration, rng)
-    if isinstance(attacked, str):
-        found.skipped = attacked
-        return found
+    try:
+        attacked = how(trial, agent, way, seed, duration, rng)
+        if isinstance(attacked, str):
+            found.skipped = attacked
+        else:
+            _judge(how.__name__.strip("_"), where, reference, attacked, found)
+    finally:
+        _unmount(trial.place / "disk")
+    return found
+
+
+def _judge(how: str, where: str, reference: Path, attacked: Attacked, found: Found) -> None:
+    """What the run said, and whether it goes on to the end of ``reference`` now that its disk is back."""
     run, ended, words, log = attacked
     found.counts["disks"] += 1
-    found.counts[how.__name__.strip("_")] += 1
+    found.counts[how] += 1
     if not ended.clean:
         found.fault(f"{where}: no clean end: {ended.tail()}")
     elif ended.code != 0 and not _explained(ended.text, run):
@@ -57,8 +68,6 @@ def attempt(trial: Try) -> Found:
         found.fault(f"{where}: the resumed run is another: {'; '.join(different)}")
     else:
         found.counts["runs resumed to the same end"] += 1
-    _unmount(trial.place / "disk")
-    return found
 
 
 def _explained(text: str, run: Path) -> bool:
@@ -67,11 +76,7 @@ def _explained(text: str, run: Path) -> bool:
     return bool(named) and any(reason in text.lower() for reason in _REASONS)
 
 
-Attacked = tuple[Path, Ended, list[str], Path] | str
-"""The run, how it ended, its command and its log; or why this cannot be done here."""
-
-
-def _limited(trial: Try, agent: str, way: str, seed: int, duration: float, rng: random.Random) -> Attacked:
+def _limited(trial: Try, agent: str, way: str, seed: int, duration: float, rng: random.Random) -> Attacked | str:
     """No file may grow beyond a size, as on some full file systems."""
     run, log = trial.place / "run", trial.place / "run.log"
     words = command(agent, way, run, trial.material, seed)
@@ -85,7 +90,7 @@ def _limited(trial: Try, agent: str, way: str, seed: int, duration: float, rng: 
     return run, _unlogged(words, log, limited), words, log
 
 
-def _full(trial: Try, agent: str, way: str, seed: int, duration: float, rng: random.Random) -> Attacked:
+def _full(trial: Try, agent: str, way: str, seed: int, duration: float, rng: random.Random) -> Attacked | str:
     """A small file system of its own that fills up."""
     disk, log = trial.place / "disk", trial.place / "run.log"
     if problem := _mount(disk):
@@ -101,7 +106,7 @@ def _full(trial: Try, agent: str, way: str, seed: int, duration: float, rng: ran
     return run, ended, words, log
 
 
-def _readonly(trial: Try, agent: str, way: str, seed: int, duration: float, rng: random.Random) -> Attacked:
+def _readonly(trial: Try, agent: str, way: str, seed: int, duration: float, rng: random.Random) -> Attacked | str:
     """A run directory that may not be written to from some instant on."""
     home, log = trial.place / "home", trial.place / "run.log"
     home.mkdir()
@@ -126,7 +131,7 @@ def _readonly(trial: Try, agent: str, way: str, seed: int, duration: float, rng:
     return run, ended, words, log
 
 
-def _frozen(trial: Try, agent: str, way: str, seed: int, duration: float, rng: random.Random) -> Attacked:
+def _frozen(trial: Try, agent: str, way: str, seed: int, duration: float, rng: random.Random) -> Attacked | str:
     """Stopped in the middle of everything, several times, and continued."""
     run, log = trial.place / "run", trial.place / "run.log"
     words = command(agent, way, run, trial.material, seed)

@@ -117,7 +117,8 @@ def _one(trial: Try, keep: bool) -> Found:
         attack = ATTACKS[trial.kind]
         found = attack.attempt(trial)
     except Exception:
-        found = Found(faults=[f"the attack itself failed: {traceback.format_exc()}"])
+        last = " | ".join(traceback.format_exc().strip().splitlines()[-4:])
+        found = Found(faults=[f"the attack itself failed: {last}"])
     if not (keep and found.faults):
         shutil.rmtree(trial.place, ignore_errors=True)
     return found
