@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
+from zoomrl.seal import KEY
 from zoomrl.training.checkpoint import read_state
 from zoomrl.training.logger import WALL_FIELDS
 
-MEASURED = ("training_seconds", "peak_memory_gb", "expected_memory_gb", "sha256")
+MEASURED = ("training_seconds", "peak_memory_gb", "expected_memory_gb", KEY)
 """Fields of ``result.json`` that depend on the clock and on the machine's memory, and the checksum of all."""
 OF_THE_CLOCK = ("seconds", "log_position", "log_sha256")
 """Entries of a checkpoint that do so: wall time, and length and hash of the rows that hold it."""

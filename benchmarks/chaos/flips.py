@@ -170,7 +170,7 @@ class _Bench:
         if name == EVAL:
             # A checkpoint is evaluated by its own name, since the run's best weights come first.
             subject = path if path is not None and path.suffix == ".pt" else run
-            return ["eval", str(subject), "--episodes", "2", "--json"]
+            return ["eval", str(subject), "--episodes", "2", "--json", "--trust"]
         if name == PLOT:
             return ["plot", str(run), "--out", str(self._plot)]
         if name == CHECK:
