@@ -1,12 +1,14 @@
 # make quickstart   set up, then train CQN-AS on Meta-World drawer-open from 20 demonstrations and show the result
 # make test         set up, then run the tests
+# make test-fast    the tests that take less than half a second each: under two minutes
 # make check        tests, lint and types: what CI runs
 # make bench        speed of updates, sampling and acting beside their floors, written to benchmarks/results/
+# make chaos        attacks runs and sets: kills, full disks, flipped bits, hostile files; twenty minutes on two cores
 # make bench-gpu    the same for every agent on an NVIDIA GPU: eager, compiled, captured; float32, tf32, bf16
 PYTHON ?= python3
 export PYTHON
 
-.PHONY: quickstart test test-slow lint types check bench bench-gpu clean
+.PHONY: quickstart test test-fast test-slow lint types check bench bench-gpu chaos clean
 
 quickstart:
 	@scripts/setup.sh metaworld
@@ -15,6 +17,10 @@ quickstart:
 test:
 	@scripts/setup.sh dev
 	.venv/bin/python -m pytest -q
+
+test-fast:
+	@scripts/setup.sh dev
+	.venv/bin/python -m pytest -q -m "not slow and not long"
 
 test-slow:
 	@scripts/setup.sh dev
@@ -38,6 +44,10 @@ bench:
 bench-gpu:
 	@scripts/setup.sh dev
 	.venv/bin/python benchmarks/gpu.py
+
+chaos:
+	@scripts/setup.sh dev
+	.venv/bin/python -m benchmarks.chaos
 
 clean:
 	rm -rf .venv build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -234,6 +234,7 @@ def test_published_size_of_the_humanoid_network():
     assert sizes == [pytest.approx(0.53, abs=0.005), pytest.approx(7.89, abs=0.005)]
 
 
+@pytest.mark.long
 def test_it_learns_a_one_step_problem():
     """The best action is wherever the state says, and nowhere near the start of the argmax."""
     torch.manual_seed(0)

@@ -33,6 +33,8 @@ from zoomrl.training.parts import hold_out
 from zoomrl.training.policy import load_policy
 from zoomrl.training.trainer import Trainer
 
+pytestmark = pytest.mark.long
+
 LATENT = RepresentationConfig(
     kind="self_predictive", dim=8, encoder_hidden=(6,), model_hidden=(6,), horizon=3, activation="relu"
 )

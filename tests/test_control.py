@@ -72,6 +72,7 @@ def test_temporal_ensemble_golden_vector():
     favours=st.sampled_from(["oldest", "newest"]),
     share_reset=st.sampled_from([0.0, 0.1, 0.5]),
 )
+@pytest.mark.long
 def test_temporal_ensemble_equals_a_list_of_plans(seed, horizon, gain, favours, share_reset):
     generator = torch.Generator().manual_seed(seed)
     ensemble = TemporalEnsemble(N, horizon, A, gain, favours)
@@ -107,6 +108,7 @@ def slow_by_age(plans: list[tuple[Tensor, Tensor]], horizon: int, gain: float, f
     favours=st.sampled_from(["oldest", "newest"]),
     share_valid=st.sampled_from([0.9, 0.5, 0.0]),
 )
+@pytest.mark.long
 def test_temporal_ensemble_with_gaps_in_every_plan(seed, horizon, gain, favours, share_valid):
     generator = torch.Generator().manual_seed(seed)
     ensemble = TemporalEnsemble(N, horizon, A, gain, favours)
@@ -213,6 +215,7 @@ class SlowRecedingHorizon:
     share_reset=st.sampled_from([0.0, 0.2]),
     generous=st.booleans(),
 )
+@pytest.mark.long
 def test_receding_horizon_equals_a_queue(seed, shape, share_valid, share_reset, generous):
     horizon, every = shape
     config = ControlConfig(executor="open_loop" if every == horizon else "receding_horizon", replan_every=every)

@@ -211,6 +211,7 @@ def test_a_damaged_episode_does_not_hide_the_others(copy):
     assert [account.replay is not None for account in report.episodes] == [True, False, True]
 
 
+@pytest.mark.long
 def test_a_set_recorded_with_other_options_is_replayed_with_them(tmp_path):
     pytest.importorskip("metaworld")
     config = replace(DRAWER, state="robot", action_repeat=2, reward="dense", terminate_on_success=False, time_limit=75)
@@ -550,7 +551,11 @@ def test_a_manifest_is_replaced_or_left(tmp_path, monkeypatch, walking, capsys):
     path = stored(tmp_path / "set", [walked(0)])
     command(path)
     before = manifest_path(path).read_text()
-    monkeypatch.setattr(Path, "replace", lambda self, target: (_ for _ in ()).throw(OSError("disk full")))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "disk full")
+
+    monkeypatch.setattr("zoomrl.files.os.replace", full)
     with pytest.raises(OSError, match="disk full"):
         command(path)
     assert manifest_path(path).read_text() == before
@@ -597,9 +602,19 @@ def test_a_set_that_cannot_be_written_to_is_reported_all_the_same(tmp_path, monk
     def refuse(*_):
         raise OSError(errno.EROFS, "Read-only file system", str(path))
 
-    monkeypatch.setattr("zoomrl.demos.manifest.fsync", refuse)
+    monkeypatch.setattr("zoomrl.demos.manifest.write_json", refuse)
     assert main(["demos", "check", str(path), "--no-replay", *(["--json"] if as_json else [])]) == 1
     said = capsys.readouterr()
     assert ('"findings"' if as_json else "fit for training") in said.out
     assert f"could not be written: Read-only file system. --no-write checks without one: {path}" in said.err
     assert manifest_path(path).exists() == before
+
+
+def test_a_checked_set_can_be_trained_on_and_a_changed_bit_of_its_manifest_is_noticed(tmp_path, capsys):
+    path = stored(tmp_path / "set", [walked(0)])
+    command(path)
+    assert read_manifest(path)["sha256"] == read_demos(path).sha256
+    file = manifest_path(path)
+    file.write_text(file.read_text().replace('"warning": 0', '"warning": 1').replace('"length": ', '"length": 1'))
+    with pytest.raises(DemonstrationError, match=r"manifest\.json is damaged.*checksum"):
+        read_manifest(path)

@@ -14,6 +14,7 @@ from zoomrl.cli.main import main
 from zoomrl.cli.rendering import rendering_fix
 
 
+@pytest.mark.long
 def test_json_tells_what_a_program_needs(capsys, monkeypatch):
     monkeypatch.setattr(checks, "_BACKENDS", {sys.platform: ("egl",)})
     code = main(["doctor", "--json"])
@@ -42,6 +43,7 @@ def test_json_tells_what_a_program_needs(capsys, monkeypatch):
     assert all(c["fix"] for c in report["checks"] if c["status"] != "ok")
 
 
+@pytest.mark.long
 def test_backend_that_works_is_found():
     egl = checks.probe_backend("egl")
     if egl.status != "ok":

@@ -225,6 +225,7 @@ def test_activations_stay_channels_last(kind, norm):
 
 
 @pytest.mark.parametrize("kind", ["strided", "drqv2", "resnet18"])
+@pytest.mark.long
 def test_no_graph_breaks(kind):
     encoder = make_encoder(EncoderConfig(kind=kind, channels=4), views=2, frames=2, size=16)
     frames = pictures(2, 2, 2, 16, 16, 3)
@@ -322,6 +323,7 @@ def test_resnet_has_the_published_parameters():
 
 
 @pytest.mark.parametrize("share", [False, True])
+@pytest.mark.long
 def test_resnet_encodes_each_frame(weights, share):
     config = EncoderConfig(kind="resnet18", weights=str(weights), share_views=share)
     encoder = make_encoder(config, views=2, frames=2, size=40)
@@ -351,6 +353,7 @@ def test_frozen_resnet_stays_as_it_is(weights):
     assert not encoder(pictures(1, 1, 2, 32, 32, 3)).requires_grad
 
 
+@pytest.mark.long
 def test_resnet_weights_without_counters_load(tmp_path):
     state = {name: value for name, value in published_weights().items() if "num_batches" not in name}
     torch.save(state, tmp_path / "old.pth")
@@ -359,6 +362,7 @@ def test_resnet_weights_without_counters_load(tmp_path):
     assert torch.equal(net.layer3[0].downsample[0].weight, state["layer3.0.downsample.0.weight"])
 
 
+@pytest.mark.long
 def test_resnet_weights_that_cannot_be_used(tmp_path):
     state = published_weights()
     state["layer1.2.conv1.weight"] = state.pop("layer1.1.conv1.weight")

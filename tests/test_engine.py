@@ -141,6 +141,7 @@ def compare_over_updates(fast, plain, config, shape, updates, tolerance):
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.long
 def test_compiled_equals_eager_in_one_graph(case, quick_compile):
     config, shape = CASES[case]
     fast = make(config, shape)
@@ -178,6 +179,7 @@ def test_acting_is_not_compiled(quick_compile):
     assert not quick_compile.graphs
 
 
+@pytest.mark.long
 def test_low_precision_compiles_in_one_graph(quick_compile):
     config = CQNConfig(**TINY, atoms=11, levels=1)
     fast, plain = make(config, ONLY_STATE), make(config, ONLY_STATE)
@@ -258,6 +260,7 @@ def test_captured_equals_eager_bit_for_bit(case):
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.long
 def test_nothing_is_compiled_again_inside_a_recording(case, quick_compile, monkeypatch):
     """What was compiled in the warm-up must serve the recording: a GPU cannot compile in the middle of one."""
     monkeypatch.setattr(engine, "unavailable", lambda speed, device: None)

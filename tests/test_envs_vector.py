@@ -159,6 +159,7 @@ def test_exiting_and_raising_workers(pair: ProcessVectorEnv, caplog: pytest.LogC
     assert out.obs["state"][:, 1].tolist() == [2, 2]
 
 
+@pytest.mark.timing
 def test_hanging_worker(caplog: pytest.LogCaptureFixture) -> None:
     with ProcessVectorEnv([moody, moody], timeout_s=1.5) as env:
         env.reset(0, seed=0)

@@ -76,5 +76,5 @@ def test_nan_is_never_written_and_nothing_stays_behind(tmp_path):
     with pytest.raises(OSError, match=r"result\.json") as caught:
         write_atomically(path, breaking)
     assert caught.value.errno == 28
-    assert json.loads(path.read_text()) == {"a": 1}
+    assert read_json(path) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["result.json"]

@@ -63,6 +63,7 @@ def test_initial_weights_are_distributed_as_torchs():
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 @pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.long
 def test_compiles_without_a_break(backend, layers):
     ours, theirs = pair(5, 6, layers)
     compiled = torch.compile(ours, fullgraph=True, backend=backend)

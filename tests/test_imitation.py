@@ -153,6 +153,7 @@ def test_dropout_keeps_the_share_and_the_mean():
 
 
 @pytest.mark.parametrize("share", [True, False])
+@pytest.mark.long
 def test_resnet_maps_average_to_its_features(share):
     config = EncoderConfig(kind="resnet18", share_views=share)
     encoder = make_encoder(config, views=2, frames=2, size=40)
@@ -395,6 +396,7 @@ def test_validation_changes_nothing():
 # Learning, saving, speed.
 
 
+@pytest.mark.long
 def test_they_learn_four_samples_by_heart():
     """Errors of actions that are uniform in -1 .. 1 begin at 0.5; ACT's style is priced out, so it must look."""
     settings = {"lr": 3e-3, "weight_decay": 0.0}
@@ -414,6 +416,7 @@ def test_they_learn_four_samples_by_heart():
 
 
 @pytest.mark.parametrize("kl_coef", [0.0, 10.0])
+@pytest.mark.long
 def test_the_style_tells_two_ways_apart(kl_coef):
     """One observation, two chunks: a free style tells them apart; a priced one stays at its prior."""
     config = ACTConfig(
@@ -450,6 +453,7 @@ def test_saved_state_continues_bit_for_bit(case):
 
 
 @pytest.mark.parametrize("case", ["bc, state", "act, both"])
+@pytest.mark.long
 def test_compiles_in_one_graph(case, monkeypatch):
     real = torch.compile
     monkeypatch.setattr(torch, "compile", lambda f, **o: real(f, backend="aot_eager", **o))

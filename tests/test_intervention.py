@@ -91,6 +91,7 @@ def kept_episodes(directory):
     return [read_episode(path, ()) for path in sorted((directory / FOLDER).glob("*.npz"))]
 
 
+@pytest.mark.long
 def test_corrections_are_executed_kept_and_learnt_from(tmp_path, monkeypatch):
     config = tiny(tmp_path / "run", intervene__source=recording(tmp_path / "stream.jsonl", STREAM))
     executed, shares, protected = [], [], []
@@ -124,6 +125,7 @@ def test_corrections_are_executed_kept_and_learnt_from(tmp_path, monkeypatch):
     assert sum(row["corrected"] * row["length"] for row in episodes) == pytest.approx(sum(map(len, stretches)))
 
 
+@pytest.mark.long
 def test_a_plan_that_was_broken_off_is_made_anew(tmp_path, monkeypatch):
     source = recording(tmp_path / "stream.jsonl", [(0, 1, [0.5, 0.5])])
     config = tiny(tmp_path / "run", intervene__source=source, control__executor="open_loop", steps=6)
@@ -148,6 +150,7 @@ PRIORITIES = {
 
 
 @pytest.mark.parametrize("changes", [pytest.param({}, id="cqn_as"), pytest.param(PRIORITIES, id="priorities")])
+@pytest.mark.long
 def test_a_stopped_run_ends_like_one_left_alone(tmp_path, changes):
     source = recording(tmp_path / "stream.jsonl", STREAM + [(e, s, [0.3, -0.3]) for e in range(3, 9) for s in (2, 3)])
     config = tiny(tmp_path / "stopped", intervene__source=source, **changes)
@@ -175,6 +178,7 @@ def test_a_stopped_run_ends_like_one_left_alone(tmp_path, changes):
     assert last_state(tmp_path / "stopped")["corrections"]["kept"] == len(names[0]) > 2
 
 
+@pytest.mark.long
 def test_other_corrections_are_refused_on_resuming(tmp_path):
     path = tmp_path / "stream.jsonl"
     run(tiny(tmp_path / "run", intervene__source=recording(path, STREAM), steps=20))
@@ -182,6 +186,7 @@ def test_other_corrections_are_refused_on_resuming(tmp_path):
         run(tiny(tmp_path / "run", intervene__source=recording(path, STREAM[1:]), steps=30))
 
 
+@pytest.mark.long
 def test_a_run_that_does_not_say_its_corrections_is_refused_on_resuming(tmp_path):
     source = recording(tmp_path / "stream.jsonl", STREAM)
     run(tiny(tmp_path / "run", intervene__source=source, steps=20))
@@ -193,6 +198,7 @@ def test_a_run_that_does_not_say_its_corrections_is_refused_on_resuming(tmp_path
         run(tiny(tmp_path / "run", intervene__source=source, steps=30))
 
 
+@pytest.mark.long
 def test_what_is_learnt_is_what_was_executed(tmp_path, monkeypatch):
     """Also where actions are scaled to the demonstrations' range, which the bounds exceed."""
     source = recording(tmp_path / "stream.jsonl", [(0, 0, [1.0, 2.0])])
@@ -212,6 +218,7 @@ def test_what_is_learnt_is_what_was_executed(tmp_path, monkeypatch):
     assert seen[0] != [1.0, 2.0]
 
 
+@pytest.mark.long
 def test_a_damaged_correction_is_named_on_resuming(tmp_path):
     config = tiny(tmp_path / "run", intervene__source=recording(tmp_path / "stream.jsonl", STREAM), steps=30)
     run(config)
@@ -220,6 +227,7 @@ def test_a_damaged_correction_is_named_on_resuming(tmp_path):
         run(tiny(tmp_path / "run", intervene__source=config.intervene.source, steps=40))
 
 
+@pytest.mark.long
 def test_a_full_region_is_said_once(tmp_path):
     source = recording(tmp_path / "stream.jsonl", STREAM)
     _, said = run(tiny(tmp_path / "run", intervene__source=source, intervene__capacity=3))
@@ -245,6 +253,7 @@ def test_a_bad_line_is_named(tmp_path, line, message):
         Recording(path, SPEC)
 
 
+@pytest.mark.long
 def test_a_source_that_cannot_be_used_leaves_the_run_directory_free(tmp_path):
     with pytest.raises(ConfigError, match="there is no file"):
         run(tiny(tmp_path / "run", intervene__source=str(tmp_path / "typo.jsonl")))
@@ -308,7 +317,7 @@ def test_many_dimensions_come_in_groups():
 
 def ask(page, method, path, body=None, host="127.0.0.1", origin=None, token=None):
     port, token = page.port, page.token if token is None else token
-    link = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     headers = {"Host": f"{host}:{port}"} | ({} if origin is None else {"Origin": origin})
     link.request(method, f"{path}?token={token}", body=body, headers=headers)
     answer = link.getresponse()

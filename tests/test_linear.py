@@ -119,6 +119,7 @@ def test_small_double_and_lowered_products_are_left_to_pytorch(onednn, monkeypat
     assert len(onednn) == 1
 
 
+@pytest.mark.long
 def test_compiled_layers_are_one_graph_with_the_same_results(onednn):
     layer, x = nn.Sequential(Linear(5, 6), nn.ReLU(), Linear(6, 3)), torch.randn(7, 5)
     plain = gradients(lambda y: layer(y), x)

@@ -58,8 +58,8 @@ config = dataclasses.replace(
     env=dataclasses.replace(config.env, cameras=("front",), image_size=128, time_limit=40),
     replay=dataclasses.replace(config.replay, capacity=int(sys.argv[3]), storage=sys.argv[4], batch_size=64),
     eval=dataclasses.replace(config.eval, every=0),
-    checkpoint=dataclasses.replace(config.checkpoint, every=2000),
-    log=dataclasses.replace(config.log, every=2000),
+    checkpoint=dataclasses.replace(config.checkpoint, every=700),
+    log=dataclasses.replace(config.log, every=700),
 )
 train(config, make_env=Pictures)
 """
@@ -77,6 +77,7 @@ def test_readable():
     assert [readable(n) for n in (12, 34_500, 1.2e6, 21.2e9)] == ["12 bytes", "34 kB", "1 MB", "21.2 GB"]
 
 
+@pytest.mark.long
 def test_peak_follows_what_is_touched():
     before = peak_rss()
     held = np.ones(before + 50_000_000, np.uint8)
@@ -93,7 +94,9 @@ def test_a_trial_leaves_the_global_random_state_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize(("steps", "capacity", "storage"), [(6000, 1_000_000, "ram"), (6000, 4000, "disk")])
+@pytest.mark.timing
+@pytest.mark.parametrize(("steps", "capacity", "storage"), [(2000, 1_000_000, "ram"), (2000, 1300, "disk")])
+@pytest.mark.long
 def test_expected_memory_is_what_a_pixel_run_uses(steps, capacity, storage, tmp_path):
     root = Path(__file__).parents[1]
     words = [sys.executable, "-c", RUN, str(tmp_path / "run"), str(steps), str(capacity), storage]
@@ -109,6 +112,8 @@ def test_expected_memory_is_what_a_pixel_run_uses(steps, capacity, storage, tmp_
     assert expected == pytest.approx(peak, rel=0.1)
 
 
+@pytest.mark.timing
+@pytest.mark.long
 def test_expected_memory_of_a_small_run_counts_what_the_command_does_after_training(tmp_path):
     """The plot at the end takes a twentieth of a small run's memory."""
     words = "train --preset sac-dmc --env gym:Pendulum-v1 --env.time-limit 50 --steps 300 --threads 1 --eval.every 150 "
@@ -126,6 +131,7 @@ def test_expected_memory_of_a_small_run_counts_what_the_command_does_after_train
     assert float(found[1]) * 1e6 == pytest.approx(1024 * usage.ru_maxrss, rel=0.1)
 
 
+@pytest.mark.long
 def test_every_renderer_is_built_before_memory_is_measured(tmp_path, monkeypatch):
     """A renderer takes a hundred megabytes, at the first picture of its environment."""
     drawn, begun = set(), []

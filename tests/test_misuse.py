@@ -43,6 +43,7 @@ class NanEnv(ToyEnv):
         return (np.full(3, np.nan, np.float32) if self.bad and self.clock == 2 else observation), *rest
 
 
+@pytest.mark.long
 def test_nan_from_the_simulator_costs_one_episode(tmp_path):
     said = Console(record=True, quiet=False, width=200, file=open("/dev/null", "w"))  # noqa: SIM115
     result = train(tiny(tmp_path / "run", eval__every=0), make_env=NanEnv, console=said)
@@ -51,12 +52,14 @@ def test_nan_from_the_simulator_costs_one_episode(tmp_path):
     assert all(np.isfinite(r["return"]) for r in rows(tmp_path / "run") if r["kind"] == "episode")
 
 
+@pytest.mark.long
 def test_fewer_steps_than_already_made_are_refused(tmp_path):
     run(tiny(tmp_path / "run"))
     with pytest.raises(ConfigError, match="is at step 60 already, beyond steps=30"):
         run(tiny(tmp_path / "run", steps=30))
 
 
+@pytest.mark.long
 def test_a_damaged_older_checkpoint_does_not_stop_a_resumed_run(tmp_path):
     keep = CheckpointConfig(every=15, keep=9)
     run(tiny(tmp_path / "run", checkpoint=keep))
@@ -69,6 +72,7 @@ def test_a_damaged_older_checkpoint_does_not_stop_a_resumed_run(tmp_path):
     assert segments <= set((tmp_path / "run" / "replay").iterdir())
 
 
+@pytest.mark.long
 def test_loading_a_policy_leaves_the_run_as_it_is(tmp_path):
     run(tiny(tmp_path / "run"))
     newest = checkpoint_files(tmp_path / "run")[-1]
@@ -81,6 +85,7 @@ def test_loading_a_policy_leaves_the_run_as_it_is(tmp_path):
     assert policy.act(np.zeros((2, 3), np.float32)).shape == (2, 2)
 
 
+@pytest.mark.long
 def test_a_resumed_run_follows_new_intervals(tmp_path):
     run(tiny(tmp_path / "run", eval__every=1000))
     run(tiny(tmp_path / "run", eval__every=10, steps=90))
@@ -88,6 +93,7 @@ def test_a_resumed_run_follows_new_intervals(tmp_path):
     assert steps == [0, 70, 80, 90]
 
 
+@pytest.mark.long
 def test_threads_are_measured_without_demonstrations_too(tmp_path):
     _, said = run(tiny(tmp_path / "run", threads=0))
     assert "measured per update: 1:" in said
@@ -132,6 +138,7 @@ def test_numbers_without_meaning_are_refused_by_name(group, field, value):
         dataclasses.replace(config, **{group: dataclasses.replace(getattr(config, group), **{field: value})})
 
 
+@pytest.mark.long
 def test_an_action_that_is_not_finite_names_the_last_good_checkpoint(tmp_path, monkeypatch):
     act = CQN.act
 
@@ -145,6 +152,7 @@ def test_an_action_that_is_not_finite_names_the_last_good_checkpoint(tmp_path, m
         run(config)
 
 
+@pytest.mark.long
 def test_a_run_does_not_change_its_device_silently(tmp_path):
     config = tiny(tmp_path / "run", steps=20, device="auto")
     run(config)
@@ -184,6 +192,7 @@ def picture_policy(tmp_path):
     return load_policy(run(config)[0].directory)
 
 
+@pytest.mark.long
 def test_a_policy_refuses_pictures_of_floats_and_raw_observations(tmp_path):
     policy = picture_policy(tmp_path)
     policy.reset()
@@ -195,12 +204,14 @@ def test_a_policy_refuses_pictures_of_floats_and_raw_observations(tmp_path):
         policy.act({"clock": shown["state"], "front": shown["rgb"][0]})
 
 
+@pytest.mark.long
 def test_a_run_in_an_own_environment_is_evaluated_from_python(tmp_path, capsys):
     run(tiny(tmp_path / "run", steps=10, eval__every=0))
     assert main(["eval", str(tmp_path / "run"), "--episodes", "1"]) == 2
     assert "evaluate from Python with zoomrl.load_policy" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.long
 def test_fast_drawing_is_never_silent(tmp_path):
     said = Console(record=True, width=200, file=io.StringIO())
     shape = {"rgb": ArraySpec((2, 64, 64, 3), "uint8")}

@@ -81,6 +81,7 @@ def test_draws_are_in_proportion(slots):
     st.dictionaries(st.integers(0, 4 * BLOCK - 1), st.floats(2**-20, 2**30, width=32), min_size=1, max_size=40),
     st.integers(0, 2**31),
 )
+@pytest.mark.long
 def test_slots_without_priority_are_never_drawn(weights, seed):
     """Whatever the sizes: a billion beside a millionth, in the same block and in others."""
     priorities = Priorities(4 * BLOCK)
@@ -189,6 +190,7 @@ by_priority = configs.map(lambda config: dataclasses.replace(config, sampling="p
     st.lists(shapes, max_size=9),
     st.integers(0, 9),
 )
+@pytest.mark.long
 def test_batches_equal_plain_loops(config, horizon, span, demo_shapes, online_shapes, seed):
     """Also that ``slot`` names the step a sample was drawn from, whatever was evicted and however the ring wraps."""
     demos = [coded(k, s[0], terminated=s[1], success=s[2], is_demo=s[3]) for k, s in enumerate(demo_shapes)]
@@ -311,6 +313,7 @@ def test_looking_at_samples_leaves_the_draws_as_they_were():
     st.lists(st.tuples(shapes, st.booleans()), min_size=1, max_size=14),
     st.lists(shapes, max_size=5),
 )
+@pytest.mark.long
 def test_replay_rebuilt_from_segments_draws_alike(config, span, demo_shapes, online, later):
     """Segments saved as the ring goes round, loaded into an empty one: the same slots, priorities and draws."""
     demos = [coded(k, s[0], terminated=s[1], success=s[2], is_demo=s[3]) for k, s in enumerate(demo_shapes)]

@@ -206,6 +206,7 @@ def run_model(
 
 @settings(max_examples=250)
 @given(configs, st.integers(1, 5), st.lists(shapes, max_size=3), st.lists(shapes, max_size=8))
+@pytest.mark.long
 def test_batches_equal_plain_loops(config, horizon, demo_shapes, online_shapes):
     run_model(config, horizon, demo_shapes, online_shapes)
 
@@ -237,6 +238,7 @@ def test_disk_storage_can_be_opened_again_with_another_size(tmp_path):
         assert len(list((tmp_path / "frames").rglob("*.memmap"))) > 0
 
 
+@pytest.mark.long
 def test_every_start_of_every_episode_is_drawn():
     config = ReplayConfig(capacity=23, batch_size=4000, demo_fraction=0.5, n_step=3, tail="exclude", frame_stack=2)
     demos = [coded(0, 5, is_demo=True)]
@@ -486,6 +488,7 @@ def assert_same(a: TensorDict, b: TensorDict) -> None:
     st.lists(st.tuples(shapes, st.booleans()), min_size=1, max_size=14),
     st.lists(shapes, max_size=5),
 )
+@pytest.mark.long
 def test_replay_rebuilt_from_segments_gives_equal_batches(config, demo_shapes, online, later):
     demos = [coded(k, s[0], terminated=s[1], success=s[2], is_demo=s[3]) for k, s in enumerate(demo_shapes)]
     first = Replay(config, SPEC, 3, demos, to_unit, seed=1)

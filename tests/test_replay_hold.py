@@ -53,6 +53,7 @@ def replay(lengths: list[int], horizon: int, spec: EnvSpec = SPEC, **options: ob
     st.integers(1, 6),
     st.tuples(*[st.sampled_from(MEANINGS)] * 3),
 )
+@pytest.mark.long
 def test_steps_beyond_the_end_stay_put(lengths, horizon, meaning):
     store, episodes = replay(lengths, horizon, dataclasses.replace(SPEC, action_meaning=meaning))
     batch = store.sample()

@@ -51,6 +51,8 @@ from zoomrl.training.run import train
 from zoomrl.training.seeds import derive
 from zoomrl.training.trainer import Trainer
 
+pytestmark = pytest.mark.long
+
 CHILD = """
 import json, os, signal, sys
 sys.path.insert(0, sys.argv[1])
@@ -565,7 +567,7 @@ def test_write_cut_short_by_the_system_keeps_the_older_checkpoint(limit, demos, 
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
-        with pytest.raises(CheckpointError, match=r"step_0000000020\.pt.*last good .* step_0000000015\.pt"):
+        with pytest.raises(CheckpointError, match=r"step_0000000020\.pt.*too large.*last good .* step_0000000015\.pt"):
             checkpoints.save(20, {**replay_state, "big": torch.zeros(10_000)}, replay)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))

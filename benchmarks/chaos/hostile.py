@@ -338,7 +338,7 @@ def _edit_json_in(name: str, keys: tuple[str, ...], value: Any, place: Path) -> 
 
 def _edit_json(path: Path, keys: tuple[str, ...], value: Any) -> None:
     data = json.loads(path.read_text())
-    data.pop("sha256", None)  # whoever changes a file of a run can also seal it
+    data.pop("digest", None)  # whoever changes a file of a run can also seal it
     part = data
     for key in keys[:-1]:
         part = part[key]

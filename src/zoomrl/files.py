@@ -164,7 +164,9 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         finally:
             os.close(directory)
     except RuntimeError as error:  # torch's file writer hides a full disk behind one
-        raise OSError(None, str(error).splitlines()[0], str(path)) from error
+        cause = error.__context__
+        code, reason = (cause.errno, cause.strerror) if isinstance(cause, OSError) else (None, None)
+        raise OSError(code, reason or str(error).splitlines()[0], str(path)) from error
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:

@@ -17,8 +17,8 @@ from typing import IO
 
 from zoomrl.errors import DamagedFileError
 
-KEY = "sha256"
-"""Of a sealed JSON file: its last entry."""
+KEY = "digest"
+"""Of a sealed JSON file: its last entry. No file has another entry of that name."""
 _LINE = re.compile(rb',\n  "([^"\n]{6})": "([0-9a-f]{64})"\n}\n\Z')
 _MARK = b"zoomrl sha256 "
 _COMMENT = len(_MARK) + 64

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,10 +14,9 @@ from zoomrl.demos.collect import PACKAGES
 from zoomrl.demos.entries import align_spec
 from zoomrl.demos.findings import EpisodeAccount, Report, fails
 from zoomrl.demos.reader import DemoSet
-from zoomrl.demos.writer import fsync
 from zoomrl.envs.versions import installed_version
 from zoomrl.errors import DemonstrationError, command_line, plural
-from zoomrl.files import read_json
+from zoomrl.files import read_json, write_json
 from zoomrl.spec import EnvSpec
 
 MANIFEST_FILE = "manifest.json"
@@ -57,16 +53,7 @@ def write_manifest(path: str | Path, report: Report, spec: EnvSpec) -> Path:
         "episodes": [_verdict(account) for account in report.episodes],
         "env_spec": spec.to_dict(),
     }
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        fsync(draft)
-        draft.replace(target)
-        fsync(target.parent)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            draft.unlink()
-        raise
+    write_json(target, content)
     return target
 
 

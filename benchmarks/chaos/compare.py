@@ -1,0 +1,79 @@
+"""Whether two runs left the same: rows, weights, replay segments, best weights, corrections, result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zoomrl.seal import KEY
+from zoomrl.training.checkpoint import read_state
+from zoomrl.training.logger import WALL_FIELDS
+
+MEASURED = ("training_seconds", "peak_memory_gb", "expected_memory_gb", KEY)
+"""Fields of ``result.json`` that depend on the clock and on the machine's memory, and the checksum of all."""
+OF_THE_CLOCK = ("seconds", "log_position", "log_sha256")
+"""Entries of a checkpoint that do so: wall time, and length and hash of the rows that hold it."""
+
+
+def differences(reference: Path, run: Path) -> list[str]:
+    """In what ``run`` differs from ``reference``, in words; empty where both left the same."""
+    ours, theirs = left_by(run), left_by(reference)
+    found = [f"{name} differs" for name in sorted(ours | theirs) if ours.get(name) != theirs.get(name)]
+    return found + [f"only one has {name}" for name in sorted({*names(run)} ^ {*names(reference)})]
+
+
+def left_by(run: Path) -> dict[str, str]:
+    """What a finished run left: name -> hash, without what depends on the clock."""
+    states = sorted((run / "checkpoints").glob("step_*.pt"))
+    found = {"files": ", ".join(names(run)), "rows": _hash(rows(run)), "result": _hash(result(run))}
+    for path in [*states[-1:], *(run / "checkpoints").glob("best.pt")]:
+        state = read_state(path)
+        found[path.name] = _hash({key: value for key, value in state.items() if key not in OF_THE_CLOCK})
+    for path in [*(run / "replay").glob("episodes_*.npz"), *(run / "corrections").glob("episode_*.npz")]:
+        found[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def names(run: Path) -> list[str]:
+    """Files of a run, without those put aside."""
+    paths = (str(path.relative_to(run)) for path in run.rglob("*") if not path.is_dir())
+    return sorted(path for path in paths if not path.startswith("corrections/dropped_") and ".damaged" not in path)
+
+
+def rows(run: Path) -> list[dict[str, Any]]:
+    """Rows of metrics without the fields that depend on the clock."""
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [{key: value for key, value in json.loads(line).items() if key not in WALL_FIELDS} for line in lines]
+
+
+def result(run: Path) -> dict[str, Any]:
+    """``result.json`` without what depends on the clock."""
+    found = json.loads((run / "result.json").read_text())
+    return {key: value for key, value in found.items() if key not in MEASURED}
+
+
+def _hash(value: Any) -> str:
+    digest = hashlib.sha256()
+    _feed(digest, value)
+    return digest.hexdigest()
+
+
+def _feed(digest: Any, value: Any) -> None:
+    """Add a nested state to ``digest``, tensors by their bytes."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            digest.update(f"{{{key!r}:".encode())
+            _feed(digest, part)
+    elif isinstance(value, list | tuple):
+        digest.update(f"[{len(value)}".encode())
+        for part in value:
+            _feed(digest, part)
+    elif isinstance(value, torch.Tensor):
+        digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
+        digest.update(value.detach().contiguous().numpy().tobytes())
+    else:
+        digest.update(repr(value).encode())
