@@ -55,7 +55,7 @@ def name_entries(indices: Sequence[int], spec: EnvSpec) -> str:
     """Numbers of state entries, and what the environment calls them where it says: ``4-6, 9 (goal, hand[2])``."""
     listed = ", ".join(_run(run) for run in _runs(indices))
     names, chosen, first = [], set(indices), 0
-    for entry in getattr(spec, "state_entries", ()):
+    for entry in spec.state_entries:
         places = [place for place in range(entry.size) if first + place in chosen]
         if len(places) == entry.size:
             names.append(entry.name)
