@@ -376,8 +376,9 @@ def test_what_a_gpu_saved_acts_on_the_cpu(case, gpu):
 @pytest.mark.parametrize("case", CASES)
 def test_a_cuda_graph_equals_eager(case, gpu, monkeypatch):
     config, shape = CASES[case]
-    # What the fake GPU computes, the CPU computes too, and at once.
-    place = "cuda" if gpu is None else "cpu"
+    # What the fake GPU computes, the CPU computes too, and at once. Not attention, for which they take other ways: its
+    # key biases have no gradient but rounding, which Adam makes as large as any.
+    place = "cuda" if gpu is None or config.name == "act" else "cpu"
     plain, fast = make(config, shape, place), make(config, shape, "cuda")
     if gpu is not None:
         monkeypatch.setattr(engine, "WARM_UP", 1)
