@@ -404,6 +404,7 @@ def test_a_missing_time_limit_is_named(registered):
 
 
 @pytest.mark.parametrize("env_id", ["gym:Pendulum-v1", "dmc:cartpole-swingup", "metaworld:drawer-open"])
+@pytest.mark.long
 def test_known_environments_pass(env_id):
     pytest.importorskip({"dmc": "dm_control", "metaworld": "metaworld", "gym": "gymnasium"}[env_id.split(":")[0]])
     found = check_env(EnvConfig(id=env_id, time_limit=25), steps=30)
@@ -415,6 +416,7 @@ def test_known_environments_pass(env_id):
     }
 
 
+@pytest.mark.long
 def test_pictures_of_a_real_camera():
     pytest.importorskip("dm_control")
     fast = {"shadows": False, "reflections": False, "antialiasing": False}

@@ -59,6 +59,7 @@ def pictures(env: Env, seed: int, steps: int = 2) -> np.ndarray:
 
 
 @needs_opengl
+@pytest.mark.long
 def test_metaworld_shows_pictures_and_the_robot() -> None:
     env = drawer()
     spec = env.env_spec
@@ -79,6 +80,7 @@ def test_metaworld_shows_pictures_and_the_robot() -> None:
 
 
 @needs_opengl
+@pytest.mark.long
 def test_the_dmc_shows_pictures_alone() -> None:
     env = cartpole(cameras=("0", "lookatcart"))
     obs, _ = env.reset(seed=0)
@@ -111,6 +113,7 @@ def test_states(env_id: str, cameras: tuple[str, ...], state: Any, length: int) 
     assert spec.rendering == (EVERYTHING if cameras else ())
 
 
+@pytest.mark.long
 def test_refusals() -> None:
     with pytest.raises(ConfigError, match=r"unknown camera 'corner9'. Did you mean corner.*has: topview \(0\)"):
         drawer(cameras=("corner9",))
@@ -155,6 +158,7 @@ def raw(env: Env, camera: str, size: int) -> np.ndarray:
 
 
 @needs_opengl
+@pytest.mark.long
 def test_metaworld_is_upright() -> None:
     env = drawer(cameras=METAWORLD, image_size=48)
     shown = dict(zip(METAWORLD, env.reset(seed=0)[0]["rgb"], strict=True))
@@ -173,6 +177,7 @@ def test_metaworld_is_upright() -> None:
 
 
 @needs_opengl
+@pytest.mark.long
 def test_the_dmc_equals_dm_control() -> None:
     env = make_env("dmc:quadruped-escape", cameras=("x",), image_size=48)
     ours = env.reset(seed=0)[0]["rgb"][0]
@@ -182,6 +187,7 @@ def test_the_dmc_equals_dm_control() -> None:
 
 @needs_opengl
 @pytest.mark.parametrize("build", [drawer, cartpole])
+@pytest.mark.long
 def test_less_can_be_drawn(build: Any) -> None:
     import mujoco
 
@@ -204,6 +210,7 @@ def test_less_can_be_drawn(build: Any) -> None:
 
 @needs_opengl
 @pytest.mark.parametrize("build", [drawer, cartpole])
+@pytest.mark.long
 def test_films_stay_as_they_are(build: Any) -> None:
     plain, fast = build(cameras=(), state="full"), build(**FAST)
     for env in (plain, fast):
@@ -218,6 +225,7 @@ def test_films_stay_as_they_are(build: Any) -> None:
 
 
 @needs_opengl
+@pytest.mark.long
 def test_the_first_picture_shows_where_things_are() -> None:
     import mujoco
 
@@ -241,6 +249,7 @@ def test_the_first_picture_shows_where_things_are() -> None:
         ("dmc:quadruped-escape", ("global",)),  # Its terrain is made anew in each episode.
     ],
 )
+@pytest.mark.long
 def test_same_seed_same_pictures(env_id: str, cameras: tuple[str, ...]) -> None:
     fresh, used = (make_env(env_id, cameras=cameras, image_size=24, **FAST) for _ in range(2))
     pictures(used, 5)
@@ -252,6 +261,7 @@ def test_same_seed_same_pictures(env_id: str, cameras: tuple[str, ...]) -> None:
 
 @needs_opengl
 @pytest.mark.parametrize("env_id", ["metaworld:reach", "dmc:walker-walk"])
+@pytest.mark.long
 def test_pictures_do_not_change_the_episode(env_id: str) -> None:
     plain = make_env(env_id)
     shown = make_env(env_id, cameras=("0",), state="full", image_size=8)
@@ -264,6 +274,7 @@ def test_pictures_do_not_change_the_episode(env_id: str) -> None:
 
 @needs_opengl
 @pytest.mark.parametrize("build", [drawer, cartpole])
+@pytest.mark.long
 def test_one_picture_per_decision(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     draw, drawn = SceneCameras.draw, []
     monkeypatch.setattr(SceneCameras, "draw", lambda self: drawn.append(1) or draw(self))
@@ -279,6 +290,7 @@ def test_one_picture_per_decision(build: Any, monkeypatch: pytest.MonkeyPatch) -
 
 
 @needs_opengl
+@pytest.mark.long
 def test_workers_draw() -> None:
     config = EnvConfig("dmc:cartpole-swingup", cameras=("0", "1"), image_size=12, num_envs=2, **FAST)
     rows = []

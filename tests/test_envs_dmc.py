@@ -19,6 +19,7 @@ def make(name: str = "cartpole-swingup", **options: object) -> DMCEnv:
 
 
 @pytest.mark.parametrize("name", ["cartpole-swingup", "ball_in_cup-catch", "finger-turn_hard", "quadruped-escape"])
+@pytest.mark.long
 def test_same_seed_same_episode(name: str) -> None:
     assert_honest_seeding(make(name), make(name))
 

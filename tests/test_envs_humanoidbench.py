@@ -427,6 +427,7 @@ def drawn_lines(
     return lines
 
 
+@pytest.mark.long
 def test_the_bar_is_a_line_in_the_plot_of_returns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     bars = {"stand": 800.0, "walk": 700.0, "run": 700.0}
     stand, walk, run = (write_run(tmp_path / task, task, bar) for task, bar in bars.items())

@@ -39,11 +39,13 @@ def run_expert(env: MetaWorldEnv, seed: int) -> tuple[int, list[float], bool, bo
 
 
 @pytest.mark.parametrize("task", ["drawer-open", "pick-place", "peg-insert-side", "sweep-into"])
+@pytest.mark.long
 def test_same_seed_same_episode(task: str) -> None:
     options = {"reward": "dense", "terminate_on_success": False}
     assert_honest_seeding(make(task, **options), make(task, **options))
 
 
+@pytest.mark.long
 def test_placements_come_from_the_whole_range_and_the_first_observation_shows_them() -> None:
     env = make("drawer-open")
     handles = []
@@ -78,6 +80,7 @@ def test_expert_solves_the_ten_tasks_and_ends_the_episode(task: str) -> None:
         env.step(np.zeros(4, np.float32))
 
 
+@pytest.mark.long
 def test_without_termination_the_episode_goes_on_to_its_limit() -> None:
     env = make("door-open", terminate_on_success=False, time_limit=150)
     steps, rewards, terminated, truncated, info = run_expert(env, seed=0)
@@ -87,6 +90,7 @@ def test_without_termination_the_episode_goes_on_to_its_limit() -> None:
 
 
 @pytest.mark.parametrize(("repeat", "decisions"), [(1, 500), (2, 250), (3, 166)])
+@pytest.mark.long
 def test_native_limit_truncates(repeat: int, decisions: int) -> None:
     env = make("reach", action_repeat=repeat, terminate_on_success=False)
     assert env.env_spec.time_limit == decisions
@@ -95,6 +99,7 @@ def test_native_limit_truncates(repeat: int, decisions: int) -> None:
     assert flags == [(False, False)] * (decisions - 1) + [(False, True)]
 
 
+@pytest.mark.long
 def test_success_on_the_last_decision_is_terminal() -> None:
     steps, *_ = run_expert(make(), seed=0)
     again, _, terminated, truncated, _ = run_expert(make(time_limit=steps), seed=0)
@@ -157,6 +162,7 @@ def test_bad_seed() -> None:
         make().reset(seed=-1)
 
 
+@pytest.mark.long
 def test_all_fifty_tasks() -> None:
     tasks = metaworld_tasks()
     assert len(tasks) == 50
@@ -170,6 +176,7 @@ def test_all_fifty_tasks() -> None:
         env.close()
 
 
+@pytest.mark.long
 def test_render_is_upright() -> None:
     env = make("drawer-open")
     env.reset(seed=0)
@@ -189,6 +196,7 @@ def simulator_state(env: MetaWorldEnv) -> np.ndarray:
     return np.concatenate([env._sim.data.qpos, env._sim.data.qvel, env._sim.data.mocap_pos.ravel()])
 
 
+@pytest.mark.long
 def test_rendering_does_not_change_the_episode() -> None:
     plain, shown = make(), make()
     plain.reset(seed=0)

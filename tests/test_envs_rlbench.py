@@ -265,6 +265,7 @@ def test_one_simulator_per_process() -> None:
     env.close()
 
 
+@pytest.mark.long
 def test_workers_have_a_simulator_each() -> None:
     """As the presets run: the environments of training and of evaluation, each in a process of its own."""
     config = EnvConfig(state="robot", cameras=("front",), time_limit=60)

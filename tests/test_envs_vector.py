@@ -80,6 +80,7 @@ def pair() -> Iterator[ProcessVectorEnv]:
 
 
 @pytest.mark.parametrize("config", [EnvConfig("metaworld:drawer-open"), EnvConfig("dmc:cartpole-swingup")])
+@pytest.mark.long
 def test_serial_and_process_agree(config: EnvConfig) -> None:
     from dataclasses import replace
 
@@ -107,6 +108,7 @@ def record(env: VectorEnv) -> list[bytes]:
 
 
 @pytest.mark.parametrize("kind", [SerialVectorEnv, ProcessVectorEnv])
+@pytest.mark.long
 def test_step_result(kind: Callable[..., VectorEnv]) -> None:
     with kind([moody, moody]) as env:
         assert env.num_envs == 2
@@ -131,6 +133,7 @@ def test_step_result(kind: Callable[..., VectorEnv]) -> None:
             env.step(actions(0, 0), np.array([True]))
 
 
+@pytest.mark.long
 def test_killed_worker(pair: ProcessVectorEnv, caplog: pytest.LogCaptureFixture) -> None:
     pair.step(actions(0, 0))
     os.kill(pair.worker_pids[1], signal.SIGKILL)
@@ -147,6 +150,7 @@ def test_killed_worker(pair: ProcessVectorEnv, caplog: pytest.LogCaptureFixture)
     assert out.obs["state"][:, 1].tolist() == [3, 1]
 
 
+@pytest.mark.long
 def test_exiting_and_raising_workers(pair: ProcessVectorEnv, caplog: pytest.LogCaptureFixture) -> None:
     assert pair.step(actions(EXIT, 0)).died == [0]
     assert "worker 0 (gym:Moody) died (exited with code 3)" in caplog.text
@@ -160,6 +164,7 @@ def test_exiting_and_raising_workers(pair: ProcessVectorEnv, caplog: pytest.LogC
 
 
 @pytest.mark.timing
+@pytest.mark.long
 def test_hanging_worker(caplog: pytest.LogCaptureFixture) -> None:
     with ProcessVectorEnv([moody, moody], timeout_s=1.5) as env:
         env.reset(0, seed=0)
@@ -172,6 +177,7 @@ def test_hanging_worker(caplog: pytest.LogCaptureFixture) -> None:
         assert "worker 0 (gym:Moody) died (did not answer within 1.5 s)" in caplog.text
 
 
+@pytest.mark.long
 def test_a_worker_dead_at_reset_is_replaced(pair: ProcessVectorEnv) -> None:
     os.kill(pair.worker_pids[0], signal.SIGKILL)
     obs, _ = pair.reset(0, seed=10)
@@ -179,6 +185,7 @@ def test_a_worker_dead_at_reset_is_replaced(pair: ProcessVectorEnv) -> None:
     assert pair.step(actions(0, 0)).died == []
 
 
+@pytest.mark.long
 def test_a_worker_that_keeps_dying_is_an_error(pair: ProcessVectorEnv) -> None:
     for _ in range(2):
         assert pair.step(actions(EXIT, 0), np.array([True, False])).died == [0]
@@ -187,6 +194,7 @@ def test_a_worker_that_keeps_dying_is_an_error(pair: ProcessVectorEnv) -> None:
         pair.step(actions(EXIT, 0))
 
 
+@pytest.mark.long
 def test_a_completed_step_clears_the_count(pair: ProcessVectorEnv) -> None:
     for _ in range(4):
         assert pair.step(actions(EXIT, 0), np.array([True, False])).died == [0]
@@ -194,6 +202,7 @@ def test_a_completed_step_clears_the_count(pair: ProcessVectorEnv) -> None:
         pair.step(actions(0, 0), np.array([True, False]))
 
 
+@pytest.mark.long
 def test_an_interrupted_step_leaves_no_stale_reply(pair: ProcessVectorEnv, monkeypatch: pytest.MonkeyPatch) -> None:
     from zoomrl.envs import vector_process
 
@@ -209,6 +218,7 @@ def test_an_interrupted_step_leaves_no_stale_reply(pair: ProcessVectorEnv, monke
     assert pair.step(actions(0, 0)).obs["state"][:, 1].tolist() == [1, 2]
 
 
+@pytest.mark.long
 def test_errors_of_the_factory() -> None:
     with pytest.raises(ConfigError, match="Did you mean drawer-open"):
         make_vector_env(EnvConfig("metaworld:drawer-opne", workers="process"), num_envs=1)
@@ -230,6 +240,7 @@ def test_environments_must_fit_together() -> None:
         ProcessVectorEnv([moody], start_method="fork")  # type: ignore[arg-type]
 
 
+@pytest.mark.long
 def test_close_leaves_no_process() -> None:
     env = ProcessVectorEnv([moody, moody])
     pids = env.worker_pids
@@ -275,12 +286,14 @@ def gone(pid: int) -> bool:
     return False
 
 
+@pytest.mark.long
 def test_workers_ignore_ctrl_c(pair: ProcessVectorEnv) -> None:
     for pid in pair.worker_pids:
         os.kill(pid, signal.SIGINT)
     assert pair.step(actions(0, 0)).died == []
 
 
+@pytest.mark.long
 def test_own_factory_and_rendering() -> None:
     calls = []
 

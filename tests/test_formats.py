@@ -37,6 +37,7 @@ def files_of(folder):
     seed=st.sampled_from([-1, 0, 2**32 - 1]),
     task=st.sampled_from([{}, {"policy": "p", "nested": {"a/b": [1, None]}}]),
 )
+@pytest.mark.long
 def test_out_and_in_again_changes_nothing(name, tmp_path_factory, lengths, state, views, action, flags, seed, task):
     if name == "lerobot":
         pytest.importorskip("pyarrow")
