@@ -114,7 +114,7 @@ def test_offline_runs_validate_evaluate_and_keep_the_best(agent, demos, tmp_path
     assert [row["updates"] for row in evaluated] == [6, 12, 18, 24]
     assert all(row["env_steps"] == 0 and row["validation_loss"] > 0 for row in evaluated)
     # The later one of two equals.
-    best = Checkpoints(tmp_path / "run", 1).load_best()
+    best = Checkpoints(tmp_path / "run", 1).load_best({"best": [0.0, 0.0]})
     assert best["updates"] == 18
     assert "18 updates; these weights" in said
     written = json.loads((tmp_path / "run" / "result.json").read_text())

@@ -111,6 +111,6 @@ def test_errors(monkeypatch: pytest.MonkeyPatch) -> None:
         make("lqr-lqr_2_1")
     with pytest.raises(ConfigError, match="too long"):
         make(time_limit=1001)
-    monkeypatch.setitem(sys.modules, "dm_control", None)
+    monkeypatch.setitem(sys.modules, "dm_control.suite", None)
     with pytest.raises(MissingDependencyError, match=r"zoomrl\[dmc\]"):
         make()

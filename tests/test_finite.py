@@ -342,7 +342,6 @@ def test_an_evaluation_whose_episodes_are_all_lost_has_no_result():
         "episodes_lost": 3,
         "returns": [],
         "lengths": [],
-        "successes": [],
         "seeds": [],
         "seeds_lost": [3, 4, 5],
     }

@@ -192,7 +192,7 @@ def test_a_run_that_does_not_say_its_corrections_is_refused_on_resuming(tmp_path
     run(tiny(tmp_path / "run", intervene__source=source, steps=20))
     policy = tmp_path / "run" / "policy.json"
     held = json.loads(policy.read_text())
-    del held["corrections_sha256"], held["sha256"]
+    del held["corrections_sha256"], held["digest"]
     policy.write_text(json.dumps(held))
     with pytest.raises(CheckpointError, match="the corrections are not those"):
         run(tiny(tmp_path / "run", intervene__source=source, steps=30))

@@ -609,7 +609,7 @@ class Mortal(SerialVectorEnv):
 
 
 def test_episode_of_a_died_worker_is_dropped(tmp_path, monkeypatch):
-    def make(config: Any, num_envs: int | None = None, factory: Any = None) -> SerialVectorEnv:
+    def make(config: Any, num_envs: int | None = None, factory: Any = None, **_: Any) -> SerialVectorEnv:
         return (Mortal if num_envs is None else SerialVectorEnv)([_toy] * (num_envs or config.num_envs))
 
     begun: list[tuple[int, int]] = []

@@ -90,7 +90,7 @@ def test_eval_asks_unless_told(tmp_path):
     honest_run(run)
     path = run / "run/config.json"
     data = json.loads(path.read_text())
-    del data["sha256"]
+    data.pop("digest", None)
     data["env"]["id"] = "gym:gymnasium:Pendulum-v1"
     path.write_text(json.dumps(data))
     with pytest.raises(ConfigError, match=r"import the module 'gymnasium'.*--trust"):

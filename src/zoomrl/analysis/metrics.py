@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -113,10 +114,12 @@ def read_run(directory: str | Path) -> Run:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON-lines file, each with its ``kind``; a last line that is still being written is left out.
+    """The rows of a JSON-lines file, each with its ``kind``.
+
+    A last line that is still being written is left out, and a damaged one before it too, by name.
 
     Raises:
-        CheckpointError: it cannot be read, or a line before the last one is damaged.
+        CheckpointError: it cannot be read.
     """
     if not path.exists():
         return []
@@ -131,12 +134,11 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         except (ValueError, RecursionError) as error:
             if number < len(lines):
                 reason = getattr(error, "msg", "") or str(error)
-                raise CheckpointError(
-                    f"{path}, line {number} is damaged ({reason}). Remove that line to read the rest"
-                ) from error
+                _log.warning("%s, line %d is damaged (%s) and left out", path, number, reason)
     return rows
 
 
+_log = logging.getLogger("zoomrl.analysis")
 _HINT = "The run cannot be read"
 _MAX_ROWS_BYTES = 256 << 20
 _LARGEST = 1e100

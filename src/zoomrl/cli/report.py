@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from zoomrl.analysis.curve import draw_curve
-from zoomrl.analysis.metrics import Run, read_run
+from zoomrl.analysis.metrics import read_run
 from zoomrl.analysis.plot import plot_runs
 from zoomrl.cli.command import to_type
 from zoomrl.cli.rendering import rendering_fix
 from zoomrl.envs.registry import code_named
-from zoomrl.errors import plural
+from zoomrl.errors import CheckpointError, plural
 from zoomrl.files import as_record, read_json
 from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.config import TrainConfig, differences
@@ -41,7 +41,7 @@ def report(directory: Path, config: TrainConfig) -> None:
     """Print the result of a finished run and where its files are, and draw its curve."""
     run, result = read_run(directory), _result(directory)
     metric = run.natural_metric
-    print(f"{_outcome(result, run)}\n")
+    print(f"{_outcome(result)}\n")
     try:
         plot = str(plot_runs([directory], directory / f"{metric}.png"))
     except Exception as error:  # a result is worth more than its plot
@@ -73,31 +73,33 @@ def _evaluation(directory: Path, config: TrainConfig, *more: object) -> str:
 def _result(directory: Path) -> dict[str, Any]:
     path = directory / RESULT
     result = read_json(path)
-    as_record(result, _Result, str(path))
+    found = as_record(result, _Result, str(path))
+    if found.episodes and (found.return_mean is None or found.return_std is None):
+        raise CheckpointError(f"{path} does not hold what it should: {found.episodes} episodes without a return")
     return result
 
 
 @dataclass(frozen=True)
 class _Result:
-    """What must be in ``result.json``."""
+    """What must be in ``result.json``; no return where all episodes were lost, no success where none is reported."""
 
     env_steps: int
     episodes: int
     training_seconds: float
-    return_mean: float
-    return_std: float
-    success_rate: float
-    success_low: float
-    success_high: float
-    successes: list[bool]
+    return_mean: float | None = None
+    return_std: float | None = None
+    success_rate: float | None = None
+    success_low: float | None = None
+    success_high: float | None = None
+    successes: list[bool] | None = None
 
 
-def _outcome(result: dict[str, Any], run: Run) -> str:
+def _outcome(result: dict[str, Any]) -> str:
     count, seconds = result["episodes"], result["training_seconds"]
     lost = result.get("episodes_lost", 0)
     if not count:
         text = f"no result: the simulator showed NaN or infinity in all {lost} fresh episodes"
-    elif run.reports_success:
+    elif all(result.get(name) is not None for name in ("success_rate", "success_low", "success_high", "successes")):
         low, high = result["success_low"], result["success_high"]
         text = (
             f"success {result['success_rate']:.0%} ({sum(result['successes'])} of {plural(count, 'fresh episode')}; "

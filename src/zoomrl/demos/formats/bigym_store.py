@@ -83,7 +83,7 @@ def _downloaded() -> tuple[Path, str]:
     try:
         store, const = import_module("demonstrations.demo_store"), import_module("bigym.const")
     except ImportError as error:
-        if not any(is_missing(error, package) for package in ("demonstrations", "bigym")):
+        if not any(is_missing(error, package) for package in ("demonstrations.demo_store", "bigym.const")):
             raise BrokenDependencyError(f"BiGym's own store cannot be imported: {error!r}") from error
         raise MissingDependencyError(
             f"BiGym's own store needs BiGym in this interpreter ({error}). Install it (docs/bigym.md), or name the "

@@ -166,7 +166,7 @@ def open_hdf5(path: Path) -> tuple[CheckedFile, int, list[str]]:
     file.there = there
     try:
         _survey(file)
-    except (DemonstrationError, ValueError) as error:
+    except (DemonstrationError, ValueError, RuntimeError) as error:
         file.close()
         raise DemonstrationError(f"{path}: {error}") from error
     return file, there, [f"{path.name}: the file was cut: {there} of {size} bytes are there"] if cut else []
