@@ -40,6 +40,7 @@ def attack(*words: str, out: Path) -> dict[str, dict[str, object]]:
     return summary
 
 
+@pytest.mark.long
 def test_a_short_attack_finds_nothing(tmp_path):
     summary = attack("kills", "flips", "pairs", out=tmp_path / "chaos.json")
     done = {name: kind["counts"][name] for name, kind in summary.items()}  # type: ignore[index]
