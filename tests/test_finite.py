@@ -37,7 +37,7 @@ from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.gym import wrap_gym_env
 from zoomrl.envs.vector import ProcessVectorEnv, SerialVectorEnv
 from zoomrl.envs.vector_base import VectorEnv
-from zoomrl.errors import DemonstrationError, NonFiniteLossError, ZoomrlError
+from zoomrl.errors import DemonstrationError, NonFiniteLossError, SimulatorError
 from zoomrl.nets.config import EncoderConfig
 from zoomrl.spec import ArraySpec, EnvSpec
 from zoomrl.training.evaluate import Evaluation, evaluate
@@ -199,6 +199,7 @@ def test_training_drops_such_episodes_and_goes_on(where, value, kind, changes, t
     assert outcome["episodes"] + outcome["episodes_lost"] == 2
 
 
+@pytest.mark.long
 def test_a_resumed_run_that_loses_episodes_ends_like_one_left_alone(tmp_path, monkeypatch):
     """Also where the checkpoint falls between two that are lost at their resets."""
     make = failing("reset", share=0.5)
@@ -227,7 +228,7 @@ def test_a_simulator_that_never_begins_ends_the_run_by_name(tmp_path, monkeypatc
     resets: list[int] = []
     reset = Failing.reset
     monkeypatch.setattr(Failing, "reset", lambda self, **options: (resets.append(1), reset(self, **options))[1])
-    with pytest.raises(ZoomrlError, match=rf"environment 0 \(.*\) showed NaN .* of {LOST_RESETS} episodes in a row"):
+    with pytest.raises(SimulatorError, match=rf"environment 0 \(.*\) showed NaN .* of {LOST_RESETS} episodes in a row"):
         trained(tiny(tmp_path / "run", **IDLE), failing("reset", share=1.0))
     assert LOST_RESETS <= len(resets) <= LOST_RESETS + 3
 
@@ -329,6 +330,7 @@ def test_an_evaluation_is_over_the_episodes_that_are_not_lost(where, count, capl
     json.dumps(row, allow_nan=False)
 
 
+@pytest.mark.long
 def test_workers_lose_the_same_episodes():
     make, seeds = failing("step", math.inf), list(range(6))
     assert evaluated(make, seeds, 1, ProcessVectorEnv) == evaluated(make, seeds, 1)

@@ -318,6 +318,7 @@ def registered():
     del gymnasium.registry["Rendering-v0"]
 
 
+@pytest.mark.long
 def test_a_plot_that_fails_costs_the_plot_alone(registered, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(report, "plot_runs", lambda *_, **__: raising())
     words = f"train --preset cqn-dmc --env {registered} --threads 1 --steps 20 --seed-steps 100 --agent.hidden-dim 8"

@@ -18,7 +18,7 @@ from zoomrl.data.episode import EpisodeBuilder
 from zoomrl.data.finite import simulator_fault
 from zoomrl.data.replay import Replay
 from zoomrl.envs.vector_base import StepResult, VectorEnv
-from zoomrl.errors import CheckpointError, NonFiniteLossError, ZoomrlError, plural
+from zoomrl.errors import CheckpointError, NonFiniteLossError, SimulatorError, plural
 from zoomrl.files import write_atomically
 from zoomrl.math.schedules import schedule
 from zoomrl.training.checkpoint import Checkpoints
@@ -362,7 +362,7 @@ class Trainer:
                 break
             self._lose(index, f"{fault}; the episode is dropped")
         else:
-            raise ZoomrlError(
+            raise SimulatorError(
                 f"environment {index} ({self._envs.env_spec.id}) showed NaN or infinite values in the first "
                 f"observations of {LOST_RESETS} episodes in a row: no episode can begin there. Mend the simulator, "
                 "which `zoomrl env check` examines, and run the same command again."
