@@ -2,13 +2,16 @@
 
 import dataclasses
 import json
+import sys
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from zoomrl.errors import BrokenDependencyError
 from zoomrl.recipes.presets import preset
 from zoomrl.training.config import LogConfig
 from zoomrl.training.logger import Logger, make_sinks
+from zoomrl.training.run import train
 from zoomrl.training.run_files import wandb_id
 
 
@@ -142,3 +145,16 @@ def test_a_run_keeps_its_own_id_whatever_its_directory_is_called(tmp_path):
         assert wandb_id(directory) in ids
         assert wandb_id(directory).isalnum()
     assert len(ids) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("raise RuntimeError('no key')", "RuntimeError: no key"), ("import not_there", "No module named 'not_there'")],
+)
+def test_a_broken_wandb_is_named_before_anything_slow(content, said, tmp_path, monkeypatch):
+    (tmp_path / "wandb.py").write_text(content)
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(BrokenDependencyError, match=said):
+        train(dataclasses.replace(config(wandb="x"), run_dir=str(tmp_path / "run")))
+    assert not (tmp_path / "run").exists()

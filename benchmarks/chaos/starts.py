@@ -140,6 +140,7 @@ def begin(words: Sequence[str], log: Path, *, fresh: bool = False, before: Calla
 def call(action: Callable[[], int], log: Path, *, before: Callable[[], object] | None = None) -> Start:
     """Run ``action`` in a fork of this process; what it returns is the exit code."""
     parent = os.getpid()
+    log.touch()  # the child may be killed before it gets there
     pid = os.fork()
     if pid:
         # The child does the same; whoever is first makes it so before anyone sends signals to the group.

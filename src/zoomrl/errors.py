@@ -75,12 +75,18 @@ def import_optional(module: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise import_problem(error, module, extra) from error
+    except Exception as error:  # libraries that fail while they are imported raise what they like
+        raise _broken(error, module, extra) from error
 
 
 def import_problem(error: ImportError, module: str, extra: str) -> MissingDependencyError:
     """What ``error`` means, which came from importing ``module``: it is missing, or something in it is broken."""
     if is_missing(error, module):
         return missing_extra(module.partition(".")[0], extra)
+    return _broken(error, module, extra)
+
+
+def _broken(error: Exception, module: str, extra: str) -> BrokenDependencyError:
     return BrokenDependencyError(
         f"{module!r} is installed, but cannot be imported: {type(error).__name__}: {error}. Install it again, with "
         f"what it needs: {install_command(extra)}"

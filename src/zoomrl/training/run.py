@@ -15,7 +15,7 @@ from rich.console import Console
 from zoomrl.control.intervention import Recording
 from zoomrl.control.scaling import ActionScaler, make_scaler
 from zoomrl.envs.vector import make_vector_env
-from zoomrl.errors import CheckpointError, ConfigError
+from zoomrl.errors import CheckpointError, ConfigError, import_optional
 from zoomrl.training import parts
 from zoomrl.training.announce import announce_demonstrated
 from zoomrl.training.checkpoint import Checkpoints
@@ -89,6 +89,8 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
         if not fresh:
             stack.enter_context(run_lock(directory))
             _claim(config, directory, checkpoints)
+        if config.log.wandb:
+            import_optional("wandb", "wandb")  # said before anything slow is done
         stop = stack.enter_context(StopRequest())
         envs = stack.enter_context(make_vector_env(config.env, factory=make_env))
         spec = envs.env_spec
