@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from zoomrl.analysis.metrics import read_rows
 from zoomrl.seal import KEY
 from zoomrl.training.checkpoint import read_state
 from zoomrl.training.logger import WALL_FIELDS
@@ -45,9 +46,9 @@ def names(run: Path) -> list[str]:
 
 
 def rows(run: Path) -> list[dict[str, Any]]:
-    """Rows of metrics without the fields that depend on the clock."""
-    lines = (run / "metrics.jsonl").read_text().splitlines()
-    return [{key: value for key, value in json.loads(line).items() if key not in WALL_FIELDS} for line in lines]
+    """Rows of metrics without the fields that depend on the clock; damaged ones are left out, as by zoomrl itself."""
+    found = read_rows(run / "metrics.jsonl")
+    return [{key: value for key, value in row.items() if key not in WALL_FIELDS} for row in found]
 
 
 def result(run: Path) -> dict[str, Any]:

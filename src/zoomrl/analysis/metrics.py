@@ -83,7 +83,7 @@ class Run:
 
     def _points(self, kind: str, metric: Metric) -> list[Point]:
         """Of the rows of ``kind`` that have a result: an evaluation whose episodes were all lost has none."""
-        rows = [row for row in self.rows if row["kind"] == kind and row["episodes"]]
+        rows = [row for row in self.rows if row["kind"] == kind and _number(row, "episodes")]
         points = [_point(row, metric, self.counter) for row in rows]
         return [point for point in points if point is not None]
 
@@ -188,19 +188,23 @@ def _point(row: dict[str, Any], metric: Metric, counter: Counter) -> Point | Non
     """The value of ``metric`` in one evaluation; None where it was not finite, which is logged as null."""
     if metric == "success":
         if "success_rate" not in row:
-            raise ConfigError(f"the evaluation at step {row['env_steps']} has no success_rate; plot --metric return")
+            raise ConfigError(f"{_where(row)} has no success_rate; plot --metric return")
         value, low, high = (_number(row, name) for name in ("success_rate", "success_low", "success_high"))
     else:
         mean, std = _MEAN_AND_STD[metric]
         if std not in row:
-            raise ConfigError(f"the evaluation at step {row['env_steps']} has no {mean}: its agent predicts no values")
-        if row[mean] is None or row[std] is None:
+            raise ConfigError(f"{_where(row)} has no {mean}: its agent predicts no values")
+        if row.get(mean) is None or row[std] is None:
             return None
         value = _number(row, mean)
         low, high = mean_interval(value, _number(row, std), int(_number(row, "episodes"))) or (value, value)
     step = int(_number(row, counter))
     best = int(_number(row, f"best_{counter}")) if f"best_{counter}" in row else None
     return Point(step, value, low, high, int(_number(row, "episodes")), None if best == step else best)
+
+
+def _where(row: dict[str, Any]) -> str:
+    return f"the evaluation at step {row.get('env_steps')!r:.40} in metrics.jsonl"
 
 
 def _number(row: dict[str, Any], name: str) -> float:
