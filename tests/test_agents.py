@@ -118,6 +118,7 @@ def test_quickstart_losses_and_gradients_equal_the_slow_version():
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.long
 def test_several_updates_stay_with_the_slow_version(case):
     config, demo = CASES[case]
     fast = CQN(config, SHAPE, ACTIONS, seed=3, statistics=statistics())

@@ -55,6 +55,7 @@ def imports():
                     yield path, room, alias.name
 
 
+@pytest.mark.long
 def test_imports_point_down_the_floors():
     wrong = []
     for path, room, module in imports():
@@ -69,6 +70,7 @@ def test_imports_point_down_the_floors():
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.long
 def test_math_imports_torch_only_and_envs_never_do():
     for path, room, module in imports():
         top = module.split(".")[0]
@@ -117,6 +119,7 @@ def attributes_read() -> set[str]:
 
 
 @pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.long
 def test_every_config_field_is_read(config):
     """Some attribute access outside the class that defines it, so that no option is dead."""
     dead = {f.name for f in dataclasses.fields(config)} - attributes_read() - {"preset"}
@@ -134,6 +137,7 @@ def test_every_config_field_is_documented(config):
             assert documented, f"{config.__name__}.{node.target.id} has no description"
 
 
+@pytest.mark.long
 def test_products_go_by_way_of_the_faster_library():
     """A layer of PyTorch's own would be twice as slow on some processors, and nothing else would show it."""
     own = SOURCE / "nets" / "linear.py"

@@ -86,6 +86,7 @@ def _leave_a_file(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [_raise_weight, _change_row, _lose_segment, _leave_a_file])
+@pytest.mark.long
 def test_runs_that_differ_are_told_apart(change, finished, tmp_path):
     copy = Path(shutil.copytree(finished, tmp_path / "run"))
     assert differences(finished, copy) == []

@@ -77,6 +77,7 @@ def listed(name, text, *, whole):
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.long
 def test_train_help_lists_every_option_and_preset(capsys, name):
     code, out, _ = finish(["train", "--preset", name, "--help"], capsys)
     assert code == 0
@@ -133,6 +134,7 @@ def test_the_list_of_presets_holds_whole_sentences():
         ["train", "--steps", "many"],
     ],
 )
+@pytest.mark.long
 def test_nothing_heavy_is_imported_for_words_alone(words):
     code = (
         "import sys; from zoomrl.cli.main import main; main(sys.argv[1:]); "
@@ -387,6 +389,7 @@ def test_demonstrations_of_the_run(trained, capsys, monkeypatch):
     assert (json.loads(out)["demos"], json.loads(out)["levels"]) == (1, 2)
 
 
+@pytest.mark.long
 def test_collecting_demonstrations(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = ["demos", "collect", "--env.id", "metaworld:reach", "--episodes", "2", "--out", "set"]

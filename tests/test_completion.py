@@ -85,6 +85,7 @@ class Terminal:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.long
 def test_the_tab_key_in_a_real_shell(shell, folder):
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed")
@@ -108,6 +109,7 @@ def words(*typed: str) -> set[str]:
     return {candidate.word for candidate in complete(typed)}
 
 
+@pytest.mark.long
 def test_every_kind_of_word_is_offered(folder):
     assert words("") == set(COMMANDS)
     assert words("--v") == {"--version"}
@@ -135,6 +137,7 @@ def test_a_preset_that_is_not_typed_in_full_does_not_stop_completion():
     assert words("train", "--preset", "quick", "--seed-s") == {"--seed-steps"}
 
 
+@pytest.mark.long
 def test_descriptions_stay_on_their_line():
     told = [c for name in AGENT_CONFIGS for c in complete(["train", "--agent", name, "--"])]
     assert len(told) > 500

@@ -372,6 +372,7 @@ def spec_of(limits: list[Any]) -> ArraySpec:
 
 @settings(max_examples=150)
 @given(ranges, st.integers(0, 10**6))
+@pytest.mark.long
 def test_scaling_round_trip_within_bounds(limits, seed):
     bounds = spec_of(limits)
     scaler = make_scaler(ControlConfig(), bounds, [])

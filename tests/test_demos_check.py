@@ -143,6 +143,7 @@ def copy(drawer, tmp_path):
     return shutil.copytree(drawer[0], tmp_path / "set"), drawer[1]
 
 
+@pytest.mark.long
 def test_scripted_demonstrations_repeat(drawer):
     report = checked(*drawer)
     assert report.passed
@@ -519,6 +520,7 @@ def test_failures_are_refused_until_they_are_marked(tmp_path, capsys, walking):
     assert read_manifest(path)["sha256"] == demos.sha256
 
 
+@pytest.mark.long
 def test_training_refuses_what_was_changed_after_the_check(tmp_path, capsys, walking):
     path = stored(tmp_path / "set", [walked(0), walked(1)])
     assert len(trained_on(path)) == 2  # never checked: as before

@@ -114,6 +114,7 @@ def test_bad_arguments(change):
         collect_demos(PointEnv(), **({"episodes": 2, "seed": 0} | change))
 
 
+@pytest.mark.long
 def test_metaworld_end_to_end(tmp_path):
     pytest.importorskip("metaworld")
     config = EnvConfig(id="metaworld:drawer-open", time_limit=150)

@@ -65,6 +65,7 @@ def assert_same(a, b):
     flags=st.tuples(*[st.booleans()] * 4),
     seed=st.sampled_from([-1, 0, 7, 2**32 - 1]),
 )
+@pytest.mark.long
 def test_round_trip_keeps_everything(tmp_path_factory, lengths, state, views, action, flags, seed):
     path = tmp_path_factory.mktemp("set")
     # Without a state there are pictures, alone; else both, or the state alone.

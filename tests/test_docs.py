@@ -201,6 +201,7 @@ def test_options_that_are_mentioned_exist(page):
 
 
 @by_name
+@pytest.mark.long
 def test_commands_parse(page):
     for text in blocks(page, "bash", "console", "sh"):
         for line in text.replace("\\\n", " ").splitlines():

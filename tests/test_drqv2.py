@@ -79,6 +79,7 @@ def compare(ours, theirs, tolerance):
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.long
 def test_updates_equal_the_slow_version(case, precision):
     """Losses, the gradients of encoder, critic and actor, and all weights after each of several updates."""
     config, shape, demo = CASES[case]
@@ -330,6 +331,7 @@ def test_published_sizes(case, monkeypatch):
         assert trainable(getattr(agent, name)) / 1e6 == pytest.approx(millions, abs=0.5 * 10**-digits + slack)
 
 
+@pytest.mark.long
 def test_the_original_networks():
     """DrQ-v2 on the DeepMind Control Suite: 39,200 features, trunks of 50, hidden layers of 1024; no state."""
     agent = DrQv2(published.drqv2_dmc().agent, DMC[0], DMC[1])

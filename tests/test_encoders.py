@@ -95,6 +95,7 @@ def test_shifts_are_uniform_and_differ_between_samples_and_views():
         assert abs((one == other).float().mean() - 1 / 9) < 0.03
 
 
+@pytest.mark.long
 def test_shift_has_no_graph_breaks():
     frames = pictures(2, 2, 2, 8, 8, 3)
     offsets = draw_shifts(2, 2, 2, generator())
@@ -313,6 +314,7 @@ def weights(tmp_path_factory):
     return path
 
 
+@pytest.mark.long
 def test_resnet_has_the_published_parameters():
     net = ResNet18(frames=1, frozen=False)
     # torchvision's resnet18 has 11 689 512 parameters, 513 000 of them in the classifier.
@@ -342,6 +344,7 @@ def test_resnet_encodes_each_frame(weights, share):
     torch.testing.assert_close(encoder.eval()(frames), out)
 
 
+@pytest.mark.long
 def test_frozen_resnet_stays_as_it_is(weights):
     config = EncoderConfig(kind="resnet18", weights=str(weights), frozen=True)
     encoder = make_encoder(config, views=2, frames=1, size=32).train()

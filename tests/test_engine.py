@@ -154,6 +154,7 @@ def test_compiled_equals_eager_in_one_graph(case, quick_compile):
 @pytest.mark.parametrize(
     ("kind", "horizon", "graphs"), [(CQNASConfig, 2, 6), (CQNASConfig, 6, 9), (DrQv2ASConfig, 2, 7)]
 )
+@pytest.mark.long
 def test_what_repeats_is_compiled_once(kind, horizon, graphs, quick_compile):
     """However many views, levels and action dimensions there are: two graphs of the encoder, with and without
     gradient; three of CQN-AS's streams, one of its imitation terms; five of DrQ-v2-AS's recurrent bodies. And however
@@ -360,6 +361,7 @@ def test_a_state_of_another_kind_of_device_can_be_loaded():
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.long
 def test_what_a_gpu_saved_acts_on_the_cpu(case, gpu):
     config, shape = CASES[case]
     on_gpu, cpu = make(config, shape, "cuda"), make(config, shape)
@@ -374,6 +376,7 @@ def test_what_a_gpu_saved_acts_on_the_cpu(case, gpu):
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.long
 def test_a_cuda_graph_equals_eager(case, gpu, monkeypatch):
     config, shape = CASES[case]
     # What the fake GPU computes, the CPU computes too, and at once. Not attention, for which they take other ways: its
@@ -399,6 +402,7 @@ def test_a_cuda_graph_equals_eager(case, gpu, monkeypatch):
     assert (weights(fast).to(place) - weights(plain)).norm() < 0.02 * moved
 
 
+@pytest.mark.long
 def test_graphs_share_a_stream_and_a_pool_until_all_are_dropped(gpu):
     if gpu is None:
         pytest.skip("asks the fake GPU what it was told")
@@ -536,6 +540,7 @@ def wide(kind):
 
 
 @pytest.mark.parametrize("kind", [CQNASConfig, DrQv2ASConfig])
+@pytest.mark.long
 def test_bfloat16_stays_close_and_leaves_the_weights_alone(kind):
     plain, low = wide(kind), wide(kind)
     names = list(low.state_dict()["critic"])

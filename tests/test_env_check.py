@@ -369,6 +369,7 @@ def bad(found, *allowed):
 
 
 @pytest.mark.parametrize(("kind", "name", "status", "text"), ZOO, ids=lambda v: getattr(v, "__name__", None))
+@pytest.mark.long
 def test_every_fault_is_found_and_named(kind, name, status, text, registered):
     found = check_env(EnvConfig(id=registered(kind)), steps=30)
     hits = [check for check in found if check.name == name and check.group == "as written" and text in check.detail]
@@ -441,6 +442,7 @@ def command(*words):
     return tyro.cli(Environments, args=["check", *words])
 
 
+@pytest.mark.long
 def test_command_line(capsys, registered, monkeypatch):
     monkeypatch.delenv("ZOOMRL_DEBUG", raising=False)
     env_id = registered(Crashes)

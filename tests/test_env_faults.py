@@ -93,6 +93,7 @@ def test_a_registered_environment_that_is_one_object_is_refused() -> None:
         del gymnasium.registry["OneToy-v0"]
 
 
+@pytest.mark.long
 def test_worker_processes_have_copies() -> None:
     shared = Faulty()
     with make_vector_env(EnvConfig("gym:faulty", time_limit=12, workers="process"), 2, lambda: shared) as envs:
@@ -118,6 +119,7 @@ def play(envs: VectorEnv, steps: int = 3) -> None:
 
 
 @pytest.mark.parametrize(("kind", "when"), [(SerialVectorEnv, 0), (SerialVectorEnv, 2), (ProcessVectorEnv, 2)])
+@pytest.mark.long
 def test_an_exception_names_simulator_versions_and_call(kind: Callable[..., VectorEnv], when: int) -> None:
     call = "step" if when else "reset"
     with kind([lambda: faulty(when, observation=stuck)]) as envs, pytest.raises(SimulatorError) as error:
@@ -135,6 +137,7 @@ def test_an_exception_names_simulator_versions_and_call(kind: Callable[..., Vect
         assert "in stuck" in said
 
 
+@pytest.mark.long
 def test_exceptions_of_rendering_and_of_building_are_named() -> None:
     env = faulty(0, frame=stuck)
     env.reset(seed=0)
@@ -196,6 +199,7 @@ def test_a_wrong_observation_is_named_and_never_broadcast(answer: Any, message: 
         play(envs)
 
 
+@pytest.mark.long
 def test_a_wrong_observation_of_a_worker_is_named() -> None:
     wrong = np.zeros(2, np.float32)
     expected = pytest.raises(SimulatorError, match=r"worker 0 \(gym:faulty\) observed no entry 'robot/x'")
@@ -328,6 +332,7 @@ def test_collecting_names_the_fault_too() -> None:
 # ---- workers that cannot be started -------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_workers_started_before_a_failure_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     before = set(psutil.Process().children(recursive=True))
     start, started = multiprocessing.context.SpawnProcess.start, []
@@ -380,6 +385,7 @@ except ZoomrlError as error:
 
 
 @pytest.mark.parametrize("way", ["stdin", "no guard"])
+@pytest.mark.long
 def test_a_program_that_workers_cannot_import_is_told_of_the_guard(way: str, tmp_path: Path) -> None:
     path = tmp_path / "program.py"
     path.write_text(SCRIPT.replace("except ZoomrlError as error", "except (ZoomrlError, ZeroDivisionError) as error"))

@@ -64,6 +64,7 @@ def test_options_import_nothing_heavy() -> None:
     assert out.stdout.strip() == "set()"
 
 
+@pytest.mark.long
 def test_every_module_imports_without_simulators_or_torch() -> None:
     code = (
         "import sys\n"

@@ -84,6 +84,7 @@ def test_the_suites_last_step(discount: float, flags: tuple[bool, bool], monkeyp
     assert env.step(np.zeros(1, np.float32))[2:4] == flags
 
 
+@pytest.mark.long
 def test_render() -> None:
     env = make()
     env.reset(seed=0)

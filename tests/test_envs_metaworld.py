@@ -70,6 +70,7 @@ def test_unchanged_by_the_global_random_state() -> None:
 
 
 @pytest.mark.parametrize("task", TEN)
+@pytest.mark.long
 def test_expert_solves_the_ten_tasks_and_ends_the_episode(task: str) -> None:
     env = make(task)
     steps, rewards, terminated, truncated, info = run_expert(env, seed=1)
@@ -113,6 +114,7 @@ def test_a_limit_beyond_the_simulators_is_refused() -> None:
         make(time_limit=251, action_repeat=2)
 
 
+@pytest.mark.long
 def test_action_repeat() -> None:
     options = {"reward": "dense", "terminate_on_success": False}
     repeated = make(action_repeat=4, **options)
@@ -120,6 +122,7 @@ def test_action_repeat() -> None:
     assert_action_repeat_sums(make(**options), repeated)
 
 
+@pytest.mark.long
 def test_success_stops_the_repeats() -> None:
     single = run_expert(make("reach"), seed=2)
     env = make("reach", action_repeat=50)
@@ -128,6 +131,7 @@ def test_success_stops_the_repeats() -> None:
     assert sum(rewards) == 1.0 == sum(single[1])
 
 
+@pytest.mark.long
 def test_spec() -> None:
     spec = make("drawer-open-v3").env_spec
     assert (spec.id, spec.state_dim, spec.action_dim) == ("metaworld:drawer-open", 39, 4)
@@ -142,6 +146,7 @@ def test_spec() -> None:
     assert obs["state"].dtype == np.float32
 
 
+@pytest.mark.long
 def test_actions_are_clipped_and_checked() -> None:
     outside, inside = make(), make()
     outside.reset(seed=0)

@@ -254,6 +254,7 @@ def test_close_leaves_no_process() -> None:
 
 
 @pytest.mark.parametrize("mood", [0.0, HANG])
+@pytest.mark.long
 def test_workers_end_with_a_killed_parent(tmp_path: Path, mood: float) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
@@ -310,6 +311,7 @@ def test_own_factory_and_rendering() -> None:
         assert env.render(0).shape == (240, 240, 3)
 
 
+@pytest.mark.long
 def test_forkserver() -> None:
     with ProcessVectorEnv([moody], start_method="forkserver") as env:
         env.reset(0, seed=1)

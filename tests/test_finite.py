@@ -176,6 +176,7 @@ IDLE = {"eval__every": 0, "seed_steps": 1000}
     ],
 )
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+@pytest.mark.long
 def test_training_drops_such_episodes_and_goes_on(where, value, kind, changes, tmp_path, monkeypatch):
     stored: list[Episode] = []
     add = Replay.add
@@ -224,6 +225,7 @@ def test_a_resumed_run_that_loses_episodes_ends_like_one_left_alone(tmp_path, mo
     assert_same_run(tmp_path / "straight", tmp_path / "stopped")
 
 
+@pytest.mark.long
 def test_a_simulator_that_never_begins_ends_the_run_by_name(tmp_path, monkeypatch):
     resets: list[int] = []
     reset = Failing.reset
@@ -257,6 +259,7 @@ def flying(tmp_path_factory):
 
 
 @pytest.mark.parametrize("where", ["reset", "step"])
+@pytest.mark.long
 def test_an_episode_in_flight_that_shows_nan_on_resuming_is_dropped(where, flying, tmp_path, monkeypatch):
     shutil.copytree(flying, tmp_path / "run")
     again = Trainer._replay_in_flight
@@ -274,6 +277,7 @@ def test_an_episode_in_flight_that_shows_nan_on_resuming_is_dropped(where, flyin
     assert last_state(tmp_path / "run")["episodes_lost"] == 1
 
 
+@pytest.mark.long
 def test_an_episode_that_a_person_corrects_is_dropped_alike(tmp_path):
     lines = [json.dumps({"episode": e, "step": s, "action": [0.5, -0.5]}) for e in range(30) for s in (0, 1, 3)]
     stream = tmp_path / "stream.jsonl"
@@ -349,6 +353,7 @@ def test_an_evaluation_whose_episodes_are_all_lost_has_no_result():
     }
 
 
+@pytest.mark.long
 def test_the_best_is_kept_among_evaluations_that_have_a_result(tmp_path, monkeypatch):
     good, poor = (Evaluation([value] * 2, [3, 3], [False] * 2, [1, 2]) for value in (5.0, 1.0))
     none = Evaluation([], [], [], [], lost=[1, 2])
@@ -372,6 +377,7 @@ def never(monkeypatch):
     del gymnasium.registry[name]
 
 
+@pytest.mark.long
 def test_a_run_without_any_finished_episode_ends_and_says_so(never, tmp_path, capsys):
     directory = tmp_path / "run"
     words = (
@@ -394,6 +400,7 @@ def test_a_run_without_any_finished_episode_ends_and_says_so(never, tmp_path, ca
     assert "2 more episodes, in which the simulator showed NaN" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.long
 def test_an_action_that_is_not_finite_ends_an_evaluation_by_name(tmp_path, monkeypatch):
     act = CQN.act
 
@@ -433,6 +440,7 @@ def test_a_number_that_is_not_finite_is_null_in_a_row_and_nowhere_else(tmp_path)
 # ---- a policy in use ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_policy_names_the_entry_that_is_not_finite(tmp_path):
     directory = run(tiny(tmp_path / "run", steps=10, **IDLE))[0].directory
     policy = load_policy(directory)

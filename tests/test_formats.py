@@ -85,6 +85,7 @@ def test_only_some_episodes(name, tmp_path):
 @pytest.mark.parametrize("name", FORMATS)
 @settings(max_examples=20)
 @given(data=st.data())
+@pytest.mark.long
 def test_a_cut_or_garbled_file_is_never_a_raw_error(name, tmp_path_factory, data):
     """Cut anywhere, or with a byte flipped anywhere: what loads is right, what does not is named."""
     source, work = _exported(name, tmp_path_factory), tmp_path_factory.mktemp("cut")

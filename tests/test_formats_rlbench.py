@@ -234,6 +234,7 @@ def test_a_damaged_episode_is_named_and_the_others_load(folder, damage, words):
         imported(folder)
 
 
+@pytest.mark.long
 def test_truncated_files_are_faults(folder):
     """Cut anywhere, a file gives a fault or, for a picture, the picture that was written."""
     for name, cuts in (("low_dim_obs.pkl", 25), ("front_rgb/1.png", 25)):
@@ -339,6 +340,7 @@ def test_arrays_of_anything_but_numbers_are_refused(tmp_path):
 
 @settings(max_examples=100, deadline=None)
 @given(st.data())
+@pytest.mark.long
 def test_damaged_pickles_never_end_in_another_error(tmp_path_factory, data):
     content = bytearray(files.pickled(files.Demo(files.observations(2))))
     for _ in range(data.draw(st.integers(1, 4))):

@@ -55,6 +55,7 @@ def write_file(path, demos, **layout):
     compressed=st.booleans(),
     target=st.sampled_from(["minari", "npz", "lerobot"]),
 )
+@pytest.mark.long
 def test_in_out_and_in_again(tmp_path_factory, lengths, next_obs, compressed, target):
     if target == "lerobot":
         pytest.importorskip("pyarrow")
@@ -208,6 +209,7 @@ def test_a_promise_of_more_steps_is_noticed(tmp_path):
 
 
 @pytest.mark.parametrize("layout", [{}, {"compression": "gzip"}])
+@pytest.mark.long
 def test_a_file_cut_anywhere(tmp_path, layout):
     """What loads equals what was written, what does not is named, and nothing else is raised."""
     made = {f"demo_{i}": demo(i, steps=40)[0] for i in range(6)}

@@ -198,6 +198,7 @@ def frozen_set(path):
     return path / "frozen"
 
 
+@pytest.mark.long
 def test_a_run_names_what_stands_still_and_its_policy_knows(tmp_path):
     demos = frozen_set(tmp_path)
     config = tiny(tmp_path / "run", demos, control__action_range="demos", agent__normalize="demos", steps=20)
@@ -212,6 +213,7 @@ def test_a_run_names_what_stands_still_and_its_policy_knows(tmp_path):
     assert policy.controller._agent.movable.tolist() == [True, False]
 
 
+@pytest.mark.long
 def test_a_run_of_another_action_range_is_not_continued(tmp_path):
     config = tiny(tmp_path / "run", demo_set(tmp_path / "demos"), control__action_range="demos", steps=10)
     run(config)

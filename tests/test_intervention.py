@@ -366,6 +366,7 @@ def test_nothing_is_said_without_the_token(path):
         page.close()
 
 
+@pytest.mark.long
 def test_half_open_connections_cost_no_thread_and_are_closed(monkeypatch):
     monkeypatch.setattr("zoomrl.control.page.IDLE_S", 1)
     monkeypatch.setattr("zoomrl.control.page.MAX_CONNECTIONS", 60)

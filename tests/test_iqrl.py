@@ -54,6 +54,7 @@ def weights(modules):
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.long
 def test_updates_are_the_papers(name):
     config = CASES[name]
     agent = TD3(config, ONLY_STATE, ACTIONS, seed=3)
@@ -98,6 +99,7 @@ def test_some_networks_of_an_ensemble(capturable):
     torch.testing.assert_close(gradient, expected)
 
 
+@pytest.mark.long
 def test_the_cosine_goes_up_not_down():
     """Minimising plus the cosine is hardly seen in the loss: prediction and target mirror each other."""
     torch.manual_seed(1)
@@ -207,6 +209,7 @@ HOSTS = {
 
 @pytest.mark.parametrize("shape", [ONLY_STATE, ONLY_PIXELS, BOTH], ids=["state", "pixels", "both"])
 @pytest.mark.parametrize("name", HOSTS)
+@pytest.mark.long
 def test_a_representation_is_a_part_of_any_agent(name, shape):
     kind, config = HOSTS[name]
     latent = dataclasses.replace(LATENT, quantise=name != "tcrl")

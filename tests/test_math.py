@@ -58,6 +58,7 @@ def test_snap_is_idempotent_and_equals_decode_of_encode(grid, values):
 
 
 @given(grids, st.lists(actions, min_size=1, max_size=5))
+@pytest.mark.long
 def test_zooming_along_the_encoded_bins_visits_the_centres(grid, values):
     """The independent slow way: carry interval bounds and cut them level by level."""
     levels, bins = grid

@@ -40,6 +40,7 @@ def test_a_program_in_a_folder_with_spaces_is_quoted(monkeypatch, tmp_path):
     assert shlex.split(to_type("doctor")) == ["my tools/zoomrl", "doctor"]
 
 
+@pytest.mark.long
 def test_the_command_after_an_import_reads_back(tmp_path, capsys):
     exported, back = tmp_path / ODD, tmp_path / f"{ODD} back"
     assert main(["demos", "export", "npz", str(demo_set(tmp_path / "set")), "--out", str(exported)]) == 0
@@ -136,6 +137,7 @@ def test_on_a_terminal_there_is_one_live_line():
 
 
 @pytest.mark.parametrize(("env", "word"), [("gym:toy", "success"), ("gym:silent", "return")])
+@pytest.mark.long
 def test_a_run_says_success_or_return_and_logs_success_only_where_it_is_reported(env, word, tmp_path, monkeypatch):
     import toy
 

@@ -89,6 +89,7 @@ def test_a_recording_that_never_takes_new_inputs_disagrees(name, tmp_path, monke
 
 
 @pytest.mark.parametrize("updates", [10, 11])
+@pytest.mark.long
 def test_recordings_of_two_kinds_agree_whichever_ran_last(updates, tmp_path, gpu, monkeypatch):
     """Of updates with and without a step of the actor, each writes its gradients to places of its own."""
     monkeypatch.setattr(torch, "compile", lambda function, **options: function)

@@ -53,6 +53,7 @@ def make(config, shape, seed=3):
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.long
 def test_updates_equal_the_slow_version(case, precision):
     config, shape = CASES[case]
     fast = make(config, shape)

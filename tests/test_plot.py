@@ -72,6 +72,7 @@ def test_return_interval_is_that_of_the_mean(tmp_path):
 
 
 @pytest.mark.parametrize(("episodes", "shaded"), [(10, True), (1, False)])
+@pytest.mark.long
 def test_a_shade_is_named_where_there_is_one(tmp_path, episodes, shaded):
     """The mean of a single return has no interval."""
     run = write_run(tmp_path / "run", success=False, episodes=episodes)
@@ -102,6 +103,7 @@ def test_torn_last_line_is_left_out(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
+@pytest.mark.long
 def test_formats(tmp_path, suffix):
     out = plot_runs([write_run(tmp_path / "run")], tmp_path / "new" / f"plot{suffix}")
     assert out.stat().st_size > 2000
@@ -166,6 +168,7 @@ def test_weights_of_the_best_evaluation_are_named(tmp_path):
     assert "best weights, those of 100" in plot_runs([run], tmp_path / "plot.svg").read_text()
 
 
+@pytest.mark.long
 def test_presets_are_drawn_as_curves_of_their_own(tmp_path):
     runs = [write_run(tmp_path / name, name=name) for name in ("cqn_as-metaworld", "cqn-metaworld")]
     out = plot_runs(runs, tmp_path / "plot.png")
@@ -204,6 +207,7 @@ def test_the_same_seed_twice_is_not_called_two_seeds(tmp_path):
     assert "mean of 2 runs" in plot_runs(runs, tmp_path / "plot.svg").read_text()
 
 
+@pytest.mark.long
 def test_metric_follows_the_environment(tmp_path):
     run = write_run(tmp_path / "run", success=False)
     assert read_run(run).natural_metric == "return"

@@ -223,6 +223,7 @@ def test_batches_equal_plain_loops(config, horizon, span, demo_shapes, online_sh
 
 
 @pytest.mark.parametrize("tail", ["shorten", "exclude"])
+@pytest.mark.long
 def test_distribution_over_a_wrapped_ring(tail):
     draws = 40_000
     config = dataclasses.replace(BY_PRIORITY, capacity=23, batch_size=draws, n_step=3, tail=tail)

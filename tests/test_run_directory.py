@@ -54,6 +54,7 @@ def content(directory):
 
 
 @pytest.mark.parametrize("problem", [OSError(errno.EMFILE, "Too many open files"), MemoryError()])
+@pytest.mark.long
 def test_checkpoints_that_cannot_be_read_now_end_the_start_and_stay(problem, straight, copy, demos, monkeypatch):
     before = content(copy)
 
@@ -88,6 +89,7 @@ def flip(path, place=0.5):
     path.write_bytes(data)
 
 
+@pytest.mark.long
 def test_a_flipped_bit_is_named_and_the_checkpoint_before_is_used(straight, copy, demos, caplog):
     newest = checkpoint_files(copy)[-1]
     flip(newest)
@@ -103,6 +105,7 @@ def test_a_flipped_bit_is_named_and_the_checkpoint_before_is_used(straight, copy
         load_policy(checkpoint_files(copy)[0])
 
 
+@pytest.mark.long
 def test_a_damaged_segment_that_only_the_newest_needs_falls_back(straight, copy, demos, caplog):
     segment = sorted((copy / "replay").glob("*.npz"))[-1]
     flip(segment)
@@ -112,6 +115,7 @@ def test_a_damaged_segment_that_only_the_newest_needs_falls_back(straight, copy,
     assert_same_run(straight, copy)
 
 
+@pytest.mark.long
 def test_a_hole_in_the_episodes_is_refused_by_number_and_nothing_is_changed(demos, tmp_path):
     config = tiny(tmp_path / "run", demos, replay__capacity=1000)
     crash_at(50, config)
@@ -131,6 +135,7 @@ def test_a_hole_in_the_episodes_is_refused_by_number_and_nothing_is_changed(demo
     assert run(config)[0].finished
 
 
+@pytest.mark.long
 def test_files_of_other_names_are_left_alone(straight, copy, demos):
     foreign = [
         copy / name for name in ("checkpoints/step_zzz.pt", "checkpoints/step_45 (copy).pt", "replay/episodes_a_b.npz")
@@ -163,6 +168,7 @@ def test_traces_of_a_run_without_checkpoint_are_never_begun_again(kept, straight
     assert content(directory) == before
 
 
+@pytest.mark.long
 def test_a_run_that_wrote_nothing_but_its_config_begins(straight, demos, tmp_path):
     directory = tmp_path / "run"
     directory.mkdir()
@@ -206,6 +212,7 @@ def test_an_unknown_number_of_threads_is_not_measured_anew(copy, demos):
         run(tiny(copy, demos, threads=0))
 
 
+@pytest.mark.long
 def test_missing_best_weights_are_not_replaced_in_silence(demos, tmp_path):
     config = tiny(tmp_path / "run", demos, eval__keep_best=True)
     assert run(config)[0].finished
@@ -220,6 +227,7 @@ def test_missing_best_weights_are_not_replaced_in_silence(demos, tmp_path):
             broken()
 
 
+@pytest.mark.long
 def test_a_directory_removed_under_a_run_is_named(demos, tmp_path):
     directory = tmp_path / "run"
     with (
@@ -233,6 +241,7 @@ def test_a_directory_removed_under_a_run_is_named(demos, tmp_path):
 # ---- what may move --------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_demonstrations_may_move_and_frames_may_go_to_disk(straight, copy, demos, tmp_path):
     shutil.copytree(demos, tmp_path / "elsewhere")
     config = tiny(copy, tmp_path / "elsewhere", replay__storage="disk")
@@ -261,6 +270,7 @@ def holder(copy):
     process.join(60)
 
 
+@pytest.mark.long
 def test_a_second_process_is_refused_by_the_name_of_the_first(holder, straight, copy, demos):
     before = content(copy)
     with pytest.raises(CheckpointError, match=rf"a run is going on.*process {holder.pid} on {os.uname().nodename}"):
@@ -275,12 +285,14 @@ def test_a_second_process_is_refused_by_the_name_of_the_first(holder, straight, 
     assert_same_run(straight, copy)
 
 
+@pytest.mark.long
 def test_a_holder_on_another_machine_that_did_not_end_is_said(copy, demos, caplog):
     (copy / HOLDER).write_text(json.dumps({"pid": 7, "host": "elsewhere", "since": "2026-01-01T00:00:00+00:00"}))
     assert run(tiny(copy, demos))[0].finished
     assert "process 7 on elsewhere" in caplog.text
 
 
+@pytest.mark.long
 def test_what_a_killed_process_was_writing_is_removed(copy, demos):
     for name in (".config.json.7.tmp", "checkpoints/.step_0000000060.pt.7.tmp", "replay/.episodes_0_1.npz.7.tmp"):
         (copy / name).write_bytes(b"half")
@@ -288,6 +300,7 @@ def test_what_a_killed_process_was_writing_is_removed(copy, demos):
     assert not list(copy.rglob("*.tmp"))
 
 
+@pytest.mark.long
 def test_two_processes_one_directory(straight, demos, tmp_path):
     """Both begin at once, where nothing is yet: one trains, the other says why it does not."""
     code = (

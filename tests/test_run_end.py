@@ -208,6 +208,7 @@ def result_of(directory: Path) -> dict[str, Any]:
         ("loses its context", "frame 3 could not be rendered: SimulatorError: "),
     ],
 )
+@pytest.mark.long
 def test_a_renderer_costs_the_video_alone(kind, problem, tmp_path, monkeypatch):
     monkeypatch.setattr(Rendering, "kind", kind)
     result = finished(tmp_path / "run")
@@ -232,6 +233,7 @@ def ended(tmp_path_factory):
     return directory
 
 
+@pytest.mark.long
 def test_the_result_is_there_before_the_video(ended, tmp_path, monkeypatch):
     """A process that is killed over its video has lost nothing but that."""
     directory = tmp_path / "run"
@@ -250,6 +252,7 @@ def test_the_result_is_there_before_the_video(ended, tmp_path, monkeypatch):
     assert result["video_problem"] == "the process ended before the video was written"
 
 
+@pytest.mark.long
 def test_a_finished_run_that_is_stopped_while_it_evaluates_again_keeps_its_result(ended, tmp_path, monkeypatch):
     directory = tmp_path / "run"
     shutil.copytree(ended, directory)
@@ -259,6 +262,7 @@ def test_a_finished_run_that_is_stopped_while_it_evaluates_again_keeps_its_resul
     assert (directory / "result.json").read_bytes() == before
 
 
+@pytest.mark.long
 def test_a_disk_that_fills_over_the_video_leaves_the_result(ended, tmp_path, monkeypatch):
     directory = tmp_path / "run"
     shutil.copytree(ended, directory)
@@ -300,6 +304,7 @@ class Dying(SerialVectorEnv):
         return outcomes
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_over_a_frame_costs_the_video_alone(tmp_path, monkeypatch):
     monkeypatch.setattr("zoomrl.envs.vector.SerialVectorEnv", Dying)
     result = finished(tmp_path / "run")

@@ -30,6 +30,7 @@ def replay_of(lengths, *, span, capacity=60, demos=0, **options):
     st.sampled_from(["episode", "transition"]),
     st.integers(0, 2),
 )
+@pytest.mark.long
 def test_sequences_are_what_followed(lengths, span, n_step, tail, stack, sampling, demos):
     replay, episodes = replay_of(
         lengths, span=span, n_step=n_step, tail=tail, frame_stack=stack, sampling=sampling, demos=demos

@@ -271,6 +271,7 @@ def test_it_reads_a_representation_that_learns_beside_it():
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.long
 def test_state_dict_continues_bit_for_bit(case):
     config, shape = CASES[case]
     one, two = make(config, shape, seed=0), make(config, shape, seed=9)
@@ -298,6 +299,7 @@ def test_acting_is_the_actors_mean_and_its_smaller_value():
     assert plan.actions.shape == (5, 1, ACTIONS)
 
 
+@pytest.mark.long
 def test_compiled_in_one_graph_equals_plain(monkeypatch):
     real, compiled = torch.compile, []
     monkeypatch.setattr(
@@ -318,6 +320,7 @@ def test_compiled_in_one_graph_equals_plain(monkeypatch):
     torch._dynamo.reset()
 
 
+@pytest.mark.long
 def test_it_learns_which_state_follows():
     """States are moved by the actions: after some updates nearly every end of a sequence is told from the others."""
     wide = {"hidden_dim": 32, "state_hidden": (32,), "encoder": EncoderConfig(feature_dim=16)}
@@ -344,6 +347,7 @@ def test_configs_that_cannot_work_are_refused():
 
 
 @pytest.mark.parametrize("case", ["state", "pictures", "representation"])
+@pytest.mark.long
 def test_it_learns_from_the_replay(case, tmp_path):
     """From its own batches, sequences that leave their episode included."""
     changes = {"agent": TACOConfig(**TINY, representation=LATENT) if case == "representation" else TACOConfig(**TINY)}

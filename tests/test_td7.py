@@ -56,6 +56,7 @@ def slow_flat(*networks):
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.long
 def test_updates_equal_the_slow_version(case):
     """Losses, priorities, bounds, and the weights of all networks after each of several updates."""
     config = CASES[case]
@@ -387,6 +388,7 @@ def test_recorded_updates_equal_plain_ones():
     assert len(recordings) == 4
 
 
+@pytest.mark.long
 def test_compiled_equals_eager_in_one_graph(monkeypatch):
     real, compiled = torch.compile, []
 
@@ -442,6 +444,7 @@ class CrashError(Exception):
         pytest.param({"update_at": "step", "env__num_envs": 2}, id="step", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.long
 def test_crashed_run_ends_like_one_left_alone(changes, tmp_path, monkeypatch):
     """Checkpoints taken inside episodes and bursts, with a wrapped ring and priorities."""
     step = Trainer._step
@@ -468,6 +471,7 @@ def test_crashed_run_ends_like_one_left_alone(changes, tmp_path, monkeypatch):
     assert len(state["sampler"]["priorities"].unique()) > 3, "priorities did not move"
 
 
+@pytest.mark.long
 def test_a_run_gives_priorities_back_and_waits_for_episodes(tmp_path, monkeypatch):
     given, ended = [], []
     update, judge = Trainer._update, TD7.episode_ended
@@ -501,6 +505,7 @@ class EndlessToy(ToyEnv):
         return observation, reward, False, False, {"success": False}
 
 
+@pytest.mark.long
 def test_the_first_policy_is_judged_and_the_warm_up_is_not(tmp_path, monkeypatch):
     """As released: the first episode of the policy sets the bar, before any update."""
     seen, begun = [], []
@@ -518,6 +523,7 @@ def test_the_first_policy_is_judged_and_the_warm_up_is_not(tmp_path, monkeypatch
     assert last_state(tmp_path / "run")["agent"]["assessment"]["kept"]
 
 
+@pytest.mark.long
 def test_other_sampling_takes_no_notice_of_priorities(tmp_path):
     assert run(td7_run(tmp_path / "run", replay__sampling="transition", steps=30))[0].finished
 
@@ -527,6 +533,7 @@ def test_priorities_that_nobody_gives_are_refused_early():
         TrainConfig(agent=CQNConfig(), replay=ReplayConfig(sampling="priority"))
 
 
+@pytest.mark.long
 def test_diverged_priorities_end_the_run(tmp_path, monkeypatch):
     learn = TD7.learn
 
@@ -539,6 +546,7 @@ def test_diverged_priorities_end_the_run(tmp_path, monkeypatch):
         run(td7_run(tmp_path / "run"))
 
 
+@pytest.mark.long
 def test_a_simple_task_is_learnt():
     """One step; the reward is highest where the action is minus the first two numbers of the state."""
     config = TD7Config(hidden_dim=32, embedding_dim=16, lr=3e-3, refresh=50)

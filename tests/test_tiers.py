@@ -39,6 +39,7 @@ def suite(pytester: pytest.Pytester) -> pytest.Pytester:
     return pytester
 
 
+@pytest.mark.long
 def test_a_timing_test_may_fail_twice(suite):
     suite.makepyfile(TIMING.replace("{tries}", "3"))
     suite.runpytest().assert_outcomes(passed=2)

@@ -39,6 +39,7 @@ def test_there_are_enough_of_them_and_no_two_share_a_name():
 
 
 @pytest.mark.parametrize("case", CASES[::6], ids=lambda case: case.name)
+@pytest.mark.long
 def test_an_attack_is_repelled(case):
     outcome = attack(case)
     assert not outcome.fault, outcome.line()
@@ -59,6 +60,7 @@ def test_an_honest_set_passes_all_the_same(command):
 @pytest.mark.parametrize(
     "command", [("eval", "run", "--episodes", "1"), ("load_policy", "run"), ("plot", "run")], ids=" ".join
 )
+@pytest.mark.long
 def test_an_honest_run_passes_all_the_same(command):
     assert attack(Case("honest", honest_run, command)).code == 0
 
@@ -108,6 +110,7 @@ def test_the_printed_command_trusts_what_was_made_here(tmp_path):
 
 
 @pytest.mark.parametrize("name", AGENT_CONFIGS)
+@pytest.mark.long
 def test_networks_are_built_that_fit_their_weights_and_no_others(name):
     spec = EnvSpec("t:x", {"state": ArraySpec((3,))}, ArraySpec((2,), low=(-1.0,) * 2, high=(1.0,) * 2), 10.0, 50)
     config = AGENT_CONFIGS[name]()
@@ -153,6 +156,7 @@ def test_the_ratio_can_be_raised_for_sets_of_ones_own(monkeypatch):
         Budget()
 
 
+@pytest.mark.long
 def test_a_set_of_pictures_that_never_change_is_read_again(tmp_path):
     """Gzip would pack them a thousand times, which a reader refuses."""
     spec = EnvSpec(

@@ -122,6 +122,7 @@ def test_a_run_warns_once_with_the_range_that_rewards_allow(tmp_path):
     assert looked(tiny(tmp_path, agent=CQNConfig(value="scalar")), row(1.0)) == []
 
 
+@pytest.mark.long
 def test_a_run_says_it_within_its_first_rows(tmp_path):
     # The toy pays minus a distance: never within 5..6.
     config = tiny(tmp_path / "run", agent__v_max=6.0, agent__v_min=5.0, steps=30)
@@ -209,6 +210,7 @@ class Dense(Sparse):
     ("name", "make", "action_repeat"),
     [("quickstart", Sparse, 1), ("cqn-bigym", Sparse, 1), ("cqn-dmc-pixels", Dense, 2)],
 )
+@pytest.mark.long
 def test_presets_do_not_warn_on_tasks_like_theirs(tmp_path, name, make, action_repeat):
     """The agents, atoms and returns of the presets, on environments that pay as their tasks do."""
     base = preset(name)
