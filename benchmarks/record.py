@@ -18,6 +18,7 @@ from typing import Any
 
 from provenance import keep, provenance
 from zoomrl.agents.config import AGENT_CONFIGS
+from zoomrl.analysis.metrics import read_rows
 from zoomrl.recipes.latent import ABLATIONS
 from zoomrl.recipes.presets import preset
 from zoomrl.training.config import TrainConfig, differences
@@ -55,7 +56,7 @@ def read_run(path: Path) -> dict[str, Any]:
     result = json.loads((path / "result.json").read_text())
     if not result["episodes"]:
         sys.exit(f"record: {path} has no result: the simulator failed in every episode of its final evaluation")
-    rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    rows = read_rows(path / "metrics.jsonl")
     columns = ("env_steps", "updates", "success_rate", "return_mean", "return_std", "seconds", *VALUES, *MEASURED)
     curve = [{k: row[k] for k in columns if k in row} for row in rows if row["kind"] == "eval"]
     return {

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import multiprocessing
+import time
 import typing
 
 import pytest
+from rich.console import Console
 
+from test_demos_store import make_episode, make_spec
 from zoomrl.demos.config import DemoConfig
+from zoomrl.demos.store import write_demos
 from zoomrl.envs.config import EnvConfig
+from zoomrl.training import scripted
 from zoomrl.training.scripted import FREE_DEMOS, FREE_ENV, scripted_path
 
 
@@ -68,3 +75,40 @@ def test_how_an_environment_is_run_does_not_change_its_demonstrations():
     assert {name for name in FREE_ENV if scripted_path(DemoConfig(), changed(EnvConfig(), name)) != base} == set()
     moved = scripted_path(DemoConfig(directory="elsewhere", validation=0.5, source="none"), EnvConfig())
     assert moved.name == base.name
+
+
+def collecting(monkeypatch, seconds):
+    """Collection replaced by a set that takes a while to be written."""
+
+    def collect(config, env, path):
+        write_demos(path, (time.sleep(seconds) or make_episode(make_spec(), 3) for _ in range(1)), make_spec())
+
+    monkeypatch.setattr(scripted, "_collect", collect)
+
+
+def test_seeds_that_start_at_once_share_one_collection(tmp_path, monkeypatch):
+    """The folder of a set is there before its content is."""
+    collecting(monkeypatch, 0.5)
+    config, context = DemoConfig(episodes=1, directory=str(tmp_path)), multiprocessing.get_context("fork")
+    answers = context.Queue()
+
+    def start():
+        said = io.StringIO()
+        found = scripted.scripted_demos(config, EnvConfig(), Console(file=said, width=1000))
+        answers.put((len(found.episodes), said.getvalue()))
+
+    processes = [context.Process(target=start) for _ in range(3)]
+    for process in processes:
+        process.start()
+    heard = [answers.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join()
+    assert [count for count, _ in heard] == [1, 1, 1]
+    assert sum("collecting 1 demonstrations" in said for _, said in heard) == 1
+
+
+def test_a_collection_that_was_killed_is_made_again(tmp_path, monkeypatch):
+    collecting(monkeypatch, 0.0)
+    config = DemoConfig(episodes=1, directory=str(tmp_path))
+    (scripted_path(config, EnvConfig()) / ".writing-data-0123").mkdir(parents=True)
+    assert len(scripted.scripted_demos(config, EnvConfig(), Console(quiet=True)).episodes) == 1

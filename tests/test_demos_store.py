@@ -1,7 +1,11 @@
 """Demonstration sets on disk: what goes in comes out, Minari reads it, and damage is named."""
 
 import json
+import multiprocessing
+import os
+import signal
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -12,6 +16,7 @@ from hypothesis import strategies as st
 from zoomrl.data.episode import Episode
 from zoomrl.demos.fit import check_fit
 from zoomrl.demos.spaces import box_space_json, dict_space_json, parse_observations
+from zoomrl.demos.staging import staged
 from zoomrl.demos.store import DemoSet, content_hash, read_demos, read_episode, write_demos
 from zoomrl.errors import DemonstrationError
 from zoomrl.spec import ArraySpec, EnvSpec
@@ -271,8 +276,6 @@ def test_failure_half_way_changes_nothing(tmp_path):
 
 
 def test_failure_of_the_last_rename_restores_the_old_set(tmp_path, monkeypatch):
-    from pathlib import Path
-
     spec = make_spec()
     write_demos(tmp_path / "set", [make_episode(spec, 5)], spec)
     before = content_hash(tmp_path / "set")
@@ -288,6 +291,60 @@ def test_failure_of_the_last_rename_restores_the_old_set(tmp_path, monkeypatch):
         write_demos(tmp_path / "set", [make_episode(spec, 2)], spec, overwrite=True)
     assert content_hash(tmp_path / "set") == before
     assert [p.name for p in (tmp_path / "set").iterdir()] == ["data"]
+
+
+def killed_while_writing(path, instant):
+    """A process that writes a second set over ``path`` and is killed at ``instant``."""
+
+    def work():
+        def dying():
+            if instant == "in the middle":
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield make_episode(make_spec(), 2)
+
+        rename = Path.rename
+
+        def deadly(self, target):
+            if instant == "before the second rename" and Path(target).name == "data":
+                os.kill(os.getpid(), signal.SIGKILL)
+            return rename(self, target)
+
+        Path.rename = deadly
+        write_demos(path, dying(), make_spec(), overwrite=True)
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("instant", ["in the middle", "before the second rename"])
+def test_what_a_killed_writer_leaves_is_put_back_and_cleared_away(tmp_path, instant):
+    path, spec = tmp_path / "set", make_spec()
+    write_demos(path, [make_episode(spec, 5)], spec)
+    before = content_hash(path)
+    killed_while_writing(path, instant)
+    assert sorted(p.name for p in path.iterdir()) != ["data"]
+    if instant == "before the second rename":
+        with pytest.raises(DemonstrationError, match=r"killed while it replaced it.*\.old; rename it to .*data"):
+            read_demos(path)
+    else:
+        assert content_hash(path) == before
+    with pytest.raises(DemonstrationError, match="at least one episode"):
+        write_demos(path, [], spec, overwrite=True)
+    assert content_hash(path) == before
+    assert [p.name for p in path.iterdir()] == ["data"]
+
+
+def test_a_folder_that_another_process_is_writing_is_left_alone(tmp_path):
+    spec = make_spec()
+    (tmp_path / "set").mkdir()
+    with staged(tmp_path / "set" / "data") as folder:
+        (folder / "half").write_text("half")
+        write_demos(tmp_path / "set", [make_episode(spec, 2)], spec)
+        assert (folder / "half").exists()
+        (tmp_path / "set" / "data").rename(tmp_path / "whole")
+    assert (tmp_path / "set" / "data" / "half").exists()
 
 
 @pytest.mark.parametrize(

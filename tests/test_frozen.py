@@ -9,6 +9,8 @@ import torch
 from batches import ACTIONS, ONLY_STATE, STATE, make_batch
 from toy import demo_set, run, tiny
 from zoomrl.agents.config import (
+    ACTConfig,
+    BCConfig,
     CQNASConfig,
     CQNConfig,
     DrQv2ASConfig,
@@ -52,6 +54,10 @@ ACTOR_CRITICS = {
     "td3": TD3Config(hidden=(6,), bc_lambda=1.0, policy_delay=1),
     "td7": TD7Config(hidden_dim=6, embedding_dim=4, bc_lambda=1.0, policy_delay=1),
     "sac": SACConfig(hidden=(6,)),
+}
+IMITATION = {
+    "bc": BCConfig(hidden=(6,), horizon=3),
+    "act": ACTConfig(dim=8, heads=2, feedforward=8, encoder_layers=1, style_dim=2, horizon=3),
 }
 
 
@@ -184,6 +190,28 @@ def test_critics_never_see_what_an_actor_says_of_a_frozen_dimension(case):
         assert {n: v.tolist() for n, v in metrics[0].items()} == {n: v.tolist() for n, v in metrics[1].items()}
     if case == "sac":
         assert agents[0].target_entropy == -(ACTIONS - 1)
+
+
+@pytest.mark.parametrize("case", IMITATION)
+def test_a_frozen_dimension_is_no_part_of_the_error_of_imitation(case):
+    """It neither divides the error of the others nor adds to it, and the chunk holds what is stored."""
+    agents = [made(IMITATION[case]) for _ in range(2)]
+    last = [[module for module in agent.modules() if isinstance(module, torch.nn.Linear)][-1] for agent in agents]
+    with torch.no_grad():
+        last[1].bias[FROZEN::ACTIONS] += 1.0
+    observation = {"state": torch.randn(4, STATE)}
+    plans = [agent.act(observation, torch.Generator().manual_seed(0)).actions for agent in agents]
+    assert torch.equal(*plans)
+    assert (plans[0][..., FROZEN] == 0).all()
+    batch = batch_of(agents[0])
+    found = [agent.validate(batch)["validation_loss"] for agent in agents]
+    assert found[0] == found[1]
+    free = assemble(IMITATION[case], ONLY_STATE, ACTIONS, seed=1)
+    assert free.validate(batch)["validation_loss"] != found[0]
+    for agent, layer in zip(agents, last, strict=True):
+        agent.update(batch, 0.0)
+        assert (layer.bias.grad[FROZEN::ACTIONS] == 0).all()
+        assert layer.bias.grad.any()
 
 
 def frozen_set(path):

@@ -17,6 +17,7 @@ from zoomrl.analysis.plot import plot_runs
 from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.recipes.presets import preset
 from zoomrl.training.evaluate import Evaluation
+from zoomrl.training.logger import Logger
 
 PNG = b"\x89PNG\r\n\x1a\n"
 T9 = 2.262157
@@ -277,3 +278,46 @@ def test_a_damaged_row_costs_itself_alone_and_is_named(tmp_path, caplog):
     assert [row["a"] for row in read_rows(path)] == [1, 2]
     for number, named in ((1, False), (2, True), (3, True), (4, False), (5, False)):
         assert (f"line {number} is damaged" in caplog.text) == named
+
+
+@pytest.fixture
+def logged(tmp_path):
+    """Three rows as a run writes them."""
+    logger = Logger(tmp_path, 0, [])
+    for step in (1000, 2000, 3000):
+        logger.write("eval", {"env_steps": step, "agent_steps": step, "updates": 0, "return_mean": 0.1 * step})
+    logger.close()
+    return tmp_path / "metrics.jsonl"
+
+
+def test_every_changed_bit_of_a_row_is_noticed_and_costs_no_other(logged, caplog):
+    """Whichever of a line: digit, name, hash or line break (which costs the line behind it too)."""
+    whole, content = read_rows(logged), logged.read_bytes()
+    ends = [at for at, byte in enumerate(content) if byte == ord("\n")]
+    for at in range(len(content)):
+        logged.write_bytes(content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :])
+        caplog.clear()
+        line = sum(end < at for end in ends)
+        lost = {line, line + 1} if at in ends else {line}
+        assert read_rows(logged) == [row for index, row in enumerate(whole) if index not in lost], at
+        assert f"{logged}, line {line + 1} is damaged" in caplog.text, at
+
+
+def test_a_row_without_a_hash_cannot_follow_one_that_has(logged, caplog):
+    """A run of an older version goes on with rows that have one; the other way about, the hash was removed."""
+    whole, lines = read_rows(logged), logged.read_text().splitlines()
+    old = [json.dumps(row) for row in whole]
+    logged.write_text("\n".join([*old, *lines]) + "\n")
+    assert read_rows(logged) == [*whole, *whole]
+    assert not caplog.text
+    logged.write_text("\n".join([*lines, old[0]]) + "\n")
+    assert read_rows(logged) == whole
+    assert "line 4 is damaged (its checksum is missing)" in caplog.text
+
+
+@pytest.mark.parametrize("cut", [1, 2, 20, 60])
+def test_a_row_that_is_still_being_written_is_left_out_and_not_named(logged, caplog, cut):
+    whole = read_rows(logged)
+    logged.write_bytes(logged.read_bytes()[:-cut])
+    assert read_rows(logged) == (whole if cut == 1 else whole[:2])
+    assert not caplog.text

@@ -253,6 +253,17 @@ def test_the_result_is_there_before_the_video(ended, tmp_path, monkeypatch):
 
 
 @pytest.mark.long
+def test_an_environment_that_cannot_be_closed_does_not_take_the_result_away(ended, tmp_path, monkeypatch, caplog):
+    def refuse(self: Rendering) -> None:
+        raise RuntimeError("closed twice")
+
+    monkeypatch.setattr(Rendering, "close", refuse)
+    shutil.copytree(ended, tmp_path / "run")
+    assert finished(tmp_path / "run").finished
+    assert "could not be closed (RuntimeError: closed twice)" in caplog.text
+
+
+@pytest.mark.long
 def test_a_finished_run_that_is_stopped_while_it_evaluates_again_keeps_its_result(ended, tmp_path, monkeypatch):
     directory = tmp_path / "run"
     shutil.copytree(ended, directory)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 from rich.console import Console
 
 from zoomrl.agents.config import CQNASConfig
+from zoomrl.analysis.metrics import read_rows
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.data.episode import EpisodeBuilder
@@ -130,8 +130,7 @@ def checkpoint_files(directory: Path) -> list[Path]:
 
 def rows(directory: Path) -> list[dict[str, Any]]:
     """Metrics without what the clock decides."""
-    lines = (directory / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k not in WALL_FIELDS} for line in lines]
+    return [{k: v for k, v in row.items() if k not in WALL_FIELDS} for row in read_rows(directory / "metrics.jsonl")]
 
 
 def assert_equal_trees(a: Any, b: Any, where: str = "state") -> None:

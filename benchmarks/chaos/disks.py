@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks.chaos.attack import Attack, Found, Try
 from benchmarks.chaos.compare import differences
+from benchmarks.chaos.reference import left_alone
 from benchmarks.chaos.runs import SMALL, WAYS, command
 from benchmarks.chaos.starts import Ended, begin, finish
 
@@ -32,13 +33,10 @@ def attempt(trial: Try) -> Found:
     how = _HOW[trial.number % len(_HOW)]
     agent, way = rng.choice(list(SMALL)[:-2]), rng.choice([way for way in WAYS if way != "workers"])
     seed = rng.randrange(1000)
-    reference = trial.place / "reference"
-    began = time.monotonic()
-    ended = finish(command(agent, way, reference, trial.material, seed), trial.place / "reference.log")
-    duration = time.monotonic() - began
+    reference, duration, problem = left_alone(trial, agent, way, seed)
     where = f"{how.__name__.strip('_')}, {agent}, {way}, seed {seed}"
-    if ended.code != 0:
-        found.fault(f"{where}: a run left alone did not end well: {ended.tail()}")
+    if problem:
+        found.fault(problem)
         return found
     try:
         attacked = how(trial, agent, way, seed, duration, rng)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.chaos.attack import Attack, Found, Try
 from benchmarks.chaos.compare import differences
+from benchmarks.chaos.reference import left_alone
 from benchmarks.chaos.runs import command, kinds
 from benchmarks.chaos.starts import PATIENCE_S, Start, begin, finish
 
@@ -27,12 +28,9 @@ def attempt(trial: Try) -> Found:
     rng, found = trial.rng, Found()
     agent, way = kinds()[trial.number % len(kinds())]
     seed = rng.randrange(1000)
-    reference = trial.place / "reference"
-    began = time.monotonic()
-    ended = finish(command(agent, way, reference, trial.material, seed), trial.place / "reference.log")
-    duration = time.monotonic() - began
-    if ended.code != 0:
-        found.fault(f"{agent}, {way}: a run left alone did not end well: {ended.tail()}")
+    reference, duration, problem = left_alone(trial, agent, way, seed)
+    if problem:
+        found.fault(problem)
         return found
     number = 0
     while found.counts["kills"] < trial.amount:

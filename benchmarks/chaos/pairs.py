@@ -6,20 +6,19 @@ import time
 
 from benchmarks.chaos.attack import Attack, Found, Try
 from benchmarks.chaos.compare import differences
+from benchmarks.chaos.reference import left_alone
 from benchmarks.chaos.runs import command, kinds
-from benchmarks.chaos.starts import begin, finish, stopping
+from benchmarks.chaos.starts import begin, stopping
 
 
 def attempt(trial: Try) -> Found:
     """Start one command twice, at once or one after the other."""
     rng, found = trial.rng, Found()
     agent, way = rng.choice(kinds())
-    seed, reference, run = rng.randrange(1000), trial.place / "reference", trial.place / "run"
-    began = time.monotonic()
-    ended = finish(command(agent, way, reference, trial.material, seed), trial.place / "reference.log")
-    duration = time.monotonic() - began
-    if ended.code != 0:
-        found.fault(f"{agent}, {way}: a run left alone did not end well: {ended.tail()}")
+    seed, run = rng.randrange(1000), trial.place / "run"
+    reference, duration, problem = left_alone(trial, agent, way, seed)
+    if problem:
+        found.fault(problem)
         return found
     words = command(agent, way, run, trial.material, seed)
     delay = rng.choice([0.0, rng.uniform(0, 0.7 * duration)])

@@ -61,7 +61,7 @@ class ACT(Learner):
 
     def plan(self, observation: Mapping[str, Tensor], draws: Draws) -> Tensors:
         """The chunk of style 0; there is no value."""
-        return {"actions": self._greedy(self.perception(observation)).clamp(-1, 1)}
+        return {"actions": self.only_movable(self._greedy(self.perception(observation)).clamp(-1, 1))}
 
     def draw(self, batch: int) -> Draws:
         """Shifts of the pictures, normal numbers for the style, and what dropout keeps."""
@@ -94,7 +94,7 @@ class ACT(Learner):
         style = mean + (0.5 * log_variance).exp() * draws["style"]
         keeps = (draws.get("encoder_keep"), draws.get("decoder_keep"))
         chunk = self.policy(style, features.get("state"), features.get("image"), *keeps)
-        error = imitation_error(chunk, batch, "l1")
+        error = imitation_error(chunk, batch, "l1", self.movable)
         divergence = self._divergence(mean, log_variance, batch)
         metrics = {"imitation_loss": error.detach(), "kl": divergence.detach()}
         return error + self.config.kl_coef * divergence, metrics
@@ -106,8 +106,8 @@ class ACT(Learner):
         mean, log_variance = self._style(features, batch, None)
         informed = self.policy(mean, features.get("state"), features.get("image"))
         return {
-            "validation_loss": imitation_error(self._greedy(features), batch, "l1"),
-            "validation_reconstruction": imitation_error(informed, batch, "l1"),
+            "validation_loss": imitation_error(self._greedy(features), batch, "l1", self.movable),
+            "validation_reconstruction": imitation_error(informed, batch, "l1", self.movable),
             "validation_kl": self._divergence(mean, log_variance, batch),
         }
 

@@ -47,7 +47,7 @@ class BC(Learner):
 
     def plan(self, observation: Mapping[str, Tensor], draws: Draws) -> Tensors:
         """The chunk; there is no value."""
-        return {"actions": self._chunk(observation, None)}
+        return {"actions": self.only_movable(self._chunk(observation, None))}
 
     def draw(self, batch: int) -> Draws:
         """Shifts of the pictures."""
@@ -67,13 +67,15 @@ class BC(Learner):
 
     def loss(self, batch: Mapping[str, Any], draws: Draws) -> tuple[Tensor, Metrics]:
         """Error of the chunks, and what to report."""
-        error = imitation_error(self._chunk(batch["obs"], draws.get("shifts")), batch, self.config.loss)
+        actions = self._chunk(batch["obs"], draws.get("shifts"))
+        error = imitation_error(actions, batch, self.config.loss, self.movable)
         return error, {"imitation_loss": error.detach()}
 
     @torch.inference_mode()
     def validate(self, batch: Mapping[str, Any]) -> Metrics:
         """The same error on samples that are not learnt from, of pictures as they are."""
-        return {"validation_loss": imitation_error(self._chunk(batch["obs"], None), batch, self.config.loss)}
+        actions = self._chunk(batch["obs"], None)
+        return {"validation_loss": imitation_error(actions, batch, self.config.loss, self.movable)}
 
     def _chunk(self, observation: Mapping[str, Tensor], shifts: Tensor | None) -> Tensor:
         features = self.trunk(self.perception(observation, shifts))
@@ -85,16 +87,19 @@ def demonstrated(batch: Mapping[str, Any]) -> Tensor:
     return (batch["valid"] & batch["is_demo"][:, None]).to(torch.float32)
 
 
-def imitation_error(actions: Tensor, batch: Mapping[str, Any], kind: str) -> Tensor:
-    """Mean absolute (``l1``) or squared (``mse``) error over the demonstrated steps and all dimensions.
+def imitation_error(actions: Tensor, batch: Mapping[str, Any], kind: str, movable: Tensor | None = None) -> Tensor:
+    """Mean absolute (``l1``) or squared (``mse``) error over the demonstrated steps and the dimensions that can move.
 
     Args:
         actions: [B, T, A].
         batch: with ``actions`` [B, T, A], ``valid`` [B, T] and ``is_demo`` [B].
         kind: of error.
+        movable: [A] bool; None for all dimensions.
     """
     weight = demonstrated(batch)
     # `where`, so that nothing that stands in padding reaches the gradient of a square.
     target = torch.where(weight[..., None] > 0, batch["actions"], actions.detach())
     errors = (actions - target).abs() if kind == "l1" else (actions - target) ** 2
-    return masked_mean(errors.mean(-1), weight)
+    # Not by picking dimensions: how many there are would have to be read from the device.
+    means = errors.mean(-1) if movable is None else (errors * movable).sum(-1) / movable.sum()
+    return masked_mean(means, weight)

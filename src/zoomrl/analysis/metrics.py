@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.files import as_record, read_bytes, read_json, read_record
+from zoomrl.seal import unsealed_row
 from zoomrl.training.intervals import mean_interval
 
 Metric = Literal["success", "return", "overestimation"]
@@ -114,25 +116,30 @@ def read_run(directory: str | Path) -> Run:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON-lines file, each with its ``kind``.
+    """The rows of ``metrics.jsonl``, each with its ``kind``.
 
-    A last line that is still being written is left out, and a damaged one before it too, by name.
+    A last line that is still being written is left out; so is a damaged one, by name: one that is no JSON, or is not
+    what its hash says. Rows of earlier versions have no hash, and no such row can follow one that has.
 
     Raises:
         CheckpointError: it cannot be read.
     """
     if not path.exists():
         return []
-    text = read_bytes(path, max_bytes=_MAX_ROWS_BYTES).decode(errors="replace")
-    rows, lines = [], text.splitlines()
-    for number, line in enumerate(lines, start=1):
+    *lines, unfinished = read_bytes(path, max_bytes=_MAX_ROWS_BYTES).split(b"\n")
+    rows, sealed = [], False
+    for number, line in enumerate([*lines, unfinished], start=1):
         try:
-            row = json.loads(line)
+            text, has_seal = unsealed_row(line)
+            if sealed and not has_seal:
+                raise ValueError("its checksum is missing")
+            row = json.loads(text)
             if not isinstance(row, dict) or not isinstance(row.get("kind"), str):
                 raise ValueError("it is no row")
+            sealed |= has_seal
             rows.append(row)
         except (ValueError, RecursionError) as error:
-            if number < len(lines):
+            if number <= len(lines) or _ENDED.search(line):
                 reason = getattr(error, "msg", "") or str(error)
                 _log.warning("%s, line %d is damaged (%s) and left out", path, number, reason)
     return rows
@@ -141,6 +148,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 _log = logging.getLogger("zoomrl.analysis")
 _HINT = "The run cannot be read"
 _MAX_ROWS_BYTES = 256 << 20
+_ENDED = re.compile(rb'"[0-9a-f]{16}"}')
+"""In a line without a line break: all of it was written, so the break is what is damaged."""
 _LARGEST = 1e100
 """Of a number in a row: what is drawn is added and squared."""
 

@@ -20,6 +20,7 @@ from zoomrl.demos.entries import UNNAMED, set_entries
 from zoomrl.demos.limits import regular
 from zoomrl.demos.outcome import ASSUMED, SUCCESS_NAMES, sparse_success, truth
 from zoomrl.demos.spaces import parse_action, parse_observations
+from zoomrl.demos.staging import retired
 from zoomrl.errors import DemonstrationError
 from zoomrl.files import parse_json, read_json
 from zoomrl.spec import ArraySpec, EnvSpec, StateEntry
@@ -272,6 +273,11 @@ def open_set(path: str | Path, partial: bool = False) -> Iterator[_Source]:
     metadata_path, file_path = folder / layout.METADATA_FILE, folder / layout.MAIN_FILE
     for needed in (metadata_path, file_path):
         if not needed.exists():
+            if aside := retired(folder):
+                raise DemonstrationError(
+                    f"no demonstration set at {path}: a process was killed while it replaced it. The set that was "
+                    f"there is {aside}; rename it to {folder}"
+                )
             raise DemonstrationError(f"no demonstration set at {path}: {needed} is missing; {layout.COLLECT_HINT}")
         try:
             regular(needed, Path(path))

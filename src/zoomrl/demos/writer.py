@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +17,7 @@ from zoomrl.demos import layout
 from zoomrl.demos.entries import align
 from zoomrl.demos.limits import RATIO
 from zoomrl.demos.spaces import box_space_json, dict_space_json
+from zoomrl.demos.staging import staged
 from zoomrl.errors import DemonstrationError
 from zoomrl.spec import EnvSpec
 
@@ -64,19 +63,15 @@ def write_demos(
         raise DemonstrationError(f"{root} is itself the data folder of a set; pass the folder above it")
     created = not root.exists()
     root.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=root))
     try:
-        # mkdtemp makes a private folder; the set should be as readable as its parent.
-        staging.chmod(root.stat().st_mode & 0o777)
-        total_episodes, total_steps, spec = _write_arrays(staging / layout.MAIN_FILE, episodes, spec)
-        metadata = _metadata(spec, total_episodes, total_steps, meta or {})
-        (staging / layout.METADATA_FILE).write_text(json.dumps(metadata), encoding="utf-8")
-        for name in (layout.MAIN_FILE, layout.METADATA_FILE, "."):
-            fsync(staging / name)
-        swap(staging, target)
+        with staged(target) as folder:
+            total_episodes, total_steps, spec = _write_arrays(folder / layout.MAIN_FILE, episodes, spec)
+            metadata = _metadata(spec, total_episodes, total_steps, meta or {})
+            (folder / layout.METADATA_FILE).write_text(json.dumps(metadata), encoding="utf-8")
+            for name in (layout.MAIN_FILE, layout.METADATA_FILE, "."):
+                fsync(folder / name)
         fsync(root)
     except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
         if created and not any(root.iterdir()):
             root.rmdir()
         raise
@@ -189,19 +184,3 @@ def fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def swap(staging: Path, target: Path) -> None:
-    """Put ``staging`` in the place of ``target``; an old ``target`` is put back when that fails."""
-    if not target.exists():
-        staging.rename(target)
-        return
-    # A folder cannot be renamed onto a full one, so the old one steps aside for an instant.
-    retired = Path(f"{staging}.old")
-    target.rename(retired)
-    try:
-        staging.rename(target)
-    except BaseException:
-        retired.rename(target)
-        raise
-    shutil.rmtree(retired)

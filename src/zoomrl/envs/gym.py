@@ -195,8 +195,14 @@ class GymEnv(Env):
             raise SimulatorError(f"{self.env_spec.id}: {error}") from error
 
     def close(self) -> None:
-        """Free the wrapped environment. Safe to call twice."""
-        self._sim.close()
+        """Free the wrapped environment. Safe to call twice.
+
+        What it raises is said and goes no further: it would take the place of what the run came to.
+        """
+        try:
+            self._sim.close()
+        except Exception as error:
+            _log.warning("%s could not be closed (%s: %s)", self.env_spec.id, type(error).__name__, error)
 
 
 def make_gym_env(name: str, config: EnvConfig) -> GymEnv:

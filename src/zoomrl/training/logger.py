@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from zoomrl.errors import CheckpointError, ConfigError, MissingDependencyError, import_optional
 from zoomrl.files import finite_or_null
+from zoomrl.seal import sealed_row
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.run_files import wandb_id
 
@@ -88,11 +89,12 @@ class Logger:
     def write(self, kind: str, row: Mapping[str, Any]) -> None:
         """Append one row. Every row carries ``env_steps``, ``agent_steps`` and ``updates``.
 
-        A number that is NaN or infinite is written as null, and not passed on.
+        A number that is NaN or infinite is written as null, and not passed on. The line carries its hash, by which a
+        reader notices a changed digit.
         """
         finite = finite_or_null({"kind": kind, **row})
         try:
-            line = (json.dumps(finite, allow_nan=False) + "\n").encode()
+            line = (sealed_row(json.dumps(finite, allow_nan=False)) + "\n").encode()
             self._file.write(line)
             self._file.flush()
             self._digest.update(line)

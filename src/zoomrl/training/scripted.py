@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from rich.console import Console
 
 from zoomrl.demos.collect import collect_demos, collection_meta
 from zoomrl.demos.config import DemoConfig
+from zoomrl.demos.layout import DATA_DIR
 from zoomrl.demos.store import DemoSet, read_demos, write_demos
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.registry import make_env
-from zoomrl.errors import ConfigError
+from zoomrl.errors import ConfigError, DemonstrationError
 
 FREE_ENV = frozenset({"num_envs", "workers", "python", "timeout"})
 """Options of the environment that say how it is run and not what it is: they do not change a set."""
@@ -47,10 +51,37 @@ def scripted_demos(config: DemoConfig, env: EnvConfig, console: Console) -> Demo
             "collect, or name a set with demos.source"
         )
     path = scripted_path(config, env)
-    if not path.exists():
-        console.print(f"collecting {config.episodes} demonstrations of {env.id} into {path}", highlight=False)
-        _collect(config, env, path)
+    if not _is_there(path):
+        with _alone(path, console):
+            if not _is_there(path):
+                console.print(f"collecting {config.episodes} demonstrations of {env.id} into {path}", highlight=False)
+                _collect(config, env, path)
     return read_demos(path)
+
+
+def _is_there(path: Path) -> bool:
+    # A collection that was killed leaves the folder without its content.
+    return (path / DATA_DIR).exists()
+
+
+@contextmanager
+def _alone(path: Path, console: Console) -> Iterator[None]:
+    """Hold the set against other processes: seeds that are started at once share one collection."""
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            console.print(f"another process is collecting {path}; waiting for it", highlight=False)
+            lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
+        raise DemonstrationError(f"demonstrations cannot be collected into {path}: {reason}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _collect(config: DemoConfig, env: EnvConfig, path: Path) -> None:

@@ -17,7 +17,7 @@ from zoomrl.demos.formats.lerobot_stats import Stats, episode_stats, joined
 from zoomrl.demos.formats.lerobot_tables import FILE_BYTES, open_tables, save_table, table_of, task_table
 from zoomrl.demos.formats.lerobot_video import FILE_BYTES as VIDEO_BYTES
 from zoomrl.demos.formats.lerobot_video import VideoWriter
-from zoomrl.demos.formats.output import check_exportable, provenance_text, staged
+from zoomrl.demos.formats.output import check_exportable, exported, provenance_text
 from zoomrl.demos.formats.pictures import encode
 from zoomrl.demos.reader import DemoSet
 
@@ -38,7 +38,7 @@ def write(path: Path, demos: DemoSet, overwrite: bool, video: bool = False) -> N
     """
     check_exportable(demos)
     layout.parquet()
-    with staged(path, layout.OWN_SPEC, overwrite) as folder:
+    with exported(path, layout.OWN_SPEC, overwrite) as folder:
         _Writer(folder, demos, video).run()
 
 

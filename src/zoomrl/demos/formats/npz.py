@@ -17,7 +17,7 @@ from zoomrl.demos.entries import UNNAMED
 from zoomrl.demos.formats.assemble import Assembly, Raw, reason
 from zoomrl.demos.formats.base import Imported, ImportOptions
 from zoomrl.demos.formats.npz_file import FLAGS, open_arrays, write_episode
-from zoomrl.demos.formats.output import Provenance, check_exportable, provenance_text, read_provenance, staged
+from zoomrl.demos.formats.output import Provenance, check_exportable, exported, provenance_text, read_provenance
 from zoomrl.demos.limits import Budget, regular
 from zoomrl.demos.reader import DemoSet
 from zoomrl.errors import DemonstrationError
@@ -61,7 +61,7 @@ def write(path: Path, demos: DemoSet, overwrite: bool) -> None:
             than ``state`` and ``rgb``.
     """
     check_exportable(demos, _KNOWN | {"state", "file", "allow_pickle"})
-    with staged(path, SPEC_FILE, overwrite) as folder:
+    with exported(path, SPEC_FILE, overwrite) as folder:
         for index, episode in enumerate(demos.episodes):
             write_episode(folder / f"episode_{index}.npz", episode, demos.spec.cameras)
         (folder / SPEC_FILE).write_text(provenance_text(demos), encoding="utf-8")

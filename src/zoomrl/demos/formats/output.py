@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +12,7 @@ from typing import Any
 from zoomrl.demos.entries import set_entries
 from zoomrl.demos.limits import regular
 from zoomrl.demos.reader import DemoSet
-from zoomrl.demos.writer import swap
+from zoomrl.demos.staging import staged
 from zoomrl.errors import DemonstrationError
 from zoomrl.files import read_json
 from zoomrl.spec import EnvSpec
@@ -68,7 +66,7 @@ def check_exportable(demos: DemoSet, taken: Collection[str] = ()) -> None:
 
 
 @contextmanager
-def staged(path: Path, marker: str, overwrite: bool) -> Iterator[Path]:
+def exported(path: Path, marker: str, overwrite: bool) -> Iterator[Path]:
     """A new folder to write into, which takes the place of ``path`` when all has been written.
 
     Args:
@@ -85,11 +83,5 @@ def staged(path: Path, marker: str, overwrite: bool) -> Iterator[Path]:
         if not overwrite:
             raise DemonstrationError(f"{path} already holds an exported set; pass --overwrite or another path")
     path.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
-    try:
-        staging.chmod(path.parent.stat().st_mode & 0o777)
-        yield staging
-        swap(staging, path)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
+    with staged(path) as folder:
+        yield folder

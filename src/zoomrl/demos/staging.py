@@ -1,0 +1,87 @@
+"""A folder that is written beside its place and put there whole, and what a killed writer leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+_PREFIX, _LOCK, _RETIRED = ".writing-", ".lock", ".old"
+
+
+@contextmanager
+def staged(target: Path) -> Iterator[Path]:
+    """A new folder beside ``target``, which takes its place when the block ends.
+
+    When the block fails, or the last step does, ``target`` is what it was. What writers that were killed left beside it
+    is cleared away first, and a folder that one of them had moved aside is put back.
+
+    Args:
+        target: the folder wanted; its parent exists.
+    """
+    _clear(target)
+    # The lock is there before the folder and after it: a folder whose lock can be had has no writer any more.
+    name = f"{_stem(target)}{secrets.token_hex(4)}"
+    folder, lock = target.with_name(name), FileLock(target.with_name(name + _LOCK))
+    lock.acquire()
+    try:
+        folder.mkdir()
+        # As readable as its parent.
+        folder.chmod(target.parent.stat().st_mode & 0o777)
+        yield folder
+        _swap(folder, target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        _drop(lock)
+
+
+def retired(target: Path) -> Path | None:
+    """The folder that was at ``target`` until a writer was killed while it replaced it; None where there is none."""
+    return next(iter(sorted(target.parent.glob(f"{_stem(target)}*{_RETIRED}"))), None) if not target.exists() else None
+
+
+def _stem(target: Path) -> str:
+    return f"{_PREFIX}{target.name}-"
+
+
+def _clear(target: Path) -> None:
+    for path in target.parent.glob(f"{_stem(target)}*{_LOCK}"):
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:  # it is being written
+            continue
+        folder = path.with_name(path.name.removesuffix(_LOCK))
+        aside = folder.with_name(folder.name + _RETIRED)
+        if aside.exists() and not target.exists():
+            aside.rename(target)
+        for left in (folder, aside):
+            shutil.rmtree(left, ignore_errors=True)
+        _drop(lock)
+
+
+def _drop(lock: FileLock) -> None:
+    with contextlib.suppress(OSError):
+        Path(lock.lock_file).unlink()
+    lock.release()
+
+
+def _swap(folder: Path, target: Path) -> None:
+    """Put ``folder`` in the place of ``target``; an old ``target`` is put back when that fails."""
+    if not target.exists():
+        folder.rename(target)
+        return
+    # A folder cannot be renamed onto a full one, so the old one steps aside for an instant.
+    aside = folder.with_name(folder.name + _RETIRED)
+    target.rename(aside)
+    try:
+        folder.rename(target)
+    except BaseException:
+        aside.rename(target)
+        raise
+    shutil.rmtree(aside)
