@@ -53,10 +53,10 @@ config = tiny(Path(sys.argv[1]), steps=int(sys.argv[2]), updates_per_step=0.002,
 config = dataclasses.replace(
     config,
     # A plan for many steps: pictures are stored at every step, and encoded at few.
-    agent=dataclasses.replace(config.agent, horizon=20),
+    agent=dataclasses.replace(config.agent, horizon=40),
     control=dataclasses.replace(config.control, executor="open_loop"),
     env=dataclasses.replace(config.env, cameras=("front",), image_size=128, time_limit=40),
-    replay=dataclasses.replace(config.replay, capacity=int(sys.argv[3]), storage=sys.argv[4], batch_size=64),
+    replay=dataclasses.replace(config.replay, capacity=int(sys.argv[3]), storage=sys.argv[4], batch_size=int(sys.argv[5])),
     eval=dataclasses.replace(config.eval, every=0),
     checkpoint=dataclasses.replace(config.checkpoint, every=700),
     log=dataclasses.replace(config.log, every=700),
@@ -95,11 +95,12 @@ def test_a_trial_leaves_the_global_random_state_alone():
 
 
 @pytest.mark.timing
-@pytest.mark.parametrize(("steps", "capacity", "storage"), [(2000, 1_000_000, "ram"), (2000, 1300, "disk")])
+@pytest.mark.parametrize(("capacity", "storage", "batch"), [(1_000_000, "ram", 64), (1300, "disk", 16)])
 @pytest.mark.long
-def test_expected_memory_is_what_a_pixel_run_uses(steps, capacity, storage, tmp_path):
+def test_expected_memory_is_what_a_pixel_run_uses(capacity, storage, batch, tmp_path):
+    steps = 2000
     root = Path(__file__).parents[1]
-    words = [sys.executable, "-c", RUN, str(tmp_path / "run"), str(steps), str(capacity), storage]
+    words = [sys.executable, "-c", RUN, str(tmp_path / "run"), str(steps), str(capacity), storage, str(batch)]
     done = subprocess.run(words, cwd=root / "tests", capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads((tmp_path / "run" / "result.json").read_text())

@@ -229,10 +229,12 @@ class CQN(Learner):
             target = reward.repeat_interleave(per_token) + discount.repeat_interleave(per_token) * outputs
             return target, target[:, 0]
         # All rows of a sample share its projection.
-        probs = torch.softmax(outputs, 1).unflatten(-1, (len(reward), -1)).permute(2, 0, 3, 1)
+        by_row = torch.softmax(outputs, 1)
+        probs = by_row.unflatten(-1, (len(reward), -1)).permute(2, 0, 3, 1)
         projected = project(probs.flatten(1, 2), reward, discount, self.atoms)
-        values = reward[:, None, None] + discount[:, None, None] * (probs @ self.atoms)
-        return projected.view(probs.shape).permute(1, 3, 0, 2).flatten(2), values.transpose(0, 1).flatten(1)
+        means = (self.atoms @ by_row).unflatten(-1, (len(reward), -1))
+        values = (reward[:, None] + discount[:, None] * means).flatten(1)
+        return projected.view(probs.shape).permute(1, 3, 0, 2).flatten(2), values
 
     def _losses(
         self, outputs: Tensor, chosen: Tensor, target: Tensor, weight: Tensor, demo: Tensor
