@@ -44,7 +44,7 @@ CASES = {
     "td3, state": (TD3Config(hidden=(10, 10)), ONLY_STATE),
     "iqrl, state": (IQRLConfig(hidden=(10, 10), representation=LATENT, critics=3), ONLY_STATE),
     "sac, state": (SACConfig(hidden=(10, 10)), ONLY_STATE),
-    "td7, state": (TD7Config(hidden_dim=10, embedding_dim=8, refresh=2), ONLY_STATE),
+    "td7, state": (TD7Config(hidden_dim=10, embedding_dim=8, refresh=2, bc_lambda=0.3), ONLY_STATE),
     "taco, pixels": (TACOConfig(**TINY, encoder=ENCODER, sequence=2), ONLY_PIXELS),
     "tcrl, state": (TCRLConfig(hidden_dim=10, representation=LATENT, lr=1e-3), ONLY_STATE),
     "bc, pixels": (BCConfig(hidden=(10, 10), horizon=2, encoder=ENCODER, lr=1e-3), ONLY_PIXELS),
@@ -64,6 +64,8 @@ CASES = {
     ),
     "drqv2_as, state": (DrQv2ASConfig(**TINY, atoms=11, horizon=2, target_interval=2), ONLY_STATE),
 }
+RECORDED = ("cqn_as, state", "drqv2, pixels", "td7, state", "bc, pixels")
+"""Cases that are compiled and recorded in every run of the suite; both by itself is tested of all."""
 REAL_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
 
@@ -260,7 +262,9 @@ def test_captured_equals_eager_bit_for_bit(case):
     assert (recorder.warm_ups, recorder.replays) == (kinds * WARM_UP, 8 - kinds * WARM_UP)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [case if case in RECORDED else pytest.param(case, marks=pytest.mark.slow) for case in CASES]
+)
 @pytest.mark.long
 def test_nothing_is_compiled_again_inside_a_recording(case, quick_compile, monkeypatch):
     """What was compiled in the warm-up must serve the recording: a GPU cannot compile in the middle of one."""

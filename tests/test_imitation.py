@@ -452,22 +452,6 @@ def test_saved_state_continues_bit_for_bit(case):
     torch.testing.assert_close(one.state_dict(), other.state_dict(), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("case", ["bc, state", "act, both"])
-@pytest.mark.long
-def test_compiles_in_one_graph(case, monkeypatch):
-    real = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda f, **o: real(f, backend="aot_eager", **o))
-    torch._dynamo.reset()
-    config, shape = CASES[case]
-    fast, plain = make(config, shape), make(config, shape)
-    accelerate(fast, "compile")
-    with torch._dynamo.config.patch(error_on_recompile=True):
-        for step in range(3):
-            batch = make_batch(shape, T, seed=step)
-            torch.testing.assert_close(fast.update(batch), plain.update(batch), rtol=1e-4, atol=1e-5)
-    torch._dynamo.reset()
-
-
 @cases
 def test_low_precision_is_close(case):
     config, shape = CASES[case]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import dataclasses
 import json
 import re
 import socket
@@ -415,6 +416,8 @@ def test_a_person_takes_over_at_the_control_rate():
     proposed = np.zeros(4, np.float32)
     try:
         assert f"http://127.0.0.1:{port}/?token={page.token}" in said[0]
+        assert json.loads(ask(page, "GET", "/about")[1])["gripper"], "the page names the space bar"
+        assert not Keys(dataclasses.replace(SPEC, action_meaning=()), 0.5).gripper
         assert keyboard.action(0, 0, proposed) is None
         ask(page, "GET", "/picture")
         keyboard.action(0, 1, proposed)

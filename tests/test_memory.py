@@ -49,6 +49,7 @@ class Pictures(ToyEnv):
     def _show(self):
         return {"state": super()._show(), "front": self.noise + np.uint8(self.clock)}
 
+batch = int(sys.argv[5])
 config = tiny(Path(sys.argv[1]), steps=int(sys.argv[2]), updates_per_step=0.002, seed_steps=0)
 config = dataclasses.replace(
     config,
@@ -56,7 +57,7 @@ config = dataclasses.replace(
     agent=dataclasses.replace(config.agent, horizon=40),
     control=dataclasses.replace(config.control, executor="open_loop"),
     env=dataclasses.replace(config.env, cameras=("front",), image_size=128, time_limit=40),
-    replay=dataclasses.replace(config.replay, capacity=int(sys.argv[3]), storage=sys.argv[4], batch_size=int(sys.argv[5])),
+    replay=dataclasses.replace(config.replay, capacity=int(sys.argv[3]), storage=sys.argv[4], batch_size=batch),
     eval=dataclasses.replace(config.eval, every=0),
     checkpoint=dataclasses.replace(config.checkpoint, every=700),
     log=dataclasses.replace(config.log, every=700),

@@ -13,7 +13,6 @@ from slow_drqv2 import gradients
 from slow_taco import SlowTACO, width
 from toy import rows, run, tiny
 from zoomrl.agents.config import TACOConfig
-from zoomrl.agents.engine import accelerate
 from zoomrl.agents.taco import TACO
 from zoomrl.errors import ConfigError
 from zoomrl.math.contrastive import info_nce
@@ -297,27 +296,6 @@ def test_acting_is_the_actors_mean_and_its_smaller_value():
     torch.testing.assert_close(plan.actions, slow.actor(features))
     torch.testing.assert_close(plan.value, slow.smaller(slow.critic, features, slow.actor(features)))
     assert plan.actions.shape == (5, 1, ACTIONS)
-
-
-@pytest.mark.long
-def test_compiled_in_one_graph_equals_plain(monkeypatch):
-    real, compiled = torch.compile, []
-    monkeypatch.setattr(
-        torch,
-        "compile",
-        lambda f, **o: compiled.append(f.__name__) or real(f, backend="eager", **o),
-    )
-    torch._dynamo.reset()
-    config, shape = CASES["state"]
-    fast, plain = make(config, shape), make(config, shape)
-    accelerate(fast, "compile")
-    assert compiled == list(fast.losses)  # no representation is there to be learnt
-    for step in range(3):
-        batch = make_sequences(shape, 3, seed=step)
-        ours, theirs = fast.update(batch, NOISE), plain.update(batch, NOISE)
-        for name in theirs:
-            torch.testing.assert_close(ours[name], theirs[name], rtol=1e-3, atol=1e-4)
-    torch._dynamo.reset()
 
 
 @pytest.mark.long

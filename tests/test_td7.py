@@ -388,27 +388,6 @@ def test_recorded_updates_equal_plain_ones():
     assert len(recordings) == 4
 
 
-@pytest.mark.long
-def test_compiled_equals_eager_in_one_graph(monkeypatch):
-    real, compiled = torch.compile, []
-
-    def quick(function, **options):
-        compiled.append(function.__name__)
-        return real(function, backend="aot_eager", **options)
-
-    monkeypatch.setattr(torch, "compile", quick)
-    torch._dynamo.reset()
-    with torch._dynamo.config.patch(error_on_recompile=True):
-        fast, plain = make(CASES["normalised, cloning, noisy"]), make(CASES["normalised, cloning, noisy"])
-        accelerate(fast, "compile")
-        assert compiled == list(TD7.losses)
-        for step in range(7):
-            a, b = (agent.update(batch_of(step)) for agent in (fast, plain))
-            for name in b:
-                torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-4)
-    torch._dynamo.reset()
-
-
 def test_low_precision_stays_near():
     low, plain = make(), make()
     accelerate(low, "eager", "bf16")

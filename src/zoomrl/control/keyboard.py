@@ -41,6 +41,7 @@ class Keys:
         meaning = np.array(spec.action_meaning or ("delta",) * spec.action_dim)
         self._stays = meaning != "delta"
         self._grips = meaning == "gripper"
+        self.gripper = bool(self._grips.any())
         self._moved = np.flatnonzero(~self._grips)
         self._reach = step * (self._high - self._low) / 2
         self._action: Array | None = None
@@ -104,8 +105,9 @@ class Keyboard:
         self._pictured = self._due = 0.0
         names = spec.action_meaning or ("value",) * spec.action_dim
         groups = [[f"{dim} ({names[dim]})" for dim in group] for group in self._keys.groups]
+        about = {"env": spec.id, "pairs": PAIRS, "groups": groups, "gripper": self._keys.gripper}
         try:
-            self._page = Page(config.port, {"env": spec.id, "pairs": PAIRS, "groups": groups})
+            self._page = Page(config.port, about)
         except OSError as error:
             raise ConfigError(
                 f"the page for corrections cannot be served at port {config.port}: {error.strerror}. "
