@@ -96,7 +96,9 @@ def test_a_trial_leaves_the_global_random_state_alone():
 
 
 @pytest.mark.timing
-@pytest.mark.parametrize(("capacity", "storage", "batch"), [(1_000_000, "ram", 64), (1300, "disk", 16)])
+@pytest.mark.parametrize(
+    ("capacity", "storage", "batch"), [(1_000_000, "ram", 64), pytest.param(1300, "disk", 16, marks=pytest.mark.slow)]
+)
 @pytest.mark.long
 def test_expected_memory_is_what_a_pixel_run_uses(capacity, storage, batch, tmp_path):
     steps = 2000

@@ -151,6 +151,7 @@ PICTURES = {
                 "env__action_repeat": 2,
             },
             id="dmc",
+            marks=pytest.mark.slow,
         ),
         pytest.param(PICTURES, id="pictures"),
     ],
@@ -182,9 +183,15 @@ def test_killed_run_ends_like_one_left_alone(changes, demos, tmp_path):
     [
         {"env__num_envs": 3},
         {"replay__storage": "disk"},
-        {"control__executor": "receding_horizon", "control__replan_every": 2, "updates_per_step": 0.5},
+        pytest.param(
+            {"control__executor": "receding_horizon", "control__replan_every": 2, "updates_per_step": 0.5},
+            marks=pytest.mark.slow,
+        ),
         {"control__executor": "open_loop", "replay__tail": "exclude", "replay__sampling": "transition"},
-        {"control__uniform_steps": 20, "control__action_range": "demos", "agent__normalize": "demos"},
+        pytest.param(
+            {"control__uniform_steps": 20, "control__action_range": "demos", "agent__normalize": "demos"},
+            marks=pytest.mark.slow,
+        ),
         pytest.param({"env__num_envs": 2, "env__workers": "process", "steps": 45}, marks=pytest.mark.slow),
         {
             "control__snap": True,
@@ -255,7 +262,7 @@ def test_signal_saves_and_the_resumed_run_ends_alike(number, straight, demos, tm
 
 def test_stopping_again_and_again_changes_nothing(straight, demos, tmp_path):
     config = tiny(tmp_path / "run", demos)
-    for env_steps in (0, 1, 13, 14, 20, 29, 44, 58, 59):
+    for env_steps in (0, 1, 14, 44, 59):
         with at_step(env_steps, lambda: os.kill(os.getpid(), signal.SIGTERM)):
             assert not run(config)[0].finished
     assert run(config)[0].finished
