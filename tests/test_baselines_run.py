@@ -58,7 +58,7 @@ def demos(tmp_path_factory):
 
 def online(directory, name, **changes):
     agent = ONLINE[name]
-    td7 = {"replay__sampling": "priority", "update_at": "episode"} if name == "td7" else {}
+    td7 = {"replay__sampling": "priority", "update_at": "episode", "updates_per_step": 1.0} if name == "td7" else {}
     base = {"agent": agent, "control__executor": "open_loop", "offline_updates": 0, "replay__tail": "shorten"}
     return tiny(directory, None, **{**base, **td7, **changes})
 

@@ -13,6 +13,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from test_demos_collect import PointEnv
 from test_demos_scripted import changed
 from zoomrl.envs import cameras, make_env, make_vector_env
 from zoomrl.envs.checker import check_env
@@ -145,6 +146,13 @@ def test_an_environment_wrapped_before_must_have_the_options_of_the_config() -> 
     assert wrap_gym_env(env, EnvConfig("gym:line", time_limit=50)) is env
     with pytest.raises(ConfigError, match=r"wrapped already.*time_limit: asked for 9, got 50"):
         make_vector_env(EnvConfig("gym:line", time_limit=9), 1, lambda: env)
+
+
+def test_an_environment_of_the_caller_that_ends_at_success_is_not_taken_for_one_that_goes_on() -> None:
+    """Its spec does not say so."""
+    config = EnvConfig("fake:point", terminate_on_success=False)
+    with pytest.raises(ConfigError, match=r"wrapped already.*terminate_on_success: asked for False, got True"):
+        wrap_gym_env(PointEnv(), config)
 
 
 def test_the_check_compares_what_was_asked_with_what_is_shown() -> None:

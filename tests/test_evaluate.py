@@ -20,7 +20,7 @@ from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.gym import wrap_gym_env
 from zoomrl.envs.vector import SerialVectorEnv
 from zoomrl.envs.vector_base import Outcome
-from zoomrl.training.evaluate import Evaluation, evaluate
+from zoomrl.training.evaluate import DEATHS, Evaluation, evaluate
 from zoomrl.training.intervals import mean_in_words, mean_interval, wilson_interval
 from zoomrl.training.video import VideoRecorder
 
@@ -208,6 +208,42 @@ def test_episode_of_a_died_worker_is_run_again():
     assert result is not None
     assert envs.resets.count(SEEDS[1]) == 2
     assert list(zip(result.returns, result.lengths, result.successes, strict=True)) == one_by_one()
+
+
+class Deadly(Spied):
+    """One seed kills its worker in the third decision, whichever worker that is."""
+
+    def reset(self, index: int, seed: int) -> Any:
+        self.running[index], self.made[index] = seed, 0
+        return super().reset(index, seed)
+
+    def _step_some(self, actions: Any) -> dict[int, Outcome | None]:
+        outcomes = super()._step_some(actions)
+        for index in actions:
+            self.made[index] += 1
+        return {i: None if self.running[i] == SEEDS[2] and self.made[i] == 3 else o for i, o in outcomes.items()}
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_seed_that_kills_its_worker_each_time_is_lost_and_ends_the_evaluation_all_the_same(count, caplog):
+    envs = Deadly(count)
+    envs.running, envs.made = {}, {}
+    result = evaluate(controller(envs), envs, SEEDS)
+    assert result is not None
+    assert envs.resets.count(SEEDS[2]) == DEATHS
+    assert result.lost == [SEEDS[2]]
+    others = [one for seed, one in zip(SEEDS, one_by_one(), strict=True) if seed != SEEDS[2]]
+    assert list(zip(result.returns, result.lengths, result.successes, strict=True)) == others
+    assert f"died {DEATHS} times in the episode with seed {SEEDS[2]}" in caplog.text
+
+
+def test_weights_that_lose_episodes_are_ranked_below_those_that_lose_none():
+    """One success of the only episode that is left is not better than nine of ten."""
+    nine = Evaluation([1.0] * 9 + [0.0], [5] * 10, [True] * 9 + [False], list(range(10)))
+    lucky = Evaluation([1.0], [5], [True], [0], lost=list(range(1, 10)))
+    better = dataclasses.replace(nine, returns=[2.0] * 10)
+    assert lucky.score < nine.score < better.score
+    assert Evaluation([], [], [], [], lost=[0]).score is None
 
 
 def test_the_video_of_an_episode_that_is_run_again_begins_anew():

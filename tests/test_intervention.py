@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import http.client
 import json
 import re
@@ -27,6 +28,7 @@ from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.gym import wrap_gym_env
 from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.spec import ArraySpec, EnvSpec
+from zoomrl.training import correct
 from zoomrl.training.correct import FOLDER
 from zoomrl.training.trainer import Trainer
 
@@ -432,6 +434,36 @@ def test_a_person_takes_over_at_the_control_rate():
             Keyboard(InterventionConfig(source="keyboard", port=port), SPEC, lambda: picture, said.append)
     finally:
         keyboard.close()
+
+
+def test_a_renderer_that_fails_is_named_once_and_corrections_go_on():
+    said = []
+
+    def fail():
+        raise RuntimeError("EGL context lost")
+
+    keyboard = Keyboard(InterventionConfig(source="keyboard", port=0), SPEC, fail, said.append)
+    try:
+        for step in range(3):
+            ask(keyboard._page, "GET", "/picture")
+            keyboard._pictured = 0.0
+            assert keyboard.action(0, step, np.zeros(4, np.float32)) is None
+        ask(keyboard._page, "POST", "/keys", json.dumps({"held": ["d"], "group": 0, "taken": True}))
+        assert keyboard.action(0, 3, np.zeros(4, np.float32)) is not None
+    finally:
+        keyboard.close()
+    assert said[1:] == ["corrections: the page shows no new images (RuntimeError: EGL context lost)"]
+
+
+@pytest.mark.long
+def test_a_correction_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    def full(path, episode, cameras):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(correct, "write_episode", full)
+    source = recording(tmp_path / "stream.jsonl", STREAM)
+    with pytest.raises(CheckpointError, match=r"could not write .*corrections/episode_000000\.npz: No space left"):
+        run(tiny(tmp_path / "run", intervene__source=source))
 
 
 def test_the_toy_has_actions_of_two_dimensions():

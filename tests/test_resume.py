@@ -23,6 +23,7 @@ import torch
 from rich.console import Console
 
 from toy import (
+    SEED,
     ToyEnv,
     assert_equal_trees,
     assert_same_run,
@@ -318,7 +319,7 @@ def test_another_config_is_refused_by_field(straight, demos, tmp_path):
     shutil.copytree(straight, copy)
     before = {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()}
     changed = tiny(copy, demos, agent__lr=0.5, replay__n_step=3, seed=4)
-    with pytest.raises(CheckpointError, match=r"(?s)agent\.lr: 0\.001 -> 0\.5.*replay\.n_step: 2 -> 3.*seed: 1 -> 4"):
+    with pytest.raises(CheckpointError, match=r"(?s)agent\.lr: 0\.001 -> 0\.5.*replay\.n_step: 2 -> 3.*seed: 5 -> 4"):
         run(changed)
     with pytest.raises(CheckpointError, match="resume is off"):
         run(tiny(copy, demos, resume=False))
@@ -386,8 +387,8 @@ def test_evaluation_seeds_are_no_training_seeds(seed):
 
 def test_finished_run_evaluates_with_the_seeds_promised(straight):
     by_kind = {row["kind"]: row["seeds"] for row in rows(straight) if "seeds" in row}
-    assert by_kind["eval"] == [derive(1, "eval_env", k) for k in range(2)]
-    assert by_kind["final"] == [derive(1, "final_env", k) for k in range(2)]
+    assert by_kind["eval"] == [derive(SEED, "eval_env", k) for k in range(2)]
+    assert by_kind["final"] == [derive(SEED, "final_env", k) for k in range(2)]
 
 
 def test_offline_run_without_environment_steps_leaves_its_policy(demos, tmp_path):
@@ -493,7 +494,7 @@ def test_nan_loss_names_batch_and_checkpoint(demos, tmp_path, monkeypatch):
 
     def poisoned(self: CQN, batch: Any, noise: float = 0.0) -> Any:
         metrics = update(self, batch, noise)
-        if self.updates == 40:
+        if self.updates == 21:
             metrics["loss"] = torch.tensor(float("nan"))
         return metrics
 
@@ -505,7 +506,7 @@ def test_nan_loss_names_batch_and_checkpoint(demos, tmp_path, monkeypatch):
     newest = checkpoint_files(tmp_path / "run")[-1]
     assert str(batch_file) in message
     assert str(newest) in message
-    assert "update 39" in message
+    assert "update 20" in message
     batch = torch.load(batch_file, weights_only=True)["batch"]
     assert batch["actions"].shape == (6, 3, 2)
     assert read_state(newest)["env_steps"] == 30
@@ -636,7 +637,7 @@ def test_episode_of_a_died_worker_is_dropped(tmp_path, monkeypatch):
     assert result.finished
     assert "environment 1 died and was restarted" in said
     seeds = [seed for index, seed in begun if index == 1]
-    assert seeds == [derive(1, "train_env", 1, k) for k in range(len(seeds))]
+    assert seeds == [derive(SEED, "train_env", 1, k) for k in range(len(seeds))]
     state = last_state(tmp_path / "run")
     flying = [b["seed"] for b in state["in_flight"] if b]
     lost = [seed for _, seed in begun if seed not in stored and seed not in flying]

@@ -10,15 +10,21 @@ import sys
 import time
 from pathlib import Path
 
+import gymnasium
+import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from test_resume import at_step, crash_at, moved
-from toy import assert_same_run, checkpoint_files, demo_set, run, tiny
+from toy import ToyEnv, assert_equal_trees, assert_same_run, checkpoint_files, demo_set, last_state, run, tiny
 from zoomrl.errors import CheckpointError, DamagedFileError
+from zoomrl.files import read_json, write_json
 from zoomrl.training import checkpoint as checkpoint_module
+from zoomrl.training.checkpoint import read_state
 from zoomrl.training.lock import HOLDER, run_lock
 from zoomrl.training.policy import load_policy
+from zoomrl.training.run import train
 
 
 @pytest.fixture(scope="module")
@@ -232,10 +238,165 @@ def test_a_directory_removed_under_a_run_is_named(demos, tmp_path):
     directory = tmp_path / "run"
     with (
         at_step(24, lambda: directory.rename(tmp_path / "elsewhere")),
-        pytest.raises(CheckpointError, match="removed or renamed"),
+        pytest.raises(CheckpointError, match="removed, renamed or replaced"),
     ):
         run(tiny(directory, demos))
     assert not directory.exists()
+
+
+@pytest.mark.long
+def test_a_directory_made_anew_under_a_run_is_the_other_run_s(demos, tmp_path):
+    """The first one writes nothing more there, its holder's name and its lock included."""
+    directory, other = tmp_path / "run", tmp_path / "other"
+    crash_at(20, tiny(other, demos, seed=2))
+    (other / HOLDER).write_text("the second one's")
+
+    def replace():
+        directory.rename(tmp_path / "elsewhere")
+        shutil.copytree(other, directory)
+
+    with at_step(24, replace), pytest.raises(CheckpointError, match="removed, renamed or replaced"):
+        run(tiny(directory, demos))
+    assert content(directory) == content(other)
+
+
+@pytest.mark.parametrize("keep_best", [False, True])
+@pytest.mark.long
+def test_files_of_another_run_are_refused_and_stay(keep_best, copy, demos, tmp_path):
+    """They are whole, and of the same config but for the seed."""
+    other, name = tmp_path / "other", "best.pt" if keep_best else "step_0000000045.pt"
+    if keep_best:
+        crash_at(50, tiny(shutil.rmtree(copy) or copy, demos, eval__keep_best=True))
+    crash_at(50, tiny(other, demos, seed=2, eval__keep_best=keep_best))
+    shutil.copy(other / "checkpoints" / name, copy / "checkpoints" / name)
+    before = content(copy)
+    for start in (lambda: run(tiny(copy, demos, eval__keep_best=keep_best, steps=50)), lambda: load_policy(copy)):
+        with pytest.raises(CheckpointError, match=rf"{name} was saved by another run than that of"):
+            start()
+    assert keep_best or content(copy) == before
+
+
+@pytest.mark.long
+def test_episodes_of_another_run_are_not_looked_at(straight, copy, demos, tmp_path):
+    crash_at(20, tiny(tmp_path / "other", demos, seed=2))
+    stray = sorted((tmp_path / "other" / "replay").glob("*.npz"))[0]
+    names = {path.name for path in (copy / "replay").iterdir()}
+    shutil.copy(stray, copy / "replay" / "episodes_00000000_00000099.npz")
+    assert run(tiny(copy, demos))[0].finished
+    assert_equal_trees(last_state(straight), last_state(copy))
+    assert stray.name not in names or (copy / "replay" / stray.name).exists()
+
+
+@pytest.mark.parametrize("folder", ["checkpoints", "replay"])
+def test_a_folder_that_cannot_be_listed_now_is_not_an_empty_one(folder, copy, demos, monkeypatch):
+    before, scandir = content(copy), os.scandir
+
+    def refuse(path="."):
+        if Path(path) == copy / folder:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refuse)
+        with pytest.raises(CheckpointError, match=f"{folder} cannot be read now: Permission denied"):
+            run(tiny(copy, demos))
+    assert content(copy) == before
+
+
+@pytest.mark.long
+def test_a_best_evaluation_beyond_the_last_checkpoint_is_told(demos, tmp_path):
+    """Killed between evaluation and checkpoint, and then ended before that evaluation would be made again."""
+    config = tiny(tmp_path / "run", demos, eval__keep_best=True, eval__every=8)
+    for better in (False, True):
+        crash_at(49 if better else 46, config)
+    (best,) = (tmp_path / "run" / "checkpoints").glob("best.pt")
+    state = read_state(checkpoint_files(tmp_path / "run")[-1])
+    late = {**read_state(best), "env_steps": 48, "updates": 30}
+    checkpoint_module._write_state(best, late)
+    with pytest.raises(CheckpointError, match=r"best\.pt is of step 48, and the best evaluation of this run was after"):
+        load_policy(tmp_path / "run")
+    checkpoint_module._write_state(best, {**late, **dict(zip(("env_steps", "updates"), state["best_at"], strict=True))})
+    assert load_policy(tmp_path / "run").env_steps == state["best_at"][0]
+
+
+WRONG = {
+    "env_steps": "abc",
+    "updates": -1,
+    "agent_steps": True,
+    "log_position": -5,
+    "replay": None,
+    "segments": 5,
+    "best": 7,
+    "agent": 3,
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_an_entry_of_a_checkpoint_that_is_not_what_it_should_be_is_named(name, copy, demos):
+    path = checkpoint_files(copy)[-1]
+    checkpoint_module._write_state(path, {**read_state(path), name: WRONG[name]})
+    before = content(copy)
+    for start in (lambda: run(tiny(copy, demos)), lambda: load_policy(copy), lambda: load_policy(path)):
+        with pytest.raises(CheckpointError, match=rf"{path.name} holds no state of a run: its {name} is"):
+            start()
+    assert content(copy) == before
+
+
+@pytest.mark.parametrize("threads", [-5, 0, True, "one"])
+def test_threads_that_are_no_number_of_threads_are_named(threads, copy, demos):
+    write_json(copy / "threads.json", {"threads": threads})
+    with pytest.raises(CheckpointError, match=r"threads\.json does not hold what it should"):
+        run(tiny(copy, demos, threads=0))
+
+
+SPEC_FAULTS = {
+    "a shape of nothing": {"action": {"shape": [], "dtype": "float32", "low": [], "high": []}},
+    "bounds of nothing": {"action": {"shape": [2], "dtype": "float32", "low": [], "high": [1.0, 1.0]}},
+    "an endless entry": {"state_entries": [{"name": "state", "size": 10**400}]},
+    "half an entry": {"state_entries": [{"name": "state", "size": 1.5}]},
+}
+
+
+@pytest.mark.parametrize("fault", SPEC_FAULTS)
+def test_a_policy_file_that_describes_no_environment_is_named(fault, copy, demos):
+    held = read_json(copy / "policy.json")
+    write_json(copy / "policy.json", {**held, "spec": {**held["spec"], **SPEC_FAULTS[fault]}})
+    for start in (lambda: run(tiny(copy, demos)), lambda: load_policy(copy)):
+        with pytest.raises(CheckpointError, match=r"policy\.json describes no environment"):
+            start()
+
+
+class Swapped(ToyEnv):
+    """The same numbers, under another name."""
+
+    observation_space = gymnasium.spaces.Dict({"place": gymnasium.spaces.Box(-10, 10, (3,), np.float32)})
+
+    def _show(self):
+        return {"place": super()._show()}
+
+
+class Silent(ToyEnv):
+    """Tells nobody whether it succeeded."""
+
+    def reset(self, **options):
+        return super().reset(**options)[0], {}
+
+    def step(self, action):
+        return *super().step(action)[:4], {}
+
+
+@pytest.mark.parametrize(
+    ("other", "named"), [(Swapped, "state entries"), (Silent, "reports_success True against False")]
+)
+@pytest.mark.long
+def test_another_environment_than_the_one_that_a_run_began_in_is_refused(other, named, tmp_path):
+    directory = tmp_path / "run"
+    config = tiny(directory)
+    crash_at(20, config)
+    before = content(directory)
+    with pytest.raises(CheckpointError, match=rf"(?s)not the one that .*run was trained in.*{named}"):
+        train(config, make_env=other, console=Console(quiet=True))
+    assert content(directory) == before
 
 
 # ---- what may move --------------------------------------------------------------------------------------

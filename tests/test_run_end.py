@@ -6,9 +6,12 @@ import dataclasses
 import errno
 import io
 import json
+import multiprocessing
 import os
 import re
 import shutil
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +190,10 @@ class Rendering(ToyEnv):
             return np.full((16, 16, 3), 0.5, np.float32)
         if self.kind == "loses its context" and self.clock > 1:
             raise RuntimeError("the context is lost")
+        if self.kind == "exits" and self.clock > 1:
+            sys.exit("no display")
+        if self.kind == "aborts" and self.clock > 1:
+            os.abort()
         return frame(128)
 
 
@@ -206,6 +213,7 @@ def result_of(directory: Path) -> dict[str, Any]:
     [
         ("fraction", None),
         ("loses its context", "frame 3 could not be rendered: SimulatorError: "),
+        ("exits", "frame 3 could not be rendered: SystemExit: no display"),
     ],
 )
 @pytest.mark.long
@@ -221,8 +229,24 @@ def test_a_renderer_costs_the_video_alone(kind, problem, tmp_path, monkeypatch):
     else:
         assert result.video is None
         assert str(result.video_problem).startswith(problem)
-        assert "RuntimeError: the context is lost" in str(result.video_problem)
+        assert kind == "exits" or "RuntimeError: the context is lost" in str(result.video_problem)
         assert not (tmp_path / "run" / "video.mp4").exists()
+
+
+@pytest.mark.long
+def test_a_renderer_that_ends_the_process_leaves_the_result(tmp_path):
+    """Nothing is rendered before the result is on the disk."""
+
+    def work() -> None:
+        Rendering.kind = "aborts"
+        finished(tmp_path / "run")
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGABRT
+    assert result_of(tmp_path / "run")["episodes"] == 2
+    assert result_of(tmp_path / "run")["video_problem"] == "the process ended before the video was written"
 
 
 @pytest.fixture(scope="module")

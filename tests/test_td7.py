@@ -407,6 +407,7 @@ def td7_run(directory, **changes):
         "replay__demo_fraction": 0.0,
         "control": ControlConfig(executor="open_loop", noise="0.3", uniform_steps=10),
         "update_at": "episode",
+        "updates_per_step": 1.0,
         **changes,
     }
     return tiny(directory, **changes)

@@ -267,6 +267,19 @@ def test_humanoidbench_pays_without_bound():
         defaults(["--preset", "sac-humanoid", "--agent", "cqn", "--agent.value", "categorical"])
 
 
+def test_an_option_written_with_underscores_decides_on_the_range_like_one_with_dashes():
+    words = ["--preset", "drqv2-dmc", "--agent", "cqn"]
+    ranges = []
+    for option in ("--env.action-repeat", "--env.action_repeat", "--env.action_repeat="):
+        given = [f"{option}8"] if option.endswith("=") else [option, "8"]
+        agent = defaults([*words, *given]).agent
+        ranges.append((agent.v_min, agent.v_max))
+    assert ranges[0] == ranges[1] == ranges[2] != (lambda a: (a.v_min, a.v_max))(defaults(words).agent)
+    defaults([*words, "--env", "gym:Pendulum-v1", "--agent.v_min", "0", "--agent.v_max=5"])
+    longer = [defaults([*words, *more]).agent for more in (["--env.no_terminate_on_success"], [])]
+    assert longer[0] == longer[1]
+
+
 def test_an_unknown_task_must_be_given_a_range():
     words = ["--preset", "td3-dmc", "--agent", "cqn", "--env", "gym:Pendulum-v1"]
     with pytest.raises(ConfigError, match=r"range of returns on gym:Pendulum-v1 is not known.*--agent\.v-min"):

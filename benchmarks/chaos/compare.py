@@ -16,8 +16,8 @@ from zoomrl.training.logger import WALL_FIELDS
 
 MEASURED = ("training_seconds", "peak_memory_gb", "expected_memory_gb", KEY)
 """Fields of ``result.json`` that depend on the clock and on the machine's memory, and the checksum of all."""
-OF_THE_CLOCK = ("seconds", "log_position", "log_sha256")
-"""Entries of a checkpoint that do so: wall time, and length and hash of the rows that hold it."""
+OF_THE_CLOCK = ("seconds", "log_position", "log_sha256", "run")
+"""Entries of a checkpoint that do so: wall time, length and hash of the rows that hold it; and the run's own id."""
 
 
 def differences(reference: Path, run: Path) -> list[str]:

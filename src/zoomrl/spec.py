@@ -5,6 +5,7 @@ The spec is plain data: it is written into demonstration files and run directori
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -94,10 +95,12 @@ class EnvSpec:
         fields = dict(data)
         fields["observations"] = {k: _array(v) for k, v in data["observations"].items()}
         fields["action"] = _array(data["action"])
+        if len(fields["action"].shape) != 1:
+            raise ValueError(f"an action must have one dimension, got the shape {fields['action'].shape}")
         for name in ("cameras", "rendering", "action_meaning"):
             fields[name] = tuple(data.get(name, ()))
         entries = data.get("state_entries", ())
-        fields["state_entries"] = tuple(StateEntry(str(entry["name"]), int(entry["size"])) for entry in entries)
+        fields["state_entries"] = tuple(StateEntry(str(entry["name"]), _whole(entry["size"])) for entry in entries)
         return EnvSpec(**fields)
 
     def mismatches(self, other: EnvSpec) -> list[str]:
@@ -149,7 +152,16 @@ def _array(data: Mapping[str, Any]) -> ArraySpec:
         raise ValueError(f"an array must hold numbers, one of {', '.join(_DTYPES)}, got {dtype!r:.40}")
     if not all(isinstance(size, int) and size >= 0 for size in shape):
         raise ValueError(f"the shape of an array must be whole numbers, got {shape!r:.40}")
-    return ArraySpec(shape, dtype, bounds(data["low"]), bounds(data["high"]))
+    low, high = bounds(data["low"]), bounds(data["high"])
+    if any(side is not None and len(side) != math.prod(shape) for side in (low, high)):
+        raise ValueError(f"an array of the shape {list(shape)} must have as many bounds as elements, or none")
+    return ArraySpec(shape, dtype, low, high)
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"a size must be a whole number, got {value!r:.40}")
+    return value
 
 
 _DTYPES = (

@@ -86,6 +86,7 @@ class _Result:
     env_steps: int
     episodes: int
     training_seconds: float
+    episodes_lost: int = 0
     return_mean: float | None = None
     return_std: float | None = None
     success_rate: float | None = None

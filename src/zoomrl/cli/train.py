@@ -165,7 +165,7 @@ def _task(config: TrainConfig, words: Sequence[str]) -> tuple[EnvConfig, float]:
         discount = float(_value_of("--replay.discount", words) or discount)
     if _value_of("--env.reward", words) == "dense":
         env = replace(env, reward="dense")
-    if "--env.no-terminate-on-success" in words:
+    if "--env.no-terminate-on-success" in {_spelt(word)[0] for word in words}:
         env = replace(env, terminate_on_success=False)
     return env, discount
 
@@ -209,8 +209,13 @@ def _value_of(option: str, words: Sequence[str]) -> str | None:
     """The last value of ``option`` among ``words``, which hold ``--option value`` or ``--option=value``."""
     found = None
     for index, word in enumerate(words):
-        if word == option and index + 1 < len(words):
-            found = words[index + 1]
-        elif word.startswith(f"{option}="):
-            found = word.removeprefix(f"{option}=")
+        name, given, value = _spelt(word)
+        if name == option:
+            found = value if given else (words[index + 1] if index + 1 < len(words) else found)
     return found
+
+
+def _spelt(word: str) -> tuple[str, str, str]:
+    """Name, ``=`` where it is there, and value of an option. Like the parser, names take ``_`` for ``-``."""
+    name, given, value = word.partition("=")
+    return name.replace("_", "-") if name.startswith("--") else name, given, value

@@ -101,6 +101,8 @@ class Keyboard:
     ) -> None:
         self._keys = Keys(spec, config.step)
         self._render = render
+        self._say = say
+        self._blind = False
         self._period = 1.0 / (spec.control_hz or _USUAL_HZ)
         self._pictured = self._due = 0.0
         names = spec.action_meaning or ("value",) * spec.action_dim
@@ -120,7 +122,7 @@ class Keyboard:
         now = time.monotonic()
         if self._page.watched and now - self._pictured >= 1 / _PICTURES_PER_S:
             self._pictured = now
-            self._page.show(_jpeg(self._render()), episode, step)
+            self._show(episode, step)
         held, group, taken = self._page.commands()
         if not taken:
             self._keys.release()
@@ -130,6 +132,17 @@ class Keyboard:
         time.sleep(max(0.0, self._due - now))
         self._due = max(self._due, now) + self._period
         return self._keys.action(proposed, held, min(group, len(self._keys.groups) - 1))
+
+    def _show(self, episode: int, step: int) -> None:
+        """Show the environment now. A renderer that fails costs its image, and is named once."""
+        try:
+            image = _jpeg(self._render())
+        except (Exception, SystemExit) as error:
+            if not self._blind:
+                self._blind = True
+                self._say(f"corrections: the page shows no new images ({type(error).__name__}: {error})")
+            return
+        self._page.show(image, episode, step)
 
     def close(self) -> None:
         """Stop serving the page. Safe to call twice."""

@@ -66,7 +66,7 @@ class Env(Face, ABC):
                 f"{env_spec.id} would show nothing: it has no state here, so name cameras, or ask for a state"
             )
         self.env_spec = env_spec
-        self._terminate_on_success = terminate_on_success
+        self.terminate_on_success = terminate_on_success
         _check_bounds(env_spec)
         self._low, self._high = action_bounds(env_spec.action)
         self._decisions = 0
@@ -129,7 +129,7 @@ class Env(Face, ABC):
             now = self._asked("step", lambda: self._advance(clipped))
             reward += float(now.reward)
             success |= bool(now.success)
-            terminated = now.terminated or (success and self._terminate_on_success)
+            terminated = now.terminated or (success and self.terminate_on_success)
             if terminated or now.truncated:
                 break
         self._decisions += 1

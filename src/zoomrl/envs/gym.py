@@ -247,7 +247,10 @@ def wrap_gym_env(env: gymnasium.Env[Any, Any], config: EnvConfig) -> Env:
         SimulatorError: when the environment raises in its first reset and step.
     """
     if isinstance(env, Env):
-        if different := list(differences(config, env.env_spec)):
+        different = list(differences(config, env.env_spec))
+        if env.terminate_on_success and not config.terminate_on_success:
+            different.append("terminate_on_success: asked for False, got True")
+        if different:
             raise ConfigError(
                 f"{env.env_spec.id} was wrapped already, with other options than the config asks for: "
                 f"{'; '.join(different)}. Build it with the options of the config, or give the config those of it"

@@ -131,13 +131,16 @@ def _wrapped(factory: Callable[[], gymnasium.Env[Any, Any]], config: EnvConfig) 
 
 def _innermost(env: Any) -> object:
     """The environment below all wrappers: Gymnasium's, zoomrl's, and others that keep what they wrap in ``env``."""
-    while True:
+    passed: list[object] = []
+    while not any(env is one for one in passed):  # some keep themselves in ``env``
+        passed.append(env)
         inner = env.wrapped if isinstance(env, GymEnv) else env.unwrapped
         if inner is env:
             inner = vars(env).get("env") if hasattr(env, "__dict__") else None
             if not isinstance(inner, gymnasium.Env):
                 return env
         env = inner
+    return env
 
 
 def _check_apart(instances: Sequence[object], others: Sequence[object]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from zoomrl.data.replay import Replay
 from zoomrl.errors import CheckpointError, DamagedFileError
 from zoomrl.files import write_atomically
 from zoomrl.seal import check_archive, seal_archive
-from zoomrl.training.segments import Segments
+from zoomrl.training.lock import Held
+from zoomrl.training.segments import Segments, listed
 
 BEST = "best.pt"
 """File of the best evaluation's state, beside the checkpoints."""
@@ -28,10 +30,19 @@ _log = logging.getLogger("zoomrl.training")
 
 
 class Checkpoints:
-    """The checkpoints of one run directory."""
+    """The checkpoints of one run directory.
 
-    def __init__(self, directory: Path, keep: int) -> None:
-        self._directory = directory
+    Args:
+        directory: of the run.
+        keep: how many are kept.
+        run: the run's own id: files that carry another are refused. Empty for a run of earlier versions.
+        held: the directory's lock, for a process that writes.
+    """
+
+    def __init__(self, directory: Path, keep: int, run: str = "", held: Held | None = None) -> None:
+        self.directory = directory
+        self._run = run
+        self._held = held
         self._states = directory / "checkpoints"
         self._segments = Segments(directory / "replay")
         self._keep = keep
@@ -46,9 +57,10 @@ class Checkpoints:
         # Before the first step, updates tell checkpoints apart.
         learnt = f"_update_{state['updates']:010d}" if not env_steps and state["updates"] else ""
         path = self._states / f"step_{env_steps:010d}{learnt}.pt"
+        self._check_held()
         try:
             self._states.mkdir(exist_ok=True)
-            _write_state(path, {**state, **self._segments.save(replay)})
+            _write_state(path, {**state, **self._segments.save(replay), "run": self._run})
         except OSError as error:
             last = self.newest()
             kept = f"The last good checkpoint is {last.name}." if last else "There is no earlier checkpoint."
@@ -63,15 +75,30 @@ class Checkpoints:
         Raises:
             CheckpointError: it could not be written; the one before is still there.
         """
+        self._check_held()
         try:
             self._states.mkdir(exist_ok=True)
-            _write_state(self.best, state)
+            _write_state(self.best, {**state, "run": self._run})
         except OSError as error:
             raise CheckpointError(f"could not write {self.best}: {self._reason(error)}") from error
 
+    def _check_held(self) -> None:
+        if self._held is not None:
+            self._held.check()
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """State of a checkpoint file of this run; errors as in :func:`read_state`, and for one of another run."""
+        state = read_state(path)
+        if self._run and state.get("run") and state["run"] != self._run:
+            raise CheckpointError(
+                f"{path} was saved by another run than that of {self.directory}. Nothing was changed; move that file "
+                "away, or restore this run's from a copy"
+            )
+        return state
+
     def _reason(self, error: OSError) -> str:
-        if not self._directory.exists():
-            return f"{self._directory} was removed or renamed while the run was writing to it."
+        if not self.directory.exists():
+            return f"{self.directory} was removed or renamed while the run was writing to it."
         remedy = "Free some space and" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "Mend that and"
         return f"{error.strerror or error} ({error.filename}). {remedy} run the same command again to resume."
 
@@ -88,12 +115,20 @@ class Checkpoints:
         """
         if state.get("best") is None:
             return None
+        self._list()  # a folder that cannot be read is not one without the file
         if not self.best.exists():
             raise CheckpointError(
                 f"{self.best}, the weights of the best evaluation, is missing. Restore it, or use the last weights "
                 "with --eval.no-keep-best"
             )
-        return read_state(self.best)
+        best = self.read(self.best)
+        if "best_at" in state and state["best_at"] != [best["env_steps"], best["updates"]]:
+            raise CheckpointError(
+                f"{self.best} is of step {best['env_steps']:,}, and the best evaluation of this run was after step "
+                f"{state['best_at'][0]:,}: a process was killed between an evaluation and the checkpoint behind it. Go "
+                f"on beyond step {best['env_steps']:,}, or use the last weights with --eval.no-keep-best"
+            )
+        return best
 
     def newest(self) -> Path | None:
         """File of the newest checkpoint."""
@@ -112,7 +147,7 @@ class Checkpoints:
         files, damaged = self._files(), []
         for path in files:
             try:
-                state = read_state(path)
+                state = self.read(path)
                 if resuming:
                     self._segments.check(state)
             except DamagedFileError as error:
@@ -146,16 +181,23 @@ class Checkpoints:
 
     def traces(self) -> list[str]:
         """What of an earlier run is there, for a directory without any checkpoint."""
-        found = [f"{len(self._segments)} replay files"] if len(self._segments) else []
-        if self._states.exists():
-            found += sorted(path.name for path in self._states.iterdir() if not path.name.startswith("."))
-        return found
+        try:
+            found = [f"{len(self._segments)} replay files"] if len(self._segments) else []
+        except OSError as error:
+            raise _unreadable(error) from error
+        return found + sorted(path.name for path in self._list() if not path.name.startswith("."))
 
     def _files(self) -> list[Path]:
         """Newest first."""
-        found = ((path, _NAME.fullmatch(path.name)) for path in self._states.glob("step_*.pt"))
+        found = ((path, _NAME.fullmatch(path.name)) for path in self._list())
         numbered = [(int(name[1]), int(name[2] or 0), path) for path, name in found if name]
         return [path for *_, path in sorted(numbered, reverse=True)]
+
+    def _list(self) -> list[Path]:
+        try:
+            return listed(self._states)
+        except OSError as error:
+            raise _unreadable(error) from error
 
     def _prune(self) -> None:
         files = self._files()
@@ -193,7 +235,34 @@ def read_state(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"checkpoint {path} cannot be loaded ({type(error).__name__}: {text})") from error
     if not isinstance(state, dict) or not {"agent", "env_steps", "updates"} <= state.keys():
         raise CheckpointError(f"{path} holds no state of a run")
+    for name, is_right in _ENTRIES.items():
+        if name in state and not is_right(state[name]):
+            raise CheckpointError(f"{path} holds no state of a run: its {name} is {state[name]!r:.60}")
     return state
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_numbers(count: int, value: Any) -> bool:
+    return isinstance(value, list) and len(value) == count and all(isinstance(one, int | float) for one in value)
+
+
+def _is_range(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == {"oldest", "added"} and all(map(_is_count, value.values()))
+
+
+_ENTRIES: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("env_steps", "agent_steps", "updates", "log_position", "episodes_lost"), _is_count),
+    **dict.fromkeys(("run", "log_sha256"), lambda value: isinstance(value, str)),
+    "best": lambda value: value is None or _is_numbers(3, value),
+    "best_at": lambda value: value is None or _is_numbers(2, value),
+    "replay": _is_range,
+    "segments": lambda value: isinstance(value, dict) and all(isinstance(v, str) for v in value.values()),
+    "agent": lambda value: isinstance(value, dict),
+}
+"""What is read of a state before its run is built, and whether it is what it should be."""
 
 
 def _unreadable(error: OSError | MemoryError, path: Path | None = None) -> CheckpointError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -154,8 +153,8 @@ class TrainConfig:
         except ValueError as error:
             raise ConfigError(f"control.noise: {error}") from error
         for name in ("ensemble_gain", "action_margin"):
-            if not 0 <= getattr(self.control, name) < math.inf:
-                raise ConfigError(f"control.{name} must be a number of 0 or more, got {getattr(self.control, name)}")
+            if not 0 <= getattr(self.control, name) <= 1e6:
+                raise ConfigError(f"control.{name} must lie in 0 .. 1e6, got {getattr(self.control, name)}")
         if self.control.snap and not isinstance(self.agent, CQNConfig):
             raise ConfigError(f"control.snap needs a zoom grid, and {self.agent.name} has none; turn it off")
         if self.replay.sampling == "priority" and not hasattr(self.agent, "priority_power"):

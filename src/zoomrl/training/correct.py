@@ -80,8 +80,15 @@ class Corrector:
         flags = np.asarray(self._flags[: len(episode)])
         self.last_share = float(flags.mean())
         for stretch in corrections(episode, flags):
-            self._folder.mkdir(exist_ok=True)
-            write_episode(self._file(self._kept), stretch, self._cameras)
+            path = self._file(self._kept)
+            try:
+                self._folder.mkdir(exist_ok=True)
+                write_episode(path, stretch, self._cameras)
+            except OSError as error:
+                raise CheckpointError(
+                    f"could not write {path}: {error.strerror or error}. Earlier corrections and checkpoints are "
+                    "intact. Mend that and run the same command again to resume"
+                ) from error
             self._kept += 1
             self._protect(stretch)
 

@@ -19,6 +19,8 @@ from zoomrl.errors import NonFiniteLossError
 from zoomrl.training.intervals import mean_interval, wilson_interval
 from zoomrl.training.video import VideoRecorder
 
+DEATHS = 3
+"""Times that a worker may die in one episode of an evaluation before that is lost: its seed may be what kills it."""
 _log = logging.getLogger("zoomrl.training")
 
 
@@ -37,7 +39,7 @@ class Evaluation:
     realised: list[float] = field(default_factory=list)
     """Discounted return that followed, the counterpart of ``predicted``."""
     lost: list[int] = field(default_factory=list)
-    """Seeds of the episodes in which the simulator showed NaN or infinity: counted, and in no mean."""
+    """Seeds of the episodes in which the simulator failed: counted, and in no mean."""
 
     @property
     def success_rate(self) -> float | None:
@@ -50,9 +52,13 @@ class Evaluation:
         return float(np.mean(self.returns)) if self.returns else math.nan
 
     @property
-    def score(self) -> tuple[float, float] | None:
-        """What evaluations are ranked by: success rate, then mean return; None where every episode was lost."""
-        return (self.success_rate or 0.0, self.return_mean) if self.returns else None
+    def score(self) -> tuple[float, float, float] | None:
+        """What evaluations are ranked by; None where every episode was lost.
+
+        Fewest lost episodes first, so that weights which drive the simulator to NaN are not the best for it; then
+        success rate, then mean return.
+        """
+        return (-len(self.lost), self.success_rate or 0.0, self.return_mean) if self.returns else None
 
     def _success(self) -> dict[str, float]:
         """The success rate with its interval."""
@@ -115,7 +121,7 @@ def evaluate(
     """Run one episode per seed, several at a time.
 
     An episode whose simulator shows NaN or infinity is lost: named, counted, and left out of everything else. One whose
-    worker died is run again.
+    worker died is run again, and lost after :data:`DEATHS` deaths.
 
     Args:
         controller: without exploration, for as many environments as ``envs`` has.
@@ -134,6 +140,7 @@ def evaluate(
     count = envs.num_envs
     results: dict[int, tuple[float, int, bool, float, float]] = {}
     lost: list[int] = []
+    deaths = [0] * len(seeds)
     waiting = list(range(len(seeds)))[::-1]
     running = np.full(count, -1)
     total, length, success = np.zeros(count), np.zeros(count, int), np.zeros(count, bool)
@@ -159,6 +166,19 @@ def evaluate(
         if recorder is not None and running[index] == 0:
             recorder.begin()
         return seen(index, envs.reset(index, seeds[running[index]])[0])
+
+    def begin_again(index: int) -> bool:
+        """After the death of its worker; False where the episode is lost by it."""
+        number = int(running[index])
+        deaths[number] += 1
+        if deaths[number] < DEATHS:
+            return begin(index)
+        _log.warning(
+            "evaluation: the worker of environment %d died %d times in the episode with seed %d; the episode is lost",
+            *(index, DEATHS, seeds[number]),
+        )
+        lost.append(number)
+        return False
 
     def begin_next(index: int) -> None:
         running[index] = -1
@@ -193,7 +213,7 @@ def evaluate(
         success |= result.success
         for index in np.flatnonzero(active):
             shown = {name: array[index] for name, array in result.obs.items()}
-            alive = begin(index) if index in result.died else seen(index, shown, result.reward[index])
+            alive = begin_again(index) if index in result.died else seen(index, shown, result.reward[index])
             if not alive:
                 begin_next(index)
             elif result.terminated[index] or result.truncated[index]:

@@ -16,7 +16,7 @@ from zoomrl.training.logger import Logger
 from zoomrl.training.memory import peak_rss
 from zoomrl.training.run_files import RESULT
 from zoomrl.training.seeds import derive
-from zoomrl.training.video import VideoRecorder, probe_picture
+from zoomrl.training.video import VideoRecorder, in_one_line, probe_picture
 
 _log = logging.getLogger("zoomrl.training")
 
@@ -47,9 +47,9 @@ def finish(
     expected_memory: int,
     stop: Callable[[], bool],
 ) -> Outcome | None:
-    """Evaluate with seeds not used before, write ``result.json``, then the video of the first episode.
+    """Evaluate with seeds not used before, write ``result.json``, then run the first episode again for the video.
 
-    The result is on the disk before the video is encoded, and whatever fails over the video becomes its
+    The result is on the disk before anything is rendered, and whatever fails over the video becomes its
     ``video_problem``.
 
     Args:
@@ -67,11 +67,7 @@ def finish(
         None when stopped; an earlier ``result.json`` is then still there.
     """
     seeds = [derive(config.seed, "final_env", index) for index in range(config.eval.final_episodes)]
-    probe = probe_picture(envs, seeds[0]) if config.eval.video else "eval.video is off"
-    problem = probe if isinstance(probe, str) else None
-    recorder = VideoRecorder() if problem is None else None
-    discount = config.replay.discount
-    evaluation = evaluate(controller, envs, seeds, discount=discount, stop=stop, recorder=recorder)
+    evaluation = evaluate(controller, envs, seeds, discount=config.replay.discount, stop=stop)
     if evaluation is None:
         return None
     row = finite_or_null({**counters, **evaluation.row()})
@@ -82,13 +78,29 @@ def finish(
         result = {**row, "training_seconds": seconds, **memory, "video_problem": video_problem}
         write_json(directory / RESULT, result)
 
-    if recorder is None:
-        keep(problem)
-        return Outcome(evaluation, None, problem)
+    if not config.eval.video:
+        keep("eval.video is off")
+        return Outcome(evaluation, None, "eval.video is off")
     keep("the process ended before the video was written")
-    video = recorder.save(directory / "video.mp4", envs.env_spec.control_hz or 30)
+    video, problem = _record(directory / "video.mp4", controller, envs, seeds[0], stop)
     try:
-        keep(recorder.problem)
+        keep(problem)
     except OSError as error:  # the result is there, only its word on the video is the one from before
         _log.warning("%s could not be updated after the video: %s", directory / RESULT, error)
-    return Outcome(evaluation, video, recorder.problem)
+    return Outcome(evaluation, video, problem)
+
+
+def _record(
+    path: Path, controller: Controller, envs: VectorEnv, seed: int, stop: Callable[[], bool]
+) -> tuple[Path | None, str | None]:
+    """The video of an episode with ``seed`` at ``path``, or why there is none."""
+    probe = probe_picture(envs, seed)
+    if isinstance(probe, str):
+        return None, probe
+    recorder = VideoRecorder()
+    try:
+        if evaluate(controller, envs, [seed], stop=stop, recorder=recorder) is None:
+            return None, "the run was stopped before the video was written"
+    except Exception as error:  # simulators raise what they like
+        return None, in_one_line(error)
+    return recorder.save(path, envs.env_spec.control_hz or 30), recorder.problem

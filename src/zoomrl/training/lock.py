@@ -39,8 +39,38 @@ class Holder:
         return f"process {self.pid} on {self.host}, since {self.since}"
 
 
+class Held:
+    """A run directory that this process holds."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._mark = _mark(directory)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the directory is gone, or another one stands in its place."""
+        return _mark(self._directory) != self._mark
+
+    def check(self) -> None:
+        """CheckpointError when it is :attr:`lost`: what is written would mix with what is another's."""
+        if self.lost:
+            raise CheckpointError(
+                f"{self._directory} was removed, renamed or replaced while the run was writing to it. Nothing more is "
+                "written; start the run again in a directory of its own"
+            )
+
+
+def _mark(directory: Path) -> tuple[int, int] | None:
+    """By what the lock's file is known. While it is open here, no other file can have the same number."""
+    try:
+        found = os.stat(directory / LOCK)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 @contextmanager
-def run_lock(directory: Path) -> Iterator[None]:
+def run_lock(directory: Path) -> Iterator[Held]:
     """Hold ``directory`` for this process; it is made where it is missing.
 
     The system lets go of the lock when its process dies, however it dies, so that a lock never outlives its holder.
@@ -65,6 +95,7 @@ def run_lock(directory: Path) -> Iterator[None]:
             f"{directory} cannot be locked against a second process: {reason}. Choose a --run-dir that this user may "
             "write to, on a file system with file locks"
         ) from error
+    held = Held(directory)
     try:
         host = socket.gethostname()
         last = _read(path)
@@ -78,11 +109,11 @@ def run_lock(directory: Path) -> Iterator[None]:
         _remove_half_written(directory)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         write_json(path, asdict(Holder(os.getpid(), host, now)))
-        yield
+        yield held
     finally:
-        # The directory may be gone.
-        with contextlib.suppress(OSError):
-            path.unlink()
+        if not held.lost:
+            with contextlib.suppress(OSError):
+                path.unlink()
         lock.release()
 
 

@@ -16,7 +16,7 @@ from zoomrl.data.finite import first_not_finite
 from zoomrl.errors import CheckpointError
 from zoomrl.spec import EnvSpec
 from zoomrl.training.bounded import bounded, check_counts, stored_bytes
-from zoomrl.training.checkpoint import Checkpoints, read_state
+from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.run_files import CONFIG, POLICY, read_config, read_policy_file
 
@@ -98,7 +98,8 @@ def load_policy(run: str | Path, *, num_envs: int = 1, seed: int = 0) -> Policy:
     config = read_config(directory)
     held, policy_path = read_policy_file(directory), directory / POLICY
     spec, scaler = held.env_spec(policy_path), held.scaler(policy_path)
-    state = read_state(path) if path.is_file() else _newest_or_best(directory, config)
+    checkpoints = Checkpoints(directory, config.checkpoint.keep, held.run)
+    state = checkpoints.read(path) if path.is_file() else _newest_or_best(checkpoints, config)
     # Statistics come with the weights; zeros take their place until they are loaded.
     stack = config.replay.frame_stack
     check_counts({"agent": dataclasses.asdict(config.agent), "frame_stack": stack}, "config.json")
@@ -114,10 +115,11 @@ def load_policy(run: str | Path, *, num_envs: int = 1, seed: int = 0) -> Policy:
     return Policy(config, spec, controller, state["env_steps"], num_envs)
 
 
-def _newest_or_best(directory: Path, config: TrainConfig) -> dict[str, Any]:
-    checkpoints = Checkpoints(directory, config.checkpoint.keep)
+def _newest_or_best(checkpoints: Checkpoints, config: TrainConfig) -> dict[str, Any]:
     loaded = checkpoints.load(resuming=False)
     if loaded is None:
-        raise CheckpointError(f"{directory} holds no checkpoint yet; train first, or wait for the first one")
+        raise CheckpointError(
+            f"{checkpoints.directory} holds no checkpoint yet; train first, or wait for the first one"
+        )
     best = checkpoints.load_best(loaded[0]) if config.eval.keep_best else None
     return loaded[0] if best is None else best

@@ -16,6 +16,7 @@ from zoomrl.control.intervention import Recording
 from zoomrl.control.scaling import ActionScaler, make_scaler
 from zoomrl.envs.vector import make_vector_env
 from zoomrl.errors import CheckpointError, ConfigError, import_optional
+from zoomrl.spec import EnvSpec
 from zoomrl.training import parts
 from zoomrl.training.announce import announce_demonstrated
 from zoomrl.training.checkpoint import Checkpoints
@@ -29,11 +30,13 @@ from zoomrl.training.memory import expected_memory, peak_rss, readable
 from zoomrl.training.progress import ProgressLine
 from zoomrl.training.run_files import (
     CONFIG,
+    POLICY,
     RESULT,
     THREADS,
     read_config,
     read_policy_file,
     read_threads,
+    run_id,
     write_run_files,
 )
 from zoomrl.training.seeds import derive
@@ -82,13 +85,12 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
     """
     console = console or Console(stderr=True)
     directory = run_directory(config)
-    checkpoints = Checkpoints(directory, config.checkpoint.keep)
     with ExitStack() as stack:
         # A run that is refused below leaves no directory behind; one that is there is held, and refused, at once.
         fresh = not directory.exists()
         if not fresh:
-            stack.enter_context(run_lock(directory))
-            _claim(config, directory, checkpoints)
+            lock = stack.enter_context(run_lock(directory))
+            _claim(config, directory)
         if config.log.wandb:
             import_optional("wandb", "wandb")  # said before anything slow is done
         stop = stack.enter_context(StopRequest())
@@ -112,8 +114,10 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
         announce_demonstrated(config, spec, episodes, scaler, say)
         agent = parts.build_agent(config, spec, episodes, device, scaler)
         if fresh:
-            stack.enter_context(run_lock(directory))
-            _claim(config, directory, checkpoints)
+            lock = stack.enter_context(run_lock(directory))
+            _claim(config, directory)
+        run = run_id(directory)
+        checkpoints = Checkpoints(directory, config.checkpoint.keep, run, lock)
         replay = parts.build_replay(config, spec, agent, episodes, scaler, directory, console, device)
         validation = parts.build_validation(config, spec, agent, held, scaler, device)
         fingerprint = {
@@ -124,13 +128,13 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
         parts.set_threads(config, spec, directory, console, device)
         loaded = checkpoints.load()
         if loaded is not None:
-            _check_same(directory, fingerprint, device, scaler)
+            _check_same(directory, fingerprint, device, scaler, spec)
             if config.steps < loaded[0]["env_steps"]:
                 raise ConfigError(
                     f"{directory} is at step {loaded[0]['env_steps']} already, beyond steps={config.steps}. "
                     "Ask for more steps, or choose another --run-dir."
                 )
-        write_run_files(config, directory, spec, scaler, fingerprint, device.type)
+        write_run_files(config, directory, spec, scaler, fingerprint, device.type, run)
         state = loaded[0] if loaded else {}
         sinks = make_sinks(config, directory, state.get("env_steps", 0))
         logger = Logger(directory, state.get("log_position", 0), sinks, state.get("log_sha256", ""), say)
@@ -209,8 +213,9 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
         return RunResult(directory, True, outcome.evaluation, seconds, outcome.video, outcome.video_problem)
 
 
-def _claim(config: TrainConfig, directory: Path, checkpoints: Checkpoints) -> None:
+def _claim(config: TrainConfig, directory: Path) -> None:
     """Refuse a directory that holds another run, or of this run something but nothing that can be resumed."""
+    checkpoints = Checkpoints(directory, config.checkpoint.keep)
     traces = [*checkpoints.traces(), *(name for name in (METRICS, RESULT) if _has_content(directory / name))]
     if not (directory / CONFIG).exists():
         if traces:
@@ -247,9 +252,22 @@ def _has_content(path: Path) -> bool:
     return path.exists() and path.stat().st_size > 0
 
 
-def _check_same(directory: Path, fingerprint: Mapping[str, str], device: torch.device, scaler: ActionScaler) -> None:
-    """Refuse to go on with other demonstrations, corrections or action range, or on another kind of device."""
+def _check_same(
+    directory: Path, fingerprint: Mapping[str, str], device: torch.device, scaler: ActionScaler, spec: EnvSpec
+) -> None:
+    """Refuse to go on in another environment, with other demonstrations, corrections or action range, or elsewhere."""
     held = read_policy_file(directory)
+    before = held.env_spec(directory / POLICY)
+    changed = before.mismatches(spec)
+    for name in ("reports_success", "reward", "time_limit"):
+        was, now = getattr(before, name), getattr(spec, name)
+        changed += [f"{name} {was!r} against {now!r}"] if was != now else []
+    if changed:
+        raise CheckpointError(
+            f"the environment is not the one that {directory} was trained in:\n  "
+            + "\n  ".join(changed)
+            + "\n(then against now). Bring that environment back, in its versions of then, or choose another --run-dir"
+        )
     for name, value in fingerprint.items():
         if getattr(held, name) != value:
             raise CheckpointError(

@@ -35,6 +35,7 @@ class PolicyFile:
         demos_sha256, corrections_sha256: hashes of demonstrations and of a recording of corrections; empty for none.
         device: kind of the device that the agent learns on.
         zoomrl, torch, python: versions.
+        run: an id of the run's own, which its checkpoints carry too; empty for a run of earlier versions.
     """
 
     spec: dict[str, object]
@@ -46,12 +47,13 @@ class PolicyFile:
     zoomrl: str = ""
     torch: str = ""
     python: str = ""
+    run: str = ""
 
     def env_spec(self, path: Path) -> EnvSpec:
         """The spec; CheckpointError naming ``path``, where it was read from, when it is none."""
         try:
             return EnvSpec.from_dict(self.spec)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise CheckpointError(f"{path} describes no environment ({error!r}). {_HINT}") from error
 
     def scaler(self, path: Path) -> ActionScaler:
@@ -65,6 +67,10 @@ class PolicyFile:
 @dataclass(frozen=True)
 class _Threads:
     threads: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.threads, bool) or self.threads < 1:
+            raise ValueError(f"threads must be a number above 0, got {self.threads!r}")
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ def read_config(directory: Path) -> TrainConfig:
         return TrainConfig.from_dict(read_json(path, hint=_HINT))
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}. {_HINT}") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise CheckpointError(f"{path} holds no config of a run ({error!r}). {_HINT}") from error
 
 
@@ -95,9 +101,15 @@ def read_policy_file(directory: Path) -> PolicyFile:
 
 
 def write_run_files(
-    config: TrainConfig, directory: Path, spec: EnvSpec, scaler: ActionScaler, hashes: Mapping[str, str], device: str
+    config: TrainConfig,
+    directory: Path,
+    spec: EnvSpec,
+    scaler: ActionScaler,
+    hashes: Mapping[str, str],
+    device: str,
+    run: str,
 ) -> None:
-    """Write config and policy file; ``hashes`` are those of demonstrations and corrections."""
+    """Write config and policy file; ``hashes`` are those of demonstrations and corrections, ``run`` is the run's id."""
     policy = PolicyFile(
         spec.to_dict(),
         action_low=scaler.low.tolist(),
@@ -108,10 +120,16 @@ def write_run_files(
         zoomrl=zoomrl.__version__,
         torch=torch.__version__,
         python=sys.version.split()[0],
+        run=run,
     )
     write_json(directory / POLICY, asdict(policy))
     # The last one: where it is, the others are.
     write_json(directory / CONFIG, config.to_dict())
+
+
+def run_id(directory: Path) -> str:
+    """The run's own id: that of the run in ``directory``, or a new one."""
+    return read_policy_file(directory).run if (directory / POLICY).exists() else secrets.token_hex(8)
 
 
 def read_threads(directory: Path) -> int | None:

@@ -6,8 +6,9 @@ files that it stands on, with their hashes.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ class Segments:
         self.folder = folder
         self._saved_until = 0
         self._digests: dict[str, str] = {}
+        """Of the files that are this run's: others that lie in the folder are not looked at."""
 
     def save(self, replay: Replay) -> dict[str, Any]:
         """Write the episodes that came since the last call; returns the entries of a checkpoint that name them.
@@ -55,7 +57,7 @@ class Segments:
 
             write_atomically(path, write)
             self._saved_until = replay.added
-        files = self._needed(replay.oldest, replay.added)
+        files = self._needed(replay.oldest, replay.added, self._digests)
         hashes = {file.path.name: self._digests[file.path.name] for file in files}
         return {"replay": {"oldest": replay.oldest, "added": replay.added}, "segments": hashes}
 
@@ -66,8 +68,8 @@ class Segments:
             DamagedFileError: naming the episodes that are missing, or the file that is damaged.
             OSError: a file cannot be read now.
         """
-        hashes = state.get("segments", {})  # earlier versions named none
-        for file in self._needed(**state["replay"]):
+        hashes = state.get("segments", {})
+        for file in self._needed(**state["replay"], names=state.get("segments")):
             found = self._digests[file.path.name] = check_archive(file.path)
             if found != hashes.get(file.path.name, found):
                 raise DamagedFileError(f"{file.path} holds other episodes than the checkpoint was saved with")
@@ -83,7 +85,7 @@ class Segments:
         for file in self._files():
             if file.first >= added:
                 file.path.unlink()
-        files = self._needed(oldest, added)
+        files = self._needed(oldest, added, state.get("segments"))
         # One after the other: together they are as large as the replay.
         replay.load_segments((_read(file.path) for file in files), oldest)
         if replay.added != added or replay.oldest != oldest:
@@ -103,9 +105,13 @@ class Segments:
     def __len__(self) -> int:
         return len(self._files())
 
-    def _needed(self, oldest: int, added: int) -> list[_File]:
-        """Files of the episodes ``oldest`` to ``added - 1``; DamagedFileError where the serial numbers have a hole."""
+    def _needed(self, oldest: int, added: int, names: Collection[str] | None) -> list[_File]:
+        """Files of the episodes ``oldest`` to ``added - 1``; DamagedFileError where the serial numbers have a hole.
+
+        Those called ``names`` alone; all, for checkpoints of earlier versions, which name none.
+        """
         files = [file for file in self._files() if file.end > oldest and file.first < added]
+        files = [file for file in files if names is None or file.path.name in names]
         reached = oldest
         for file in files:
             if file.first > reached:
@@ -119,8 +125,21 @@ class Segments:
         return files
 
     def _files(self) -> list[_File]:
-        found = ((path, _NAME.fullmatch(path.name)) for path in self.folder.glob("episodes_*.npz"))
+        found = ((path, _NAME.fullmatch(path.name)) for path in listed(self.folder))
         return sorted(_File(int(name[1]), int(name[2]), path) for path, name in found if name)
+
+
+def listed(folder: Path) -> list[Path]:
+    """What lies in ``folder``; nothing where it does not exist.
+
+    Raises:
+        OSError: it cannot be listed now, which ``Path.glob`` takes for an empty folder.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return [folder / entry.name for entry in entries]
+    except FileNotFoundError:
+        return []
 
 
 def _read(path: Path) -> Segment:

@@ -95,7 +95,8 @@ class Trainer:
         self._credit = 0.0
         self._next_eval = 0
         self._next_offline_eval = config.offline_eval_every
-        self._best: tuple[float, float] | None = None
+        self._best: tuple[float, ...] | None = None
+        self._best_at: tuple[int, int] | None = None
         self._next_log = config.log.every
         self._next_checkpoint = config.checkpoint.every
         self._episodes_begun = [0] * envs.num_envs
@@ -162,6 +163,7 @@ class Trainer:
             "next_eval": self._next_eval,
             "next_offline_eval": self._next_offline_eval,
             "best": None if self._best is None else list(self._best),
+            "best_at": None if self._best_at is None else list(self._best_at),
             "next_log": self._next_log,
             "next_checkpoint": self._next_checkpoint,
             "episodes_begun": list(self._episodes_begun),
@@ -208,6 +210,7 @@ class Trainer:
         self._next_eval = min(state["next_eval"], _following(self.env_steps, self.config.eval.every))
         self._next_offline_eval = state["next_offline_eval"]
         self._best = None if state["best"] is None else tuple(state["best"])
+        self._best_at = None if state["best_at"] is None else tuple(state["best_at"])
         self._next_log = min(state["next_log"], _following(self.env_steps, self.config.log.every))
         self._next_checkpoint = min(state["next_checkpoint"], self.env_steps + self.config.checkpoint.every)
         self._episodes_begun = list(state["episodes_begun"])
@@ -417,10 +420,14 @@ class Trainer:
         if self.agent.device.type == "cpu" and not torch.isfinite(metrics["loss"]):
             path = self._directory / f"nonfinite_batch_{self.updates}.pt"
             state = {"batch": batch.to_dict(), "metrics": metrics}
-            write_atomically(path, lambda file: torch.save(state, file))
+            kept = f"The batch is saved in {path}."
+            try:
+                write_atomically(path, lambda file: torch.save(state, file))
+            except OSError as error:  # what diverged matters more than a full disk
+                kept = f"The batch could not be saved in {path}: {error.strerror or error}."
             raise NonFiniteLossError(
                 f"the loss became {metrics['loss'].item()} at update {self.updates} "
-                f"(environment step {self.env_steps}). The batch is saved in {path}. {self._last_good()}"
+                f"(environment step {self.env_steps}). {kept} {self._last_good()}"
             )
         if priority is not None and self.config.replay.sampling == "priority":
             self.replay.set_priority(batch["slot"], priority)
@@ -453,7 +460,7 @@ class Trainer:
             self._say(f"the evaluation at step {self.env_steps} has no result: the simulator failed in every episode")
         elif self.config.eval.keep_best and (self._best is None or score >= self._best):
             # Among equals the later one: it has learnt for longer.
-            self._best = score
+            self._best, self._best_at = score, (self.env_steps, self.updates)
             self._checkpoints.save_best({"agent": self.agent.state_dict(), **self.counters})
         return True
 

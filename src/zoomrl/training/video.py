@@ -54,7 +54,7 @@ class VideoRecorder:
             if frame.shape != first.shape:
                 sizes = " and then ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (first, frame))
                 raise ValueError(f"the renderer changed the size of its images: {sizes} pixels")
-        except Exception as error:  # renderers raise what they like
+        except (Exception, SystemExit) as error:  # renderers raise what they like
             self._fail(f"frame {len(self._frames) + 1} could not be rendered: {in_one_line(error)}")
             return
         self._cut = (len(self._frames) + 1) * frame.nbytes > self._max_bytes
@@ -119,7 +119,7 @@ def probe_picture(envs: VectorEnv, seed: int) -> NDArray[np.uint8] | str:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return as_image(envs.render(0))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return in_one_line(error)
     finally:
         gc.collect()
