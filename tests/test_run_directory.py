@@ -319,6 +319,21 @@ def test_a_best_evaluation_beyond_the_last_checkpoint_is_told(demos, tmp_path):
     assert load_policy(tmp_path / "run").env_steps == state["best_at"][0]
 
 
+@pytest.mark.long
+def test_a_checkpoint_of_before_runs_had_ids_is_resumed(demos, tmp_path):
+    """Nor did it keep where its best evaluation was, or rank by lost episodes."""
+    straight, old = tmp_path / "straight", tmp_path / "old"
+    assert run(tiny(straight, demos, eval__keep_best=True))[0].finished
+    crash_at(50, tiny(old, demos, eval__keep_best=True))
+    write_json(old / "policy.json", {k: v for k, v in read_json(old / "policy.json").items() if k != "run"})
+    for path in (old / "checkpoints").glob("*.pt"):
+        state = {k: v for k, v in read_state(path).items() if k not in ("run", "best_at")}
+        checkpoint_module._write_state(path, state | ({"best": state["best"][1:]} if state.get("best") else {}))
+    assert load_policy(old).env_steps == read_state(old / "checkpoints" / "best.pt")["env_steps"]
+    assert run(tiny(old, demos, eval__keep_best=True))[0].finished
+    assert_same_run(straight, old)
+
+
 WRONG = {
     "env_steps": "abc",
     "updates": -1,

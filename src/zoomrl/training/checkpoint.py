@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +122,7 @@ class Checkpoints:
                 "with --eval.no-keep-best"
             )
         best = self.read(self.best)
-        if "best_at" in state and state["best_at"] != [best["env_steps"], best["updates"]]:
+        if state.get("best_at") and state["best_at"] != [best["env_steps"], best["updates"]]:
             raise CheckpointError(
                 f"{self.best} is of step {best['env_steps']:,}, and the best evaluation of this run was after step "
                 f"{state['best_at'][0]:,}: a process was killed between an evaluation and the checkpoint behind it. Go "
@@ -245,8 +245,8 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _is_numbers(count: int, value: Any) -> bool:
-    return isinstance(value, list) and len(value) == count and all(isinstance(one, int | float) for one in value)
+def _is_numbers(counts: Collection[int], value: Any) -> bool:
+    return isinstance(value, list) and len(value) in counts and all(isinstance(one, int | float) for one in value)
 
 
 def _is_range(value: Any) -> bool:
@@ -256,8 +256,8 @@ def _is_range(value: Any) -> bool:
 _ENTRIES: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("env_steps", "agent_steps", "updates", "log_position", "episodes_lost"), _is_count),
     **dict.fromkeys(("run", "log_sha256"), lambda value: isinstance(value, str)),
-    "best": lambda value: value is None or _is_numbers(3, value),
-    "best_at": lambda value: value is None or _is_numbers(2, value),
+    "best": lambda value: value is None or _is_numbers((2, 3), value),
+    "best_at": lambda value: value is None or _is_numbers((2,), value),
     "replay": _is_range,
     "segments": lambda value: isinstance(value, dict) and all(isinstance(v, str) for v in value.values()),
     "agent": lambda value: isinstance(value, dict),

@@ -58,7 +58,7 @@ class Evaluation:
         Fewest lost episodes first, so that weights which drive the simulator to NaN are not the best for it; then
         success rate, then mean return.
         """
-        return (-len(self.lost), self.success_rate or 0.0, self.return_mean) if self.returns else None
+        return (float(-len(self.lost)), self.success_rate or 0.0, self.return_mean) if self.returns else None
 
     def _success(self) -> dict[str, float]:
         """The success rate with its interval."""

@@ -190,7 +190,7 @@ class Trainer:
         Raises:
             CheckpointError: the state was saved by a version that kept other counters.
         """
-        if not self.state_dict().keys() <= state.keys():
+        if not self.state_dict().keys() - {"best_at"} <= state.keys():
             raise CheckpointError(
                 "the checkpoint was saved by an earlier version of zoomrl, which can still resume it. Start a new run "
                 "with this one."
@@ -209,8 +209,10 @@ class Trainer:
         # A resumed run may ask for other intervals.
         self._next_eval = min(state["next_eval"], _following(self.env_steps, self.config.eval.every))
         self._next_offline_eval = state["next_offline_eval"]
-        self._best = None if state["best"] is None else tuple(state["best"])
-        self._best_at = None if state["best_at"] is None else tuple(state["best_at"])
+        best = state["best"]
+        # Earlier versions did not rank by lost episodes, nor did they keep where the best evaluation was.
+        self._best = None if best is None else tuple(best if len(best) == 3 else [0.0, *best])
+        self._best_at = None if state.get("best_at") is None else tuple(state["best_at"])
         self._next_log = min(state["next_log"], _following(self.env_steps, self.config.log.every))
         self._next_checkpoint = min(state["next_checkpoint"], self.env_steps + self.config.checkpoint.every)
         self._episodes_begun = list(state["episodes_begun"])
