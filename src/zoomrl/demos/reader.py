@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from zoomrl.data.episode import Episode
 from zoomrl.demos import layout
 from zoomrl.demos.entries import UNNAMED, set_entries
+from zoomrl.demos.intact import check_intact
 from zoomrl.demos.limits import MAX_WIDTH, regular
 from zoomrl.demos.outcome import ASSUMED, SUCCESS_NAMES, sparse_success, truth
 from zoomrl.demos.spaces import parse_action, parse_observations
@@ -299,6 +300,7 @@ def open_set(path: str | Path, partial: bool = False) -> Iterator[_Source]:
         raise DemonstrationError(
             f"{metadata_path} cannot be read: its data format is {metadata['data_format']!r}; 'hdf5' alone is. {hint}"
         )
+    check_intact(file_path, metadata, partial)
     from zoomrl.demos.formats.hdf5 import check_whole, open_hdf5  # formats are built upon this module
 
     whole: Callable[[Any], None] | None = None

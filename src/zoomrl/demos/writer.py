@@ -15,6 +15,7 @@ import numpy as np
 from zoomrl.data.episode import Episode
 from zoomrl.demos import layout
 from zoomrl.demos.entries import align
+from zoomrl.demos.intact import description
 from zoomrl.demos.limits import Budget, array_size
 from zoomrl.demos.spaces import box_space_json, dict_space_json
 from zoomrl.demos.staging import staged
@@ -68,6 +69,7 @@ def write_demos(
         with staged(target) as folder:
             total_episodes, total_steps, spec = _write_arrays(folder / layout.MAIN_FILE, episodes, spec)
             metadata = _metadata(spec, total_episodes, total_steps, meta or {})
+            metadata[layout.FILE_KEY] = description(folder / layout.MAIN_FILE)
             write_json(folder / layout.METADATA_FILE, metadata)
             for name in (layout.MAIN_FILE, layout.METADATA_FILE, "."):
                 fsync(folder / name)
