@@ -12,6 +12,7 @@ import pytest
 import tyro
 from rich.console import Console
 
+from test_demos_store import released
 from zoomrl.cli.demos_check import CheckDemos
 from zoomrl.cli.main import main
 from zoomrl.data.episode import Episode
@@ -110,7 +111,7 @@ def message(report, kind):
 def edited(path, change):
     with h5py.File(Path(path) / "data" / "main_data.hdf5", "r+") as file:
         change(file)
-    return path
+    return released(Path(path))
 
 
 # ---- a real simulator ----------------------------------------------------------------------------------
@@ -206,7 +207,8 @@ def test_a_damaged_episode_does_not_hide_the_others(copy):
     data = bytearray(file_path.read_bytes())
     data[chunk.byte_offset + 5] ^= 0xFF
     file_path.write_bytes(data)
-    report = checked(path, make)
+    assert "does not match its checksum" in message(checked(path, make), "unreadable")
+    report = checked(released(path), make)
     assert found(report) == [("unreadable", 1, None, None)]
     assert report.sha256 == ""
     assert [account.replay is not None for account in report.episodes] == [True, False, True]

@@ -1,10 +1,12 @@
 """Demonstration sets on disk: what goes in comes out, Minari reads it, and damage is named."""
 
 import json
+import math
 import multiprocessing
 import os
 import signal
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -15,6 +17,8 @@ from hypothesis import strategies as st
 
 from zoomrl.data.episode import Episode
 from zoomrl.demos.fit import check_fit
+from zoomrl.demos.intact import file_hash
+from zoomrl.demos.reader import read_intact
 from zoomrl.demos.spaces import box_space_json, dict_space_json, parse_observations
 from zoomrl.demos.staging import staged
 from zoomrl.demos.store import DemoSet, content_hash, read_demos, read_episode, write_demos
@@ -48,6 +52,20 @@ def make_episode(spec, steps, seed=0, **fields):
         rewards=rng.normal(size=steps).astype(np.float32),
         **(defaults | fields),
     )
+
+
+def released(path):
+    """``path``, of which its user said that the arrays were changed on purpose."""
+    file = path / "data" / "metadata.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({k: v for k, v in content.items() if k not in ("zoomrl_main_data", "digest")}))
+    return path
+
+
+def flipped(file, place, bit=0):
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1 << bit
+    file.write_bytes(content)
 
 
 def assert_same(a, b):
@@ -389,24 +407,77 @@ def test_truncated_file_is_named(tmp_path):
         content_hash(tmp_path / "set")
 
 
-def test_flipped_bits_name_the_episode(tmp_path):
+def test_a_flipped_bit_anywhere_in_the_arrays_is_noticed(tmp_path):
+    """HDF5's own checksums cover the chunks alone."""
+    spec = make_spec()
+    write_demos(tmp_path / "set", [make_episode(spec, 4)], spec)
+    file = tmp_path / "set" / "data" / "main_data.hdf5"
+    for place in range(0, file.stat().st_size, 997):
+        flipped(file, place, place % 8)
+        for use in (read_demos, content_hash, partial(read_episode, index=0), read_intact):
+            with pytest.raises(DemonstrationError, match=r"main_data\.hdf5 is damaged.*checksum. Restore it.*collect"):
+                use(tmp_path / "set")
+        flipped(file, place, place % 8)
+    assert len(read_demos(tmp_path / "set")) == 1
+    file.write_bytes(file.read_bytes() + b"x")
+    with pytest.raises(DemonstrationError, match="is not the file that was written"):
+        read_demos(tmp_path / "set")
+
+
+def test_a_flipped_bit_of_the_metadata_is_noticed(tmp_path):
+    spec = make_spec()
+    write_demos(tmp_path / "set", [make_episode(spec, 4)], spec)
+    file = tmp_path / "set" / "data" / "metadata.json"
+    for place in range(0, file.stat().st_size, 37):
+        flipped(file, place)
+        with pytest.raises(DemonstrationError, match=r"metadata\.json"):
+            read_demos(tmp_path / "set")
+        flipped(file, place)
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, "zoomrl_main_data": "x", "digest": None}).replace(', "digest": null', ""))
+    with pytest.raises(DemonstrationError, match="must hold size and sha256"):
+        read_demos(tmp_path / "set")
+
+
+def test_the_arrays_are_hashed_once_a_load(tmp_path, monkeypatch):
+    spec = make_spec()
+    write_demos(tmp_path / "set", [make_episode(spec, 4, seed) for seed in range(3)], spec)
+    hashed = []
+    monkeypatch.setattr("zoomrl.demos.intact.file_hash", lambda path: hashed.append(path) or file_hash(path))
+    for use in (read_demos, content_hash, read_intact):
+        use(tmp_path / "set")
+    assert len(hashed) == 3
+
+
+def test_a_set_that_was_changed_on_purpose_is_read_as_one_of_others(tmp_path):
     spec = make_spec()
     write_demos(tmp_path / "set", [make_episode(spec, 40, seed) for seed in range(3)], spec)
     file = tmp_path / "set" / "data" / "main_data.hdf5"
     with h5py.File(file) as opened:
         place = opened["episode_1/actions"].id.get_chunk_info(0).byte_offset
-    content = bytearray(file.read_bytes())
-    content[place + 20] ^= 0xFF
-    file.write_bytes(content)
+    flipped(file, place + 20)
+    released(tmp_path / "set")
     with pytest.raises(DemonstrationError, match=r"main_data\.hdf5: episode 1 cannot be read"):
         read_demos(tmp_path / "set")
     assert len(read_episode(tmp_path / "set", 2)) == 40
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_written_can_be_read(tmp_path, value):
+    spec = make_spec()
+    episode = make_episode(spec, 4, meta={"horizon": value})
+    write_demos(tmp_path / "set", [episode], spec, meta={"recorded": {"horizon": [value]}})
+    demos = read_demos(tmp_path / "set")
+    assert (demos.meta, demos.episodes[0].meta) == ({"recorded": {"horizon": [None]}}, {"horizon": None})
+    with pytest.raises(DemonstrationError, match="NaN or infinity"):
+        write_demos(tmp_path / "other", [episode], replace(spec, control_hz=value))
+    assert not (tmp_path / "other").exists()
+
+
 def test_missing_parts_are_named(tmp_path):
     spec = make_spec()
     write_demos(tmp_path / "set", [make_episode(spec, 4, seed) for seed in range(2)], spec)
-    file = tmp_path / "set" / "data" / "main_data.hdf5"
+    file = released(tmp_path / "set") / "data" / "main_data.hdf5"
     with h5py.File(file, "a") as opened:
         del opened["episode_1/rewards"]
     with pytest.raises(DemonstrationError, match="episode 1 cannot be read"):

@@ -24,6 +24,8 @@ class Record:
         (b'\xff\xfe{"a": 1}', "no JSON"),
         (b"[1]", "must hold a JSON object, got list"),
         (b'{"a": NaN}', "NaN is no JSON value"),
+        (b'{"a": 1e999}', "1e999 is no finite number"),
+        (b'{"a": -1.5e400}', "-1.5e400 is no finite number"),
         (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "too deeply"),
         (b'{"a": ' + b"[" * MAX_JSON_DEPTH + b"]" * MAX_JSON_DEPTH + b"}", "deeper than"),
     ],

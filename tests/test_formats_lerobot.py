@@ -282,3 +282,49 @@ def test_missing_packages_are_named(tmp_path, monkeypatch, module):
     with pytest.raises(MissingDependencyError, match=rf"'{module}' is not installed.*zoomrl\[lerobot\]"):
         write("lerobot", tmp_path / "set", make_set(), video=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_frames_are_made_smaller_one_at_a_time(tmp_path, monkeypatch):
+    pytest.importorskip("av")
+    demos = smooth(make_set())
+    write("lerobot", tmp_path / "set", demos, video=True)
+    video = next((tmp_path / "set").glob("videos/**/*.mp4"))
+    seen = []
+
+    def sized(pictures):
+        seen.append(pictures.shape)
+        return pictures[:, :2, :3]
+
+    assert lerobot_video.read_frames(video, 0.0, 4, 12, sized).shape == (4, 2, 3, 3)
+    assert seen == [(1, 32, 24, 3)] * 4
+    monkeypatch.setattr(lerobot_video, "MAX_VIDEO_PIXELS", 32 * 24 - 1)
+    with pytest.raises(ValueError, match="frames of 24 x 32 are too large"):
+        lerobot_video.read_frames(video, 0.0, 4, 12, sized)
+
+
+def test_decoded_frames_are_held_against_the_file(tmp_path, monkeypatch):
+    pytest.importorskip("av")
+    demos = smooth(make_set())
+    write("lerobot", tmp_path / "set", demos, video=True)
+    (tmp_path / "set" / "meta/zoomrl.json").unlink()
+    monkeypatch.setattr("zoomrl.demos.limits.FREE", 0)
+    with pytest.raises(DemonstrationError, match="its pictures declares"):
+        read("lerobot", tmp_path / "set", ImportOptions(cameras=demos.spec.cameras, image_size=2000))
+
+
+@pytest.mark.parametrize("format", ["lerobot", "npz"])
+def test_what_is_exported_holds_no_infinity(tmp_path, format):
+    demos = make_set()
+    episodes = [replace(episode, meta={"horizon": np.inf}) for episode in demos.episodes]
+    write(format, tmp_path / "set", replace(demos, episodes=episodes, meta={"horizon": np.nan}))
+    found = read(format, tmp_path / "set")
+    assert not found.faults
+    assert found.meta["recorded"] == {"horizon": None}
+    assert found.episodes[0].meta["horizon"] is None
+
+
+@pytest.mark.parametrize("rate", ["inf", "nan", 0])
+def test_a_rate_that_is_none_is_refused(tmp_path, rate):
+    foreign(tmp_path / "set", fps=rate)
+    with pytest.raises(DemonstrationError, match="frames per second in fps"):
+        read("lerobot", tmp_path / "set")

@@ -1,6 +1,7 @@
 """Plain NumPy files, and what holds for every format: what is assumed, left out and refused."""
 
 import json
+import struct
 import zipfile
 
 import numpy as np
@@ -102,6 +103,33 @@ def test_faulty_episodes_are_left_out_by_name(tmp_path):
     assert len(found.faults) == len(expected)
     for name, text in expected:
         assert any(line.startswith(f"{name}: ") and text in line for line in found.faults), (name, found.faults)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_packing_that_python_unpacks_without_a_limit_is_refused(tmp_path, method):
+    plain(tmp_path / "set", 0)
+    with zipfile.ZipFile(tmp_path / "set" / "episode_0.npz", "a", method) as file:
+        file.writestr("more.npy", bytes(1000))
+    with pytest.raises(DemonstrationError, match=r"more\.npy is packed by method \d+ of ZIP; stored and deflated"):
+        read("npz", tmp_path / "set")
+
+
+def test_no_more_of_a_deflated_entry_is_read_than_it_declares(tmp_path):
+    """The sizes of the archive are changed to those of 40 bytes."""
+    folder = tmp_path / "set"
+    plain(folder, 0)
+    arrays = plain(folder, 1, actions=np.zeros((1 << 18, 2), np.float32), state=None)
+    np.savez_compressed(folder / "episode_1.npz", **arrays)
+    with zipfile.ZipFile(folder / "episode_1.npz") as file:
+        size = file.getinfo("actions.npy").file_size
+    head = size - arrays["actions"].nbytes
+    content = (folder / "episode_1.npz").read_bytes().replace(b"(262144, 2), }", b"(5, 2), }     ")
+    for kind in ("<L", "<Q"):
+        content = content.replace(struct.pack(kind, size), struct.pack(kind, head + 40))
+    (folder / "episode_1.npz").write_bytes(content)
+    found = read("npz", folder)
+    assert [len(episode) for episode in found.episodes] == [4]
+    assert "episode_1.npz" in found.faults[0]
 
 
 def test_when_nothing_loads_all_faults_are_told(tmp_path):

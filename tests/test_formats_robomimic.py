@@ -179,7 +179,7 @@ def test_unknown_keys_are_named(tmp_path):
         (lambda arrays: arrays.pop("actions"), "KeyError"),
         (lambda arrays: arrays.pop("obs/object"), "KeyError"),
         (lambda arrays: arrays.update(actions=arrays["actions"] * np.nan), "'actions' holds NaN"),
-        (lambda arrays: arrays.update({"obs/object": arrays["obs/object"][:3]}), "array"),
+        (lambda arrays: arrays.update({"obs/object": arrays["obs/object"][:3]}), "must have 7 rows (T + 1), got 4"),
         (lambda arrays: arrays.update(rewards=np.zeros(2)), r"rewards must be [6]"),
         (lambda arrays: arrays.update({"actions/x": arrays.pop("actions")}), "must be an array, got a group"),
         (lambda arrays: arrays.update(actions=np.zeros((0, 7))), "T of at least 1"),
@@ -250,3 +250,33 @@ def test_other_files_are_refused(tmp_path):
         read("robomimic", tmp_path / "b.hdf5")
     with pytest.raises(DemonstrationError, match=r"nowhere\.hdf5"):
         read("robomimic", tmp_path / "nowhere.hdf5")
+
+
+def test_infinity_in_what_the_file_says_of_its_environment_is_named_and_not_kept(tmp_path):
+    file = write_file(tmp_path / "a.hdf5", {"demo_0": demo(0)[0]})
+    with h5py.File(file, "a") as opened:
+        opened["data"].attrs["env_args"] = (
+            '{"env_name": "Lift", "env_kwargs": {"control_freq": 20, "horizon": Infinity}}'
+        )
+    found = read("robomimic", file)
+    assert "Infinity is no JSON value" in found.faults[0]
+    assert (found.spec.control_hz, found.spec.id) == (0.0, "robomimic:a")
+    write_demos(tmp_path / "set", found.episodes, found.spec, meta=found.meta)
+    assert len(read_demos(tmp_path / "set")) == 1
+
+
+@pytest.mark.parametrize("rate", ['"inf"', "-1", "1e300", "[1]"])
+def test_a_rate_that_is_none_is_unknown(tmp_path, rate):
+    file = write_file(tmp_path / "a.hdf5", {"demo_0": demo(0)[0]})
+    with h5py.File(file, "a") as opened:
+        opened["data"].attrs["env_args"] = f'{{"env_name": "Lift", "env_kwargs": {{"control_freq": {rate}}}}}'
+    assert read("robomimic", file).spec.control_hz == 0.0
+
+
+def test_large_pictures_are_made_smaller_a_few_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("zoomrl.demos.formats.robomimic._SLICE_BYTES", 1000)
+    file = write_file(tmp_path / "a.hdf5", {"demo_0": demo(0)[0]})
+    options = ImportOptions(cameras=("wrist",), image_size=4)
+    few = read("robomimic", file, options).episodes[0].observations["rgb"]
+    monkeypatch.undo()
+    np.testing.assert_array_equal(few, read("robomimic", file, options).episodes[0].observations["rgb"])

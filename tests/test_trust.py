@@ -21,7 +21,7 @@ from zoomrl.cli.report import _evaluation
 from zoomrl.data.episode import Episode
 from zoomrl.demos.formats.hdf5 import open_hdf5
 from zoomrl.demos.formats.lerobot_files import filled
-from zoomrl.demos.limits import FREE, RATIO, VARIABLE, Budget, regular
+from zoomrl.demos.limits import FREE, NUMBERS, PICTURES, VARIABLE, VIDEO, Budget, array_size, regular
 from zoomrl.demos.store import read_demos, write_demos
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.registry import code_named
@@ -129,31 +129,94 @@ def test_networks_are_built_that_fit_their_weights_and_no_others(name):
 # ---- what a set declares --------------------------------------------------------------------------------
 
 
-def test_a_budget_gives_a_ratio_and_a_little_more():
-    budget = Budget()
-    budget.array("a", RATIO * 1000, 1000)
-    budget.array("b", FREE, 0)
-    with pytest.raises(ValueError, match="c declares 2 bytes, of which the file stores 0"):
-        budget.array("c", 2, 0)
+def test_a_budget_gives_a_factor_or_some_memory_and_counts_the_largest_episode_twice():
+    budget = Budget(factor=1)
+    budget.add("a", FREE // 2, 0, part="one")
+    budget.check()
+    budget.add("b", 2, 0, part="one")
+    with pytest.raises(ValueError, match=f"a declares {FREE // 2:,} bytes, of which the file stores 0; in all"):
+        budget.check()
+    budget.add("c", 0, 10)
+    budget.check()
+
+
+def test_what_is_read_on_the_way_counts_while_its_episode_is_read():
+    budget = Budget(copies=2, factor=1)
+    for part in ("one", "two"):
+        budget.add("a", 0, 0, part=part, read=FREE // 2)
+    budget.add("a", 1000, 1000)
+    budget.check()
+    budget.add("b", 1, 0)
+    assert not budget.exceeded
+    budget.add("b", 1000, 0)
+    assert budget.exceeded
+
+
+def test_pictures_are_believed_further_and_what_is_stored_as_it_is_always():
+    for ratio, allowed in ((NUMBERS, int(NUMBERS * 1e9) + FREE), (PICTURES, PICTURES * 10**9)):
+        budget = Budget(copies=0, factor=1)
+        budget.add("a", allowed, 10**9, ratio)
+        assert not budget.exceeded
+        budget.add("a", 1, 0, ratio)
+        assert budget.exceeded
+    budget = Budget(copies=5, factor=1)
+    budget.add("a", 10**9, 10**9)
+    assert not budget.exceeded
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "size"),
+    [
+        ((9, 5), "f8", (180, 360)),
+        ((9, 5), "?", (180, 180)),
+        ((9, 5), "u1", (180, 180)),
+        ((9, 4, 4, 3), "u1", (432, 432)),
+    ],
+)
+def test_arrays_count_as_they_are_read_and_kept(shape, dtype, size):
+    assert array_size(shape, np.dtype(dtype))[:2] == size
 
 
 def test_decoded_content_is_held_against_all_files_once(tmp_path):
     file = tmp_path / "a"
-    file.write_bytes(bytes(1000))
-    budget = Budget()
+    file.write_bytes(bytes(10**6))
+    budget = Budget(copies=0)
     for _ in range(3):
-        budget.file(file)
-    budget.decoded("pictures", RATIO * 1000 + FREE)
-    with pytest.raises(ValueError, match="from files of 1,000 bytes"):
-        budget.decoded("pictures", 1)
+        budget.file(file, VIDEO)
+    budget.add("pictures", VIDEO * 10**6, 0)
+    budget.check()
+    budget.add("pictures", 1, 0)
+    with pytest.raises(ValueError, match="of 1,000,000"):
+        budget.check()
 
 
 def test_the_ratio_can_be_raised_for_sets_of_ones_own(monkeypatch):
     monkeypatch.setenv(VARIABLE, "1000")
-    Budget().array("a", 1000 * FREE, FREE)
+    budget = Budget(copies=0)
+    budget.add("a", 1000 * FREE, FREE)
+    budget.check()
     monkeypatch.setenv(VARIABLE, "much")
     with pytest.raises(ConfigError, match="whole number"):
         Budget()
+
+
+@pytest.mark.long
+def test_numbers_that_pack_well_are_read_again(tmp_path):
+    """Those that a reader would not believe are stored as they are."""
+    spec = EnvSpec("toy:still", {"state": ArraySpec((64,))}, ArraySpec((1,), low=(-1.0,), high=(1.0,)), 10.0, 50_000)
+    steps = 50_000  # 13 MB each
+    episode = Episode(
+        {"state": np.zeros((steps + 1, 64), np.float32)},
+        np.zeros((steps, 1), np.float32),
+        np.zeros(steps, np.float32),
+        terminated=True,
+        truncated=False,
+        success=True,
+        is_demo=True,
+    )
+    write_demos(tmp_path / "set", [episode] * 5, spec)
+    assert len(read_demos(tmp_path / "set")) == 5
+    assert 0 < (tmp_path / "set/data/main_data.hdf5").stat().st_size < 5 * episode.observations["state"].nbytes / 2
 
 
 @pytest.mark.long

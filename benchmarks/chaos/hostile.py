@@ -23,7 +23,7 @@ import traceback
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -503,6 +503,11 @@ def _hdf5_cases() -> Iterator[Case]:
         honest_set(place)
         _edit_json(place / "set/data/metadata.json", ("zoomrl_spec", "id"), "gym:evil:Evil-v0")
 
+    for kind, size in _FULL.items():
+        for name, command in _COMMANDS.items():
+            yield Case(f"{name}: {kind}", partial(_full_minari, *size), command)
+        cameras = ("--cameras", "rgb", "--image-size", "84") if kind == "pictures" else ()
+        yield Case(f"robomimic: {kind}", partial(_full_robomimic, *size), (*_ROBOMIMIC, *cameras))
     yield Case("check imports a module", module, ("demos", "check", "set", "--no-write"))
     yield Case("check is told the environment by Minari", _minari_names_module, ("demos", "check", "set", "--no-write"))
 
@@ -511,6 +516,14 @@ def _minari(spoil: Callable[[h5py.Group, str, Path], None], place: Path) -> None
     honest_set(place)
     with h5py.File(place / "set/data/main_data.hdf5", "a") as file:
         spoil(file["episode_0"], "actions", place)
+    _release(place)
+
+
+def _release(place: Path) -> None:
+    """Whoever changes the arrays of a set can also take away what is said of them."""
+    path = place / "set/data/metadata.json"
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps({key: part for key, part in data.items() if key not in ("zoomrl_main_data", "digest")}))
 
 
 def _robomimic(spoil: Callable[[h5py.Group, str, Path], None], place: Path) -> None:
@@ -528,6 +541,60 @@ def _minari_names_module(place: Path) -> None:
     data = json.loads(path.read_text())
     del data["zoomrl_spec"]
     path.write_text(json.dumps({**data, "env_spec": json.dumps({"id": "evil:Evil-v0"})}))
+
+
+_FULL: dict[str, tuple[int, int, tuple[int, ...], str]] = {
+    "one long episode that is hardly stored": (1, 1_000_000, (4,), "f4"),
+    "one wide episode that is hardly stored": (1, 190, (1 << 15,), "f4"),
+    "one episode too wide": (1, 60, (1 << 17,), "f4"),
+    "episodes that are hardly stored": (60, 3100, (64,), "f4"),
+    "pictures": (1, 1180, (84, 84, 3), "u1"),
+    "more than is believed": (2, 8000, (4096,), "f4"),
+}
+"""Of states: episodes, steps, shape and type. All but the last are as large as readers believe."""
+
+
+def _full_robomimic(episodes: int, steps: int, shape: tuple[int, ...], dtype: str, place: Path) -> None:
+    with h5py.File(place / "low_dim.hdf5", "w") as file:
+        for index in range(episodes):
+            group = file.create_group(f"data/demo_{index}")
+            _packed(group, "actions", (steps, 1), "f4")
+            _packed(group, "obs/rgb" if dtype == "u1" else "obs/state", (steps, *shape), dtype)
+
+
+def _full_minari(episodes: int, steps: int, shape: tuple[int, ...], dtype: str, place: Path) -> None:
+    name, view = ("rgb", (1, *shape)) if dtype == "u1" else ("state", shape)
+    array = ArraySpec(view, {"u1": "uint8", "f4": "float32"}[dtype])
+    spec = replace(_SPEC, observations={name: array}, cameras=("a",) if dtype == "u1" else ())
+    one = Episode(
+        {name: np.zeros((2, *view), dtype)},
+        np.zeros((1, 1), np.float32),
+        np.zeros(1, np.float32),
+        terminated=False,
+        truncated=True,
+        success=True,
+        is_demo=True,
+    )
+    write_demos(place / "set", [one] * episodes, spec)
+    with h5py.File(place / "set/data/main_data.hdf5", "a") as file:
+        for group in file.values():
+            for part, rest, kind in (
+                ("actions", (1,), "f4"),
+                ("rewards", (), "f4"),
+                (f"observations/{name}", view, dtype),
+            ):
+                del group[part]
+                _packed(group, part, (steps + (part[0] == "o"), *rest), kind)
+    _release(place)
+
+
+def _packed(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: str) -> None:
+    """An array of zeros in almost no room."""
+    rows = max(1, min(shape[0], (1 << 20) // max(1, int(np.prod(shape[1:])))))
+    made = group.create_dataset(name, shape, dtype, chunks=(rows, *shape[1:]), compression="gzip")
+    packed = zlib.compress(bytes(made.dtype.itemsize * int(np.prod(made.chunks))), 9)
+    for row in range(0, shape[0], rows):
+        made.id.write_direct_chunk((row, *[0] * (len(shape) - 1)), packed)
 
 
 def _external(group: h5py.Group, name: str, place: Path) -> None:
@@ -741,7 +808,31 @@ def _beside(spoil: Callable[[Path], None]) -> Callable[[Path], None]:
     return lambda path: spoil(path.with_name("spec.json"))
 
 
+def _endless(method: int) -> Callable[[Path], None]:
+    """An entry that says 40 bytes and unpacks to 400 MB."""
+
+    def spoil(path: Path) -> None:
+        head = _header((10, 1))
+        with zipfile.ZipFile(path, "w", method) as file:
+            _write_zeros(file, "actions.npy", 3 << 27, head)
+            size = file.infolist()[0].file_size
+        content = path.read_bytes().replace(struct.pack("<Q", size), struct.pack("<Q", len(head) + 40))
+        path.write_bytes(content.replace(struct.pack("<L", size), struct.pack("<L", len(head) + 40)))
+
+    return spoil
+
+
+def _full_npz(path: Path) -> None:
+    arrays = {"actions": np.zeros((_LONG, 1), np.float32), "state": np.zeros((_LONG, 4), np.float32)}
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+
+
+_LONG = 1_200_000
 _SPOILT_NPZ: dict[str, Callable[[Path], None]] = {
+    "endless by deflate": _endless(zipfile.ZIP_DEFLATED),
+    "endless by bzip2": _endless(zipfile.ZIP_BZIP2),
+    "endless by LZMA": _endless(zipfile.ZIP_LZMA),
+    "as large as is believed": _full_npz,
     "bomb": _member("state2.npy", _header((3 << 25, 1)), 3 << 27),
     "declares a terabyte": _member("state2.npy", _header((1 << 38,)), 0),
     "declares a negative size": _member("state2.npy", _header((-1, 4)), 0),
@@ -777,6 +868,39 @@ def _lerobot_cases() -> Iterator[Case]:
 
         yield Case(f"lerobot {kind}", build, command)
 
+    for name, frames, height, width in (
+        ("large frames", 40, 1200, 1920),
+        ("frames too large", 6, 2048, 4096),
+        ("hundreds of frames", 590, 64, 64),
+    ):
+        build_video = partial(_video, frames, height, width)
+        yield Case(f"lerobot video of {name}", build_video, (*command, "--cameras", "front"))
+
+
+def _video(frames: int, height: int, width: int, place: Path) -> None:
+    """One episode with a video of black frames."""
+    from zoomrl.demos.formats import write
+    from zoomrl.demos.formats.lerobot_video import VideoWriter
+    from zoomrl.demos.reader import DemoSet
+
+    spec = replace(_SPEC, observations={"rgb": ArraySpec((1, 16, 16, 3), "uint8")}, cameras=("front",))
+    episode = Episode(
+        {"rgb": np.zeros((frames + 1, 1, 16, 16, 3), np.uint8)},
+        np.zeros((frames, 1), np.float32),
+        np.zeros(frames, np.float32),
+        terminated=False,
+        truncated=True,
+        success=True,
+        is_demo=True,
+    )
+    write("lerobot", place / "set", DemoSet(spec, [episode]), video=True)
+    for name in ("zoomrl.json", "zoomrl.parquet"):
+        (place / "set/meta" / name).unlink()
+    next(place.glob("set/videos/**/*.mp4")).unlink()
+    video = VideoWriter(place / "set", "observation.images.front", 20)
+    video.add(np.broadcast_to(np.zeros((1, 1, 1, 1), np.uint8), (frames, height, width, 3)))
+    video.close()
+
 
 def _info(*keys: str, value: Any) -> Callable[[Path], None]:
     return lambda root: _edit_json(root / "meta/info.json", keys, value)
@@ -797,6 +921,30 @@ def _repeated(table: Any) -> Any:
     import pyarrow as pa
 
     return pa.concat_tables([table, *[table.slice(len(table) - 1).take(pa.array(np.zeros(1 << 20, np.int64)))] * 4])
+
+
+def _numbered(table: Any) -> Any:
+    """Rows in order, in one episode: all columns but one are constant."""
+    import pyarrow as pa
+
+    rows = table.slice(0, 1).take(pa.array(np.zeros(_ROWS, np.int64)))
+    place = rows.schema.get_field_index("frame_index")
+    rows = rows.set_column(place, "frame_index", pa.array(np.arange(_ROWS)))
+    return pa.concat_tables([rows, table.slice(_STEPS)])
+
+
+_ROWS = 150_000
+
+
+def _many_rows(root: Path) -> None:
+    _table(_numbered)(root)
+    _table(_as_long, "meta/episodes/*/*.parquet")(root)
+
+
+def _as_long(table: Any) -> Any:
+    import pyarrow as pa
+
+    return table.set_column(table.schema.get_field_index("length"), "length", pa.array([_ROWS, _STEPS]))
 
 
 def _with_text(table: Any) -> Any:
@@ -836,6 +984,7 @@ _SPOILT_LEROBOT: dict[str, Callable[[Path], None]] = {
     "table is a pipe": _replaced_below("data/*/*.parquet", _SPOILT_JSON["a pipe"]),
     "table is a link": _replaced_below("data/*/*.parquet", lambda path: path.symlink_to("/etc/passwd")),
     "table of millions of rows": _table(_repeated),
+    "an episode of 150,000 rows": _many_rows,
     "episodes with a text in every row": _table(_with_text, "meta/episodes/*/*.parquet"),
     "own rows is a pipe": _replaced_below("meta/zoomrl.parquet", _SPOILT_JSON["a pipe"]),
     "own spec is a link": _replaced_below("meta/zoomrl.json", lambda path: path.symlink_to("../../../secret.json")),

@@ -94,13 +94,13 @@ def parse_json(
 ) -> dict[str, Any]:
     """The JSON object in ``text``, which came from ``what``; errors as in :func:`read_json`.
 
-    NaN and Infinity, which are no JSON, are refused.
+    NaN and Infinity, which are no JSON, are refused, and numbers that would become infinite, such as 1e999.
     """
     raw = text.encode(errors="replace") if isinstance(text, str) else text
     if raw.count(b"[") + raw.count(b"{") > MAX_JSON_PARTS:
         raise error(_sentence(f"{what} holds more than {MAX_JSON_PARTS:,} objects and arrays", hint))
     try:
-        data = json.loads(text, parse_constant=_refuse_constant)
+        data = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except RecursionError as problem:
         raise error(_sentence(f"{what} is nested too deeply to be read", hint)) from problem
     except ValueError as problem:  # also text that is not UTF-8
@@ -175,6 +175,13 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON value")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:20]} is no finite number")
+    return value
 
 
 def _sentence(text: str, hint: str) -> str:

@@ -18,7 +18,7 @@ from zoomrl.demos.judge import judge, judge_entries, judge_resets, judge_version
 from zoomrl.demos.reader import open_set, update_hash
 from zoomrl.demos.replay import build_env, recorded_config, replay_set, with_overrides
 from zoomrl.demos.state_checks import StateSpread, state_findings
-from zoomrl.demos.store import read_episode, write_demos
+from zoomrl.demos.store import write_demos
 from zoomrl.envs.base import Env
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.registry import code_named, make_env
@@ -235,12 +235,13 @@ def unmark(survey: Survey, failed: Sequence[int]) -> None:
         )
 
     def episodes() -> Iterator[Episode]:
-        for account in survey.episodes:
-            episode = read_episode(survey.path, account.index)
-            if account.index in failed:
-                note = "failed; no longer a demonstration since `zoomrl demos check --mark-failed`"
-                episode = replace(episode, is_demo=False, meta={**episode.meta, "replay": note})
-            yield episode
+        with open_set(survey.path) as source:
+            for account in survey.episodes:
+                episode = source.episode(account.index)
+                if account.index in failed:
+                    note = "failed; no longer a demonstration since `zoomrl demos check --mark-failed`"
+                    episode = replace(episode, is_demo=False, meta={**episode.meta, "replay": note})
+                yield episode
 
     write_demos(survey.path, episodes(), survey.spec, overwrite=True, meta=dict(survey.meta))
 

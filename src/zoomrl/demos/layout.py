@@ -13,6 +13,8 @@ MINARI_VERSION = "0.5.4"
 
 SPEC_KEY = "zoomrl_spec"
 META_KEY = "zoomrl_meta"
+FILE_KEY = "zoomrl_main_data"
+"""Size and hash of the file of arrays."""
 
 COLLECT_HINT = "record a set with: zoomrl demos collect"
 

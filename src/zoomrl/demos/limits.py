@@ -1,68 +1,115 @@
 """Limits on files that others wrote: what they may lie on, and how much memory they may ask for.
 
 A file says how large its arrays are, and a few bytes can say a lot. So what a file declares is held against what it
-stores, before anything is allocated. Compression is believed up to :data:`RATIO`, and :data:`FREE` bytes are given to
-each set besides, so that small sets of any kind pass.
+stores, before anything is allocated, with the copies that are made on the way. Numbers are believed as far as memory of
+:data:`NUMBERS` times the file and :data:`FREE` bytes suffices; pictures, which pack better, up to a factor.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import stat
+from collections import Counter
 from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from zoomrl.errors import ConfigError
 
-RATIO = 64
-"""Declared bytes that are believed per stored byte. Pictures of simulators compress 5 to 50 times, numbers 1 to 20."""
-FREE = 64 << 20
-"""Declared bytes of a set that are believed whatever is stored."""
+NUMBERS = 1.5
+"""Bytes of memory that are believed per stored byte, of whatever kind: with the allocator's losses about twice."""
+FREE = 48 << 20
+"""Bytes of memory that a set is given besides, whatever is stored."""
+PICTURES = 32
+"""Bytes that are believed per stored byte of pictures. Those of simulators pack 2 to 30 times."""
+VIDEO = 128
+"""Bytes of pictures, at the size that they are kept in, that are believed per stored byte of video."""
+MAX_WIDTH = 1 << 15
+"""Numbers of a state or action: a spec says several things of each, which take more memory than the numbers."""
 VARIABLE = "ZOOMRL_MAX_EXPANSION"
-"""Environment variable that replaces :data:`RATIO`, for sets of one's own that compress better."""
+"""Environment variable with a factor that replaces those above where it is larger, for sets of one's own."""
 
 
 class Budget:
-    """What one set may still ask for."""
+    """The memory that one set may ask for.
 
-    def __init__(self) -> None:
-        self._ratio = _ratio()
-        self._beyond = 0
-        self._declared = self._stored = 0
+    Args:
+        copies: of the largest episode that its reader makes on the way; the rest is held once.
+        factor: believed at least of every stored byte; by default what :data:`VARIABLE` says.
+    """
+
+    def __init__(self, copies: int = 1, factor: int | None = None) -> None:
+        self._copies = copies
+        self._factor = _factor() if factor is None else factor
+        self._kept = self._largest = self._stored = 0
+        self._believed = 0.0
+        self._parts: Counter[str] = Counter()
+        self._worst = ("", 0, 0)
         self._counted: set[Path] = set()
 
-    def array(self, what: str, declared: int, stored: int) -> None:
-        """Take the bytes that an array declares, where the file stores that many of it.
+    def add(
+        self, what: str, kept: int, stored: int, ratio: float = NUMBERS, part: str = "", *, read: int | None = None
+    ) -> None:
+        """Count an array.
 
-        Raises:
-            ValueError: what the arrays of the set declare beyond belief exceeds what is given.
+        Args:
+            what: its name.
+            kept: bytes of memory that it takes.
+            stored: bytes that it takes of the file.
+            ratio: bytes believed per stored byte of its kind.
+            part: the episode that it belongs to.
+            read: bytes that it takes on the way; as many as are kept by default.
         """
-        self._beyond += max(0, declared - self._ratio * stored)
-        if self._beyond > FREE:
-            raise ValueError(f"{what} declares {declared:,} bytes, of which the file stores {stored:,}. {_ADVICE}")
+        self._kept += kept
+        self._parts[part] += kept if read is None else read
+        self._largest = max(self._largest, self._parts[part])
+        self._stored += stored
+        self._believed += max(ratio, self._factor) * stored
+        self._worst = max(self._worst, (what, kept, stored), key=lambda one: one[1] - one[2])
 
-    def file(self, path: Path) -> None:
+    def file(self, path: Path, ratio: float = NUMBERS) -> None:
         """Count a file whose content will be decoded; once, however often it is named."""
         if path not in self._counted:
             self._counted.add(path)
-            self._stored += path.stat().st_size
+            self.add(path.name, 0, path.stat().st_size, ratio)
 
-    def decoded(self, what: str, declared: int) -> None:
-        """Take the bytes that the decoded content of the files counted so far needs.
+    @property
+    def exceeded(self) -> bool:
+        """Whether what was added needs more memory than is believed."""
+        allowed = max(NUMBERS * self._stored + FREE, self._believed)
+        return self._kept > self._stored and self._kept + self._copies * self._largest > allowed
+
+    def check(self) -> None:
+        """Return while what was added is believed.
 
         Raises:
-            ValueError: more than those files can be believed to hold.
+            ValueError: it is not; names what asks for most.
         """
-        self._declared += declared
-        if self._declared > self._ratio * self._stored + FREE:
+        if self.exceeded:
+            what, kept, stored = self._worst
             raise ValueError(
-                f"{what} would need {self._declared:,} bytes in all, from files of {self._stored:,} bytes. {_ADVICE}"
+                f"{what} declares {kept:,} bytes, of which the file stores {stored:,}; in all {self._kept:,} of "
+                f"{self._stored:,}. That is refused, since a small file could fill the memory. For a set that you "
+                f"trust, set {VARIABLE}=2000 in the environment"
             )
 
 
-_ADVICE = (
-    f"More than {RATIO} times is refused, since a small file could fill the memory. "
-    f"For a set that you trust, set {VARIABLE}=2000 in the environment"
-)
+class Size(NamedTuple):
+    """Memory of an array, and what is believed of its kind."""
+
+    kept: int
+    read: int
+    ratio: float
+
+
+def array_size(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Size:
+    """Of an array in a file: pictures stay bytes, all else is kept as float32."""
+    count = math.prod(shape)
+    if dtype == np.uint8 and len(shape) > 3:
+        return Size(count, count, PICTURES)
+    return Size(4 * count, max(4, dtype.itemsize) * count, NUMBERS)
 
 
 def regular(path: Path, root: Path | None = None) -> Path:
@@ -82,12 +129,12 @@ def regular(path: Path, root: Path | None = None) -> Path:
     return path
 
 
-def _ratio() -> int:
+def _factor() -> int:
     text = os.environ.get(VARIABLE, "")
     try:
-        ratio = int(text) if text else RATIO
+        factor = int(text) if text else 1
     except ValueError:
-        ratio = 0
-    if ratio < 1:
+        factor = 0
+    if factor < 1:
         raise ConfigError(f"{VARIABLE} must be a whole number of 1 or more, got {text!r}")
-    return ratio
+    return factor

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ from zoomrl.demos import layout
 from zoomrl.demos.collect import PACKAGES
 from zoomrl.demos.entries import align_spec
 from zoomrl.demos.findings import EpisodeAccount, Report, fails
+from zoomrl.demos.intact import file_hash
 from zoomrl.demos.reader import DemoSet
 from zoomrl.envs.versions import installed_version
 from zoomrl.errors import DemonstrationError, command_line, plural
@@ -21,8 +21,6 @@ from zoomrl.spec import EnvSpec
 
 MANIFEST_FILE = "manifest.json"
 MANIFEST_VERSION = 1
-
-_BLOCK = 1 << 20
 
 
 def manifest_path(path: str | Path) -> Path:
@@ -47,7 +45,7 @@ def write_manifest(path: str | Path, report: Report, spec: EnvSpec) -> Path:
         "verdict": "passed" if report.passed else "failed",
         "findings": report.counts,
         "sha256": report.sha256,
-        "files": {name: _file_hash(folder / name) for name in (layout.MAIN_FILE, layout.METADATA_FILE)},
+        "files": {name: file_hash(folder / name) for name in (layout.MAIN_FILE, layout.METADATA_FILE)},
         "versions": {name: version for name in PACKAGES if (version := installed_version(name)) is not None},
         "replayed": report.replayed,
         "episodes": [_verdict(account) for account in report.episodes],
@@ -134,11 +132,3 @@ def _verdict(account: EpisodeAccount) -> dict[str, Any]:
         "divergence": None if replay is None else replay.divergence,
         "good": good,
     }
-
-
-def _file_hash(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from zoomrl.data.episode import Episode
 from zoomrl.demos import layout
 from zoomrl.demos.entries import UNNAMED, set_entries
-from zoomrl.demos.limits import regular
+from zoomrl.demos.intact import check_intact
+from zoomrl.demos.limits import MAX_WIDTH, regular
 from zoomrl.demos.outcome import ASSUMED, SUCCESS_NAMES, sparse_success, truth
 from zoomrl.demos.spaces import parse_action, parse_observations
 from zoomrl.demos.staging import retired
@@ -102,7 +103,10 @@ def read_intact(path: str | Path) -> tuple[DemoSet, list[int], list[str]]:
 
 
 def read_episode(path: str | Path, index: int) -> Episode:
-    """Read one episode; errors as in :func:`read_demos`, and for an ``index`` that does not exist."""
+    """Read one episode; errors as in :func:`read_demos`, and for an ``index`` that does not exist.
+
+    The whole file is compared with its hash each time: for many episodes, :func:`read_demos` is faster.
+    """
     with open_set(path) as source:
         if not 0 <= index < source.total_episodes:
             raise DemonstrationError(
@@ -237,6 +241,8 @@ def _datasets(group: Any) -> list[Any]:
 def _load(dataset: Any, spec: ArraySpec) -> NDArray[Any]:
     if not hasattr(dataset, "dtype"):
         raise ValueError(f"{dataset.name} must be an array, got a group")
+    if len(spec.shape) == 1 and spec.shape[0] > MAX_WIDTH:
+        raise ValueError(f"{dataset.name} has {spec.shape[0]:,} numbers per step; {MAX_WIDTH:,} are read at most")
     if dataset.shape[1:] != spec.shape:
         jpeg = ". Pictures encoded as JPEG are not read: write the set with jpeg_encoding=False"
         raise ValueError(
@@ -269,6 +275,11 @@ def _derive_spec(metadata: Mapping[str, Any]) -> tuple[EnvSpec, list[str]]:
 
 @contextmanager
 def open_set(path: str | Path, partial: bool = False) -> Iterator[_Source]:
+    """The set at ``path``, open, once its file of arrays was compared with its hash; ``partial`` takes one cut short.
+
+    Raises:
+        DemonstrationError: as in :func:`read_demos`.
+    """
     folder = layout.data_dir(path)
     metadata_path, file_path = folder / layout.METADATA_FILE, folder / layout.MAIN_FILE
     for needed in (metadata_path, file_path):
@@ -289,6 +300,7 @@ def open_set(path: str | Path, partial: bool = False) -> Iterator[_Source]:
         raise DemonstrationError(
             f"{metadata_path} cannot be read: its data format is {metadata['data_format']!r}; 'hdf5' alone is. {hint}"
         )
+    check_intact(file_path, metadata, partial)
     from zoomrl.demos.formats.hdf5 import check_whole, open_hdf5  # formats are built upon this module
 
     whole: Callable[[Any], None] | None = None

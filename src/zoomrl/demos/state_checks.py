@@ -13,6 +13,9 @@ from zoomrl.demos.findings import Finding
 from zoomrl.nets.constant import is_constant
 from zoomrl.spec import EnvSpec
 
+_PART = 1 << 17
+"""Numbers that are summed at once."""
+
 
 class StateSpread:
     """Mean and standard deviation of each state entry, episode by episode."""
@@ -25,14 +28,16 @@ class StateSpread:
 
     def add(self, states: NDArray[Any]) -> None:
         """Take in the states [T, S] of an episode."""
-        rows = states.astype(np.float64)
         if not self._count:
             # Sums of squares about a value that occurs: of a constant they are exactly 0.
-            self._origin = rows[0]
-        away = rows - self._origin
-        self._count += len(rows)
-        self._sum = self._sum + away.sum(0)
-        self._squares = self._squares + (away**2).sum(0)
+            self._origin = states[0].astype(np.float64)
+        self._count += len(states)
+        # In parts: at once, a long episode would take six times its memory.
+        rows = max(1, _PART // states.shape[1]) if states.shape[1] else len(states)
+        for first in range(0, len(states), rows):
+            away = states[first : first + rows] - self._origin
+            self._sum = self._sum + away.sum(0)
+            self._squares = self._squares + (away**2).sum(0)
 
     def constant(self) -> tuple[int, ...]:
         """Entries that stood still; none before any episode."""

@@ -15,14 +15,15 @@ import numpy as np
 from zoomrl.data.episode import Episode
 from zoomrl.demos import layout
 from zoomrl.demos.entries import align
-from zoomrl.demos.limits import RATIO
+from zoomrl.demos.intact import description
+from zoomrl.demos.limits import Budget, array_size
 from zoomrl.demos.spaces import box_space_json, dict_space_json
 from zoomrl.demos.staging import staged
 from zoomrl.errors import DemonstrationError
+from zoomrl.files import finite_or_null, write_json
 from zoomrl.spec import EnvSpec
 
 _PICTURES_PER_CHUNK = 4
-_SMALL = 1 << 16
 
 
 def write_demos(
@@ -48,10 +49,11 @@ def write_demos(
         meta: provenance of the whole set; JSON-serialisable.
 
     Raises:
-        DemonstrationError: when a set exists and ``overwrite`` is off, when there is no episode, or when an
-            episode does not have the shapes or the state entries of ``spec``, is inconsistent or not finite.
+        DemonstrationError: when a set exists and ``overwrite`` is off, when there is no episode, when ``spec`` holds
+            infinity, or when an episode does not have its shapes or state entries, is inconsistent or not finite.
     """
     root = Path(path)
+    _check_finite(spec)
     if root.exists() and not root.is_dir():
         raise DemonstrationError(f"{root} is a file; a demonstration set is a folder, pass another path")
     target = root / layout.DATA_DIR
@@ -67,7 +69,8 @@ def write_demos(
         with staged(target) as folder:
             total_episodes, total_steps, spec = _write_arrays(folder / layout.MAIN_FILE, episodes, spec)
             metadata = _metadata(spec, total_episodes, total_steps, meta or {})
-            (folder / layout.METADATA_FILE).write_text(json.dumps(metadata), encoding="utf-8")
+            metadata[layout.FILE_KEY] = description(folder / layout.MAIN_FILE)
+            write_json(folder / layout.METADATA_FILE, metadata)
             for name in (layout.MAIN_FILE, layout.METADATA_FILE, "."):
                 fsync(folder / name)
         fsync(root)
@@ -82,12 +85,14 @@ def _write_arrays(file_path: Path, episodes: Iterable[Episode], spec: EnvSpec) -
     import h5py
 
     total_episodes = total_steps = 0
+    # What anybody believes, whatever factor is set here.
+    budget = Budget(factor=1)
     with h5py.File(file_path, "w", track_order=True) as file:
         for index, episode in enumerate(episodes):
             episode = _fitting(index, episode, spec)
             if not spec.state_entries:
                 spec = replace(spec, state_entries=episode.state_entries)
-            _write_episode(file.create_group(layout.episode_key(index)), index, episode)
+            _write_episode(file.create_group(layout.episode_key(index)), index, episode, budget)
             total_episodes += 1
             total_steps += len(episode)
     if total_episodes == 0:
@@ -95,17 +100,20 @@ def _write_arrays(file_path: Path, episodes: Iterable[Episode], spec: EnvSpec) -
     return total_episodes, total_steps, spec
 
 
-def _write_episode(group: Any, index: int, episode: Episode) -> None:
+def _write_episode(group: Any, index: int, episode: Episode, budget: Budget) -> None:
     steps = len(episode)
-    _dataset(group, "actions", episode.actions)
-    _dataset(group, "rewards", episode.rewards)
-    _dataset(group, "terminations", _last_only(steps, episode.terminated))
-    _dataset(group, "truncations", _last_only(steps, episode.truncated))
-    observations = group.create_group("observations")
-    for name, array in episode.observations.items():
-        _dataset(observations, name, array)
-    # An episode knows whether it succeeded, not when: the last entry speaks for all of it.
-    _dataset(group.create_group("infos"), "success", _last_only(steps, episode.success))
+    arrays = {
+        "actions": episode.actions,
+        "rewards": episode.rewards,
+        "terminations": _last_only(steps, episode.terminated),
+        "truncations": _last_only(steps, episode.truncated),
+        **{f"observations/{name}": array for name, array in episode.observations.items()},
+        # An episode knows whether it succeeded, not when: the last entry speaks for all of it.
+        "infos/success": _last_only(steps, episode.success),
+    }
+    group.create_group("observations")
+    for name, array in arrays.items():
+        _dataset(group, name, array, budget)
     group.attrs["id"] = index
     group.attrs["total_steps"] = steps
     group.attrs["success"] = episode.success
@@ -114,20 +122,33 @@ def _write_episode(group: Any, index: int, episode: Episode) -> None:
         group.attrs["seed"] = episode.seed
     if "policy" in episode.meta:
         group.attrs["policy"] = str(episode.meta["policy"])
-    group.attrs[layout.META_KEY] = json.dumps(episode.meta)
+    group.attrs[layout.META_KEY] = json.dumps(finite_or_null(episode.meta), allow_nan=False)
 
 
-def _dataset(group: Any, name: str, array: np.ndarray) -> None:
+def _dataset(group: Any, name: str, array: np.ndarray, budget: Budget) -> None:
     # A few whole pictures per chunk: neighbours compress well together, and one is read without unpacking many.
     chunks = (min(_PICTURES_PER_CHUNK, len(array)), *array.shape[1:]) if array.ndim > 2 else True
     # The checksum turns a flipped bit into a read error instead of a wrong number.
     made = group.create_dataset(
         name, data=array, chunks=chunks, compression="gzip", compression_opts=1, shuffle=True, fletcher32=True
     )
-    if array.nbytes > _SMALL and array.nbytes > RATIO * made.id.get_storage_size():
-        # A reader takes what packs better for a file that wants to fill its memory: these are stored as they are.
+    packed, size = made.id.get_storage_size(), array_size(array.shape, array.dtype)
+    budget.add(name, size.kept, packed, size.ratio, group.name, read=size.read)
+    if budget.exceeded and array.nbytes > packed:
+        # A reader takes what packs better for a file that wants to fill its memory: the rest is stored as it is.
         del group[name]
         group.create_dataset(name, data=array, chunks=chunks, fletcher32=True)
+        budget.add(name, 0, array.nbytes - packed, size.ratio, group.name)
+
+
+def _check_finite(spec: EnvSpec) -> None:
+    try:
+        json.dumps(spec.to_dict(), allow_nan=False)
+    except ValueError as error:
+        raise DemonstrationError(
+            f"the spec of {spec.id} holds NaN or infinity, which a set cannot. Leave infinite bounds out, and give a "
+            "finite control rate: 0 where it is unknown (--control-hz of an import)"
+        ) from error
 
 
 def _last_only(steps: int, value: bool) -> np.ndarray:
@@ -174,7 +195,7 @@ def _metadata(spec: EnvSpec, total_episodes: int, total_steps: int, meta: dict[s
         "dataset_id": f"zoomrl/{name}-v0",
         "minari_version": layout.MINARI_VERSION,
         layout.SPEC_KEY: spec.to_dict(),
-        layout.META_KEY: meta,
+        layout.META_KEY: finite_or_null(meta),
     }
 
 

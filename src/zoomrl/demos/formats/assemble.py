@@ -17,6 +17,7 @@ from zoomrl.demos.entries import UNNAMED, align, columns_for, match
 from zoomrl.demos.formats.base import Imported, ImportOptions
 from zoomrl.demos.formats.derive import entries_beyond, env_spec, full_meaning, recorded_bounds, same_array
 from zoomrl.demos.formats.pictures import METHOD, resized
+from zoomrl.demos.limits import MAX_WIDTH
 from zoomrl.demos.outcome import ASSUMED, sparse_success
 from zoomrl.errors import ConfigError, DemonstrationError, MissingDependencyError, unknown_name
 from zoomrl.spec import ArraySpec, EnvSpec, StateEntry, list_entries
@@ -163,18 +164,20 @@ class Assembly:
         steps = len(actions)
         if actions.ndim != 2 or steps == 0:
             raise ValueError(f"actions must be [T, A] with T of at least 1, got shape {actions.shape}")
+        width = max(actions.shape[1], sum(int(np.prod(np.shape(part)[1:])) for part in raw.state.values()))
+        if width > MAX_WIDTH:
+            raise ValueError(f"it has {width:,} numbers per step; {MAX_WIDTH:,} are read at most")
         expected = self._expected
         if expected and actions.shape[1] != expected.action_dim:
             raise ValueError(f"actions have {actions.shape[1]} dimensions; {expected.id} takes {expected.action_dim}")
         observations: dict[str, NDArray[Any]] = {}
         entries: tuple[StateEntry, ...] = ()
         if raw.state:
-            parts = {name: np.asarray(part, np.float32).reshape(len(part), -1) for name, part in raw.state.items()}
-            observations["state"] = self._with_last(np.concatenate(list(parts.values()), axis=1), steps)
+            parts = {name: np.asarray(part).reshape(len(part), -1) for name, part in raw.state.items()}
+            observations["state"] = self._joined(parts, steps)
             entries = self._entries({name: part.shape[1] for name, part in parts.items()})
         if raw.views:
-            views = [self._with_last(self._sized(view), steps) for view in raw.views]
-            observations["rgb"] = np.stack(views, axis=1)
+            observations["rgb"] = self._stacked([self.sized(view) for view in raw.views], steps)
         if not observations:
             raise ValueError("none of its observations can be found")
         told, terminated = self._outcome(raw)
@@ -229,21 +232,56 @@ class Assembly:
             return env.state_entries  # the order asked for is that of the environment's one vector
         return tuple(StateEntry(name, size) for name, size in sizes.items())
 
-    def _with_last(self, array: NDArray[Any], steps: int) -> NDArray[Any]:
-        if len(array) != steps:
-            return array  # T + 1 rows are right, and validate() names any other number
-        self.meta["last_observation"] = "repeated"
-        return np.concatenate([array, array[-1:]])
+    def _joined(self, parts: Mapping[str, NDArray[Any]], steps: int) -> NDArray[np.float32]:
+        """The state [T + 1, S] of its parts [T or T + 1, ...], copied once: they can fill the memory by themselves."""
+        rows = self._rows("state", list(parts.values()), steps)
+        state = np.empty((rows, sum(part.shape[1] for part in parts.values())), np.float32)
+        first = 0
+        for part in parts.values():
+            state[: len(part), first : first + part.shape[1]] = part
+            state[len(part) :, first : first + part.shape[1]] = part[-1:]
+            first += part.shape[1]
+        return state
 
-    def _sized(self, view: NDArray[Any]) -> NDArray[np.uint8]:
+    def _stacked(self, views: list[NDArray[np.uint8]], steps: int) -> NDArray[np.uint8]:
+        """The pictures [T + 1, V, H, W, 3] of ``views``."""
+        rows = self._rows("rgb", views, steps)
+        if len({view.shape[1:] for view in views}) > 1:
+            raise ValueError(f"its cameras show {', '.join(str(list(view.shape[1:])) for view in views)}")
+        rgb = np.empty((rows, len(views), *views[0].shape[1:]), np.uint8)
+        for index, view in enumerate(views):
+            rgb[: len(view), index] = view
+            rgb[len(view) :, index] = view[-1:]
+        return rgb
+
+    def _rows(self, name: str, arrays: Sequence[NDArray[Any]], steps: int) -> int:
+        """Observations of an episode: a last one that is missing is that before it, once more."""
+        lengths = {len(array) for array in arrays}
+        if steps in lengths:
+            self.meta["last_observation"] = "repeated"
+        if beyond := lengths - {steps, steps + 1}:
+            raise ValueError(f"observation {name!r} must have {steps + 1} rows (T + 1), got {min(beyond)}")
+        return steps + 1
+
+    def sized(self, view: NDArray[Any]) -> NDArray[np.uint8]:
+        """Pictures [N, H, W, 3] at the size that is asked for; readers of large ones pass a few at a time.
+
+        Raises:
+            ValueError: they are no pictures.
+        """
         if view.ndim != 4 or view.shape[-1] != 3 or view.dtype != np.uint8:
             raise ValueError(f"pictures must be uint8 [T, H, W, 3], got {view.dtype}{list(view.shape)}")
-        rgb = self._expected.observations.get("rgb") if self._expected else None
-        size = (rgb.shape[1], rgb.shape[2]) if rgb else (self._options.image_size,) * 2
+        size = self.picture_size
         if view.shape[1:3] != size:
             height, width = view.shape[1:3]
             self.meta["resized"] = f"pictures from {height} x {width} to {size[0]} x {size[1]}, {METHOD}"
         return resized(view, size)
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """Height and width of the pictures that are kept."""
+        rgb = self._expected.observations.get("rgb") if self._expected else None
+        return (rgb.shape[1], rgb.shape[2]) if rgb else (self._options.image_size,) * 2
 
     # ---- the result ------------------------------------------------------------------------------------
 

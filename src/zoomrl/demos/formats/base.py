@@ -10,6 +10,9 @@ from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import ConfigError
 from zoomrl.spec import EnvSpec, StateEntry
 
+MAX_HZ = 1e6
+"""What files call a control rate is none from here on."""
+
 
 @dataclass(frozen=True)
 class ImportOptions:

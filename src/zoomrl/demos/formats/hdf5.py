@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from zoomrl.demos.limits import FREE, Budget, regular
+from zoomrl.demos.limits import Budget, Size, array_size, regular
 from zoomrl.errors import DemonstrationError
 
 MAX_DEPTH = 16
@@ -35,6 +36,9 @@ _GZIP_RATIO, _LZF_RATIO = 1100, 90
 """No packed byte becomes more bytes than that."""
 _OUTSIDE = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "a link into another file"}
 _ATTRIBUTE_BYTES = 1 << 20
+_SMALL_BYTES = 32 << 20
+"""What a chunk may unpack to beyond its size without being looked at."""
+_EPISODE = re.compile(r"/(?:demo|episode)_\d+")
 _BROKEN = (KeyError, OSError, RuntimeError, ValueError)
 """What h5py makes of a damaged file."""
 
@@ -204,8 +208,11 @@ def _survey(file: CheckedFile) -> None:
             stored += size
             if stored > file.there:
                 raise DemonstrationError(f"the arrays up to {_name(part)} hold more than the file: they overlap")
-            if declared > size:
-                budget.array(_name(part), declared, size)
+            name = _name(part)
+            episode = _EPISODE.search(name)
+            where = name[: episode.end()] if episode else ""
+            budget.add(name, declared.kept, size, declared.ratio, where, read=declared.read)
+    budget.check()
 
 
 def _open(group: Any, key: bytes) -> Any:
@@ -276,10 +283,15 @@ def load(dataset: Any, there: int) -> NDArray[Any]:
     Raises:
         ValueError: for a group, or an array that is not all there.
     """
+    return np.asarray(checked(dataset, there)[()])
+
+
+def checked(dataset: Any, there: int) -> Any:
+    """``dataset`` itself, to be read part by part; errors as in :func:`load`."""
     if not hasattr(dataset, "dtype"):
         raise ValueError(f"{dataset.name} must be an array, got a group")
     check_whole(dataset, there)
-    return np.asarray(dataset[()])
+    return dataset
 
 
 def check_whole(dataset: Any, there: int) -> None:
@@ -306,11 +318,15 @@ def _stored(array: Any, there: int) -> int:
     return sum(size for _, end, size in _pieces(array) if end <= there)
 
 
-def _declared(array: Any) -> int:
-    """Bytes that reading the array takes: all of it, or one chunk where that is larger."""
-    made = array.get_create_plist()
-    chunk = made.get_chunk() if made.get_layout() == h5py.h5d.CHUNKED else (0,)
-    return int(max(array.get_space().get_simple_extent_npoints(), math.prod(chunk)) * array.get_type().get_size())
+def _declared(array: Any) -> Size:
+    """What reading the array takes: all of it, or one chunk where that is larger."""
+    made, kind = array.get_create_plist(), array.get_type()
+    shape = array.get_space().get_simple_extent_dims()
+    chunk = made.get_chunk() if made.get_layout() == h5py.h5d.CHUNKED else ()
+    byte = kind.get_class() == h5py.h5t.INTEGER and kind.get_size() == 1 and kind.get_sign() == h5py.h5t.SGN_NONE
+    # Of other kinds (texts, compounds) only the length of an entry matters here.
+    dtype = np.dtype(np.uint8 if byte else f"V{kind.get_size()}")
+    return max(array_size(shape, dtype), array_size(chunk, dtype) if chunk else array_size(shape, dtype))
 
 
 def _check_unpacked(array: Any, name: str) -> None:
@@ -322,7 +338,7 @@ def _check_unpacked(array: Any, name: str) -> None:
     whole = math.prod(made.get_chunk()) * array.get_type().get_size()
     for offset, _, size in _pieces(array):
         # Most chunks are too small for harm, and need not be unpacked twice.
-        if size * (_LZF_RATIO if _LZF in used else _GZIP_RATIO) <= whole + FREE:
+        if size * (_LZF_RATIO if _LZF in used else _GZIP_RATIO) <= whole + _SMALL_BYTES:
             continue
         if _LZF in used or _unpacks_beyond(array, offset, used.index(_GZIP), whole):
             raise ValueError(f"{name}: a chunk of {size:,} bytes unpacks to more than the {whole:,} declared")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -12,18 +13,20 @@ from numpy.typing import NDArray
 
 from zoomrl.demos.formats import lerobot_layout as layout
 from zoomrl.demos.formats.assemble import Assembly, Raw, reason
-from zoomrl.demos.formats.base import Imported, ImportOptions
+from zoomrl.demos.formats.base import MAX_HZ, Imported, ImportOptions
 from zoomrl.demos.formats.lerobot_files import Tables, filled
 from zoomrl.demos.formats.lerobot_video import read_frames
 from zoomrl.demos.formats.output import Provenance, read_provenance
-from zoomrl.demos.formats.pictures import decode
-from zoomrl.demos.limits import Budget, regular
+from zoomrl.demos.formats.pictures import decode, gathered
+from zoomrl.demos.limits import NUMBERS, PICTURES, VIDEO, Budget, regular
 from zoomrl.demos.outcome import truth
 from zoomrl.errors import DemonstrationError
 from zoomrl.files import parse_json, read_json
 
 _NUMBERS = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
 _EPISODE_COLUMNS = ("episode_index", "length", "tasks", "data/", "videos/")
+_COPIES = 3
+"""Of an episode's rows, beside those kept: as they are read, in order, and as arrays."""
 _OUTCOME = ("next.reward", "next.success", "next.done")
 
 
@@ -48,6 +51,8 @@ def read(path: Path, options: ImportOptions) -> Imported:
     features: dict[str, Any] = info["features"]
     own, rows, faults = _own(path)
     rate = float(info["fps"])
+    if not 0 < rate < MAX_HZ:
+        raise DemonstrationError(f"{path / layout.INFO} must give frames per second in fps, got {info['fps']!r:.40}")
     assembly = Assembly(
         "lerobot", path, options, own=own.spec if own else None, own_state=layout.STATE, control_hz=rate
     )
@@ -61,7 +66,7 @@ def read(path: Path, options: ImportOptions) -> Imported:
     usual = [k for k in (layout.STATE, layout.ENVIRONMENT) if k in floating]
     views = assembly.choose_cameras(cameras)
     state = assembly.choose_state(vectors, usual or floating, observed)
-    source = _Source(path, info, views, state, own)
+    source = _Source(path, info, views, state, own, assembly)
     listed, damaged = _episodes(path)
     assembly.faults.extend(damaged)
     if len(listed) < int(info["total_episodes"]):
@@ -77,12 +82,19 @@ class _Source:
     """The files of a data set, of which the last one stays open."""
 
     def __init__(
-        self, root: Path, info: dict[str, Any], cameras: list[str], state: list[str], own: Provenance | None
+        self,
+        root: Path,
+        info: dict[str, Any],
+        cameras: list[str],
+        state: list[str],
+        own: Provenance | None,
+        assembly: Assembly,
     ) -> None:
         self._root, self._info = root.resolve(), info
         self._own = own is not None
-        self._budget = Budget()
-        self._tables = Tables(self._root, self._budget)
+        self._sized, self._picture_bytes = assembly.sized, 3 * math.prod(assembly.picture_size)
+        self._budget = Budget(_COPIES)
+        self._tables = Tables(self._root, self._budget, PICTURES if cameras else NUMBERS)
         self._own_cameras = [layout.IMAGES + name for name in own.spec.cameras] if own else []
         self._cameras, self._state = cameras, state
         self._open: tuple[Path, Any] | None = None
@@ -119,8 +131,6 @@ class _Source:
 
     def _rows(self, entry: dict[str, Any]) -> Any:
         """The rows of one episode, in order. Only the row groups that may hold it are read."""
-        import pyarrow.compute as pc
-
         path, number = self._inside(self.file(entry)), int(entry["episode_index"])
         if self._open is None or self._open[0] != path:
             self._open = path, self._tables.open(path)
@@ -129,8 +139,7 @@ class _Source:
         wanted = {layout.ACTION, "episode_index", "frame_index", *self._state, *(set(self._cameras) & present)}
         wanted |= set(_OUTCOME) & present
         groups = [g for g in range(file.num_row_groups) if _may_hold(file.metadata.row_group(g), number)]
-        table = self._tables.read(file, sorted(wanted), groups)
-        table = table.filter(pc.equal(table["episode_index"], number)).sort_by("frame_index")
+        table = self._tables.read(file, sorted(wanted), groups, number).sort_by("frame_index")
         order = np.ravel(self._numbers(table, "frame_index"))
         if len(order) != int(entry["length"]) or not np.array_equal(order, np.arange(len(order))):
             raise ValueError(f"it holds {len(order)} frames of the {entry['length']} promised")
@@ -157,14 +166,19 @@ class _Source:
         return {f"{key}[{name}]": column[:, part] for name, part in groups.items()} or {key: column}
 
     def _pictures(self, table: Any, key: str, entry: dict[str, Any]) -> NDArray[np.uint8]:
+        count = len(table)
+        self._budget.add("its pictures", count * self._picture_bytes, 0, part=str(entry["episode_index"]))
         if key in table.column_names:
-            return np.stack([self._picture(cell) for cell in table[key].to_pylist()])
+            self._budget.check()
+            cells = (cell.as_py() for chunk in table[key].chunks for cell in chunk)
+            return gathered(((f"frame {n}", self._picture(cell)) for n, cell in enumerate(cells)), count, self._sized)
         place = {name: entry[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index", "from_timestamp")}
         indices = {name: int(place[name]) for name in ("chunk_index", "file_index")}
         path = self._inside(filled(self._info["video_path"], video_key=key, **indices))
-        self._budget.file(path)
+        self._budget.file(path, VIDEO)
+        self._budget.check()
         try:
-            return read_frames(path, float(place["from_timestamp"]), int(entry["length"]), float(self._info["fps"]))
+            return read_frames(path, float(place["from_timestamp"]), count, float(self._info["fps"]), self._sized)
         except (OSError, ValueError, IndexError, RuntimeError) as error:
             raise ValueError(f"{path.relative_to(self._root)}: {reason(error)}") from error
 
@@ -174,17 +188,19 @@ class _Source:
             last = np.asarray([own["state"]], np.float32)
             raw.state = {layout.STATE: np.concatenate([raw.state[layout.STATE], last])}
         if set(self._cameras) <= set(self._own_cameras):
-            lasts = [decode(own["rgb"][self._own_cameras.index(key)]) for key in self._cameras]
-            raw.views = [np.concatenate([view, last[None]]) for view, last in zip(raw.views, lasts, strict=True)]
+            lasts = [self._sized(decode(own["rgb"][self._own_cameras.index(key)])[None]) for key in self._cameras]
+            raw.views = [np.concatenate([view, last]) for view, last in zip(raw.views, lasts, strict=True)]
         for name in ("terminated", "truncated", "success", "is_demo"):
             setattr(raw, name, bool(own[name]))
         raw.seed, raw.meta = int(own["seed"]), parse_json(own["meta"], "meta")
         return raw
 
     def _picture(self, cell: dict[str, Any]) -> NDArray[np.uint8]:
-        picture = decode(cell["bytes"] or self._inside(cell["path"]).read_bytes())
-        self._budget.decoded("its pictures", picture.nbytes)
-        return picture
+        if cell["bytes"]:
+            return decode(cell["bytes"])
+        path = self._inside(cell["path"])
+        self._budget.file(path, PICTURES)
+        return decode(path.read_bytes())
 
 
 def _may_hold(group: Any, episode: int) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoomrl.demos.formats.lerobot_layout import FILES_PER_CHUNK, VIDEO, av
-from zoomrl.demos.formats.pictures import MAX_PIXELS
+from zoomrl.demos.formats.pictures import MAX_VIDEO_PIXELS, Sized
 
 FILE_BYTES = 200 * 2**20
 """Size after which a new file is begun."""
@@ -74,27 +74,35 @@ class VideoWriter:
         self._stream.thread_count = 1
 
 
-def read_frames(path: Path, start: float, count: int, fps: float) -> NDArray[np.uint8]:
-    """The ``count`` pictures [T, H, W, 3] from ``start`` seconds on.
+def read_frames(path: Path, start: float, count: int, fps: float, sized: Sized) -> NDArray[np.uint8]:
+    """The ``count`` pictures [T, H, W, 3] from ``start`` seconds on, as ``sized`` makes them.
+
+    One at a time has its full size: thousands of large ones fit into a small file.
 
     Raises:
         ValueError: when one of them is not there; any error of PyAV for a file that cannot be decoded.
     """
     wanted = start + np.arange(count) / fps
-    found: dict[int, NDArray[np.uint8]] = {}
+    there = np.zeros(count, np.bool_)
+    made: NDArray[np.uint8] | None = None
     # By its content, a file could also be a playlist of other files and addresses.
     with av().open(str(path), format="mp4") as container:
         stream = container.streams.video[0]
         stream.thread_type = "NONE"
-        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        stream.codec_context.options = {"max_pixels": str(MAX_VIDEO_PIXELS)}
+        width, height = stream.codec_context.width, stream.codec_context.height
+        if width * height > MAX_VIDEO_PIXELS:
+            raise ValueError(f"frames of {width} x {height} are too large: {MAX_VIDEO_PIXELS:,} pixels are read")
         container.seek(max(0, int(start / stream.time_base)), stream=stream, backward=True)
         for frame in container.decode(stream):
             place = round((frame.time - start) * fps)
             if place >= count:
                 break
             if place >= 0 and abs(frame.time - wanted[place]) < 0.5 / fps:
-                found[place] = frame.to_ndarray(format="rgb24")
-    for index in range(count):
-        if index not in found:
-            raise ValueError(f"{path.name} has no picture at {wanted[index]:.3f} s")
-    return np.stack([found[index] for index in range(count)])
+                picture = sized(frame.to_ndarray(format="rgb24")[None])
+                if made is None:
+                    made = np.empty((count, *picture.shape[1:]), np.uint8)
+                made[place], there[place] = picture[0], True
+    if made is None or not there.all():
+        raise ValueError(f"{path.name} has no picture at {wanted[int(np.argmin(there))]:.3f} s")
+    return made

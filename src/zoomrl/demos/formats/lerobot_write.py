@@ -20,6 +20,7 @@ from zoomrl.demos.formats.lerobot_video import VideoWriter
 from zoomrl.demos.formats.output import check_exportable, exported, provenance_text
 from zoomrl.demos.formats.pictures import encode
 from zoomrl.demos.reader import DemoSet
+from zoomrl.files import finite_or_null
 
 _INDICES = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 _RATE_UNKNOWN = 30
@@ -161,7 +162,8 @@ def _row(
 
 def _own_row(number: int, episode: Episode) -> dict[str, Any]:
     last = {name: array[-1] for name, array in episode.observations.items()}
-    row: dict[str, Any] = {"episode_index": number, "seed": episode.seed, "meta": json.dumps(episode.meta)}
+    meta = json.dumps(finite_or_null(episode.meta), allow_nan=False)
+    row: dict[str, Any] = {"episode_index": number, "seed": episode.seed, "meta": meta}
     row |= {name: bool(getattr(episode, name)) for name in ("terminated", "truncated", "success", "is_demo")}
     if "state" in last:
         row["state"] = last["state"].tolist()
@@ -172,4 +174,4 @@ def _own_row(number: int, episode: Episode) -> dict[str, Any]:
 
 def _save_json(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=4), encoding="utf-8")
+    path.write_text(json.dumps(content, indent=4, allow_nan=False), encoding="utf-8")

@@ -39,8 +39,9 @@ def read(path: Path, options: ImportOptions) -> Imported:
         assembly.meta["recorded"] = demos.meta
     cameras, state = assembly.choose_cameras(pictures), assembly.choose_state(vectors, default, vectors)
     views = [(entries[name][1], name) for name in cameras]
-    for number, episode in zip(numbers, demos.episodes, strict=True):
-        assembly.add(f"{path.name}: episode {number}", partial(_raw, episode, views, state))
+    for number in numbers:
+        # Taken out of the list: what was read and what is made of it are not both kept.
+        assembly.add(f"{path.name}: episode {number}", partial(_raw, demos.episodes.pop(0), views, state))
     return assembly.result()
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from zoomrl.demos.entries import UNNAMED
 from zoomrl.demos.formats.assemble import Assembly, Raw, reason
 from zoomrl.demos.formats.base import Imported, ImportOptions
-from zoomrl.demos.formats.npz_file import FLAGS, open_arrays, write_episode
+from zoomrl.demos.formats.npz_file import FLAGS, declared_arrays, open_arrays, write_episode
 from zoomrl.demos.formats.output import Provenance, check_exportable, exported, provenance_text, read_provenance
 from zoomrl.demos.limits import Budget, regular
 from zoomrl.demos.reader import DemoSet
@@ -86,8 +86,8 @@ def _choices(files: list[Path], assembly: Assembly) -> tuple[list[str], list[str
     """Names of the cameras and of the state, by the first file that can be read."""
     for file in files:
         try:
-            with open_arrays(regular(file, file.parent)) as arrays:
-                entries = {name: (arrays[name].ndim, arrays[name].dtype) for name in arrays.files}
+            arrays = declared_arrays(regular(file, file.parent))
+            entries = {name: (len(shape), dtype) for name, (shape, dtype) in arrays.items()}
         except Exception:  # named when it is read as an episode
             continue
         pictures = {name: name for name, (axes, dtype) in entries.items() if axes == 4 and dtype == np.uint8}

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoomrl.data.episode import Episode
-from zoomrl.demos.limits import Budget, regular
+from zoomrl.demos.limits import Budget, array_size, regular
 from zoomrl.errors import DemonstrationError
-from zoomrl.files import parse_json
+from zoomrl.files import finite_or_null, parse_json
 
 FLAGS = ("terminated", "truncated", "success", "is_demo")
 
@@ -35,20 +35,42 @@ def open_arrays(path: Path, budget: Budget | None = None) -> Iterator[Any]:
             errors for a damaged one.
     """
     budget = Budget() if budget is None else budget
+    listed = declared_arrays(path)
+    with zipfile.ZipFile(path) as file:
+        for one in file.infolist():
+            shape, dtype = listed[one.filename.removesuffix(".npy")]
+            size = array_size(shape, dtype)
+            what = f"{path.name}: {one.filename}"
+            budget.add(what, size.kept, one.compress_size, size.ratio, path.name, read=size.read)
+    budget.check()
+    with np.load(path, allow_pickle=False) as arrays:
+        yield arrays
+
+
+def declared_arrays(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """Shape and dtype of each array in ``path`` by name, from their headers alone; errors as in :func:`open_arrays`."""
+    found: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
     with zipfile.ZipFile(regular(path)) as file:
         members = file.infolist()
         if sum(one.compress_size for one in members) > path.stat().st_size:
             raise ValueError(f"{path.name} holds parts that overlap")
         for one in members:
-            budget.array(f"{path.name}: {one.filename}", one.file_size, one.compress_size)
+            # zipfile reads the others without a limit: a few bytes become as many as they like.
+            if one.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError(
+                    f"{path.name}: {one.filename} is packed by method {one.compress_type} of ZIP; stored and deflated "
+                    "entries are read. Write it again with numpy.savez or savez_compressed"
+                )
+            name = one.filename.removesuffix(".npy")
+            if name in found:
+                raise ValueError(f"{path.name} holds {name} twice")
             with file.open(one) as part:
-                _check_header(part, one)
-    with np.load(path, allow_pickle=False) as arrays:
-        yield arrays
+                found[name] = _header(part, one)
+    return found
 
 
-def _check_header(part: Any, member: zipfile.ZipInfo) -> None:
-    """ValueError unless a member's header declares the plain numbers or text that its size has room for."""
+def _header(part: Any, member: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """What a member's header declares; ValueError unless it is plain numbers or text that its size has room for."""
     version = np.lib.format.read_magic(part)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(part)
@@ -56,13 +78,14 @@ def _check_header(part: Any, member: zipfile.ZipInfo) -> None:
         raise ValueError(f"{member.filename} holds {dtype}; only numbers and texts are read")
     if math.prod(shape) * dtype.itemsize > member.file_size:
         raise ValueError(f"{member.filename} declares the shape {list(shape)} in {member.file_size:,} bytes")
+    return shape, dtype
 
 
 def episode_arrays(episode: Episode, cameras: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Everything in ``episode`` by name; each view of ``rgb`` under its camera's."""
     arrays: dict[str, Any] = {"actions": episode.actions, "rewards": episode.rewards, "seed": episode.seed}
     arrays |= {name: getattr(episode, name) for name in FLAGS}
-    arrays["meta"] = json.dumps(episode.meta)
+    arrays["meta"] = json.dumps(finite_or_null(episode.meta), allow_nan=False)
     if "state" in episode.observations:
         arrays["state"] = episode.observations["state"]
     for view, camera in enumerate(cameras):

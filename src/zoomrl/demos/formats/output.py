@@ -14,7 +14,7 @@ from zoomrl.demos.limits import regular
 from zoomrl.demos.reader import DemoSet
 from zoomrl.demos.staging import staged
 from zoomrl.errors import DemonstrationError
-from zoomrl.files import read_json
+from zoomrl.files import finite_or_null, read_json
 from zoomrl.spec import EnvSpec
 
 
@@ -28,7 +28,7 @@ class Provenance:
 
 def provenance_text(demos: DemoSet) -> str:
     """JSON for :func:`read_provenance`."""
-    return json.dumps({"spec": demos.spec.to_dict(), "meta": demos.meta}, indent=1)
+    return json.dumps({"spec": demos.spec.to_dict(), "meta": finite_or_null(demos.meta)}, indent=1, allow_nan=False)
 
 
 def read_provenance(file: Path, root: Path) -> Provenance:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 MAX_PIXELS = 4096 * 2160
 """Of one picture that is read."""
+MAX_VIDEO_PIXELS = 1920 * 1200
+"""Of a frame of a video that is read: its decoder keeps up to 17 of them."""
+Sized = Callable[[NDArray[Any]], NDArray[np.uint8]]
+"""Makes pictures [N, H, W, 3] those of the size that is kept."""
 METHOD = "by area where they shrink, linearly where they grow"
 
 
@@ -21,6 +27,27 @@ def resized(pictures: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.ui
     shrinks = pictures.shape[1] >= size[0] and pictures.shape[2] >= size[1]
     method = Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
     return np.stack([np.asarray(Image.fromarray(one).resize(size[::-1], method)) for one in pictures])
+
+
+def gathered(pictures: Iterable[tuple[str, NDArray[np.uint8]]], count: int, sized: Sized) -> NDArray[np.uint8]:
+    """The ``count`` pictures [H, W, 3], each with its name, as ``sized`` makes them: one at a time has its full size.
+
+    Raises:
+        ValueError: they differ in size, or there is none.
+    """
+    made: NDArray[np.uint8] | None = None
+    shape: tuple[int, ...] = ()
+    for index, (name, picture) in enumerate(pictures):
+        small = sized(picture[None])
+        if made is None:
+            made, shape = np.empty((count, *small.shape[1:]), np.uint8), picture.shape
+        if picture.shape != shape:
+            sizes = " and ".join("{} x {}".format(*one[:2]) for one in (shape, picture.shape))
+            raise ValueError(f"it holds pictures of {sizes} (first {name})")
+        made[index] = small[0]
+    if made is None:
+        raise ValueError("it holds no pictures")
+    return made
 
 
 def encode(picture: NDArray[np.uint8]) -> bytes:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from zoomrl.demos.formats.assemble import Assembly, Raw, reason
 from zoomrl.demos.formats.base import Imported, ImportOptions
-from zoomrl.demos.formats.pictures import decode
+from zoomrl.demos.formats.pictures import Sized, decode, gathered
 from zoomrl.demos.formats.rlbench_pickle import read_frames
-from zoomrl.demos.limits import Budget, regular
+from zoomrl.demos.limits import PICTURES, Budget, regular
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.rlbench import CAMERAS, MAX_DELTA, RLBenchEnv
 from zoomrl.envs.rlbench_backend import Backend
@@ -66,7 +66,7 @@ def read(path: Path, options: ImportOptions) -> Imported:
     entries = assembly.choose_state(ENTRIES, (*STATE, "task_low_dim_state") if config.state == "full" else STATE)
     budget = Budget()
     for episode in _numbered(folder, r"episode(\d+)"):
-        assembly.add(str(episode), partial(_load, episode, cameras, entries, budget))
+        assembly.add(str(episode), partial(_load, episode, cameras, entries, budget, assembly.sized))
     return assembly.result()
 
 
@@ -137,7 +137,7 @@ def _spec(task: str, config: EnvConfig) -> EnvSpec:
 # ---- one episode -------------------------------------------------------------------------------------------
 
 
-def _load(folder: Path, cameras: Sequence[str], entries: Sequence[str], budget: Budget) -> Raw:
+def _load(folder: Path, cameras: Sequence[str], entries: Sequence[str], budget: Budget, sized: Sized) -> Raw:
     frames = read_frames(folder / "low_dim_obs.pkl")
     if len(frames) < 2:
         raise ValueError(f"it has {len(frames)} frames; an action lies between two")
@@ -150,7 +150,7 @@ def _load(folder: Path, cameras: Sequence[str], entries: Sequence[str], budget: 
     return Raw(
         actions=actions,
         state={name: _column(frames, name) for name in entries},
-        views=[_pictures(folder / name, len(frames), budget) for name in cameras],
+        views=[_pictures(folder / name, len(frames), budget, sized) for name in cameras],
         rewards=rewards,
         terminated=True,
         truncated=False,
@@ -199,27 +199,30 @@ def _column(frames: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.float6
     return np.stack(rows)
 
 
-def _pictures(folder: Path, frames: int, budget: Budget) -> NDArray[np.uint8]:
-    """The pictures of one camera, uint8 [T, H, W, 3]."""
+def _pictures(folder: Path, frames: int, budget: Budget, sized: Sized) -> NDArray[np.uint8]:
+    """The pictures of one camera, uint8 [T, H, W, 3], as ``sized`` makes them."""
     files = _numbered(folder, r"(\d+)\.png")
     numbers = [int(file.stem) for file in files]
     if numbers != list(range(frames)):
         lacking = sorted(set(range(frames)) - set(numbers))
         what = f"; {lacking[0]}.png is missing" if lacking else ""
         raise ValueError(f"{folder.name} holds {len(files)} pictures for {frames} frames{what}")
-    pictures = [_picture(file, budget) for file in files]
-    for file, picture in zip(files, pictures, strict=True):
-        if picture.shape != pictures[0].shape:
-            sizes = " and ".join("{} x {}".format(*one.shape[:2]) for one in (pictures[0], picture))
-            raise ValueError(f"{folder.name} holds pictures of {sizes} (first {file.name})")
-    return np.stack(pictures)
+
+    def kept(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        small = sized(pictures)
+        budget.add("its pictures", small.nbytes, 0, part=str(folder.parent))
+        budget.check()
+        return small
+
+    try:
+        return gathered(((file.name, _picture(file, budget)) for file in files), frames, kept)
+    except ValueError as error:
+        raise ValueError(f"{folder.name}: {error}") from error
 
 
 def _picture(file: Path, budget: Budget) -> NDArray[np.uint8]:
     try:
-        budget.file(regular(file, file.parents[2]))
-        picture = decode(file.read_bytes())
-        budget.decoded("its pictures", picture.nbytes)
-        return picture
+        budget.file(regular(file, file.parents[2]), PICTURES)
+        return decode(file.read_bytes())
     except Exception as error:  # a damaged picture makes its decoder fail in any way
         raise ValueError(f"{file.parent.name}/{file.name} cannot be read ({reason(error)})") from error

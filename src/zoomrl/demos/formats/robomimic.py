@@ -5,7 +5,6 @@ The layout is that of robomimic's documentation (datasets, "Dataset Structure").
 
 from __future__ import annotations
 
-import json
 import re
 from functools import partial
 from pathlib import Path
@@ -15,13 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoomrl.demos.formats.assemble import Assembly, Raw, reason
-from zoomrl.demos.formats.base import Imported, ImportOptions
-from zoomrl.demos.formats.hdf5 import load, open_hdf5
+from zoomrl.demos.formats.base import MAX_HZ, Imported, ImportOptions
+from zoomrl.demos.formats.hdf5 import checked, load, open_hdf5
+from zoomrl.demos.formats.pictures import Sized
 from zoomrl.demos.outcome import SUCCESS_NAMES, truth
 from zoomrl.envs.base import MAX_SEED
 from zoomrl.errors import DemonstrationError
+from zoomrl.files import parse_json
 
 _PICTURE = "_image"
+_SLICE_BYTES = 16 << 20
+"""Pictures that are read at once: large ones are made smaller before the next are read."""
 
 
 def read(path: Path, options: ImportOptions) -> Imported:
@@ -55,25 +58,28 @@ def _read(path: Path, file: Any, there: int, cut: list[str], options: ImportOpti
     names = sorted((name for name in data or () if re.fullmatch(r"demo_\d+", name)), key=lambda n: int(n[5:]))
     if not names:
         raise DemonstrationError(f"{path} holds no data/demo_0, data/demo_1 ...: it is not a robomimic file")
-    settings = _settings(data)
+    settings, fault = _settings(data)
     kwargs = settings.get("env_kwargs")
-    rate = float((kwargs if isinstance(kwargs, dict) else {}).get("control_freq") or 0.0)
-    assembly = Assembly("robomimic", path, options, control_hz=rate, name=_name(settings, path))
-    assembly.faults.extend(cut)
+    rate = (kwargs if isinstance(kwargs, dict) else {}).get("control_freq")
+    hz = float(rate) if isinstance(rate, int | float) and 0 < rate < MAX_HZ else 0.0
+    assembly = Assembly("robomimic", path, options, control_hz=hz, name=_name(settings, path))
+    assembly.faults.extend([*cut, *fault])
     if settings:
         assembly.meta["env_args"] = settings
     cameras, state = _choices(data, names, assembly)
     for name in names:
-        assembly.add(f"{path.name}: {name}", partial(_episode, data, name, cameras, state, there))
+        assembly.add(f"{path.name}: {name}", partial(_episode, data, name, cameras, state, there, assembly.sized))
     return assembly.result()
 
 
-def _settings(data: Any) -> dict[str, Any]:
+def _settings(data: Any) -> tuple[dict[str, Any], list[str]]:
+    """What the file says of its environment, and one line where it cannot be read."""
     try:
-        found = json.loads(data.attrs["env_args"])
-    except (KeyError, OSError, ValueError, TypeError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        if "env_args" not in data.attrs:
+            return {}, []
+        return parse_json(data.attrs["env_args"], "data, attribute env_args", error=DemonstrationError), []
+    except (DemonstrationError, KeyError, OSError, ValueError, TypeError, AttributeError) as error:
+        return {}, [f"{reason(error)}; the name of the environment and its control rate are not taken from it"]
 
 
 def _name(settings: dict[str, Any], path: Path) -> str:
@@ -116,7 +122,7 @@ def _is_picture(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
     return dtype == np.uint8 and len(shape) == 4 and shape[-1] == 3
 
 
-def _episode(data: Any, name: str, cameras: list[str], state: list[str], there: int) -> Raw:
+def _episode(data: Any, name: str, cameras: list[str], state: list[str], there: int, sized: Sized) -> Raw:
     group = data[name]
     if "obs" not in group:
         raise ValueError(
@@ -131,7 +137,7 @@ def _episode(data: Any, name: str, cameras: list[str], state: list[str], there: 
     return Raw(
         actions=actions,
         state={key: _with_next(group, key, there) for key in state},
-        views=[_with_next(group, key, there) for key in cameras],
+        views=[_pictures(group, key, there, sized) for key in cameras],
         rewards=rewards,
         success=_success(group, there),
         seed=_seed(group),
@@ -159,7 +165,42 @@ def _seed(group: Any) -> int:
 
 def _with_next(group: Any, key: str, there: int) -> NDArray[Any]:
     """Observations [T + 1, ...] with the last of ``next_obs``, or [T, ...] without it."""
-    now = load(group["obs"][key], there)
+    now, last = _now_and_last(group, key, there)
+    if last is None:
+        return np.asarray(now[()])
+    # Read to its place: a large array is there once.
+    joined = np.empty((len(now) + 1, *now.shape[1:]), np.result_type(now.dtype, last.dtype))
+    if len(now):
+        now.read_direct(joined, dest_sel=np.s_[:-1])
+    joined[-1:] = last
+    return joined
+
+
+def _pictures(group: Any, key: str, there: int, sized: Sized) -> NDArray[np.uint8]:
+    """Pictures [T or T + 1, H, W, 3] of one camera as ``sized`` makes them."""
+    now, last = _now_and_last(group, key, there)
+    count = max(1, _SLICE_BYTES // max(1, now.nbytes // max(1, len(now))))
+    whole = now.chunks[0] if now.chunks else 1  # a chunk is unpacked as a whole
+    count = max(whole, count // whole * whole)
+    made: NDArray[np.uint8] | None = None
+    for first in range(0, len(now), count):
+        part = sized(now[first : first + count])
+        if made is None:
+            made = np.empty((len(now) + (last is not None), *part.shape[1:]), np.uint8)
+        made[first : first + len(part)] = part
+    if made is None:
+        raise ValueError(f"obs/{key} holds no pictures")
+    if last is not None:
+        made[-1:] = sized(last)
+    return made
+
+
+def _now_and_last(group: Any, key: str, there: int) -> tuple[Any, NDArray[Any] | None]:
+    """The array ``key`` of ``obs``, all of which is there, and the last entry of ``next_obs`` where there is one."""
+    now = checked(group["obs"][key], there)
     if "next_obs" not in group or key not in group["next_obs"]:
-        return now
-    return np.concatenate([now, load(group["next_obs"][key], there)[-1:]])
+        return now, None
+    last = checked(group["next_obs"][key], there)[-1:]
+    if last.shape[1:] != now.shape[1:] or not len(last):
+        raise ValueError(f"next_obs/{key} must have the shape {list(now.shape[1:])} per step, got {list(last.shape)}")
+    return now, last
