@@ -59,6 +59,18 @@ def test_a_seal_comes_off_as_it_was_put_on(data):
     assert unsealed(text.encode(), "x") == text.encode()
 
 
+def test_a_file_whose_seal_was_taken_out_as_the_message_says_is_read(tmp_path):
+    """The comma before the line stays."""
+    path = tmp_path / "config.json"
+    write_json(path, {"steps": 5, "seed": 1})
+    lines = path.read_text().replace("5", "6").splitlines(keepends=True)
+    path.write_text("".join(lines))
+    with pytest.raises(CheckpointError, match="remove that line"):
+        read_json(path)
+    path.write_text("".join(line for line in lines if '"digest"' not in line))
+    assert read_json(path) == {"steps": 6, "seed": 1}
+
+
 def test_bits_of_a_sealed_archive_count_wherever_they_are(tmp_path):
     path = checkpoint(tmp_path / "step.pt")
     content = path.read_bytes()

@@ -20,6 +20,7 @@ from zoomrl.errors import DamagedFileError
 KEY = "digest"
 """Of a sealed JSON file: its last entry. No file has another entry of that name."""
 _LINE = re.compile(rb',\n  "([^"\n]{6})": "([0-9a-f]{64})"\n}\n\Z')
+_TRAILING_COMMA = re.compile(rb",\s*}\s*\Z")
 _ROW = re.compile(rb', "([^"\n]{6})": "([0-9a-f]{16})"}\Z')
 _MARK = b"zoomrl sha256 "
 _COMMENT = len(_MARK) + 64
@@ -41,7 +42,8 @@ def unsealed(content: bytes, name: str) -> bytes:
     """
     found = _LINE.search(content)
     if found is None:
-        return content
+        # Who removes the seal's line, as the message below says, leaves the comma before it.
+        return _TRAILING_COMMA.sub(b"\n}\n", content)
     text = content[: found.start()] + b"\n}\n"
     if found[1] != KEY.encode() or found[2] != hashlib.sha256(text).hexdigest().encode():
         raise DamagedFileError(
