@@ -16,15 +16,17 @@ import pytest
 import torch
 from rich.console import Console
 
-from test_resume import at_step, crash_at, moved
+from test_resume import CrashError, at_step, crash, crash_at, moved
 from toy import ToyEnv, assert_equal_trees, assert_same_run, checkpoint_files, demo_set, last_state, rows, run, tiny
 from zoomrl.errors import CheckpointError, DamagedFileError
 from zoomrl.files import read_json, write_json
 from zoomrl.training import checkpoint as checkpoint_module
-from zoomrl.training.checkpoint import read_state
+from zoomrl.training.checkpoint import Checkpoints, read_state
 from zoomrl.training.lock import HOLDER, run_lock
 from zoomrl.training.policy import load_policy
 from zoomrl.training.run import train
+
+LAST = "step_0000000060.pt"
 
 
 @pytest.fixture(scope="module")
@@ -285,6 +287,21 @@ def test_episodes_of_another_run_are_not_looked_at(straight, copy, demos, tmp_pa
     assert run(tiny(copy, demos))[0].finished
     assert_equal_trees(last_state(straight), last_state(copy))
     assert stray.name not in names or (copy / "replay" / stray.name).exists()
+
+
+@pytest.mark.long
+def test_what_a_process_killed_before_it_tidied_up_left_is_removed(straight, demos, tmp_path, monkeypatch):
+    """Killed right behind the last checkpoint: no later one would do it."""
+    config = tiny(tmp_path / "run", demos)
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "_prune", lambda self: crash() if self.newest().name == LAST else None)
+        with pytest.raises(CrashError):
+            run(config)
+    assert len(checkpoint_files(tmp_path / "run")) > len(checkpoint_files(straight))
+    assert run(config)[0].finished
+    for folder in ("checkpoints", "replay"):
+        assert sorted(os.listdir(tmp_path / "run" / folder)) == sorted(os.listdir(straight / folder))
+    assert_same_run(straight, tmp_path / "run")
 
 
 @pytest.mark.parametrize("folder", ["checkpoints", "replay"])

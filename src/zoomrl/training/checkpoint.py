@@ -169,7 +169,7 @@ class Checkpoints:
         return None
 
     def restore_replay(self, state: dict[str, Any], replay: Replay) -> None:
-        """Put the online episodes of a loaded checkpoint back, and remove what came after it.
+        """Put the online episodes of a loaded checkpoint back, and remove what came after it, or is not needed.
 
         Raises:
             CheckpointError: they are not what they should be, or cannot be read now.
@@ -178,6 +178,8 @@ class Checkpoints:
             self._segments.load(state, replay)
         except OSError as error:
             raise _unreadable(error) from error
+        # A process that was killed after its last checkpoint may not have come to that.
+        self._prune()
 
     def traces(self) -> list[str]:
         """What of an earlier run is there, for a directory without any checkpoint."""
