@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -296,6 +297,27 @@ def test_unwritable_place_is_an_error_not_a_traceback(capsys, tmp_path, monkeypa
     code, _, err = finish([*SMALL, "--run-dir", "file/run"], capsys)
     assert code == 1
     assert "file" in err
+
+
+def test_another_suite_keeps_its_own_time_limit():
+    """The preset's is that of the suite that it was made for."""
+    assert defaults([]).to_config().env.time_limit == 150
+    assert defaults(["--env", "metaworld:reach"]).env.time_limit == 150
+    for words in (["--env", "gym:Pendulum-v1"], ["--env.id=gym:Pendulum-v1"]):
+        assert defaults(words).env.time_limit is None
+
+
+@pytest.mark.long
+def test_the_command_to_train_on_a_new_set_builds_the_same_environment(tmp_path, capsys):
+    words = (
+        "demos collect --env.id metaworld:reach --env.action-repeat 2 --env.no-terminate-on-success --env.reward dense"
+    )
+    code, out, _ = finish([*words.split(), "--episodes", "1", "--out", str(tmp_path / "set")], capsys)
+    assert code == 0
+    (line,) = (line for line in out.splitlines() if line.startswith("train on them with: "))
+    asked = shlex.split(line.partition("with: ")[2])
+    config = parse(asked[asked.index("train") :]).to_config()
+    assert (config.env.action_repeat, config.env.terminate_on_success, config.env.reward) == (2, False, "dense")
 
 
 # ---- a run -----------------------------------------------------------------------------------------------

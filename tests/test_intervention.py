@@ -10,11 +10,14 @@ import re
 import socket
 import threading
 import time
+from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from toy import ToyEnv, assert_same_run, demo_set, last_state, rows, run, tiny
 from zoomrl.agents.config import TD7Config
@@ -24,12 +27,16 @@ from zoomrl.control.keyboard import Keyboard, Keys
 from zoomrl.control.page import Page
 from zoomrl.data.config import ReplayConfig
 from zoomrl.data.episode import Episode
+from zoomrl.demos.formats.base import ImportOptions
+from zoomrl.demos.formats.npz import read as read_npz
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.gym import wrap_gym_env
 from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.spec import ArraySpec, EnvSpec
 from zoomrl.training import correct
 from zoomrl.training.correct import FOLDER
+from zoomrl.training.run import train
+from zoomrl.training.run_files import read_policy_file
 from zoomrl.training.trainer import Trainer
 
 SPEC = EnvSpec(
@@ -453,6 +460,30 @@ def test_a_renderer_that_fails_is_named_once_and_corrections_go_on():
     finally:
         keyboard.close()
     assert said[1:] == ["corrections: the page shows no new images (RuntimeError: EGL context lost)"]
+
+
+class Joined(ToyEnv):
+    """Its state has two parts, in an order that is not that of their names."""
+
+    parts = {"point": (2,), "clock": (1,)}  # noqa: RUF012
+    observation_space = gymnasium.spaces.Dict(
+        {name: gymnasium.spaces.Box(-10, 10, shape, np.float32) for name, shape in parts.items()}
+    )
+
+    def _show(self):
+        shown = super()._show()
+        return {"point": shown[:2], "clock": shown[2:]}
+
+
+@pytest.mark.long
+def test_corrections_are_imported_with_the_entries_of_their_environment(tmp_path):
+    source = recording(tmp_path / "stream.jsonl", STREAM)
+    config = tiny(tmp_path / "run", intervene__source=source, env__state="full")
+    train(config, make_env=Joined, console=Console(quiet=True))
+    found = read_npz(tmp_path / "run" / FOLDER, ImportOptions())
+    assert found.spec.state_entries == read_policy_file(tmp_path / "run").env_spec(Path("policy.json")).state_entries
+    assert len(found.spec.state_entries) == 2
+    assert found.episodes
 
 
 @pytest.mark.long

@@ -15,7 +15,7 @@ from zoomrl.cli.main import main
 from zoomrl.control.plan import Plan
 from zoomrl.demos.config import DemoConfig
 from zoomrl.demos.fit import check_fit
-from zoomrl.demos.store import read_demos
+from zoomrl.demos.store import read_demos, write_demos
 from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import CheckpointError, ConfigError, DemonstrationError, NonFiniteLossError
 from zoomrl.files import read_json, write_json
@@ -83,6 +83,20 @@ def test_loading_a_policy_leaves_the_run_as_it_is(tmp_path):
     policy.act(np.zeros((2, 3), np.float32))
     policy.reset(np.array([True, False]))
     assert policy.act(np.zeros((2, 3), np.float32)).shape == (2, 2)
+
+
+@pytest.mark.long
+def test_demonstrations_of_another_environment_and_other_evaluations_are_said(tmp_path):
+    """Both are allowed, and neither may be an accident that nobody sees."""
+    demos = demo_set(tmp_path / "demos")
+    other = dataclasses.replace(read_demos(demos), spec=dataclasses.replace(read_demos(demos).spec, id="gym:other"))
+    write_demos(tmp_path / "other", other.episodes, other.spec)
+    said = run(tiny(tmp_path / "run", tmp_path / "other", steps=10))[1]
+    assert "the demonstrations were recorded in gym:other, and this run is of gym:toy" in said
+    said = run(tiny(tmp_path / "plain", demos, steps=10))[1]
+    assert "recorded in" not in said
+    assert "other options" not in run(tiny(tmp_path / "plain", demos, steps=12))[1]
+    assert "eval.final_episodes: 2 -> 3" in run(tiny(tmp_path / "plain", demos, steps=12, eval__final_episodes=3))[1]
 
 
 @pytest.mark.long

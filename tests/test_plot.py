@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -159,6 +160,16 @@ def test_a_figure_has_one_kind_of_band_and_names_it(tmp_path, monkeypatch):
     # The run of its own has no range, and no interval is drawn among ranges: no more bands than one experiment has. The
     # error bars of its diamond are there, of no height.
     assert mixed == bands + 1
+
+
+def test_runs_without_a_curve_are_named_by_their_diamonds(tmp_path):
+    """Of two experiments; a run with a curve has its name there."""
+    runs = [write_run(tmp_path / name, name=name, evals=evals) for name, evals in (("td3-dmc", 1), ("sac-dmc", 3))]
+    path = runs[0] / "metrics.jsonl"
+    path.write_text("".join(line + "\n" for line in path.read_text().splitlines() if '"final"' in line))
+    drawn = plot_runs(runs, tmp_path / "plot.svg").read_text()
+    assert re.search(r"td3[^<]*: after training", drawn)
+    assert not re.search(r"sac[^<]*: after training", drawn)
 
 
 def test_weights_of_the_best_evaluation_are_named(tmp_path):

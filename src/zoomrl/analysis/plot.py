@@ -76,7 +76,9 @@ def plot_runs(directories: Sequence[str | Path], out: str | Path, *, metric: Met
             _draw_seeds(axes, members, metric, colour, prefix)
         else:
             _draw_run(axes, members[0], metric, colour, prefix, banded=not seeds)
-        _draw_finals(axes, members, metric, colour, banded=not seeds)
+        # Where there is no curve, nothing else names the runs.
+        unnamed = prefix if not any(run.curve(metric) for run in members) else ""
+        _draw_finals(axes, members, metric, colour, unnamed, banded=not seeds)
     points = [p for run in runs for p in (*run.curve(metric), *_present(run.final(metric)))]
     if seeds or any(p.high > p.low for p in points):
         axes.fill_between([], [], [], color="0.5", alpha=0.3, linewidth=0, label=_BANDS[seeds])
@@ -139,7 +141,7 @@ def _draw_band(axes: Axes, steps: list[int], low: list[float], high: list[float]
     axes.fill_between(steps, low, high, color=colour, alpha=0.16, linewidth=0)
 
 
-def _draw_finals(axes: Axes, members: Sequence[Run], metric: Metric, colour: str, banded: bool) -> None:
+def _draw_finals(axes: Axes, members: Sequence[Run], metric: Metric, colour: str, prefix: str, banded: bool) -> None:
     """The evaluations at the end, at the step where training ended. Only runs of one length share a diamond."""
     finals: dict[int, list[Point]] = {}
     for run in members:
@@ -160,7 +162,7 @@ def _draw_finals(axes: Axes, members: Sequence[Run], metric: Metric, colour: str
             linestyle="none",
             capsize=3,
             zorder=5,
-            label=_final_label(points, metric, len(members), f" at {step:,}" if len(finals) > 1 else ""),
+            label=prefix + _final_label(points, metric, len(members), f" at {step:,}" if len(finals) > 1 else ""),
         )
 
 

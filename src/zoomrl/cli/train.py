@@ -124,6 +124,10 @@ def defaults(words: Sequence[str]) -> Train:
     if name not in AGENT_CONFIGS:
         raise unknown_name("agent", name, AGENT_CONFIGS)
     fields = with_agent(config, name)
+    task = _value_of("--env", words) or _value_of("--env.id", words) or config.env.id
+    if task.partition(":")[0] != config.env.id.partition(":")[0]:
+        # The preset's limit is that of its suite; another environment has its own.
+        fields["env"] = replace(config.env, time_limit=None)
     fields["agent"] = _with_values(fields["agent"], config, words)
     return Train(**fields, agent_name=name)
 

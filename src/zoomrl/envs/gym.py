@@ -218,7 +218,10 @@ def make_gym_env(name: str, config: EnvConfig) -> GymEnv:
             importlib.import_module(module)
         except ImportError as error:
             kind = MissingDependencyError if is_missing(error, module) else BrokenDependencyError
-            raise kind(f"cannot import {module!r}, which should register {name!r}: {error}") from error
+            raise kind(
+                f"cannot import {module!r}, which should register {name!r}: {error}. A module of your own must be "
+                "installed, or its folder be in PYTHONPATH"
+            ) from error
     if registered not in gymnasium.registry:
         raise unknown_name("Gymnasium environment", registered, gymnasium.registry)
     # The time limit is counted in decisions here, so Gymnasium's own wrapper stays off (-1).

@@ -264,6 +264,13 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[A
     }
 
 
+def continued_differently(old: TrainConfig, new: TrainConfig) -> list[str]:
+    """Fields of the evaluations that a resumed run changes, as ``name: old -> new``: its results are then another's."""
+    before, after = flat(old.to_dict()), flat(new.to_dict())
+    names = sorted(name for name in before if name.startswith("eval.") and before[name] != after.get(name))
+    return [f"{name}: {before[name]!r} -> {after.get(name)!r}" for name in names]
+
+
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """The fields of a config as a dictionary by their full names, ``replay.n_step``."""
     fields: dict[str, Any] = {}

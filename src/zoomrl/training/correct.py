@@ -16,9 +16,11 @@ from zoomrl.control.keyboard import Keyboard
 from zoomrl.control.scaling import ActionScaler
 from zoomrl.data.episode import Episode
 from zoomrl.data.replay import Replay
+from zoomrl.demos.formats.npz import SPEC_FILE
 from zoomrl.demos.formats.npz_file import read_episode, write_episode
 from zoomrl.envs.vector_base import VectorEnv
 from zoomrl.errors import CheckpointError, ConfigError, DemonstrationError
+from zoomrl.files import write_json
 from zoomrl.spec import EnvSpec
 
 FOLDER = "corrections"
@@ -53,6 +55,7 @@ class Corrector:
         """Share of corrected decisions in the episode that ended last."""
         self._source = source
         self._bounds = scaler.low, scaler.high
+        self._spec = spec
         self._cameras = spec.cameras
         self._replay = replay
         self._folder = directory / FOLDER
@@ -83,6 +86,9 @@ class Corrector:
             path = self._file(self._kept)
             try:
                 self._folder.mkdir(exist_ok=True)
+                if not (self._folder / SPEC_FILE).exists():
+                    # By which `zoomrl demos import npz` knows the order of the state's entries.
+                    write_json(self._folder / SPEC_FILE, {"spec": self._spec.to_dict(), "meta": {}})
                 write_episode(path, stretch, self._cameras)
             except OSError as error:
                 raise CheckpointError(

@@ -58,6 +58,10 @@ def load_demos(config: TrainConfig, spec: EnvSpec, own_env: bool, console: Conso
     demos = scripted_demos(config.demos, config.env, console) if source == "scripted" else read_demos(source)
     demos = check_fit(demos, spec)
     check_manifest(demos, spec)
+    if demos.spec.id != spec.id:
+        # Allowed: tasks may share demonstrations. But the same shapes may also be an accident.
+        said = f"the demonstrations were recorded in {demos.spec.id}, and this run is of {spec.id}"
+        console.print(said, highlight=False)
     return demos
 
 
