@@ -107,11 +107,17 @@ class Checkpoints:
         """File of the best evaluation's state."""
         return self._states / BEST
 
-    def load_best(self, state: dict[str, Any]) -> dict[str, Any] | None:
+    def load_best(self, state: dict[str, Any], *, ended: bool = False) -> dict[str, Any] | None:
         """State of the best evaluation; None when the run in ``state``, a checkpoint's, has had none.
 
+        While a run goes on it may be of a later evaluation than that checkpoint knows.
+
+        Args:
+            state: of the run.
+            ended: the run ends with ``state``: its best evaluation must be the one that ``state`` names.
+
         Raises:
-            CheckpointError: it is missing or damaged.
+            CheckpointError: it is missing, damaged, or with ``ended`` another.
         """
         if state.get("best") is None:
             return None
@@ -122,7 +128,7 @@ class Checkpoints:
                 "with --eval.no-keep-best"
             )
         best = self.read(self.best)
-        if state.get("best_at") and state["best_at"] != [best["env_steps"], best["updates"]]:
+        if ended and state["best_at"] and state["best_at"] != [best["env_steps"], best["updates"]]:
             raise CheckpointError(
                 f"{self.best} is of step {best['env_steps']:,}, and the best evaluation of this run was after step "
                 f"{state['best_at'][0]:,}: a process was killed between an evaluation and the checkpoint behind it. Go "

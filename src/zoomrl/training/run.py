@@ -189,7 +189,7 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
         outcome = None
         if finished:
             counters = trainer.counters
-            best = checkpoints.load_best(trainer.state_dict()) if config.eval.keep_best else None
+            best = checkpoints.load_best(trainer.state_dict(), ended=True) if config.eval.keep_best else None
             if best is not None:
                 agent.load_state_dict(best["agent"])
                 counters = {**counters, "best_env_steps": best["env_steps"], "best_updates": best["updates"]}
