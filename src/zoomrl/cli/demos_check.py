@@ -208,7 +208,12 @@ def _actions(report: Report) -> Table:
 def _verdict(report: Report) -> list[str]:
     counts = ", ".join(plural(count, name) for name, count in report.counts.items())
     how = f"{report.replayed} of {plural(len(report.episodes), 'episode')} replayed"
-    verdict = "fit for training" if report.passed else "NOT fit to train on until the errors are mended"
+    if not report.passed:
+        verdict = "NOT fit to train on until the errors are mended"
+    elif report.replayed:
+        verdict = "fit for training"
+    else:
+        verdict = "nothing found against it, but no episode was replayed in its environment"
     return [f"{counts}; {how}", f"{report.path}: {verdict}"]
 
 
