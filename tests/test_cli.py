@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import json
 import os
 import re
@@ -326,14 +328,10 @@ def test_the_command_to_train_on_a_new_set_builds_the_same_environment(tmp_path,
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """The directory in which a tiny run was made through the command line, and what that printed."""
-    place = tmp_path_factory.mktemp("cli")
-    return place, run_in(place, SMALL)
-
-
-def run_in(place: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "zoomrl", *words]
-    return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
+    place, out, err = tmp_path_factory.mktemp("cli"), io.StringIO(), io.StringIO()
+    with contextlib.chdir(place), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(SMALL)
+    return place, subprocess.CompletedProcess(SMALL, code, out.getvalue(), err.getvalue())
 
 
 RUN = "runs/quickstart-cqn_as-metaworld-reach-s1"
