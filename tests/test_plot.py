@@ -19,6 +19,7 @@ from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.recipes.presets import preset
 from zoomrl.training.evaluate import Evaluation
 from zoomrl.training.logger import Logger
+from zoomrl.training.rows import read_row, sealed_row
 
 PNG = b"\x89PNG\r\n\x1a\n"
 T9 = 2.262157
@@ -312,6 +313,17 @@ def test_every_changed_bit_of_a_row_is_noticed_and_costs_no_other(logged, caplog
         lost = {line, line + 1} if at in ends else {line}
         assert read_rows(logged) == [row for index, row in enumerate(whole) if index not in lost], at
         assert f"{logged}, line {line + 1} is damaged" in caplog.text, at
+
+
+def test_what_the_clock_decides_is_no_part_of_the_hash():
+    """Rows of two runs that are equal otherwise stay equal with it; the names of those fields are a part."""
+    row = {"kind": "train", "env_steps": 5, "seconds": 1.5, "loss": 0.25}
+    lines = [sealed_row({**row, "seconds": seconds}) for seconds in (1.5, 2.25)]
+    assert len({json.loads(line)["digest"] for line in lines}) == 1
+    assert read_row(lines[1].encode()) == ({**row, "seconds": 2.25}, True)
+    for line in (lines[0].replace("seconds", "secands"), lines[0].replace("0.25", "0.5")):
+        with pytest.raises(ValueError, match="does not match"):
+            read_row(line.encode())
 
 
 def test_a_row_without_a_hash_cannot_follow_one_that_has(logged, caplog):

@@ -23,7 +23,7 @@ from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.gym import wrap_gym_env
 from zoomrl.files import read_json
 from zoomrl.training.config import CheckpointConfig, EvalConfig, LogConfig, TrainConfig
-from zoomrl.training.logger import WALL_FIELDS
+from zoomrl.training.rows import WALL_FIELDS
 from zoomrl.training.run import RunResult, train
 
 

@@ -12,7 +12,7 @@ import torch
 from zoomrl.analysis.metrics import read_rows
 from zoomrl.seal import KEY
 from zoomrl.training.checkpoint import read_state
-from zoomrl.training.logger import WALL_FIELDS
+from zoomrl.training.rows import WALL_FIELDS
 
 MEASURED = ("training_seconds", "peak_memory_gb", "expected_memory_gb", KEY)
 """Fields of ``result.json`` that depend on the clock and on the machine's memory, and the checksum of all."""

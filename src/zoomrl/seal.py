@@ -1,8 +1,8 @@
 """Files that carry the hash of their own content, so that a single changed bit is noticed when they are read.
 
-JSON has it in a last line, each of several JSON lines in its last entry, archives (.pt, .npz) in the comment that the
-ZIP format allows at their end: all stay what other programs can read. Files of earlier versions have none; of those,
-archives are checked by the ZIP format's own checksums.
+JSON has it in a last line, archives (.pt, .npz) in the comment that the ZIP format allows at their end: both stay what
+other programs can read. Files of earlier versions have none; of those, archives are checked by the ZIP format's own
+checksums.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ KEY = "digest"
 """Of a sealed JSON file: its last entry. No file has another entry of that name."""
 _LINE = re.compile(rb',\n  "([^"\n]{6})": "([0-9a-f]{64})"\n}\n\Z')
 _TRAILING_COMMA = re.compile(rb",\s*}\s*\Z")
-_ROW = re.compile(rb', "([^"\n]{6})": "([0-9a-f]{16})"}\Z')
 _MARK = b"zoomrl sha256 "
 _COMMENT = len(_MARK) + 64
 _NOTHING = b"\0\0"
@@ -51,32 +50,6 @@ def unsealed(content: bytes, name: str) -> bytes:
             "you changed it on purpose, remove that line"
         )
     return text
-
-
-def sealed_row(text: str) -> str:
-    """``text``, a JSON object in one line that is not empty, with its (short) hash as the last entry."""
-    return f'{text.removesuffix("}")}, "{KEY}": "{_short(text.encode())}"}}'
-
-
-def unsealed_row(line: bytes) -> tuple[bytes, bool]:
-    """``line`` of a file of JSON lines without its seal and whether it had one.
-
-    Raises:
-        ValueError: the line is not what was sealed.
-    """
-    found = _ROW.search(line)
-    if found is None:
-        if f'"{KEY}": "'.encode() in line:
-            raise ValueError("its checksum is damaged")
-        return line, False
-    text = line[: found.start()] + b"}"
-    if found[1] != KEY.encode() or found[2] != _short(text).encode():
-        raise ValueError("its content does not match its checksum")
-    return text, True
-
-
-def _short(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def seal_archive(file: IO[bytes]) -> str:

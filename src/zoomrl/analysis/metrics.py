@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.files import as_record, read_bytes, read_json, read_record
-from zoomrl.seal import unsealed_row
 from zoomrl.training.intervals import mean_interval
+from zoomrl.training.rows import METRICS, is_whole, read_row
 
 Metric = Literal["success", "return", "overestimation"]
 """What a curve shows: the success rate or the mean return of an evaluation, or by how much the value that the agent
@@ -104,7 +102,7 @@ def read_run(directory: str | Path) -> Run:
         )
     config = read_json(root / "config.json", hint=_HINT)
     as_record(config, _Config, str(root / "config.json"), hint=_HINT)
-    rows = tuple(read_rows(root / "metrics.jsonl"))
+    rows = tuple(read_rows(root / METRICS))
     bar: float | None = None
     if (root / "policy.json").exists():
         spec = read_record(root / "policy.json", _PolicyFile, hint=_HINT).spec
@@ -130,16 +128,13 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     rows, sealed = [], False
     for number, line in enumerate([*lines, unfinished], start=1):
         try:
-            text, has_seal = unsealed_row(line)
+            row, has_seal = read_row(line)
             if sealed and not has_seal:
                 raise ValueError("its checksum is missing")
-            row = json.loads(text)
-            if not isinstance(row, dict) or not isinstance(row.get("kind"), str):
-                raise ValueError("it is no row")
             sealed |= has_seal
             rows.append(row)
         except (ValueError, RecursionError) as error:
-            if number <= len(lines) or _ENDED.search(line):
+            if number <= len(lines) or is_whole(line):
                 reason = getattr(error, "msg", "") or str(error)
                 _log.warning("%s, line %d is damaged (%s) and left out", path, number, reason)
     return rows
@@ -148,8 +143,6 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 _log = logging.getLogger("zoomrl.analysis")
 _HINT = "The run cannot be read"
 _MAX_ROWS_BYTES = 256 << 20
-_ENDED = re.compile(rb'"[0-9a-f]{16}"}')
-"""In a line without a line break: all of it was written, so the break is what is damaged."""
 _LARGEST = 1e100
 """Of a number in a row: what is drawn is added and squared."""
 

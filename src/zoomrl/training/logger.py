@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -12,14 +11,9 @@ from typing import Any, Protocol
 
 from zoomrl.errors import CheckpointError, ConfigError, MissingDependencyError, import_optional
 from zoomrl.files import finite_or_null
-from zoomrl.seal import sealed_row
 from zoomrl.training.config import TrainConfig
+from zoomrl.training.rows import METRICS, sealed_row
 from zoomrl.training.run_files import wandb_id
-
-METRICS = "metrics.jsonl"
-"""File of the rows, in the run directory."""
-WALL_FIELDS = ("seconds", "updates_per_s", "env_steps_per_s")
-"""Fields that depend on the clock; all others are equal in a run that was killed and resumed."""
 
 _log = logging.getLogger("zoomrl.training")
 
@@ -94,7 +88,7 @@ class Logger:
         """
         finite = finite_or_null({"kind": kind, **row})
         try:
-            line = (sealed_row(json.dumps(finite, allow_nan=False)) + "\n").encode()
+            line = (sealed_row(finite) + "\n").encode()
             self._file.write(line)
             self._file.flush()
             self._digest.update(line)

@@ -25,9 +25,10 @@ from zoomrl.training.correct import Corrector, make_source
 from zoomrl.training.evaluate import Evaluation, evaluate
 from zoomrl.training.finish import finish
 from zoomrl.training.lock import run_lock
-from zoomrl.training.logger import METRICS, Logger, make_sinks
+from zoomrl.training.logger import Logger, make_sinks
 from zoomrl.training.memory import expected_memory, peak_rss, readable
 from zoomrl.training.progress import ProgressLine
+from zoomrl.training.rows import METRICS
 from zoomrl.training.run_files import (
     CONFIG,
     POLICY,
