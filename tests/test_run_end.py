@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import faulthandler
 import io
 import json
 import multiprocessing
@@ -238,6 +239,7 @@ def test_a_renderer_that_ends_the_process_leaves_the_result(tmp_path):
     """Nothing is rendered before the result is on the disk."""
 
     def work() -> None:
+        faulthandler.disable()  # or pytest's would fill the log
         Rendering.kind = "aborts"
         finished(tmp_path / "run")
 
