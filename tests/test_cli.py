@@ -276,6 +276,14 @@ def test_missing_files_are_explained(capsys, words, tmp_path, monkeypatch):
     assert "Traceback" not in out + err
 
 
+def test_an_unknown_preset_lists_some_and_says_where_all_are():
+    with pytest.raises(ConfigError) as error:
+        preset("nope")
+    said = str(error.value)
+    assert re.search(r"unknown preset 'nope'\. Known: act-metaworld, .* and \d+ more\. `zoomrl presets` lists", said)
+    assert len(said) < 2500
+
+
 def test_unknown_task_suggests_the_nearest(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, _, err = finish(["train", "--env", "metaworld:drawer-opn"], capsys)

@@ -377,6 +377,13 @@ def test_an_entry_of_a_checkpoint_that_is_not_what_it_should_be_is_named(name, c
     assert content(copy) == before
 
 
+def test_a_checkpoint_that_is_not_there_is_told_from_a_run(copy):
+    with pytest.raises(CheckpointError, match=r"no checkpoint .*step_99\.pt; .*holds step_0000000030\.pt, step_"):
+        load_policy(copy / "checkpoints" / "step_99.pt")
+    with pytest.raises(CheckpointError, match="there is none beside it"):
+        load_policy(copy / "step_99.pt")
+
+
 @pytest.mark.parametrize("threads", [-5, 0, True, "one"])
 def test_threads_that_are_no_number_of_threads_are_named(threads, copy, demos):
     write_json(copy / "threads.json", {"threads": threads})

@@ -56,11 +56,17 @@ class SimulatorError(WorkerError, RuntimeError):
     """An environment raised, or answered with what it did not promise. Names environment, versions, call and cause."""
 
 
+LISTED = 60
+"""Names that an error lists at most."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
     """Build the error for an unknown ``kind`` called ``name``, suggesting the nearest of ``known``."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names)}."
+    # Hundreds of names on a screen help nobody.
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names[:LISTED])}{more}."
     return ConfigError(f"unknown {kind} {name!r}. {hint}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from zoomrl.errors import unknown_name
+from zoomrl.errors import ConfigError, unknown_name
 from zoomrl.recipes import baselines, bigym, humanoid, imitation, latent, published, rlbench, small
 from zoomrl.training.config import TrainConfig
 
@@ -50,5 +50,5 @@ PRESETS: dict[str, Callable[[], TrainConfig]] = {
 def preset(name: str) -> TrainConfig:
     """The recipe called ``name``; raises ConfigError with the nearest names when there is none."""
     if name not in PRESETS:
-        raise unknown_name("preset", name, PRESETS)
+        raise ConfigError(f"{unknown_name('preset', name, PRESETS)} `zoomrl presets` lists them")
     return PRESETS[name]()

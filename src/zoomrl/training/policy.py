@@ -94,6 +94,10 @@ def load_policy(run: str | Path, *, num_envs: int = 1, seed: int = 0) -> Policy:
         CheckpointError: there is no readable checkpoint.
     """
     path = Path(run)
+    if path.suffix == ".pt" and not path.exists():
+        there = sorted(one.name for one in path.parent.glob("*.pt"))
+        listed = f"{path.parent} holds {', '.join(there)}" if there else "there is none beside it"
+        raise CheckpointError(f"there is no checkpoint {path}; {listed}")
     directory = path.parent.parent if path.is_file() else path
     config = read_config(directory)
     held, policy_path = read_policy_file(directory), directory / POLICY
