@@ -17,10 +17,11 @@ from zoomrl.control.controller import Controller
 from zoomrl.control.plan import Plan
 from zoomrl.control.scaling import make_scaler
 from zoomrl.envs.config import EnvConfig
+from zoomrl.envs.death import DEATHS_IN_A_ROW
 from zoomrl.envs.gym import wrap_gym_env
 from zoomrl.envs.vector import SerialVectorEnv
 from zoomrl.envs.vector_base import Outcome
-from zoomrl.training.evaluate import DEATHS, Evaluation, evaluate
+from zoomrl.training.evaluate import Evaluation, evaluate
 from zoomrl.training.intervals import mean_in_words, mean_interval, wilson_interval
 from zoomrl.training.video import VideoRecorder
 
@@ -230,11 +231,11 @@ def test_a_seed_that_kills_its_worker_each_time_is_lost_and_ends_the_evaluation_
     envs.running, envs.made = {}, {}
     result = evaluate(controller(envs), envs, SEEDS)
     assert result is not None
-    assert envs.resets.count(SEEDS[2]) == DEATHS
+    assert envs.resets.count(SEEDS[2]) == DEATHS_IN_A_ROW
     assert result.lost == [SEEDS[2]]
     others = [one for seed, one in zip(SEEDS, one_by_one(), strict=True) if seed != SEEDS[2]]
     assert list(zip(result.returns, result.lengths, result.successes, strict=True)) == others
-    assert f"died {DEATHS} times in the episode with seed {SEEDS[2]}" in caplog.text
+    assert f"died {DEATHS_IN_A_ROW} times in the episode with seed {SEEDS[2]}" in caplog.text
 
 
 def test_weights_that_lose_episodes_are_ranked_below_those_that_lose_none():

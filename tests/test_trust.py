@@ -200,20 +200,20 @@ def test_the_ratio_can_be_raised_for_sets_of_ones_own(monkeypatch):
         Budget()
 
 
+def still(observations):
+    """A demonstration in which nothing moves."""
+    steps = len(next(iter(observations.values()))) - 1
+    zeros = np.zeros((steps, 1), np.float32)
+    ends = {"terminated": True, "truncated": False, "success": True, "is_demo": True}
+    return Episode(observations, zeros, zeros[:, 0], **ends)
+
+
 @pytest.mark.long
 def test_numbers_that_pack_well_are_read_again(tmp_path):
     """Those that a reader would not believe are stored as they are."""
     spec = EnvSpec("toy:still", {"state": ArraySpec((64,))}, ArraySpec((1,), low=(-1.0,), high=(1.0,)), 10.0, 50_000)
     steps = 50_000  # 13 MB each
-    episode = Episode(
-        {"state": np.zeros((steps + 1, 64), np.float32)},
-        np.zeros((steps, 1), np.float32),
-        np.zeros(steps, np.float32),
-        terminated=True,
-        truncated=False,
-        success=True,
-        is_demo=True,
-    )
+    episode = still({"state": np.zeros((steps + 1, 64), np.float32)})
     write_demos(tmp_path / "set", [episode] * 5, spec)
     assert len(read_demos(tmp_path / "set")) == 5
     assert 0 < (tmp_path / "set/data/main_data.hdf5").stat().st_size < 5 * episode.observations["state"].nbytes / 2
@@ -231,15 +231,7 @@ def test_a_set_of_pictures_that_never_change_is_read_again(tmp_path):
         cameras=("a",),
     )
     steps = 2600  # 72 MB
-    episode = Episode(
-        {"rgb": np.zeros((steps + 1, 1, 96, 96, 3), np.uint8)},
-        np.zeros((steps, 1), np.float32),
-        np.zeros(steps, np.float32),
-        terminated=True,
-        truncated=False,
-        success=True,
-        is_demo=True,
-    )
+    episode = still({"rgb": np.zeros((steps + 1, 1, 96, 96, 3), np.uint8)})
     assert episode.observations["rgb"].nbytes > FREE
     write_demos(tmp_path / "set", [episode], spec)
     assert len(read_demos(tmp_path / "set")) == 1

@@ -264,7 +264,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[A
     }
 
 
-def continued_differently(old: TrainConfig, new: TrainConfig) -> list[str]:
+def changed_evaluations(old: TrainConfig, new: TrainConfig) -> list[str]:
     """Fields of the evaluations that a resumed run changes, as ``name: old -> new``: its results are then another's."""
     before, after = flat(old.to_dict()), flat(new.to_dict())
     names = sorted(name for name in before if name.startswith("eval.") and before[name] != after.get(name))

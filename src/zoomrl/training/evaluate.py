@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from zoomrl.control.controller import Controller
 from zoomrl.data.finite import simulator_fault
+from zoomrl.envs.death import DEATHS_IN_A_ROW
 from zoomrl.envs.vector_base import VectorEnv
 from zoomrl.errors import NonFiniteLossError
 from zoomrl.training.intervals import mean_interval, wilson_interval
 from zoomrl.training.video import VideoRecorder
 
-DEATHS = 3
-"""Times that a worker may die in one episode of an evaluation before that is lost: its seed may be what kills it."""
 _log = logging.getLogger("zoomrl.training")
 
 
@@ -121,7 +120,7 @@ def evaluate(
     """Run one episode per seed, several at a time.
 
     An episode whose simulator shows NaN or infinity is lost: named, counted, and left out of everything else. One whose
-    worker died is run again, and lost after :data:`DEATHS` deaths.
+    worker died is run again, and lost after :data:`DEATHS_IN_A_ROW` deaths: its seed may be what kills it.
 
     Args:
         controller: without exploration, for as many environments as ``envs`` has.
@@ -171,11 +170,11 @@ def evaluate(
         """After the death of its worker; False where the episode is lost by it."""
         number = int(running[index])
         deaths[number] += 1
-        if deaths[number] < DEATHS:
+        if deaths[number] < DEATHS_IN_A_ROW:
             return begin(index)
         _log.warning(
             "evaluation: the worker of environment %d died %d times in the episode with seed %d; the episode is lost",
-            *(index, DEATHS, seeds[number]),
+            *(index, DEATHS_IN_A_ROW, seeds[number]),
         )
         lost.append(number)
         return False

@@ -20,7 +20,7 @@ from zoomrl.spec import EnvSpec
 from zoomrl.training import parts
 from zoomrl.training.announce import announce_demonstrated
 from zoomrl.training.checkpoint import Checkpoints
-from zoomrl.training.config import TrainConfig, continued_differently, differences, run_directory
+from zoomrl.training.config import TrainConfig, changed_evaluations, differences, run_directory
 from zoomrl.training.correct import Corrector, make_source
 from zoomrl.training.evaluate import Evaluation, evaluate
 from zoomrl.training.finish import finish
@@ -135,7 +135,7 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
                     f"{directory} is at step {loaded[0]['env_steps']} already, beyond steps={config.steps}. "
                     "Ask for more steps, or choose another --run-dir."
                 )
-            if changed := continued_differently(read_config(directory), config):
+            if changed := changed_evaluations(read_config(directory), config):
                 say(f"evaluations go on, and are made again at the end, with other options: {', '.join(changed)}")
         write_run_files(config, directory, spec, scaler, fingerprint, device.type, run)
         state = loaded[0] if loaded else {}
