@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from forked import Forked
 from zoomrl.agents.config import AGENT_CONFIGS, CQNASConfig, CQNConfig
 from zoomrl.cli.main import main
 from zoomrl.cli.presets import _about
@@ -434,16 +435,18 @@ def test_collecting_demonstrations(tmp_path, capsys, monkeypatch):
 @pytest.mark.long
 def test_interrupted_run_says_how_to_resume(tmp_path):
     words = [*SMALL, "--steps", "100000", "--eval.every", "0", "--eval.no-video"]
-    command = [sys.executable, "-m", "zoomrl", *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 200
-        metrics = tmp_path / RUN / "metrics.jsonl"
-        while time.monotonic() < deadline and not (metrics.exists() and metrics.read_text()):
-            time.sleep(0.1)
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=200)
-    assert process.returncode == 128 + signal.SIGTERM
+
+    def work() -> None:
+        os.chdir(tmp_path)
+        sys.exit(main(words))
+
+    process, deadline = Forked(work, tmp_path / "log"), time.monotonic() + 200
+    metrics = tmp_path / RUN / "metrics.jsonl"
+    while time.monotonic() < deadline and not (metrics.exists() and metrics.read_text()):
+        time.sleep(0.1)
+    process.signal(signal.SIGTERM)
+    assert process.wait() == 128 + signal.SIGTERM
+    err = (tmp_path / "log").read_text()
     assert "same command again to resume" in " ".join(err.split())
     assert list((tmp_path / RUN / "checkpoints").glob("step_*.pt"))
 

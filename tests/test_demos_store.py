@@ -2,7 +2,6 @@
 
 import json
 import math
-import multiprocessing
 import os
 import signal
 from dataclasses import replace
@@ -15,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forked import Forked
 from zoomrl.data.episode import Episode
 from zoomrl.demos.fit import check_fit
 from zoomrl.demos.intact import file_hash
@@ -330,10 +330,7 @@ def killed_while_writing(path, instant):
         Path.rename = deadly
         write_demos(path, dying(), make_spec(), overwrite=True)
 
-    process = multiprocessing.get_context("fork").Process(target=work)
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    assert Forked(work).wait() == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("instant", ["in the middle", "before the second rename"])

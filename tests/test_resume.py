@@ -10,8 +10,6 @@ import os
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +20,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from forked import Forked
 from toy import (
     SEED,
     ToyEnv,
@@ -53,21 +52,6 @@ from zoomrl.training.seeds import derive
 from zoomrl.training.trainer import Trainer
 
 pytestmark = pytest.mark.long
-
-CHILD = """
-import json, os, signal, sys
-sys.path.insert(0, sys.argv[1])
-import toy
-from zoomrl.training.config import TrainConfig
-from zoomrl.training.trainer import Trainer
-step, fatal = Trainer._step, int(sys.argv[3])
-def deadly(self):
-    if self.env_steps >= fatal:
-        os.kill(os.getpid(), signal.SIGKILL)
-    step(self)
-Trainer._step = deadly
-toy.run(TrainConfig.from_dict(json.loads(sys.argv[2])))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -160,14 +144,12 @@ PICTURES = {
 def test_killed_run_ends_like_one_left_alone(changes, demos, tmp_path):
     source = None if "env__id" in changes else demos
     config = tiny(tmp_path / "killed", source, **changes)
-    child = subprocess.run(
-        [sys.executable, "-c", CHILD, str(Path(__file__).parent), json.dumps(config.to_dict()), "40"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert child.returncode == -signal.SIGKILL, child.stderr[-2000:]
+
+    def work() -> None:
+        with at_step(40, lambda: os.kill(os.getpid(), signal.SIGKILL)):
+            run(config)
+
+    assert Forked(work).wait() == -signal.SIGKILL
     saved = read_state(checkpoint_files(tmp_path / "killed")[-1])
     assert 30 <= saved["env_steps"] < 40
     assert saved["in_flight"][0]["actions"], "the checkpoint should lie inside an episode"

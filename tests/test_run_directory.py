@@ -6,8 +6,6 @@ import json
 import multiprocessing
 import os
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,7 +15,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from test_resume import CrashError, at_step, crash, crash_at, moved
+from forked import Forked
+from test_resume import CrashError, at_step, crash, crash_at
 from toy import ToyEnv, assert_equal_trees, assert_same_run, checkpoint_files, demo_set, last_state, rows, run, tiny
 from zoomrl.errors import CheckpointError, DamagedFileError
 from zoomrl.files import read_json, write_json
@@ -506,16 +505,10 @@ def test_what_a_killed_process_was_writing_is_removed(copy, demos):
 @pytest.mark.long
 def test_two_processes_one_directory(straight, demos, tmp_path):
     """Both begin at once, where nothing is yet: one trains, the other says why it does not."""
-    code = (
-        "import json, sys; sys.path.insert(0, sys.argv[1]); import toy; "
-        "from zoomrl.training.config import TrainConfig; "
-        "toy.run(TrainConfig.from_dict(json.loads(sys.argv[2])))"
-    )
-    config = moved(tiny(tmp_path / "run", demos), tmp_path / "run")
-    command = [sys.executable, "-c", code, str(Path(__file__).parent), json.dumps(config.to_dict())]
-    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=200)[1] for process in both]
-    codes = sorted(process.returncode for process in both)
+    config, logs = tiny(tmp_path / "run", demos), [tmp_path / "one.log", tmp_path / "two.log"]
+    both = [Forked(lambda: run(config), log) for log in logs]
+    codes = sorted(process.wait() for process in both)
+    said = [log.read_text() for log in logs]
     if codes != [0, 0]:  # where they came one after the other, the second one repeats the end of the first
         assert codes == [0, 1]
         assert sum("a run is going on in" in text for text in said) == 1

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import faulthandler
 import io
 import json
-import multiprocessing
 import os
 import re
 import shutil
@@ -25,6 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from rich.console import Console
 
+from forked import Forked
 from toy import ToyEnv, rows, tiny
 from zoomrl.cli import report
 from zoomrl.cli.main import main
@@ -239,14 +238,10 @@ def test_a_renderer_that_ends_the_process_leaves_the_result(tmp_path):
     """Nothing is rendered before the result is on the disk."""
 
     def work() -> None:
-        faulthandler.disable()  # or pytest's would fill the log
         Rendering.kind = "aborts"
         finished(tmp_path / "run")
 
-    process = multiprocessing.get_context("fork").Process(target=work)
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGABRT
+    assert Forked(work).wait() == -signal.SIGABRT
     assert result_of(tmp_path / "run")["episodes"] == 2
     assert result_of(tmp_path / "run")["video_problem"] == "the process ended before the video was written"
 
