@@ -17,10 +17,20 @@ class Forked:
         self._process = multiprocessing.get_context("fork").Process(target=_run, args=(work, log))
         self._process.start()
 
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        assert self._process.pid is not None
+        return self._process.pid
+
     def signal(self, number: int) -> None:
         """Send it a signal."""
-        assert self._process.pid is not None
-        os.kill(self._process.pid, number)
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it, whatever it does."""
+        self._process.kill()
+        self.wait()
 
     def wait(self) -> int:
         """Its exit code: 1 for an exception, whose traceback is in the log; -N for signal N."""

@@ -77,7 +77,9 @@ def offline(directory, demos, agent=BC, **changes):
     return tiny(directory, demos, **{**base, **changes, "agent": agent})
 
 
-@pytest.mark.parametrize("name", ONLINE)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in ("iqrl", "sac", "taco") else name for name in ONLINE]
+)
 def test_an_interrupted_run_ends_like_one_left_alone(name, tmp_path):
     config = online(tmp_path / "straight", name)
     assert run(config)[0].finished

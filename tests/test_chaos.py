@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -14,27 +12,20 @@ import pytest
 import torch
 from benchmarks.chaos.attack import Attack, Found, Try
 from benchmarks.chaos.compare import differences
+from benchmarks.chaos.program import main
 from benchmarks.chaos.report import Account
 from benchmarks.chaos.runs import Material, kinds
 
+from forked import Forked
 from toy import checkpoint_files, run, tiny
 from zoomrl.agents.config import AGENT_CONFIGS
-
-ROOT = Path(__file__).parents[1]
 
 
 def attack(*words: str, out: Path) -> dict[str, dict[str, object]]:
     """Summary of an attack that found nothing."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.chaos", *words, "--short", "--jobs", "1", "--out", str(out)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    log = out.with_suffix(".log")
+    options = [*words, "--short", "--jobs", "1", "--out", str(out)]
+    assert Forked(lambda: sys.exit(main(options)), log).wait() == 0, log.read_text()
     summary: dict[str, dict[str, object]] = json.loads(out.read_text())["summary"]
     assert all(str(kind["outcome"]).startswith("held") for kind in summary.values())
     return summary

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+import zoomrl
 from forked import Forked
 from zoomrl.agents.config import AGENT_CONFIGS, CQNASConfig, CQNConfig
 from zoomrl.cli.main import main
@@ -29,7 +30,7 @@ from zoomrl.training.config import TrainConfig
 
 OPTIONS = {
     "--env": "metaworld:reach",
-    "--env.time-limit": 50,
+    "--env.time-limit": 40,
     "--demos.episodes": 1,
     "--agent.hidden-dim": 16,
     "--agent.atoms": 11,
@@ -80,7 +81,10 @@ def listed(name, text, *, whole):
     return name in text or (bool(families) and (not whole or re.search(rf"\b{member}\b", text) is not None))
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize(
+    "name",
+    [name if index % 4 == 0 else pytest.param(name, marks=pytest.mark.slow) for index, name in enumerate(ONE_OF_EACH)],
+)
 @pytest.mark.long
 def test_train_help_lists_every_option_and_preset(capsys, name):
     code, out, _ = finish(["train", "--preset", name, "--help"], capsys)
@@ -454,14 +458,13 @@ def test_interrupted_run_says_how_to_resume(tmp_path):
 # ---- the package -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.long
 def test_import_is_instant_and_names_load_on_use():
     code = (
         "import sys, zoomrl; "
         f"assert not [m for m in {HEAVY} if m in sys.modules]; "
         "from zoomrl import TrainConfig, preset; assert isinstance(preset('quickstart'), TrainConfig); "
-        "assert 'torch' not in sys.modules; "
-        "from zoomrl import train, load_policy, make_env; assert callable(train); "
-        "assert all(getattr(zoomrl, n) is not None for n in zoomrl.__all__)"
+        "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+    assert callable(zoomrl.train)
+    assert all(getattr(zoomrl, name) is not None for name in zoomrl.__all__)

@@ -225,7 +225,7 @@ def test_activations_stay_channels_last(kind, norm):
     assert all(seen)
 
 
-@pytest.mark.parametrize("kind", ["strided", "drqv2", "resnet18"])
+@pytest.mark.parametrize("kind", ["strided", "drqv2", pytest.param("resnet18", marks=pytest.mark.slow)])
 @pytest.mark.long
 def test_no_graph_breaks(kind):
     encoder = make_encoder(EncoderConfig(kind=kind, channels=4), views=2, frames=2, size=16)

@@ -19,7 +19,8 @@ import pytest
 from gymnasium import spaces
 
 from envs_faulty import Faulty, faulty, stuck
-from toy import ToyEnv, tiny
+from envs_toy import ToyEnv
+from toy import tiny
 from zoomrl.demos.collect import collect_demos
 from zoomrl.envs import make_env, make_vector_env, vector_process
 from zoomrl.envs.base import ControlStep, Env

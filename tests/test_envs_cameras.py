@@ -186,7 +186,7 @@ def test_the_dmc_equals_dm_control() -> None:
 
 
 @needs_opengl
-@pytest.mark.parametrize("build", [drawer, cartpole])
+@pytest.mark.parametrize("build", [pytest.param(drawer, marks=pytest.mark.slow), cartpole])
 @pytest.mark.long
 def test_less_can_be_drawn(build: Any) -> None:
     import mujoco
@@ -209,7 +209,7 @@ def test_less_can_be_drawn(build: Any) -> None:
 
 
 @needs_opengl
-@pytest.mark.parametrize("build", [drawer, cartpole])
+@pytest.mark.parametrize("build", [pytest.param(drawer, marks=pytest.mark.slow), cartpole])
 @pytest.mark.long
 def test_films_stay_as_they_are(build: Any) -> None:
     plain, fast = build(cameras=(), state="full"), build(**FAST)
@@ -273,7 +273,7 @@ def test_pictures_do_not_change_the_episode(env_id: str) -> None:
 
 
 @needs_opengl
-@pytest.mark.parametrize("build", [drawer, cartpole])
+@pytest.mark.parametrize("build", [pytest.param(drawer, marks=pytest.mark.slow), cartpole])
 @pytest.mark.long
 def test_one_picture_per_decision(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     draw, drawn = SceneCameras.draw, []

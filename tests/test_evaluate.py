@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from toy import ToyEnv
+from envs_toy import ToyEnv
 from zoomrl.control.config import ControlConfig
 from zoomrl.control.controller import Controller
 from zoomrl.control.plan import Plan

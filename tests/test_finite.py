@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from rich.console import Console
 
-from toy import PictureToy, ToyEnv, assert_same_run, last_state, run, tiny
+from envs_toy import Failing, FailingDouble, FailingPicture, ToyEnv, failing
+from toy import assert_same_run, last_state, run, tiny
 from zoomrl.agents.cqn import CQN
 from zoomrl.cli.main import main
 from zoomrl.control.config import ControlConfig
@@ -51,51 +52,6 @@ SAID = re.compile(
     r"environment (\d) showed NaN or infinite values (at step \d+|in the first observation) of the episode with seed "
     r"(\d+) \((.*?)\); the episode is (?:dropped|lost)"
 )
-
-
-class Failing(ToyEnv):
-    """Shows ``value`` at ``where`` in the episodes that their seed chooses."""
-
-    where, value, share = "step", math.nan, 0.4
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
-        shown, info = super().reset(seed=seed)
-        self.bad = bool(self.np_random.random() < self.share)
-        return (self._spoilt(shown) if self.bad and self.where == "reset" else shown), info
-
-    def step(self, action: np.ndarray) -> Any:
-        shown, reward, terminated, truncated, info = super().step(action)
-        if self.bad and self.clock == 1:
-            shown = self._spoilt(shown) if self.where == "step" else shown
-            reward = self.value if self.where == "reward" else reward
-        return shown, reward, terminated, truncated, info
-
-    def _spoilt(self, shown: Any) -> Any:
-        return np.where(np.arange(3) == 1, self.value, shown)
-
-
-class FailingDouble(Failing):
-    """In float64, where 1e300 is a number."""
-
-    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float64)
-
-    def _show(self) -> np.ndarray:
-        return super()._show().astype(np.float64)
-
-
-class FailingPicture(Failing, PictureToy):
-    """Beside a picture, which cannot show NaN."""
-
-    observation_space = PictureToy.observation_space
-    _show = PictureToy._show
-
-    def _spoilt(self, shown: Any) -> Any:
-        return {**shown, "clock": np.full(1, self.value, np.float32)}
-
-
-def failing(where: str, value: float = math.nan, share: float = 0.4, kind: type = Failing) -> Any:
-    """A class of its own, so that worker processes and tests do not share settings."""
-    return type("Failing", (kind,), {"where": where, "value": value, "share": share})
 
 
 def trained(config: Any, make_env: Any) -> tuple[Any, str]:

@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from toy import ToyEnv, assert_same_run, demo_set, last_state, rows, run, tiny
+from envs_toy import ToyEnv
+from toy import assert_same_run, demo_set, last_state, rows, run, tiny
 from zoomrl.agents.config import TD7Config
 from zoomrl.control.config import ControlConfig, InterventionConfig
 from zoomrl.control.intervention import Recording, corrections

@@ -176,7 +176,9 @@ def assert_equal_episodes(here: Env, there: Env, steps: int) -> None:
     [
         EnvConfig("dmc:cartpole-swingup", action_repeat=3),
         EnvConfig("metaworld:drawer-open", reward="dense", time_limit=15),
-        EnvConfig("dmc:cartpole-swingup", cameras=("0", "1"), image_size=20, time_limit=3),
+        pytest.param(
+            EnvConfig("dmc:cartpole-swingup", cameras=("0", "1"), image_size=20, time_limit=3), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_equal_to_the_same_environment_in_this_process(config: EnvConfig) -> None:
@@ -313,11 +315,11 @@ def test_own_errors_arrive_as_they_are() -> None:
     refused(sys.executable, ConfigError, "unknown environment domain", "dcm:cartpole-swingup")
 
 
-@pytest.mark.parametrize(("mood", "match"), [("die", "exited with code 9"), ("hang", "did not answer within 8 s")])
+@pytest.mark.parametrize(("mood", "match"), [("die", "exited with code 9"), ("hang", "did not answer within 3 s")])
 def test_death_while_building(moody: EnvConfig, monkeypatch: pytest.MonkeyPatch, mood: str, match: str) -> None:
     monkeypatch.setenv("MOODY", mood)
     if mood == "hang":
-        monkeypatch.setattr(isolated_process, "START_TIMEOUT_S", 8.0)
+        monkeypatch.setattr(isolated_process, "START_TIMEOUT_S", 3.0)
     with pytest.raises(SimulatorDied, match=match):
         make_env(moody, timeout=5.0)
 
@@ -389,12 +391,12 @@ def test_the_last_words_of_a_crash(env: IsolatedEnv, capfd: pytest.CaptureFixtur
 
 @pytest.mark.timing
 def test_a_simulator_that_hangs(moody: EnvConfig) -> None:
-    env = isolated(moody, timeout=5.0)
+    env = isolated(moody, timeout=3.0)
     env.reset(seed=0)
     pid = env.pid
     assert pid is not None
     start = time.monotonic()
-    with pytest.raises(SimulatorDied, match="did not answer within 5 s"):
+    with pytest.raises(SimulatorDied, match="did not answer within 3 s"):
         env.step(act(HANG))
     assert time.monotonic() - start < 15
     assert not psutil.pid_exists(pid)
@@ -551,11 +553,11 @@ def test_who_watches_the_watcher_waits_longer(moody: EnvConfig) -> None:
 def test_a_hang_in_a_worker_process_is_found_by_the_inner_watch(
     moody: EnvConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with make_vector_env(replace(moody, workers="process", timeout=5.0), 1) as envs:
+    with make_vector_env(replace(moody, workers="process", timeout=3.0), 1) as envs:
         envs.reset(0, seed=0)
         assert envs.step(pair_of(HANG)[:1]).died == [0]
         assert "the simulator of gym:moody_world:Moody-v0" in caplog.text
-        assert "did not answer within 5 s" in caplog.text
+        assert "did not answer within 3 s" in caplog.text
 
 
 # ---- what the other interpreter must understand -----------------------------------------------------------

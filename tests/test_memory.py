@@ -35,7 +35,8 @@ RUN = """
 import dataclasses, sys
 from pathlib import Path
 import gymnasium, numpy as np
-from toy import ToyEnv, tiny
+from envs_toy import ToyEnv
+from toy import tiny
 from zoomrl.training.run import train
 
 class Pictures(ToyEnv):
@@ -96,10 +97,8 @@ def test_a_trial_leaves_the_global_random_state_alone():
 
 
 @pytest.mark.timing
-@pytest.mark.parametrize(
-    ("capacity", "storage", "batch"), [(1_000_000, "ram", 64), pytest.param(1300, "disk", 16, marks=pytest.mark.slow)]
-)
-@pytest.mark.long
+@pytest.mark.parametrize(("capacity", "storage", "batch"), [(1_000_000, "ram", 64), (1300, "disk", 16)])
+@pytest.mark.slow
 def test_expected_memory_is_what_a_pixel_run_uses(capacity, storage, batch, tmp_path):
     steps = 2000
     root = Path(__file__).parents[1]

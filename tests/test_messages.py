@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from envs_toy import TOYS, ToyEnv
 from toy import demo_set, rows, run, tiny
 from zoomrl import errors
 from zoomrl.cli.command import to_type
@@ -139,16 +140,14 @@ def test_on_a_terminal_there_is_one_live_line():
 @pytest.mark.parametrize(("env", "word"), [("gym:toy", "success"), ("gym:silent", "return")])
 @pytest.mark.long
 def test_a_run_says_success_or_return_and_logs_success_only_where_it_is_reported(env, word, tmp_path, monkeypatch):
-    import toy
-
-    class Silent(toy.ToyEnv):
+    class Silent(ToyEnv):
         def reset(self, **options):
             return super().reset(**options)[0], {}
 
         def step(self, action):
             return *super().step(action)[:4], {}
 
-    monkeypatch.setitem(toy.TOYS, "gym:silent", Silent)
+    monkeypatch.setitem(TOYS, "gym:silent", Silent)
     result, said = run(tiny(tmp_path / "run", env__id=env, steps=40, eval__keep_best=True))
     steps = [line for line in said.splitlines() if line.startswith("train ")]
     assert len(steps) == 6  # every 7 steps, and at the end

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from toy import ToyEnv, checkpoint_files, demo_set, rows, run, tiny
+from envs_toy import ToyEnv
+from toy import checkpoint_files, demo_set, rows, run, tiny
 from zoomrl.agents.cqn import CQN
 from zoomrl.cli.main import main
 from zoomrl.control.plan import Plan

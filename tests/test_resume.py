@@ -20,10 +20,10 @@ import pytest
 import torch
 from rich.console import Console
 
+from envs_toy import ToyEnv
 from forked import Forked
 from toy import (
     SEED,
-    ToyEnv,
     assert_equal_trees,
     assert_same_run,
     checkpoint_files,
@@ -164,13 +164,16 @@ def test_killed_run_ends_like_one_left_alone(changes, demos, tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"env__num_envs": 3},
+        pytest.param({"env__num_envs": 3}, marks=pytest.mark.slow),
         {"replay__storage": "disk"},
         pytest.param(
             {"control__executor": "receding_horizon", "control__replan_every": 2, "updates_per_step": 0.5},
             marks=pytest.mark.slow,
         ),
-        {"control__executor": "open_loop", "replay__tail": "exclude", "replay__sampling": "transition"},
+        pytest.param(
+            {"control__executor": "open_loop", "replay__tail": "exclude", "replay__sampling": "transition"},
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             {"control__uniform_steps": 20, "control__action_range": "demos", "agent__normalize": "demos"},
             marks=pytest.mark.slow,
@@ -226,7 +229,7 @@ def test_segments_written_after_the_checkpoint_are_not_used(demos, tmp_path):
 # ---- stopped --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGINT])
 def test_signal_saves_and_the_resumed_run_ends_alike(number, straight, demos, tmp_path):
     config = tiny(tmp_path / "run", demos)
     before = signal.getsignal(number)

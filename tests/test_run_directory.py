@@ -15,9 +15,10 @@ import pytest
 import torch
 from rich.console import Console
 
+from envs_toy import ToyEnv
 from forked import Forked
 from test_resume import CrashError, at_step, crash, crash_at
-from toy import ToyEnv, assert_equal_trees, assert_same_run, checkpoint_files, demo_set, last_state, rows, run, tiny
+from toy import assert_equal_trees, assert_same_run, checkpoint_files, demo_set, last_state, rows, run, tiny
 from zoomrl.errors import CheckpointError, DamagedFileError
 from zoomrl.files import read_json, write_json
 from zoomrl.training import checkpoint as checkpoint_module
@@ -454,22 +455,19 @@ def test_demonstrations_may_move_and_frames_may_go_to_disk(straight, copy, demos
 # ---- one process ----------------------------------------------------------------------------------------
 
 
-def _hold(directory, ready):
-    with run_lock(directory):
-        ready.set()
-        time.sleep(300)
-
-
 @pytest.fixture
 def holder(copy):
-    context = multiprocessing.get_context("spawn")
-    ready = context.Event()
-    process = context.Process(target=_hold, args=(copy, ready), daemon=True)
-    process.start()
+    ready = multiprocessing.get_context("fork").Event()
+
+    def hold():
+        with run_lock(copy):
+            ready.set()
+            time.sleep(300)
+
+    process = Forked(hold)
     assert ready.wait(60)
     yield process
     process.kill()
-    process.join(60)
 
 
 @pytest.mark.long
@@ -480,7 +478,6 @@ def test_a_second_process_is_refused_by_the_name_of_the_first(holder, straight, 
     assert content(copy) == before
     load_policy(copy)  # reading needs no lock
     holder.kill()
-    holder.join(60)
     assert (copy / HOLDER).exists(), "a killed process leaves its name"
     run(tiny(copy, demos))
     assert not (copy / HOLDER).exists()

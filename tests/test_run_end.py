@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from rich.console import Console
 
+from envs_toy import ToyEnv
 from forked import Forked
-from toy import ToyEnv, rows, tiny
+from toy import rows, tiny
 from zoomrl.cli import report
 from zoomrl.cli.main import main
 from zoomrl.envs.image import as_image

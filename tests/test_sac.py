@@ -262,7 +262,7 @@ def test_the_seed_decides_the_weights_and_leaves_the_global_generator_alone():
     assert not torch.equal(rows[0], rows[2])
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_compiled_in_one_graph_equals_plain(monkeypatch):
     real = torch.compile
     monkeypatch.setattr(torch, "compile", lambda f, **o: real(f, backend="eager", **o))

@@ -11,8 +11,9 @@ from rich.console import Console
 
 import slow_td7
 from batches import ACTIONS, BOTH, ONLY_PIXELS, ONLY_STATE, STATE, in_double, make_batch
+from envs_toy import ToyEnv
 from slow_td7 import SlowTD7
-from toy import ToyEnv, assert_same_run, last_state, run, tiny
+from toy import assert_same_run, last_state, run, tiny
 from zoomrl.agents.assessment import Assessment
 from zoomrl.agents.config import CQNConfig, TD7Config
 from zoomrl.agents.engine import WARM_UP, Captured, accelerate

@@ -1,4 +1,4 @@
-"""A tiny deterministic environment, tiny configs, and comparisons of finished runs."""
+"""Tiny configs for the toy environment, and comparisons of finished runs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import io
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from rich.console import Console
 
+from envs_toy import TOYS, ToyEnv
 from zoomrl.agents.config import CQNASConfig
 from zoomrl.analysis.metrics import read_rows
 from zoomrl.control.config import ControlConfig
@@ -25,50 +25,6 @@ from zoomrl.files import read_json
 from zoomrl.training.config import CheckpointConfig, EvalConfig, LogConfig, TrainConfig
 from zoomrl.training.rows import WALL_FIELDS
 from zoomrl.training.run import RunResult, train
-
-
-class ToyEnv(gymnasium.Env):
-    """Push a point to the origin. Depends on the seed and the actions alone; ends in every way there is."""
-
-    observation_space = gymnasium.spaces.Box(-10, 10, (3,), np.float32)
-    action_space = gymnasium.spaces.Box(np.array([-1, -2], np.float32), np.array([1, 2], np.float32))
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
-        super().reset(seed=seed)
-        self.point = self.np_random.uniform(-1, 1, 2)
-        self.clock = 0
-        self.fuse = int(self.np_random.integers(5, 40))
-        return self._show(), {"success": False}
-
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        self.point = 0.9 * self.point + 0.2 * action + self.np_random.normal(0, 0.01, 2)
-        self.clock += 1
-        distance = float(np.abs(self.point).sum())
-        success = distance < 0.4
-        return self._show(), -distance, success or self.clock == self.fuse, False, {"success": success}
-
-    def _show(self) -> np.ndarray:
-        return np.array([*self.point, self.clock / 10], np.float32)
-
-
-class PictureToy(ToyEnv):
-    """The same, shown as a picture of 16x16 pixels beside the clock."""
-
-    observation_space = gymnasium.spaces.Dict(
-        {
-            "clock": gymnasium.spaces.Box(0, 10, (1,), np.float32),
-            "front": gymnasium.spaces.Box(0, 255, (16, 16, 3), np.uint8),
-        }
-    )
-
-    def _show(self) -> dict[str, np.ndarray]:  # type: ignore[override]
-        picture = np.full((16, 16, 3), 20, np.uint8)
-        row, column = np.clip((self.point + 1) * 8, 0, 15).astype(int)
-        picture[row, column] = 255
-        return {"clock": np.array([self.clock / 10], np.float32), "front": picture}
-
-
-TOYS = {"gym:toy": ToyEnv, "gym:toy-pictures": PictureToy}
 
 
 def demo_set(path: Path, count: int = 3, first_seed: int = 0) -> Path:
@@ -99,7 +55,7 @@ def tiny(directory: Path, demos: Path | None = None, **changes: Any) -> TrainCon
     """A run of seconds; ``changes`` are ``field=value`` or ``group__field=value``."""
     config = TrainConfig(
         env=EnvConfig(id="gym:toy", time_limit=12),
-        agent=CQNASConfig(horizon=3, hidden_dim=12, trunk_dim=6, atoms=7, bins=3, levels=2, lr=1e-3),
+        agent=CQNASConfig(horizon=3, hidden_dim=12, trunk_dim=6, atoms=7, bins=3, levels=2, dueling="shared", lr=1e-3),
         replay=ReplayConfig(batch_size=6, n_step=2, frame_stack=2, capacity=35),
         control=ControlConfig(noise="linear(0.5,0.1,50)"),
         demos=DemoConfig(source=str(demos) if demos else "none", episodes=0),
