@@ -78,7 +78,11 @@ def offline(directory, demos, agent=BC, **changes):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in ("iqrl", "sac", "taco") else name for name in ONLINE]
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in ("iqrl", "sac", "taco", "tcrl") else name
+        for name in ONLINE
+    ],
 )
 def test_an_interrupted_run_ends_like_one_left_alone(name, tmp_path):
     config = online(tmp_path / "straight", name)
@@ -191,7 +195,7 @@ def test_episodes_held_out():
         hold_out(episodes, 1.0)
 
 
-@pytest.mark.parametrize("name", ["td3", "iqrl"])
+@pytest.mark.parametrize("name", ["td3", pytest.param("iqrl", marks=pytest.mark.slow)])
 def test_updates_at_the_end_of_episodes_are_as_many(name, tmp_path):
     """They come in bursts, and none is lost but those of the episode in flight."""
     counted = {}

@@ -366,6 +366,19 @@ def test_training_reports_result_and_files(trained):
     assert not {"Traceback", "Exception"} & set(re.findall(r"\w+", done.stdout))
 
 
+@pytest.mark.parametrize("words", [["demos", "collect"], ["demos", "check", "x"], ["env", "check", "gym:X-v0"]])
+def test_the_environment_is_named_as_in_train(words):
+    short, full = (parse([*words, *option]) for option in (["--env", "dmc:a-b"], ["--env.id=dmc:a-b"]))
+    assert short == full
+    assert short.env.id == "dmc:a-b"
+
+
+def test_a_mistake_in_a_nested_command_names_its_own_help(capsys):
+    code, _, err = finish(["demos", "collect", "--episode"], capsys)
+    assert code == 2
+    assert "zoomrl demos collect --help" in err
+
+
 @pytest.mark.long
 def test_finished_run_shows_its_result_again(trained, capsys, monkeypatch):
     place, done = trained

@@ -160,7 +160,11 @@ def test_compiled_equals_eager_in_one_graph(case, quick_compile):
 
 @pytest.mark.parametrize(
     ("kind", "horizon", "graphs"),
-    [(CQNASConfig, 2, 6), pytest.param(CQNASConfig, 6, 9, marks=pytest.mark.slow), (DrQv2ASConfig, 2, 7)],
+    [
+        (CQNASConfig, 2, 6),
+        pytest.param(CQNASConfig, 6, 9, marks=pytest.mark.slow),
+        pytest.param(DrQv2ASConfig, 2, 7, marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.long
 def test_what_repeats_is_compiled_once(kind, horizon, graphs, quick_compile):

@@ -38,7 +38,15 @@ def run_expert(env: MetaWorldEnv, seed: int) -> tuple[int, list[float], bool, bo
     return len(rewards), rewards, terminated, truncated, info
 
 
-@pytest.mark.parametrize("task", ["drawer-open", "pick-place", "peg-insert-side", "sweep-into"])
+@pytest.mark.parametrize(
+    "task",
+    [
+        "drawer-open",
+        "pick-place",
+        pytest.param("peg-insert-side", marks=pytest.mark.slow),
+        pytest.param("sweep-into", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.long
 def test_same_seed_same_episode(task: str) -> None:
     options = {"reward": "dense", "terminate_on_success": False}

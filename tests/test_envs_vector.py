@@ -79,7 +79,10 @@ def pair() -> Iterator[ProcessVectorEnv]:
         yield env  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("config", [EnvConfig("metaworld:drawer-open"), EnvConfig("dmc:cartpole-swingup")])
+@pytest.mark.parametrize(
+    "config",
+    [EnvConfig("metaworld:drawer-open"), pytest.param(EnvConfig("dmc:cartpole-swingup"), marks=pytest.mark.slow)],
+)
 @pytest.mark.long
 def test_serial_and_process_agree(config: EnvConfig) -> None:
     from dataclasses import replace

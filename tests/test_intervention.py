@@ -160,7 +160,9 @@ PRIORITIES = {
 }
 
 
-@pytest.mark.parametrize("changes", [pytest.param({}, id="cqn_as"), pytest.param(PRIORITIES, id="priorities")])
+@pytest.mark.parametrize(
+    "changes", [pytest.param({}, id="cqn_as"), pytest.param(PRIORITIES, id="priorities", marks=pytest.mark.slow)]
+)
 @pytest.mark.long
 def test_a_stopped_run_ends_like_one_left_alone(tmp_path, changes):
     source = recording(tmp_path / "stream.jsonl", STREAM + [(e, s, [0.3, -0.3]) for e in range(3, 9) for s in (2, 3)])

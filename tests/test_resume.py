@@ -138,7 +138,7 @@ PICTURES = {
             id="dmc",
             marks=pytest.mark.slow,
         ),
-        pytest.param(PICTURES, id="pictures"),
+        pytest.param(PICTURES, id="pictures", marks=pytest.mark.slow),
     ],
 )
 def test_killed_run_ends_like_one_left_alone(changes, demos, tmp_path):
@@ -179,12 +179,15 @@ def test_killed_run_ends_like_one_left_alone(changes, demos, tmp_path):
             marks=pytest.mark.slow,
         ),
         pytest.param({"env__num_envs": 2, "env__workers": "process", "steps": 45}, marks=pytest.mark.slow),
-        {
-            "control__snap": True,
-            "agent__value": "scalar",
-            "replay__padding": "zeros",
-            "agent__tie_threshold": 0.3,
-        },
+        pytest.param(
+            {
+                "control__snap": True,
+                "agent__value": "scalar",
+                "replay__padding": "zeros",
+                "agent__tie_threshold": 0.3,
+            },
+            marks=pytest.mark.slow,
+        ),
         {"agent": DrQv2ASConfig(horizon=3, hidden_dim=8, atoms=7, target_interval=3), "env__num_envs": 2},
     ],
     ids=lambda c: "-".join(str(c[k]) for k in list(c)[:2]),
@@ -335,6 +338,7 @@ def test_finished_run_can_be_extended(straight, demos, tmp_path):
     assert_same_run(straight, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_finished_run_on_disk_can_be_extended(demos, tmp_path):
     """Few steps need fewer frames than ``replay.capacity``, so that the files on disk must grow."""
     config = tiny(tmp_path / "run", demos, replay__storage="disk", replay__capacity=10_000)
@@ -545,7 +549,9 @@ def test_full_disk_keeps_the_older_checkpoint(straight, demos, tmp_path, monkeyp
     assert_same_run(straight, tmp_path / "run")
 
 
-@pytest.mark.parametrize("limit", [40, 400, 4000, 20_000])
+@pytest.mark.parametrize(
+    "limit", [40, pytest.param(400, marks=pytest.mark.slow), pytest.param(4000, marks=pytest.mark.slow), 20_000]
+)
 def test_write_cut_short_by_the_system_keeps_the_older_checkpoint(limit, demos, tmp_path):
     """A real limit on file sizes, reached inside the segment's or the checkpoint's writer."""
     directory = tmp_path / "run"

@@ -263,7 +263,7 @@ def test_a_directory_made_anew_under_a_run_is_the_other_run_s(demos, tmp_path):
     assert content(directory) == content(other)
 
 
-@pytest.mark.parametrize("keep_best", [False, True])
+@pytest.mark.parametrize("keep_best", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.long
 def test_files_of_another_run_are_refused_and_stay(keep_best, copy, demos, tmp_path):
     """They are whole, and of the same config but for the seed."""

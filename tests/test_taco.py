@@ -324,7 +324,10 @@ def test_configs_that_cannot_work_are_refused():
             TACOConfig(**bad)
 
 
-@pytest.mark.parametrize("case", ["state", "pictures", "representation"])
+@pytest.mark.parametrize(
+    "case",
+    ["state", pytest.param("pictures", marks=pytest.mark.slow), pytest.param("representation", marks=pytest.mark.slow)],
+)
 @pytest.mark.long
 def test_it_learns_from_the_replay(case, tmp_path):
     """From its own batches, sequences that leave their episode included."""

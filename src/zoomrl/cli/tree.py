@@ -83,7 +83,19 @@ _COMPLETION_SETUP = """Add the line of your shell to its start-up file:
   zsh   ~/.zshrc                    eval "$(zoomrl completion zsh)"
   tcsh  ~/.tcshrc                   zoomrl completion tcsh > ~/.zoomrl.tcsh; source ~/.zoomrl.tcsh
   fish  ~/.config/fish/config.fish  zoomrl completion fish | source"""
-_NESTED = {"demos": ("collect", "inspect", "check", "import", "export"), "env": ("check",)}
+_NESTED: dict[str, dict[str, type[Any]]] = {
+    "demos": {
+        "collect": CollectDemos,
+        "inspect": InspectDemos,
+        "check": CheckDemos,
+        "import": ImportDemos,
+        "export": ExportDemos,
+    },
+    "env": {"check": Environments},
+}
+_SHORT = {"--env": "--env.id", "--env-python": "--env.python"}
+"""Short forms of the commands below; others have options of their own by these names."""
+_WITH_ENVIRONMENT = (CollectDemos, CheckDemos, Environments)
 
 
 def check_command(words: Sequence[str]) -> None:
@@ -98,7 +110,11 @@ def check_command(words: Sequence[str]) -> None:
 def parse(words: Sequence[str]) -> Command:
     """The command that ``words`` ask for. Leaves with SystemExit after help (0) or a usage error (2)."""
     if words and words[0] in COMMANDS:
-        return _parse_one(words[0], COMMANDS[words[0]], list(words[1:]))
+        name, kind, rest = words[0], COMMANDS[words[0]], list(words[1:])
+        if name == "demos" and rest[:1] and rest[0] in _NESTED[name]:
+            # By itself, so that messages name its own help.
+            name, kind, rest = f"{name} {rest[0]}", _NESTED[name][rest[0]], rest[1:]
+        return _parse_one(name, kind, _in_full(rest) if kind in _WITH_ENVIRONMENT else rest)
     choices: Any = None
     for name, kind in COMMANDS.items():
         # The short description: the long ones would drown the list of commands.
@@ -110,6 +126,12 @@ def parse(words: Sequence[str]) -> Command:
         Command,
         tyro.cli(choices, args=list(words), prog=PROG, description=_DESCRIPTION, config=(AvoidSubcommands,)),
     )
+
+
+def _in_full(words: Sequence[str]) -> list[str]:
+    """The words with short forms of options written out."""
+    pairs = (word.partition("=") for word in words)
+    return [_SHORT.get(name, name) + equals + value for name, equals, value in pairs]
 
 
 def _parse_one(name: str, kind: type[Any], words: list[str]) -> Command:
