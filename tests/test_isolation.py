@@ -236,6 +236,7 @@ def small(directory: Path, env: EnvConfig) -> TrainConfig:
     )
 
 
+@pytest.mark.slow
 def test_training_is_the_same(tmp_path: Path) -> None:
     config = EnvConfig("dmc:cartpole-swingup", time_limit=60)
     found = []

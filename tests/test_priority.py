@@ -76,7 +76,7 @@ def test_draws_are_in_proportion(slots):
         assert chisquare(cells[0][keep], cells[1][keep]).pvalue > 1e-3
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(
     st.dictionaries(st.integers(0, 4 * BLOCK - 1), st.floats(2**-20, 2**30, width=32), min_size=1, max_size=40),
     st.integers(0, 2**31),
@@ -181,7 +181,7 @@ def test_a_saved_state_fits_a_larger_replay():
 by_priority = configs.map(lambda config: dataclasses.replace(config, sampling="priority"))
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(
     by_priority,
     st.integers(1, 4),

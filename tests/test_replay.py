@@ -204,7 +204,7 @@ def run_model(
     assert [row.length for row in replay.rows] == [len(e) for e in (*model.demos, *model.online)]
 
 
-@settings(max_examples=250)
+@settings(max_examples=120)
 @given(configs, st.integers(1, 5), st.lists(shapes, max_size=3), st.lists(shapes, max_size=8))
 @pytest.mark.long
 def test_batches_equal_plain_loops(config, horizon, demo_shapes, online_shapes):

@@ -188,7 +188,10 @@ def test_killed_run_ends_like_one_left_alone(changes, demos, tmp_path):
             },
             marks=pytest.mark.slow,
         ),
-        {"agent": DrQv2ASConfig(horizon=3, hidden_dim=8, atoms=7, target_interval=3), "env__num_envs": 2},
+        pytest.param(
+            {"agent": DrQv2ASConfig(horizon=3, hidden_dim=8, atoms=7, target_interval=3), "env__num_envs": 2},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=lambda c: "-".join(str(c[k]) for k in list(c)[:2]),
 )
@@ -251,7 +254,7 @@ def test_signal_saves_and_the_resumed_run_ends_alike(number, straight, demos, tm
 
 def test_stopping_again_and_again_changes_nothing(straight, demos, tmp_path):
     config = tiny(tmp_path / "run", demos)
-    for env_steps in (0, 1, 14, 44, 59):
+    for env_steps in (0, 14, 44, 59):
         with at_step(env_steps, lambda: os.kill(os.getpid(), signal.SIGTERM)):
             assert not run(config)[0].finished
     assert run(config)[0].finished
