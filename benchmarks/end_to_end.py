@@ -30,9 +30,9 @@ from peers.loop import PeerLoop
 from provenance import RESULTS, keep, provenance
 from zoomrl.control.scaling import make_scaler
 from zoomrl.data.episode import Episode
-from zoomrl.envs.vector import make_vector_env
+from zoomrl.envs.vector.make import make_vector_env
 from zoomrl.recipes.presets import preset
-from zoomrl.training import parts
+from zoomrl.training import builders
 from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.logger import Logger
@@ -168,15 +168,15 @@ def straightforward(
 def ours(
     config: TrainConfig, directory: Path, stack: ExitStack, console: Console
 ) -> tuple[Callable[[int], None], dict[str, float]]:
-    """The product's own training loop, with a clock around its parts."""
+    """The product's own training loop, with a clock around its builders."""
     episodes = demonstrations(config, console)
     envs = stack.enter_context(make_vector_env(config.env))
     spec = envs.env_spec
     agent = agent_of(config, episodes)
     scaler = make_scaler(config.control, spec.action, episodes, spec.action_meaning)
     directory.mkdir(parents=True)
-    replay = parts.build_replay(config, spec, agent.horizon, episodes, scaler, directory, console)
-    controller = parts.build_controller(config, agent, scaler, 1, 0, parts.build_explorer(config))
+    replay = builders.build_replay(config, spec, agent.horizon, episodes, scaler, directory, console)
+    controller = builders.build_controller(config, agent, scaler, 1, 0, builders.build_explorer(config))
     logger = Logger(directory, 0, [])
     stack.callback(logger.close)
     progress = stack.enter_context(ProgressLine(Console(quiet=True)))
@@ -226,14 +226,14 @@ def demonstrations(config: TrainConfig, console: Console) -> list[Episode]:
     """The scripted set, collected at the first time. All loops learn from the quickly drawn pictures: what they show
     changes no duration."""
     fast = replace(config.env, shadows=False, reflections=False, antialiasing=False)
-    return parts.choose_episodes(config, scripted_demos(config.demos, fast, console))
+    return builders.choose_episodes(config, scripted_demos(config.demos, fast, console))
 
 
 def agent_of(config: TrainConfig, episodes: Sequence[Episode]) -> Any:
     """The agent as the product builds it."""
     with make_vector_env(replace(config.env, num_envs=1)) as envs:
         spec = envs.env_spec
-    return parts.build_agent(config, spec, episodes, torch.device("cpu"))
+    return builders.build_agent(config, spec, episodes, torch.device("cpu"))
 
 
 def table(case: dict[str, Any]) -> Table:

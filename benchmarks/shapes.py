@@ -9,9 +9,9 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from zoomrl.agents.base import Learner
-from zoomrl.agents.config import CQNConfig
-from zoomrl.agents.cqn import CQN
+from zoomrl.agents.configs import CQNConfig
+from zoomrl.agents.cqn.learner import CQN
+from zoomrl.agents.learner import Learner
 from zoomrl.agents.registry import assemble
 from zoomrl.nets.perception import ObservationShape
 from zoomrl.recipes.presets import preset

@@ -21,14 +21,14 @@ from provenance import measure
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from slow_cqn import SlowCQN
-from zoomrl.agents.cqn import CQN
+from zoomrl.agents.cqn.learner import CQN
 from zoomrl.control.executor import TemporalEnsemble
 from zoomrl.control.plan import Plan
 from zoomrl.data.config import ReplayConfig
 from zoomrl.data.episode import Episode
 from zoomrl.data.replay import Replay
 from zoomrl.envs.config import EnvConfig
-from zoomrl.envs.vector import make_vector_env
+from zoomrl.envs.vector.make import make_vector_env
 from zoomrl.nets.linear import linear
 from zoomrl.nets.perception import ObservationShape
 from zoomrl.recipes.presets import preset

@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from zoomrl.envs.base import Env
 from zoomrl.envs.config import EnvConfig
-from zoomrl.envs.gym import wrap_gym_env
+from zoomrl.envs.suites.gym.env import wrap_gym_env
 
 
 class Faulty(gymnasium.Env):  # type: ignore[type-arg]

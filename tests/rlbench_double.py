@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from zoomrl.envs.rlbench_backend import Backend
+from zoomrl.envs.suites.rlbench.backend import Backend
 
 JOINTS = 7
 REACHED = 0.05

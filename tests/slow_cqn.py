@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from zoomrl.agents.config import CQNASConfig
-from zoomrl.agents.cqn import CQN
+from zoomrl.agents.configs import CQNASConfig
+from zoomrl.agents.cqn.learner import CQN
 
 
 class SlowStream(nn.Module):

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from slow_perception import SlowPerception
-from zoomrl.agents.config import DrQv2ASConfig
-from zoomrl.agents.drqv2 import DrQv2
+from zoomrl.agents.configs import DrQv2ASConfig
+from zoomrl.agents.drqv2.learner import DrQv2
 
 LIMIT = 1 - 1e-6
 

@@ -15,7 +15,7 @@ from torch.distributions import Normal
 
 from slow_drqv2 import SlowTrunk, gradients
 from slow_perception import SlowPerception
-from zoomrl.agents.sac import SAC
+from zoomrl.agents.sac.learner import SAC
 
 ACTIVATIONS = {"relu": F.relu, "mish": F.mish, "elu": F.elu, "silu": F.silu}
 

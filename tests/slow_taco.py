@@ -14,7 +14,7 @@ from torch import nn
 
 from slow_drqv2 import IdentityClamp, SlowActor, SlowTwinCritic, gradients
 from slow_perception import SlowPerception
-from zoomrl.agents.taco import TACO
+from zoomrl.agents.taco.learner import TACO
 
 
 def linear(layer, x):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from zoomrl.agents.td7 import TD7
+from zoomrl.agents.td7.learner import TD7
 
 
 def weights(module):

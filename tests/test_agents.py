@@ -7,8 +7,8 @@ import torch
 from tensordict import TensorDict
 
 from slow_cqn import SlowCQN
-from zoomrl.agents.config import CQNASConfig, CQNConfig
-from zoomrl.agents.cqn import CQN
+from zoomrl.agents.configs import CQNASConfig, CQNConfig
+from zoomrl.agents.cqn.learner import CQN
 from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.math import grid
 from zoomrl.nets.perception import ObservationShape

@@ -11,7 +11,7 @@ import torch
 
 from test_resume import CrashError, at_step, crash
 from toy import assert_same_run, checkpoint_files, demo_set, rows, run, tiny
-from zoomrl.agents.config import (
+from zoomrl.agents.configs import (
     ACTConfig,
     BCConfig,
     CQNConfig,
@@ -24,12 +24,13 @@ from zoomrl.agents.config import (
 )
 from zoomrl.analysis.metrics import read_run
 from zoomrl.cli.ablate import Ablate
-from zoomrl.demos.store import read_demos, write_demos
+from zoomrl.demos.store.reader import read_demos
+from zoomrl.demos.store.writer import write_demos
 from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.nets.config import RepresentationConfig
+from zoomrl.training.builders import hold_out
 from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.evaluate import Evaluation
-from zoomrl.training.parts import hold_out
 from zoomrl.training.policy import load_policy
 from zoomrl.training.trainer import Trainer
 

@@ -19,7 +19,7 @@ import pytest
 
 import zoomrl
 from forked import Forked
-from zoomrl.agents.config import AGENT_CONFIGS, CQNASConfig, CQNConfig
+from zoomrl.agents.configs import AGENT_CONFIGS, CQNASConfig, CQNConfig
 from zoomrl.cli.main import main
 from zoomrl.cli.presets import _about
 from zoomrl.cli.train import defaults, with_agent

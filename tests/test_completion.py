@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from zoomrl.agents.config import AGENT_CONFIGS
+from zoomrl.agents.configs import AGENT_CONFIGS
 from zoomrl.cli import env_ids
 from zoomrl.cli.complete import complete, main
 from zoomrl.cli.completion import completion_script
@@ -148,8 +148,8 @@ def test_descriptions_stay_on_their_line():
 @pytest.mark.parametrize(("domain", "package"), [("metaworld", "metaworld"), ("dmc", "dm_control")])
 def test_ids_are_those_of_the_installed_simulator(domain, package):
     pytest.importorskip(package)
-    from zoomrl.envs.dmc import dmc_tasks
-    from zoomrl.envs.metaworld import metaworld_tasks
+    from zoomrl.envs.suites.dmc import dmc_tasks
+    from zoomrl.envs.suites.metaworld import metaworld_tasks
 
     tasks = metaworld_tasks() if domain == "metaworld" else dmc_tasks()
     assert env_ids.ids(domain) == [f"{domain}:{task}" for task in tasks]

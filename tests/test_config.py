@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from zoomrl.agents.config import CQNASConfig, CQNConfig, DrQv2ASConfig, DrQv2PlusConfig, convert
+from zoomrl.agents.configs import CQNASConfig, CQNConfig, DrQv2ASConfig, DrQv2PlusConfig, convert
 from zoomrl.control.config import ControlConfig
 from zoomrl.errors import ConfigError
 from zoomrl.recipes.presets import PRESETS, preset

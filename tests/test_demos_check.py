@@ -16,21 +16,22 @@ from test_demos_store import released
 from zoomrl.cli.demos_check import CheckDemos
 from zoomrl.cli.main import main
 from zoomrl.data.episode import Episode
-from zoomrl.demos import check as checking
-from zoomrl.demos.action_checks import fit_grid, grid_findings, idle_stretches
-from zoomrl.demos.check import conclude, replay_survey, survey_set
+from zoomrl.demos.check import survey as checking
+from zoomrl.demos.check.actions import fit_grid, grid_findings, idle_stretches
+from zoomrl.demos.check.manifest import manifest_path, read_manifest
+from zoomrl.demos.check.rollout import difference, recorded_config, replay, with_overrides
+from zoomrl.demos.check.survey import conclude, replay_survey, survey_set
 from zoomrl.demos.collect import collect_demos, collection_meta
 from zoomrl.demos.config import DemoConfig
-from zoomrl.demos.manifest import manifest_path, read_manifest
-from zoomrl.demos.replay import difference, recorded_config, replay, with_overrides
-from zoomrl.demos.store import content_hash, read_demos, write_demos
+from zoomrl.demos.store.reader import content_hash, read_demos
+from zoomrl.demos.store.writer import write_demos
 from zoomrl.envs.base import ControlStep, Env
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.registry import make_env
 from zoomrl.errors import ConfigError, DemonstrationError, MissingDependencyError
 from zoomrl.spec import ArraySpec, EnvSpec
+from zoomrl.training.builders import load_demos
 from zoomrl.training.config import TrainConfig
-from zoomrl.training.parts import load_demos
 
 DRAWER = EnvConfig(id="metaworld:drawer-open", reward="sparse", time_limit=150)
 
@@ -606,7 +607,7 @@ def test_a_set_that_cannot_be_written_to_is_reported_all_the_same(tmp_path, monk
     def refuse(*_):
         raise OSError(errno.EROFS, "Read-only file system", str(path))
 
-    monkeypatch.setattr("zoomrl.demos.manifest.write_json", refuse)
+    monkeypatch.setattr("zoomrl.demos.check.manifest.write_json", refuse)
     assert main(["demos", "check", str(path), "--no-replay", *(["--json"] if as_json else [])]) == 1
     said = capsys.readouterr()
     wanted = '"findings"' if as_json else "nothing found against it, but no episode was replayed"

@@ -5,7 +5,8 @@ import pytest
 
 from zoomrl.demos.collect import collect_demos, collection_meta
 from zoomrl.demos.fit import check_fit
-from zoomrl.demos.store import read_demos, write_demos
+from zoomrl.demos.store.reader import read_demos
+from zoomrl.demos.store.writer import write_demos
 from zoomrl.envs.base import ControlStep, Env
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.registry import make_env

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from zoomrl.data.episode import Episode
 from zoomrl.demos.inspect import Spread, render_table, summarise
-from zoomrl.demos.store import DemoSet
+from zoomrl.demos.store.reader import DemoSet
 from zoomrl.errors import ConfigError, DemonstrationError
 from zoomrl.spec import ArraySpec, EnvSpec
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from test_demos_store import make_episode, make_spec
 from zoomrl.demos.config import DemoConfig
-from zoomrl.demos.store import write_demos
+from zoomrl.demos.store.writer import write_demos
 from zoomrl.envs.config import EnvConfig
 from zoomrl.training import scripted
 from zoomrl.training.scripted import FREE_DEMOS, FREE_ENV, scripted_path

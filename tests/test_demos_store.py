@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from forked import Forked
 from zoomrl.data.episode import Episode
 from zoomrl.demos.fit import check_fit
-from zoomrl.demos.intact import file_hash
-from zoomrl.demos.reader import read_intact
-from zoomrl.demos.spaces import box_space_json, dict_space_json, parse_observations
-from zoomrl.demos.staging import staged
-from zoomrl.demos.store import DemoSet, content_hash, read_demos, read_episode, write_demos
+from zoomrl.demos.store.intact import file_hash
+from zoomrl.demos.store.reader import DemoSet, content_hash, read_demos, read_episode, read_intact
+from zoomrl.demos.store.spaces import box_space_json, dict_space_json, parse_observations
+from zoomrl.demos.store.staging import staged
+from zoomrl.demos.store.writer import write_demos
 from zoomrl.errors import DemonstrationError
 from zoomrl.spec import ArraySpec, EnvSpec
 
@@ -440,7 +440,7 @@ def test_the_arrays_are_hashed_once_a_load(tmp_path, monkeypatch):
     spec = make_spec()
     write_demos(tmp_path / "set", [make_episode(spec, 4, seed) for seed in range(3)], spec)
     hashed = []
-    monkeypatch.setattr("zoomrl.demos.intact.file_hash", lambda path: hashed.append(path) or file_hash(path))
+    monkeypatch.setattr("zoomrl.demos.store.intact.file_hash", lambda path: hashed.append(path) or file_hash(path))
     for use in (read_demos, content_hash, read_intact):
         use(tmp_path / "set")
     assert len(hashed) == 3

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from zoomrl.agents.config import (
+from zoomrl.agents.configs import (
     AGENT_CONFIGS,
     ACTConfig,
     BCConfig,
@@ -47,7 +47,7 @@ from zoomrl.data.config import ReplayConfig
 from zoomrl.recipes.presets import preset
 from zoomrl.spec import ArraySpec, EnvSpec
 from zoomrl.training.config import TrainConfig
-from zoomrl.training.trial import Trial
+from zoomrl.training.measure.trial import Trial
 
 WITH_EXAMPLES = ("own-environment", "own-demonstrations", "checking")
 DEMO_COMMANDS = (CollectDemos, InspectDemos, CheckDemos, ImportDemos, ExportDemos)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from batches import ACTIONS, BOTH, ONLY_PIXELS, ONLY_STATE, STATE, in_double, make_batch, make_observation
 from slow_drqv2 import SlowDrQv2, gradients
-from zoomrl.agents.config import DrQv2ASConfig, DrQv2Config, DrQv2PlusConfig
-from zoomrl.agents.cqn import CQN
-from zoomrl.agents.drqv2 import DrQv2
+from zoomrl.agents.configs import DrQv2ASConfig, DrQv2Config, DrQv2PlusConfig
+from zoomrl.agents.cqn.learner import CQN
+from zoomrl.agents.drqv2.learner import DrQv2
 from zoomrl.math.categorical import support, two_hot
 from zoomrl.nets.config import EncoderConfig
 from zoomrl.nets.perception import ObservationShape

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from batches import ACTIONS, BOTH, ONLY_PIXELS, ONLY_STATE, make_batch, make_observation
 from zoomrl.agents import engine
-from zoomrl.agents.config import (
+from zoomrl.agents.configs import (
     ACTConfig,
     BCConfig,
     CQNASConfig,
@@ -24,7 +24,7 @@ from zoomrl.agents.config import (
     TD3Config,
     TD7Config,
 )
-from zoomrl.agents.cqn import CQN
+from zoomrl.agents.cqn.learner import CQN
 from zoomrl.agents.engine import WARM_UP, Captured, accelerate, capture, unavailable
 from zoomrl.agents.registry import _AGENTS, assemble
 from zoomrl.errors import ConfigError

@@ -10,8 +10,8 @@ import tyro
 from gymnasium.spaces import Box, Dict, Discrete
 
 from zoomrl.cli.env import Environments
-from zoomrl.envs import checker_speed
-from zoomrl.envs.checker import check_env
+from zoomrl.envs.check import speed as checker_speed
+from zoomrl.envs.check.check import check_env
 from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import ConfigError
 

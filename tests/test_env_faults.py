@@ -22,14 +22,17 @@ from envs_faulty import Faulty, faulty, stuck
 from envs_toy import ToyEnv
 from toy import tiny
 from zoomrl.demos.collect import collect_demos
-from zoomrl.envs import make_env, make_vector_env, vector_process
+from zoomrl.envs import make_env, make_vector_env
 from zoomrl.envs.base import ControlStep, Env
 from zoomrl.envs.config import EnvConfig
-from zoomrl.envs.gym import wrap_gym_env
-from zoomrl.envs.vector import ProcessVectorEnv, SerialVectorEnv, VectorEnv
+from zoomrl.envs.suites.gym.env import wrap_gym_env
+from zoomrl.envs.vector import process as vector_process
+from zoomrl.envs.vector.base import VectorEnv
+from zoomrl.envs.vector.process import ProcessVectorEnv
+from zoomrl.envs.vector.serial import SerialVectorEnv
 from zoomrl.errors import ConfigError, SimulatorError, WorkerError
 from zoomrl.spec import ArraySpec, EnvSpec
-from zoomrl.training import parts
+from zoomrl.training import builders
 from zoomrl.training.run import train
 
 STILL = np.zeros((1, 1), np.float32)
@@ -68,7 +71,7 @@ def test_one_object_for_training_and_evaluation_is_refused(
     def too_late(*_: Any) -> None:
         raise AssertionError("refused after the demonstrations were read or collected")
 
-    monkeypatch.setattr(parts, "load_demos", too_late)
+    monkeypatch.setattr(builders, "load_demos", too_late)
     shared = ToyEnv()
     with pytest.raises(ConfigError, match=r"object of its own.*one ToyEnv object twice.*Build a new one"):
         train(tiny(tmp_path / "run", eval__num_envs=1), make_env=lambda: WRAPPED[how](shared))

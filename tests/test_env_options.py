@@ -15,12 +15,13 @@ import pytest
 
 from test_demos_collect import PointEnv
 from test_demos_scripted import changed
-from zoomrl.envs import cameras, make_env, make_vector_env
-from zoomrl.envs.checker import check_env
+from zoomrl.envs import make_env, make_vector_env
+from zoomrl.envs.check.check import check_env
 from zoomrl.envs.config import EnvConfig
-from zoomrl.envs.gym import wrap_gym_env
+from zoomrl.envs.mujoco import cameras
 from zoomrl.envs.options import COMMON, Options, differences
 from zoomrl.envs.registry import _SUITES, honours
+from zoomrl.envs.suites.gym.env import wrap_gym_env
 from zoomrl.errors import ConfigError
 from zoomrl.spec import ArraySpec, EnvSpec
 
@@ -34,8 +35,8 @@ IDS = {
 }
 FIELDS = [field.name for field in dataclasses.fields(EnvConfig)]
 # Besides the adapter's own module: what it hands its config to.
-HELPERS = {"gym": ["gym_observation.py", "cameras.py"]}
-ENVS = Path(cameras.__file__).parent
+HELPERS = {"gym": ["suites/gym/observation.py", "mujoco/cameras.py"]}
+ENVS = Path(cameras.__file__).parents[1]
 
 
 def read_in(*files: Path) -> set[str]:
@@ -49,12 +50,12 @@ def read_in(*files: Path) -> set[str]:
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_option_is_read_or_refused(domain: str, name: str) -> None:
     adapter = Path(inspect.getfile(_SUITES[domain]()))
-    helpers = [ENVS / file for file in HELPERS.get(domain, ["cameras.py"])]
+    helpers = [ENVS / file for file in HELPERS.get(domain, ["mujoco/cameras.py"])]
     config = EnvConfig(IDS[domain])
     if honours(config.id, name):
         if name == "reward" and "dense" not in (_SUITES[domain]().options.choices["reward"] or ()):
             return  # it has one reward, asked for by each of its names
-        common = [ENVS / file for file in ("registry.py", "vector.py", "isolated.py", "isolated_process.py")]
+        common = [ENVS / file for file in ("registry.py", "vector/make.py", "isolation/env.py", "isolation/process.py")]
         assert name in read_in(adapter, *helpers, *(common if name in COMMON else [])), "declared, and never read"
         return
     # Before the simulator is imported, so that none is needed here.

@@ -69,7 +69,8 @@ def test_every_module_imports_without_simulators_or_torch() -> None:
     code = (
         "import sys\n"
         "for name in ('metaworld', 'mujoco', 'dm_control', 'torch'): sys.modules[name] = None\n"
-        "import zoomrl.envs.metaworld, zoomrl.envs.dmc, zoomrl.envs.gym, zoomrl.envs.vector\n"
+        "import zoomrl.envs.suites.metaworld, zoomrl.envs.suites.dmc\n"
+        "import zoomrl.envs.suites.gym.env, zoomrl.envs.vector.make\n"
         "zoomrl.envs.make_env('gym:Pendulum-v1').reset(seed=0)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

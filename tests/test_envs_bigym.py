@@ -15,12 +15,12 @@ import pytest
 
 from envs_common import random_action, rollout
 from zoomrl.demos.collect import collect_demos
-from zoomrl.envs import bigym
 from zoomrl.envs.base import action_bounds
-from zoomrl.envs.bigym import CAMERAS, BiGymEnv, bigym_tasks
-from zoomrl.envs.bigym_experts import EXPERTS
-from zoomrl.envs.bigym_tasks import TASKS
 from zoomrl.envs.config import EnvConfig
+from zoomrl.envs.suites.bigym import env as bigym
+from zoomrl.envs.suites.bigym.env import CAMERAS, BiGymEnv, bigym_tasks
+from zoomrl.envs.suites.bigym.experts import EXPERTS
+from zoomrl.envs.suites.bigym.tasks import TASKS
 from zoomrl.errors import ConfigError, MissingDependencyError
 
 FLAT = {"reach_target_single", "reach_target_multi_modal", "reach_target_dual", "move_plate", "move_two_plates"}

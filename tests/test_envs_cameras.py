@@ -12,10 +12,10 @@ import pytest
 from envs_common import random_action
 from zoomrl.envs import make_env, make_vector_env
 from zoomrl.envs.base import Env
-from zoomrl.envs.cameras import EVERYTHING, SceneCameras
 from zoomrl.envs.config import EnvConfig
-from zoomrl.envs.metaworld import _ROLLED
-from zoomrl.envs.rendering import prefer_headless_gl
+from zoomrl.envs.mujoco.backend import prefer_headless_gl
+from zoomrl.envs.mujoco.cameras import EVERYTHING, SceneCameras
+from zoomrl.envs.suites.metaworld import _ROLLED
 from zoomrl.errors import ConfigError, MissingDependencyError
 
 METAWORLD = ("topview", "corner", "corner2", "corner3", "corner4", "behindGripper", "gripperPOV")

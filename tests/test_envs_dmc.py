@@ -10,7 +10,7 @@ import pytest
 
 from envs_common import assert_action_repeat_sums, assert_honest_seeding
 from zoomrl.envs.config import EnvConfig
-from zoomrl.envs.dmc import DMCEnv, dmc_tasks
+from zoomrl.envs.suites.dmc import DMCEnv, dmc_tasks
 from zoomrl.errors import ConfigError, MissingDependencyError
 
 

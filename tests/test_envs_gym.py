@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from envs_common import assert_action_repeat_sums, assert_honest_seeding
 from zoomrl.envs.config import EnvConfig
-from zoomrl.envs.gym import make_gym_env, wrap_gym_env
+from zoomrl.envs.suites.gym.env import make_gym_env, wrap_gym_env
 from zoomrl.errors import ConfigError, MissingDependencyError
 
 

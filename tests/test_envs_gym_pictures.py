@@ -13,9 +13,10 @@ import pytest
 from gymnasium import spaces
 
 from zoomrl.cli.tree import parse
-from zoomrl.envs import gym_observation, make_env
+from zoomrl.envs import make_env
 from zoomrl.envs.config import EnvConfig
-from zoomrl.envs.gym import wrap_gym_env
+from zoomrl.envs.suites.gym import observation as gym_observation
+from zoomrl.envs.suites.gym.env import wrap_gym_env
 from zoomrl.errors import ConfigError, MissingDependencyError
 from zoomrl.training.config import TrainConfig
 

@@ -17,10 +17,10 @@ import pytest
 from envs_common import assert_action_repeat_sums, assert_honest_seeding, random_action
 from zoomrl.analysis.metrics import read_run
 from zoomrl.analysis.plot import plot_runs
-from zoomrl.envs import humanoidbench_compat as compat
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.global_seed import GlobalStream
-from zoomrl.envs.humanoidbench import HumanoidBenchEnv, humanoidbench_tasks
+from zoomrl.envs.suites.humanoidbench import compat
+from zoomrl.envs.suites.humanoidbench.env import HumanoidBenchEnv, humanoidbench_tasks
 from zoomrl.errors import ConfigError, MissingDependencyError
 from zoomrl.recipes import humanoid as recipes
 from zoomrl.spec import EnvSpec

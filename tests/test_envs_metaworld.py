@@ -10,7 +10,7 @@ import pytest
 
 from envs_common import assert_action_repeat_sums, assert_honest_seeding, random_action
 from zoomrl.envs.config import EnvConfig
-from zoomrl.envs.metaworld import MetaWorldEnv, metaworld_tasks
+from zoomrl.envs.suites.metaworld import MetaWorldEnv, metaworld_tasks
 from zoomrl.errors import ConfigError, MissingDependencyError
 
 TEN = (

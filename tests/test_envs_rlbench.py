@@ -22,10 +22,10 @@ import rlbench_double as fake
 from envs_common import assert_action_repeat_sums, assert_honest_seeding
 from zoomrl.envs.base import check_actions
 from zoomrl.envs.config import EnvConfig
-from zoomrl.envs.rlbench import CAMERAS, MAX_DELTA, RLBenchEnv
-from zoomrl.envs.rlbench_backend import installed
-from zoomrl.envs.rlbench_tasks import LIMITS
-from zoomrl.envs.vector import ProcessVectorEnv
+from zoomrl.envs.suites.rlbench.backend import installed
+from zoomrl.envs.suites.rlbench.env import CAMERAS, MAX_DELTA, RLBenchEnv
+from zoomrl.envs.suites.rlbench.tasks import LIMITS
+from zoomrl.envs.vector.process import ProcessVectorEnv
 from zoomrl.errors import ConfigError, MissingDependencyError, SimulatorError, WorkerError
 from zoomrl.recipes import rlbench as recipes
 
@@ -459,5 +459,7 @@ def test_all_22_tasks_exist(real: types.SimpleNamespace) -> None:
 
 
 def test_the_adapter_loads_without_torch() -> None:
-    code = "import sys, zoomrl.envs.rlbench; assert 'torch' not in sys.modules and 'rlbench' not in sys.modules"
+    code = (
+        "import sys, zoomrl.envs.suites.rlbench.env; assert 'torch' not in sys.modules and 'rlbench' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

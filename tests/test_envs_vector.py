@@ -21,8 +21,11 @@ from gymnasium import spaces
 
 from zoomrl.envs.base import Env
 from zoomrl.envs.config import EnvConfig
-from zoomrl.envs.gym import wrap_gym_env
-from zoomrl.envs.vector import ProcessVectorEnv, SerialVectorEnv, VectorEnv, make_vector_env
+from zoomrl.envs.suites.gym.env import wrap_gym_env
+from zoomrl.envs.vector.base import VectorEnv
+from zoomrl.envs.vector.make import make_vector_env
+from zoomrl.envs.vector.process import ProcessVectorEnv
+from zoomrl.envs.vector.serial import SerialVectorEnv
 from zoomrl.errors import ConfigError, WorkerError
 
 # Action values that make the environment below misbehave.
@@ -207,7 +210,7 @@ def test_a_completed_step_clears_the_count(pair: ProcessVectorEnv) -> None:
 
 @pytest.mark.long
 def test_an_interrupted_step_leaves_no_stale_reply(pair: ProcessVectorEnv, monkeypatch: pytest.MonkeyPatch) -> None:
-    from zoomrl.envs import vector_process
+    from zoomrl.envs.vector import process as vector_process
 
     def interrupted(*args: object) -> Any:
         raise KeyboardInterrupt

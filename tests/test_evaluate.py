@@ -17,10 +17,10 @@ from zoomrl.control.controller import Controller
 from zoomrl.control.plan import Plan
 from zoomrl.control.scaling import make_scaler
 from zoomrl.envs.config import EnvConfig
-from zoomrl.envs.death import DEATHS_IN_A_ROW
-from zoomrl.envs.gym import wrap_gym_env
-from zoomrl.envs.vector import SerialVectorEnv
-from zoomrl.envs.vector_base import Outcome
+from zoomrl.envs.processes import DEATHS_IN_A_ROW
+from zoomrl.envs.suites.gym.env import wrap_gym_env
+from zoomrl.envs.vector.base import Outcome
+from zoomrl.envs.vector.serial import SerialVectorEnv
 from zoomrl.training.evaluate import Evaluation, evaluate
 from zoomrl.training.intervals import mean_in_words, mean_interval, wilson_interval
 from zoomrl.training.video import VideoRecorder

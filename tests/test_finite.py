@@ -22,7 +22,7 @@ from rich.console import Console
 
 from envs_toy import Failing, FailingDouble, FailingPicture, ToyEnv, failing
 from toy import assert_same_run, last_state, run, tiny
-from zoomrl.agents.cqn import CQN
+from zoomrl.agents.cqn.learner import CQN
 from zoomrl.cli.main import main
 from zoomrl.control.config import ControlConfig
 from zoomrl.control.controller import Controller
@@ -31,13 +31,14 @@ from zoomrl.control.scaling import make_scaler
 from zoomrl.data.episode import Episode
 from zoomrl.data.finite import first_not_finite, simulator_fault
 from zoomrl.data.replay import Replay
+from zoomrl.demos.check.rollout import replay
 from zoomrl.demos.collect import collect_demos
-from zoomrl.demos.replay import replay
 from zoomrl.envs.base import ControlStep, Env
 from zoomrl.envs.config import EnvConfig
-from zoomrl.envs.gym import wrap_gym_env
-from zoomrl.envs.vector import ProcessVectorEnv, SerialVectorEnv
-from zoomrl.envs.vector_base import VectorEnv
+from zoomrl.envs.suites.gym.env import wrap_gym_env
+from zoomrl.envs.vector.base import VectorEnv
+from zoomrl.envs.vector.process import ProcessVectorEnv
+from zoomrl.envs.vector.serial import SerialVectorEnv
 from zoomrl.errors import DemonstrationError, NonFiniteLossError, SimulatorError
 from zoomrl.nets.config import EncoderConfig
 from zoomrl.spec import ArraySpec, EnvSpec

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from test_demos_store import assert_same, make_episode, make_spec
 from zoomrl.demos.formats import READERS, WRITERS, ImportOptions, detect, read, write
-from zoomrl.demos.store import DemoSet, read_demos, write_demos
+from zoomrl.demos.store.reader import DemoSet, read_demos
+from zoomrl.demos.store.writer import write_demos
 from zoomrl.errors import ConfigError, DemonstrationError
 from zoomrl.spec import ArraySpec
 

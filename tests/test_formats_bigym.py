@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoomrl.demos.formats import bigym
 from zoomrl.demos.formats.base import Imported, ImportOptions
-from zoomrl.demos.formats.bigym_replay import to_decisions
-from zoomrl.demos.formats.bigym_store import find_files, read_file
+from zoomrl.demos.formats.bigym import reader as bigym
+from zoomrl.demos.formats.bigym.rollout import to_decisions
+from zoomrl.demos.formats.bigym.store import find_files, read_file
 from zoomrl.envs.base import ControlStep, Env
-from zoomrl.envs.bigym_tasks import TASKS
 from zoomrl.envs.config import EnvConfig
+from zoomrl.envs.suites.bigym.tasks import TASKS
 from zoomrl.errors import ConfigError, DemonstrationError, MissingDependencyError
 from zoomrl.spec import ArraySpec, EnvSpec
 

@@ -13,7 +13,8 @@ from test_formats_robomimic import demo, write_file
 from zoomrl.cli.demos_convert import ExportDemos, ImportDemos
 from zoomrl.cli.main import main
 from zoomrl.cli.tree import parse
-from zoomrl.demos.store import read_demos, write_demos
+from zoomrl.demos.store.reader import read_demos
+from zoomrl.demos.store.writer import write_demos
 from zoomrl.errors import ConfigError, DemonstrationError
 
 

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from test_formats import make_set
-from zoomrl.demos.formats import ImportOptions, lerobot_tables, lerobot_video, read, write
-from zoomrl.demos.formats.lerobot_stats import episode_stats, joined
+from zoomrl.demos.formats import ImportOptions, read, write
+from zoomrl.demos.formats.lerobot import tables as lerobot_tables
+from zoomrl.demos.formats.lerobot import video as lerobot_video
+from zoomrl.demos.formats.lerobot.stats import episode_stats, joined
 from zoomrl.errors import DemonstrationError, MissingDependencyError
 
 pa = pytest.importorskip("pyarrow")
@@ -307,7 +309,7 @@ def test_decoded_frames_are_held_against_the_file(tmp_path, monkeypatch):
     demos = smooth(make_set())
     write("lerobot", tmp_path / "set", demos, video=True)
     (tmp_path / "set" / "meta/zoomrl.json").unlink()
-    monkeypatch.setattr("zoomrl.demos.limits.FREE", 0)
+    monkeypatch.setattr("zoomrl.demos.store.limits.FREE", 0)
     with pytest.raises(DemonstrationError, match="its pictures declares"):
         read("lerobot", tmp_path / "set", ImportOptions(cameras=demos.spec.cameras, image_size=2000))
 

@@ -9,7 +9,8 @@ import pytest
 from test_demos_store import make_episode, make_spec, write_foreign
 from test_formats import make_set
 from zoomrl.demos.formats import ImportOptions, read, write
-from zoomrl.demos.store import read_demos, write_demos
+from zoomrl.demos.store.reader import read_demos
+from zoomrl.demos.store.writer import write_demos
 from zoomrl.errors import DemonstrationError
 from zoomrl.spec import ArraySpec
 

@@ -19,10 +19,10 @@ from PIL import Image
 
 import rlbench_files as files
 from zoomrl.demos.formats.base import Imported, ImportOptions
-from zoomrl.demos.formats.rlbench import read
-from zoomrl.demos.formats.rlbench_pickle import read_frames
+from zoomrl.demos.formats.rlbench.pickles import read_frames
+from zoomrl.demos.formats.rlbench.reader import read
 from zoomrl.envs.config import EnvConfig
-from zoomrl.envs.rlbench_tasks import LIMITS
+from zoomrl.envs.suites.rlbench.tasks import LIMITS
 from zoomrl.errors import ConfigError, DemonstrationError
 
 FOUR = ("front", "wrist", "left_shoulder", "right_shoulder")

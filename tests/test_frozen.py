@@ -8,7 +8,7 @@ import torch
 
 from batches import ACTIONS, ONLY_STATE, STATE, make_batch
 from toy import demo_set, run, tiny
-from zoomrl.agents.config import (
+from zoomrl.agents.configs import (
     ACTConfig,
     BCConfig,
     CQNASConfig,
@@ -25,9 +25,10 @@ from zoomrl.agents.registry import assemble
 from zoomrl.control.config import ControlConfig
 from zoomrl.control.scaling import make_scaler
 from zoomrl.data.episode import Episode
-from zoomrl.demos.check import conclude, survey_set
-from zoomrl.demos.state_checks import StateSpread, constant_entries, name_entries
-from zoomrl.demos.store import read_demos, write_demos
+from zoomrl.demos.check.states import StateSpread, constant_entries, name_entries
+from zoomrl.demos.check.survey import conclude, survey_set
+from zoomrl.demos.store.reader import read_demos
+from zoomrl.demos.store.writer import write_demos
 from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.files import write_json
 from zoomrl.math import grid

@@ -9,16 +9,16 @@ from torch import nn
 
 from batches import ACTIONS, BOTH, ONLY_PIXELS, ONLY_STATE, SIZE, STATE, make_batch, make_observation
 from slow_act import SlowACT
-from zoomrl.agents.act import ACT
-from zoomrl.agents.bc import BC, imitation_error
-from zoomrl.agents.config import ACTConfig, BCConfig
+from zoomrl.agents.act.learner import ACT
+from zoomrl.agents.act.transformer import DecoderLayer, EncoderLayer, EncoderStack, sine_positions, sine_positions_2d
+from zoomrl.agents.bc.learner import BC, imitation_error
+from zoomrl.agents.configs import ACTConfig, BCConfig
 from zoomrl.agents.engine import accelerate
 from zoomrl.errors import ConfigError
 from zoomrl.math.divergence import kl_to_standard_normal
 from zoomrl.nets.config import EncoderConfig
 from zoomrl.nets.encoders import make_encoder
 from zoomrl.nets.perception import ObservationShape
-from zoomrl.nets.transformer import DecoderLayer, EncoderLayer, EncoderStack, sine_positions, sine_positions_2d
 
 T = 5
 STRIDED = EncoderConfig(kind="strided", channels=3, feature_dim=6, shift=2)

@@ -21,21 +21,22 @@ from rich.console import Console
 
 from envs_toy import ToyEnv
 from toy import assert_same_run, demo_set, last_state, rows, run, tiny
-from zoomrl.agents.config import TD7Config
-from zoomrl.control.config import ControlConfig, InterventionConfig
-from zoomrl.control.intervention import Recording, corrections
-from zoomrl.control.keyboard import Keyboard, Keys
-from zoomrl.control.page import Page
+from zoomrl.agents.configs import TD7Config
+from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.data.episode import Episode
 from zoomrl.demos.formats.base import ImportOptions
-from zoomrl.demos.formats.npz import read as read_npz
+from zoomrl.demos.formats.npz.reader import read as read_npz
 from zoomrl.envs.config import EnvConfig
-from zoomrl.envs.gym import wrap_gym_env
+from zoomrl.envs.suites.gym.env import wrap_gym_env
 from zoomrl.errors import CheckpointError, ConfigError
+from zoomrl.intervention import corrector as correct
+from zoomrl.intervention.config import InterventionConfig
+from zoomrl.intervention.corrector import FOLDER
+from zoomrl.intervention.keyboard import Keyboard, Keys
+from zoomrl.intervention.page import Page
+from zoomrl.intervention.source import Recording, corrections
 from zoomrl.spec import ArraySpec, EnvSpec
-from zoomrl.training import correct
-from zoomrl.training.correct import FOLDER
 from zoomrl.training.run import train
 from zoomrl.training.run_files import read_policy_file
 from zoomrl.training.trainer import Trainer
@@ -97,7 +98,7 @@ STREAM = [(0, 1, [0.5, -1.5]), (0, 2, [1.0, 2.0]), (1, 0, [-0.25, 0.25]), (2, 3,
 
 
 def kept_episodes(directory):
-    from zoomrl.demos.formats.npz_file import read_episode
+    from zoomrl.demos.formats.npz.file import read_episode
 
     return [read_episode(path, ()) for path in sorted((directory / FOLDER).glob("*.npz"))]
 
@@ -354,7 +355,7 @@ def test_the_page_shows_pictures_and_tells_keys(monkeypatch):
             ask(page, "POST", "/keys", json.dumps({"held": held, "group": 1, "taken": True}))
         assert page.commands()[0] == frozenset("d "), "a key that was tapped between two decisions counts"
         assert page.commands()[0] == frozenset("d")
-        monkeypatch.setattr("zoomrl.control.page.SILENCE_S", 0.0)
+        monkeypatch.setattr("zoomrl.intervention.page.SILENCE_S", 0.0)
         assert page.commands() == (frozenset(), 0, False), "a page that is gone holds nothing"
         for nonsense in ("{}", '{"held": [], "group": 1e999, "taken": true}'):
             assert ask(page, "POST", "/keys", nonsense)[0] == 400
@@ -381,8 +382,8 @@ def test_nothing_is_said_without_the_token(path):
 
 @pytest.mark.long
 def test_half_open_connections_cost_no_thread_and_are_closed(monkeypatch):
-    monkeypatch.setattr("zoomrl.control.page.IDLE_S", 1)
-    monkeypatch.setattr("zoomrl.control.page.MAX_CONNECTIONS", 60)
+    monkeypatch.setattr("zoomrl.intervention.page.IDLE_S", 1)
+    monkeypatch.setattr("zoomrl.intervention.page.MAX_CONNECTIONS", 60)
     before = threading.active_count()
     page = Page(0, {})
     links = []

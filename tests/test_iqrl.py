@@ -8,12 +8,12 @@ import torch
 
 from batches import ACTIONS, BOTH, ONLY_PIXELS, ONLY_STATE, STATE, in_double, make_batch, make_observation
 from slow_iqrl import SlowTD3
-from zoomrl.agents.config import CQNASConfig, CQNConfig, DrQv2Config, IQRLConfig, SACConfig, TCRLConfig, TD3Config
-from zoomrl.agents.cqn import CQN
-from zoomrl.agents.drqv2 import DrQv2
-from zoomrl.agents.sac import SAC
-from zoomrl.agents.tcrl import TCRL
-from zoomrl.agents.td3 import TD3
+from zoomrl.agents.configs import CQNASConfig, CQNConfig, DrQv2Config, IQRLConfig, SACConfig, TCRLConfig, TD3Config
+from zoomrl.agents.cqn.learner import CQN
+from zoomrl.agents.drqv2.learner import DrQv2
+from zoomrl.agents.sac.learner import SAC
+from zoomrl.agents.tcrl.learner import TCRL
+from zoomrl.agents.td3.learner import TD3
 from zoomrl.errors import ConfigError
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 from zoomrl.nets.mlp import Ensemble, mlp

@@ -20,24 +20,25 @@ import psutil
 import pytest
 
 from toy import assert_equal_trees, last_state, rows
-from zoomrl.agents.config import CQNConfig
+from zoomrl.agents.configs import CQNConfig
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.demos.config import DemoConfig
-from zoomrl.envs import isolated_process
 from zoomrl.envs.base import Env
 from zoomrl.envs.config import EnvConfig
-from zoomrl.envs.death import DEATHS_IN_A_ROW, START_TIMEOUT_S, SimulatorDied
-from zoomrl.envs.isolated import IsolatedEnv, patience
+from zoomrl.envs.isolation import process as isolated_process
+from zoomrl.envs.isolation.env import IsolatedEnv, patience
+from zoomrl.envs.processes import DEATHS_IN_A_ROW, START_TIMEOUT_S, SimulatorDied
 from zoomrl.envs.registry import make_env
-from zoomrl.envs.vector import make_vector_env
+from zoomrl.envs.vector.make import make_vector_env
 from zoomrl.errors import ConfigError, MissingDependencyError, WorkerError
 from zoomrl.training.config import CheckpointConfig, EvalConfig, LogConfig, TrainConfig
 from zoomrl.training.run import train
 
 pytestmark = pytest.mark.long
 
-ENVS = Path(isolated_process.__file__).parent
+ISOLATION = Path(isolated_process.__file__).parent
+ENVS = ISOLATION.parent
 
 # Action values that make the environment below misbehave.
 RAISE, EXIT, HANG, SLEEP = 0.5, 0.6, 0.7, 0.8
@@ -574,16 +575,16 @@ def test_old_interpreters_understand_the_files(tmp_path: Path) -> None:
     newer.write_text("try:\n    pass\nexcept* OSError:\n    pass\n")
     with pytest.raises(SyntaxError):
         parses(newer, (3, 10))
-    for path in [*ENVS.glob("*.py"), *(ENVS.parent / f"{name}.py" for name in ("__init__", "errors", "spec"))]:
+    for path in [*ENVS.rglob("*.py"), *(ENVS.parent / f"{name}.py" for name in ("__init__", "errors", "spec"))]:
         assert parses(path, (3, 10)), path
-    text = (ENVS / "isolated_worker.py").read_text()
+    text = (ISOLATION / "worker.py").read_text()
     # Neither f-strings nor annotations: an older Python has to get as far as saying what it is.
     nodes = list(ast.walk(ast.parse(text)))
     assert not [n for n in nodes if isinstance(n, ast.JoinedStr | ast.AnnAssign | ast.NamedExpr | ast.Match)]
     assert not [n for n in nodes if isinstance(n, ast.arg | ast.FunctionDef) and getattr(n, "annotation", None)]
 
 
-@pytest.mark.parametrize("module", ["registry", "isolated_server", "metaworld", "dmc"])
+@pytest.mark.parametrize("module", ["registry", "isolation.server", "suites.metaworld", "suites.dmc"])
 def test_needs_numpy_alone(module: str) -> None:
     code = (
         "import sys\n"
@@ -601,7 +602,7 @@ def test_the_plain_face_draws_seeds_as_gymnasium_does() -> None:
     code = (
         "import sys\n"
         "sys.modules['gymnasium'] = None\n"
-        "from zoomrl.envs.face import Face, ResetNeeded\n"
+        "from zoomrl.envs.gym_base import Face, ResetNeeded\n"
         "face = Face()\n"
         "face.reset(seed=5); a = face.np_random.integers(2**32); face.reset(); b = face.np_random.integers(2**32)\n"
         "face.close(); print(a, b, issubclass(ResetNeeded, Exception), Face().np_random.random() < 1)\n"

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from toy import run, tiny
-from zoomrl.agents.config import CQNConfig
+from zoomrl.agents.configs import CQNConfig
 from zoomrl.data.config import ReplayConfig
-from zoomrl.envs.vector_base import VectorEnv
+from zoomrl.envs.vector.base import VectorEnv
 from zoomrl.nets.config import EncoderConfig
 from zoomrl.spec import ArraySpec, EnvSpec
-from zoomrl.training.memory import decisions, expected_frames, frame_bytes, peak_rss, readable
+from zoomrl.training.measure.memory import decisions, expected_frames, frame_bytes, peak_rss, readable
+from zoomrl.training.measure.trial import Trial
 from zoomrl.training.trainer import Trainer
-from zoomrl.training.trial import Trial
 
 SPEC = EnvSpec(
     "toy:pictures",
@@ -121,7 +121,7 @@ def test_expected_memory_of_a_small_run_counts_what_the_command_does_after_train
     """The plot at the end takes a twentieth of a small run's memory."""
     words = "train --preset sac-dmc --env gym:Pendulum-v1 --env.time-limit 50 --steps 300 --threads 1 --eval.every 150 "
     words += "--eval.episodes 1 --eval.final-episodes 2 --eval.no-video --seed-steps 100 --control.uniform-steps 100"
-    code = "import sys; from zoomrl.cli.main import main; from zoomrl.training.memory import peak_rss; "
+    code = "import sys; from zoomrl.cli.main import main; from zoomrl.training.measure.memory import peak_rss; "
     code += "assert main(sys.argv[1:]) == 0; print('peak', peak_rss())"
     command = [sys.executable, "-c", code, *words.split(), "--run-dir", str(tmp_path / "run")]
     child = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -159,7 +159,7 @@ def test_every_renderer_is_built_before_memory_is_measured(tmp_path, monkeypatch
 def test_the_peak_is_this_process_s_own():
     """What started it was larger: some systems count that too."""
     large = np.ones(40_000_000)  # 320 MB
-    code = "from zoomrl.training.memory import peak_rss; print(peak_rss())"
+    code = "from zoomrl.training.measure.memory import peak_rss; print(peak_rss())"
     command = [sys.executable, "-c", f"import resource; {code}"]
     child = subprocess.run(command, capture_output=True, text=True, check=True)
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -7,15 +7,15 @@ import torch
 
 from toy import tiny
 from zoomrl.agents import engine
-from zoomrl.agents.config import CQNASConfig, CQNConfig, DrQv2PlusConfig, TD3Config
+from zoomrl.agents.configs import CQNASConfig, CQNConfig, DrQv2PlusConfig, TD3Config
 from zoomrl.agents.engine import Captured
 from zoomrl.cli.main import main
 from zoomrl.errors import ConfigError
 from zoomrl.spec import ArraySpec, EnvSpec
-from zoomrl.training import parts
+from zoomrl.training import builders
 from zoomrl.training.config import differences
-from zoomrl.training.parity import GRADIENT_TOLERANCE, TOLERANCE, Parity, compare
-from zoomrl.training.trial import Trial
+from zoomrl.training.measure.parity import GRADIENT_TOLERANCE, TOLERANCE, Parity, compare
+from zoomrl.training.measure.trial import Trial
 
 CPU = torch.device("cpu")
 SPEC = EnvSpec("toy:state", {"state": ArraySpec((6,))}, ArraySpec((2,), low=(-1.0,) * 2, high=(1.0,) * 2), 20.0, 100)
@@ -83,7 +83,7 @@ def test_a_recording_that_never_takes_new_inputs_disagrees(name, tmp_path, monke
             agent.run_step = Captured(agent.step, Stale())
             monkeypatch.setattr(torch.Tensor, "copy_", lambda self, other, non_blocking=False: self, raising=True)
 
-    monkeypatch.setattr("zoomrl.training.trial.accelerate", stale)
+    monkeypatch.setattr("zoomrl.training.measure.trial.accelerate", stale)
     (result,) = compare(config(tmp_path, name), SPEC, CPU, 8, [("graph", "float32")])
     assert not result.agrees
 
@@ -122,21 +122,21 @@ def test_training_in_bfloat16_is_refused_where_it_is_too_coarse(tmp_path, monkey
     said = Console(file=io.StringIO())
     low = config(tmp_path, "cqn_as")
     low = dataclasses.replace(low, precision="bf16")
-    assert (low.precision_tolerance, parts.GRADIENT_RATIO * low.precision_tolerance) == (
+    assert (low.precision_tolerance, builders.GRADIENT_RATIO * low.precision_tolerance) == (
         TOLERANCE["bf16"],
         GRADIENT_TOLERANCE["bf16"],
     )
     # A check of the start, which a resumed run may answer otherwise.
     assert differences(low, dataclasses.replace(low, precision_tolerance=0.5)) == []
-    parts.check_precision(low, SPEC, CPU, said)
+    builders.check_precision(low, SPEC, CPU, said)
     assert "bf16 changes the loss by" in said.file.getvalue()
-    monkeypatch.setattr(parts, "compare", lambda *_: [Parity("eager", "bf16", loss_difference=0.02)])
+    monkeypatch.setattr(builders, "compare", lambda *_: [Parity("eager", "bf16", loss_difference=0.02)])
     with pytest.raises(ConfigError, match=r"changes the loss by 2\.0%"):
-        parts.check_precision(low, SPEC, CPU, said)
-    parts.check_precision(dataclasses.replace(low, precision_tolerance=0.02), SPEC, CPU, said)
-    monkeypatch.setattr(parts, "compare", lambda *_: [Parity("eager", "bf16", gradient_difference=0.3)])
+        builders.check_precision(low, SPEC, CPU, said)
+    builders.check_precision(dataclasses.replace(low, precision_tolerance=0.02), SPEC, CPU, said)
+    monkeypatch.setattr(builders, "compare", lambda *_: [Parity("eager", "bf16", gradient_difference=0.3)])
     with pytest.raises(ConfigError, match=r"2% and 20% are allowed \(precision_tolerance=0\.02\)"):
-        parts.check_precision(dataclasses.replace(low, precision_tolerance=0.02), SPEC, CPU, said)
+        builders.check_precision(dataclasses.replace(low, precision_tolerance=0.02), SPEC, CPU, said)
     with pytest.raises(ConfigError, match="precision_tolerance must be at least 0, got -1"):
         dataclasses.replace(low, precision_tolerance=-1)
 
@@ -144,7 +144,7 @@ def test_training_in_bfloat16_is_refused_where_it_is_too_coarse(tmp_path, monkey
 @pytest.mark.parametrize(("difference", "code"), [(1e-5, 0), (0.5, 1)])
 def test_the_command_says_so_by_its_exit_code(difference, code, monkeypatch, capsys):
     results = [Parity("eager", "bf16", loss_difference=difference), Parity("graph", "bf16", problem="no GPU")]
-    monkeypatch.setattr("zoomrl.training.parity.compare", lambda *_: iter(results))
+    monkeypatch.setattr("zoomrl.training.measure.parity.compare", lambda *_: iter(results))
     assert main(["parity", "--preset", "cqn-dmc", "--env", "gym:Pendulum-v1"]) == code
     shown = capsys.readouterr().out
     assert "not available: no GPU" in shown

@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from peers.loader import Samples, make_loader, write_episode
 from peers.update import Peer, random_shift
-from zoomrl.agents.config import CQNASConfig
-from zoomrl.agents.cqn import CQN
+from zoomrl.agents.configs import CQNASConfig
+from zoomrl.agents.cqn.learner import CQN
 from zoomrl.data.config import ReplayConfig
 from zoomrl.data.episode import Episode
 from zoomrl.data.replay import Replay

@@ -9,8 +9,8 @@ from batches import ACTIONS, BOTH, ONLY_PIXELS, STATE, in_double, make_batch, ma
 from slow_cqn import SlowCQN
 from slow_drqv2 import gradients
 from slow_perception import SlowPerception
-from zoomrl.agents.config import CQNASConfig, CQNConfig
-from zoomrl.agents.cqn import CQN
+from zoomrl.agents.configs import CQNASConfig, CQNConfig
+from zoomrl.agents.cqn.learner import CQN
 from zoomrl.nets.config import EncoderConfig
 
 STRIDED = EncoderConfig(channels=3, feature_dim=6, shift=2)

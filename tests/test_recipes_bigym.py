@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from zoomrl.envs.bigym_tasks import TASKS
+from zoomrl.envs.suites.bigym.tasks import TASKS
 from zoomrl.recipes import published
 from zoomrl.recipes.bigym import AGENTS, PRESETS
 from zoomrl.training.config import TrainConfig
@@ -43,7 +43,7 @@ def test_a_preset_is_its_column_with_a_task_and_its_budget(agent: str, monkeypat
 
 
 def test_the_small_one_learns_from_a_scripted_expert() -> None:
-    from zoomrl.envs.bigym_experts import EXPERTS
+    from zoomrl.envs.suites.bigym.experts import EXPERTS
 
     config = PRESETS["cqn_as-bigym-cpu"]()
     assert config.env.id.removeprefix("bigym:") in EXPERTS

@@ -2,7 +2,7 @@
 
 import pytest
 
-from zoomrl.envs import rendering
+from zoomrl.envs.mujoco import backend as rendering
 
 
 @pytest.fixture

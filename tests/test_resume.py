@@ -33,14 +33,14 @@ from toy import (
     run,
     tiny,
 )
-from zoomrl.agents.config import DrQv2ASConfig, DrQv2Config
-from zoomrl.agents.cqn import CQN
+from zoomrl.agents.configs import DrQv2ASConfig, DrQv2Config
+from zoomrl.agents.cqn.learner import CQN
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.replay import Replay
 from zoomrl.envs.config import EnvConfig
-from zoomrl.envs.gym import wrap_gym_env
-from zoomrl.envs.vector import SerialVectorEnv
-from zoomrl.envs.vector_base import Outcome
+from zoomrl.envs.suites.gym.env import wrap_gym_env
+from zoomrl.envs.vector.base import Outcome
+from zoomrl.envs.vector.serial import SerialVectorEnv
 from zoomrl.errors import CheckpointError, ConfigError, NonFiniteLossError
 from zoomrl.nets.config import EncoderConfig
 from zoomrl.training.checkpoint import Checkpoints, read_state

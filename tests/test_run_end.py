@@ -29,7 +29,7 @@ from toy import rows, tiny
 from zoomrl.cli import report
 from zoomrl.cli.main import main
 from zoomrl.envs.image import as_image
-from zoomrl.envs.vector import SerialVectorEnv
+from zoomrl.envs.vector.serial import SerialVectorEnv
 from zoomrl.errors import WorkerError
 from zoomrl.files import read_json, write_json
 from zoomrl.training import finish
@@ -339,7 +339,7 @@ class Dying(SerialVectorEnv):
 
 @pytest.mark.long
 def test_a_worker_that_dies_over_a_frame_costs_the_video_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr("zoomrl.envs.vector.SerialVectorEnv", Dying)
+    monkeypatch.setattr("zoomrl.envs.vector.make.SerialVectorEnv", Dying)
     result = finished(tmp_path / "run")
     expected = "frame 3 could not be rendered: WorkerError: worker 0 died while rendering (killed by signal 9)"
     assert result.video_problem == expected

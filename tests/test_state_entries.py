@@ -16,21 +16,22 @@ from test_demos_store import make_episode
 from zoomrl.cli.demos_check import CheckDemos
 from zoomrl.cli.main import main
 from zoomrl.data.episode import Episode
-from zoomrl.demos.check import conclude, replay_survey, survey_set
+from zoomrl.demos.check.manifest import manifest_path
+from zoomrl.demos.check.survey import conclude, replay_survey, survey_set
 from zoomrl.demos.config import DemoConfig
 from zoomrl.demos.entries import align, columns_for, parse_entry
 from zoomrl.demos.fit import check_fit
 from zoomrl.demos.formats import ImportOptions, read
-from zoomrl.demos.formats.lerobot_layout import dimension_groups
+from zoomrl.demos.formats.lerobot.layout import dimension_groups
 from zoomrl.demos.inspect import summarise
-from zoomrl.demos.manifest import manifest_path
-from zoomrl.demos.store import read_demos, write_demos
+from zoomrl.demos.store.reader import read_demos
+from zoomrl.demos.store.writer import write_demos
 from zoomrl.envs.config import EnvConfig
-from zoomrl.envs.gym import wrap_gym_env
+from zoomrl.envs.suites.gym.env import wrap_gym_env
 from zoomrl.errors import ConfigError, DemonstrationError
 from zoomrl.spec import ArraySpec, EnvSpec, StateEntry
+from zoomrl.training.builders import load_demos
 from zoomrl.training.config import TrainConfig
-from zoomrl.training.parts import load_demos
 
 Box = gymnasium.spaces.Box
 

@@ -12,12 +12,12 @@ from batches import ACTIONS, BOTH, ONLY_PIXELS, ONLY_STATE, STATE, in_double, ma
 from slow_drqv2 import gradients
 from slow_taco import SlowTACO, width
 from toy import rows, run, tiny
-from zoomrl.agents.config import TACOConfig
-from zoomrl.agents.taco import TACO
+from zoomrl.agents.configs import TACOConfig
+from zoomrl.agents.taco.learner import TACO
+from zoomrl.agents.taco.networks import token_dim
 from zoomrl.errors import ConfigError
 from zoomrl.math.contrastive import info_nce
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
-from zoomrl.nets.taco import token_dim
 
 DRQ = EncoderConfig(kind="drqv2", norm="none", activation="relu", channels=4, feature_dim=6, shift=2)
 TINY = {"hidden_dim": 12, "trunk_dim": 5, "lr": 3e-3, "token_hidden": 8, "state_hidden": (10, 9), "encoder": DRQ}

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from batches import ACTIONS, ONLY_STATE
-from zoomrl.agents.config import IQRLConfig, TCRLConfig
+from zoomrl.agents.configs import IQRLConfig, TCRLConfig
 from zoomrl.agents.registry import assemble
 from zoomrl.math.schedules import schedule
 from zoomrl.recipes.latent import EPISODE

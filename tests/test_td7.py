@@ -14,10 +14,10 @@ from batches import ACTIONS, BOTH, ONLY_PIXELS, ONLY_STATE, STATE, in_double, ma
 from envs_toy import ToyEnv
 from slow_td7 import SlowTD7
 from toy import assert_same_run, last_state, run, tiny
-from zoomrl.agents.assessment import Assessment
-from zoomrl.agents.config import CQNConfig, TD7Config
+from zoomrl.agents.configs import CQNConfig, TD7Config
 from zoomrl.agents.engine import WARM_UP, Captured, accelerate
-from zoomrl.agents.td7 import TD7
+from zoomrl.agents.td7.learner import TD7
+from zoomrl.agents.td7.policy_checkpoint import Assessment
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.errors import ConfigError, NonFiniteLossError

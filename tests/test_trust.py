@@ -14,15 +14,16 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from chaos.hostile import _COMMANDS, Case, attack, honest_run, honest_set, hostile_cases
-from zoomrl.agents.config import AGENT_CONFIGS
+from zoomrl.agents.configs import AGENT_CONFIGS
 from zoomrl.agents.registry import make_agent
 from zoomrl.cli.evaluate import Evaluate
 from zoomrl.cli.report import _evaluation
 from zoomrl.data.episode import Episode
-from zoomrl.demos.formats.hdf5 import open_hdf5
-from zoomrl.demos.formats.lerobot_files import filled
-from zoomrl.demos.limits import FREE, NUMBERS, PICTURES, VARIABLE, VIDEO, Budget, array_size, regular
-from zoomrl.demos.store import read_demos, write_demos
+from zoomrl.demos.formats.lerobot.files import filled
+from zoomrl.demos.store.hdf5 import open_hdf5
+from zoomrl.demos.store.limits import FREE, NUMBERS, PICTURES, VARIABLE, VIDEO, Budget, array_size, regular
+from zoomrl.demos.store.reader import read_demos
+from zoomrl.demos.store.writer import write_demos
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.registry import code_named
 from zoomrl.errors import CheckpointError, ConfigError, DemonstrationError

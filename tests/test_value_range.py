@@ -13,7 +13,7 @@ from rich.console import Console
 
 from batches import ACTIONS, ONLY_STATE, make_batch
 from toy import demo_set, rows, run, tiny
-from zoomrl.agents.config import (
+from zoomrl.agents.configs import (
     CQNASConfig,
     CQNConfig,
     DrQv2ASConfig,

@@ -12,15 +12,15 @@ import torch
 from rich.console import Console
 
 from envs_toy import TOYS, ToyEnv
-from zoomrl.agents.config import CQNASConfig
+from zoomrl.agents.configs import CQNASConfig
 from zoomrl.analysis.metrics import read_rows
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.data.episode import EpisodeBuilder
 from zoomrl.demos.config import DemoConfig
-from zoomrl.demos.store import write_demos
+from zoomrl.demos.store.writer import write_demos
 from zoomrl.envs.config import EnvConfig
-from zoomrl.envs.gym import wrap_gym_env
+from zoomrl.envs.suites.gym.env import wrap_gym_env
 from zoomrl.files import read_json
 from zoomrl.training.config import CheckpointConfig, EvalConfig, LogConfig, TrainConfig
 from zoomrl.training.rows import WALL_FIELDS

@@ -32,12 +32,12 @@ import h5py
 import numpy as np
 import torch
 
-from zoomrl.agents.config import CQNConfig
+from zoomrl.agents.configs import CQNConfig
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.data.episode import Episode
 from zoomrl.demos.config import DemoConfig
-from zoomrl.demos.store import write_demos
+from zoomrl.demos.store.writer import write_demos
 from zoomrl.envs.config import EnvConfig
 from zoomrl.spec import ArraySpec, EnvSpec
 from zoomrl.training.config import CheckpointConfig, EvalConfig, LogConfig, TrainConfig
@@ -858,7 +858,7 @@ def _lerobot_cases() -> Iterator[Case]:
 
         def build(place: Path, spoil: Callable[[Path], None] = spoil) -> None:
             from zoomrl.demos.formats import write
-            from zoomrl.demos.reader import read_demos
+            from zoomrl.demos.store.reader import read_demos
 
             honest_set(place)
             demos = read_demos(place / "set")
@@ -880,8 +880,8 @@ def _lerobot_cases() -> Iterator[Case]:
 def _video(frames: int, height: int, width: int, place: Path) -> None:
     """One episode with a video of black frames."""
     from zoomrl.demos.formats import write
-    from zoomrl.demos.formats.lerobot_video import VideoWriter
-    from zoomrl.demos.reader import DemoSet
+    from zoomrl.demos.formats.lerobot.video import VideoWriter
+    from zoomrl.demos.store.reader import DemoSet
 
     spec = replace(_SPEC, observations={"rgb": ArraySpec((1, 16, 16, 3), "uint8")}, cameras=("front",))
     episode = Episode(

@@ -48,9 +48,9 @@ gymnasium.register("Chaos-v0", entry_point=PointEnv, max_episode_steps=1000)
 def demonstrate(path: Path) -> Path:
     """Write a few successful episodes of a proportional controller to ``path``."""
     from zoomrl.data.episode import EpisodeBuilder
-    from zoomrl.demos.store import write_demos
+    from zoomrl.demos.store.writer import write_demos
     from zoomrl.envs.config import EnvConfig
-    from zoomrl.envs.gym import wrap_gym_env
+    from zoomrl.envs.suites.gym.env import wrap_gym_env
 
     env = wrap_gym_env(PointEnv(), EnvConfig(id=ENV_ID, time_limit=TIME_LIMIT))
     episodes, seed = [], 0

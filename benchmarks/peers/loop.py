@@ -12,7 +12,7 @@ import torch
 
 from peers.loader import make_loader, to_float, write_episode
 from peers.update import Peer
-from zoomrl.agents.cqn import CQN
+from zoomrl.agents.cqn.learner import CQN
 from zoomrl.data.episode import Episode, EpisodeBuilder
 from zoomrl.envs.registry import make_env
 from zoomrl.training.config import TrainConfig

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoomrl.agents.cqn import CQN
+from zoomrl.agents.cqn.learner import CQN
 
 
 class ChannelNorm(nn.Module):

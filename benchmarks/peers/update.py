@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from peers.networks import Critic, Encoder, copy_weights
-from zoomrl.agents.cqn import CQN
+from zoomrl.agents.cqn.learner import CQN
 
 
 class Peer:

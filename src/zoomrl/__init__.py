@@ -13,18 +13,20 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from zoomrl.envs.rendering import prefer_headless_gl
+from zoomrl.envs.mujoco.backend import prefer_headless_gl
+from zoomrl.version import __version__
 
 if TYPE_CHECKING:
-    from zoomrl.agents.config import CQNASConfig, CQNConfig, DrQv2ASConfig, DrQv2Config, DrQv2PlusConfig
+    from zoomrl.agents.configs import CQNASConfig, CQNConfig, DrQv2ASConfig, DrQv2Config, DrQv2PlusConfig
     from zoomrl.control.config import ControlConfig
     from zoomrl.data.config import ReplayConfig
     from zoomrl.data.episode import Episode, EpisodeBuilder
     from zoomrl.demos.config import DemoConfig
-    from zoomrl.demos.store import read_demos, write_demos
+    from zoomrl.demos.store.reader import read_demos
+    from zoomrl.demos.store.writer import write_demos
     from zoomrl.envs.config import EnvConfig
-    from zoomrl.envs.gym import wrap_gym_env
     from zoomrl.envs.registry import make_env
+    from zoomrl.envs.suites.gym.env import wrap_gym_env
     from zoomrl.errors import ZoomrlError
     from zoomrl.nets.config import EncoderConfig
     from zoomrl.recipes.presets import PRESETS, preset
@@ -32,17 +34,16 @@ if TYPE_CHECKING:
     from zoomrl.training.policy import Policy, load_policy
     from zoomrl.training.run import RunResult, train
 
-__version__ = "0.1.0"
 
 _HOMES = {
-    "CQNASConfig": "agents.config",
-    "CQNConfig": "agents.config",
+    "CQNASConfig": "agents.cqn.config",
+    "CQNConfig": "agents.cqn.config",
     "CheckpointConfig": "training.config",
     "ControlConfig": "control.config",
     "DemoConfig": "demos.config",
-    "DrQv2ASConfig": "agents.config",
-    "DrQv2Config": "agents.config",
-    "DrQv2PlusConfig": "agents.config",
+    "DrQv2ASConfig": "agents.drqv2.config",
+    "DrQv2Config": "agents.drqv2.config",
+    "DrQv2PlusConfig": "agents.drqv2.config",
     "EncoderConfig": "nets.config",
     "EnvConfig": "envs.config",
     "Episode": "data.episode",
@@ -58,10 +59,10 @@ _HOMES = {
     "load_policy": "training.policy",
     "make_env": "envs.registry",
     "preset": "recipes.presets",
-    "read_demos": "demos.store",
+    "read_demos": "demos.store.reader",
     "train": "training.run",
-    "wrap_gym_env": "envs.gym",
-    "write_demos": "demos.store",
+    "wrap_gym_env": "envs.suites.gym.env",
+    "write_demos": "demos.store.writer",
 }
 
 __all__ = [

@@ -14,7 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoomrl.agents.base import Draws, Learner, Metrics, make_optimizer, q_metrics
+from zoomrl.agents.contract import Metrics
+from zoomrl.agents.learner import Draws, Learner
+from zoomrl.agents.metrics import q_metrics
+from zoomrl.agents.optimization import make_optimizer
 from zoomrl.nets.mlp import Ensemble, mlp
 from zoomrl.nets.trunk import image_trunk
 

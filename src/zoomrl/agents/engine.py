@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from zoomrl.agents.base import Closed, Draws, Learner, Tensors
+from zoomrl.agents.learner import Closed, Draws, Learner, Tensors
 from zoomrl.errors import ConfigError
 from zoomrl.nets.mlp import Ensemble
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from zoomrl.agents.base import CPU, Learner
-from zoomrl.agents.config import AgentConfig
+from zoomrl.agents.configs import AgentConfig
+from zoomrl.agents.learner import CPU, Learner
 from zoomrl.data.episode import Episode
 from zoomrl.errors import ConfigError
 from zoomrl.nets.perception import ObservationShape, Statistics
@@ -80,7 +80,7 @@ def assemble(
 ) -> Learner:
     """Build the agent of ``config`` for observations of ``shape``; ``statistics`` serve ``normalize="demos"``."""
     module, name = _AGENTS[config.name]
-    build = getattr(import_module(f"zoomrl.agents.{module}"), name)
+    build = getattr(import_module(f"zoomrl.agents.{module}.learner"), name)
     learner: Learner = build(config, shape, action_dim, seed, statistics, device, movable)
     return learner
 

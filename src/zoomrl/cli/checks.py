@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, Literal
 
-import zoomrl
 from zoomrl.cli.rendering import rendering_fix
 from zoomrl.errors import install_command
+from zoomrl.version import __version__
 
 GL_SECONDS = 30.0
 """Time after which a backend counts as hanging."""
@@ -59,7 +59,7 @@ def check_core() -> list[Check]:
             f"{version} at {sys.executable}",
             "" if supported else "Use Python 3.11, 3.12 or 3.13.",
         ),
-        Check("core", "zoomrl", "ok", zoomrl.__version__),
+        Check("core", "zoomrl", "ok", __version__),
         _torch(),
     ]
     return checks + [_required(name) for name in ("torchrl", "tensordict", "numpy", "gymnasium", "h5py")]
@@ -129,7 +129,7 @@ def probe_backend(backend: str, seconds: float = GL_SECONDS) -> Check:
 
 def chosen_backend() -> str:
     """The OpenGL backend that zoomrl uses here, by MUJOCO_GL or by its own choice."""
-    from zoomrl.envs.rendering import prefer_headless_gl
+    from zoomrl.envs.mujoco.backend import prefer_headless_gl
 
     prefer_headless_gl()
     return os.environ.get("MUJOCO_GL") or {"darwin": "cgl", "win32": "wgl"}.get(sys.platform, "glfw")

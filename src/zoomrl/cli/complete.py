@@ -20,11 +20,11 @@ from typing import cast
 import tyro
 from tyro.conf import AvoidSubcommands
 
-from zoomrl.agents.config import AGENT_CONFIGS
+from zoomrl.agents.configs import AGENT_CONFIGS
 from zoomrl.cli import env_ids
 from zoomrl.cli.train import Train, defaults
 from zoomrl.cli.tree import COMMANDS
-from zoomrl.demos.layout import METADATA_FILE
+from zoomrl.demos.store.layout import METADATA_FILE
 from zoomrl.errors import ConfigError
 from zoomrl.recipes.latent import ABLATIONS
 from zoomrl.recipes.presets import PRESETS

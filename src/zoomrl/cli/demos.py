@@ -41,8 +41,8 @@ class CollectDemos:
         from rich.progress import Progress
 
         from zoomrl.demos.collect import collect_demos, collection_meta
-        from zoomrl.demos.layout import DATA_DIR
-        from zoomrl.demos.store import write_demos
+        from zoomrl.demos.store.layout import DATA_DIR
+        from zoomrl.demos.store.writer import write_demos
         from zoomrl.envs.registry import make_env
         from zoomrl.training.scripted import scripted_path
 
@@ -107,7 +107,7 @@ class InspectDemos:
         from rich.console import Console
 
         from zoomrl.demos.inspect import render_table, summarise
-        from zoomrl.demos.store import read_demos
+        from zoomrl.demos.store.reader import read_demos
 
         summary = summarise(read_demos(self.path), self.levels, self.bins)
         if self.json:

@@ -19,8 +19,8 @@ from zoomrl.errors import ConfigError, DemonstrationError, plural
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from zoomrl.demos.check import Survey
-    from zoomrl.demos.findings import EpisodeAccount, Finding, Replay, Report
+    from zoomrl.demos.check.findings import EpisodeAccount, Finding, Replay, Report
+    from zoomrl.demos.check.survey import Survey
 
 _UNASKED = EnvConfig(id="")
 _MARKS = {"error": "[red]error[/]", "warning": "[yellow]warning[/]", "note": "[cyan]note[/]"}
@@ -54,7 +54,7 @@ class CheckDemos:
 
     def run(self) -> int:
         """Check, print and write the manifest; 1 when there is an error among the findings."""
-        from zoomrl.demos.check import conclude, survey_set, unmark
+        from zoomrl.demos.check.survey import conclude, survey_set, unmark
 
         if self.episodes < 0:
             raise ConfigError(f"--episodes must be 0 (all) or more, got {self.episodes}")
@@ -99,7 +99,7 @@ class CheckDemos:
         from rich.console import Console
         from rich.progress import Progress
 
-        from zoomrl.demos.check import replay_survey
+        from zoomrl.demos.check.survey import replay_survey
 
         total = min(self.episodes or len(survey.episodes), len(survey.replayable()))
         with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
@@ -111,7 +111,7 @@ class CheckDemos:
             return replay_survey(survey, count=self.episodes, asked=self.env, default=_UNASKED, on_episode=note)
 
     def _manifest(self, report: Report, survey: Survey) -> str:
-        from zoomrl.demos.manifest import read_manifest, write_manifest
+        from zoomrl.demos.check.manifest import read_manifest, write_manifest
 
         if self.no_write:
             return "no manifest was written, as asked"

@@ -55,8 +55,8 @@ class ImportDemos:
         """Read, say what was found and what is missing, and write."""
         from zoomrl.demos.entries import parse_entry
         from zoomrl.demos.formats import ImportOptions, read
-        from zoomrl.demos.layout import DATA_DIR
-        from zoomrl.demos.store import write_demos
+        from zoomrl.demos.store.layout import DATA_DIR
+        from zoomrl.demos.store.writer import write_demos
 
         if (self.out / DATA_DIR).exists() and not self.overwrite:
             raise DemonstrationError(f"{self.out} already holds demonstrations; pass --overwrite or another --out")
@@ -111,7 +111,7 @@ class ExportDemos:
     def run(self) -> int:
         """Read and write."""
         from zoomrl.demos.formats import write
-        from zoomrl.demos.store import read_demos
+        from zoomrl.demos.store.reader import read_demos
 
         demos = read_demos(self.set)
         write(self.format, self.out, demos, self.overwrite, video=self.video)

@@ -18,7 +18,7 @@ from zoomrl.errors import ConfigError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from zoomrl.envs.checker_base import Check
+    from zoomrl.envs.check.base import Check
 
 _UNASKED = EnvConfig(id="")
 _MARKS = {"ok": "[green]ok[/]", "note": "[cyan]note[/]", "warning": "[yellow]warning[/]", "error": "[red]ERROR[/]"}
@@ -44,7 +44,7 @@ class Environments:
         """Examine and print; 1 when there is an error."""
         from rich.console import Console
 
-        from zoomrl.envs.checker import check_env
+        from zoomrl.envs.check.check import check_env
 
         if self.env.id not in ("", self.id):
             raise ConfigError(f"{self.id} and --env.id {self.env.id} name two environments; leave --env.id out")

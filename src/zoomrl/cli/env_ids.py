@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from zoomrl.envs.bigym_tasks import TASKS as BIGYM
-from zoomrl.envs.rlbench_tasks import LIMITS as RLBENCH
+from zoomrl.envs.suites.bigym.tasks import TASKS as BIGYM
+from zoomrl.envs.suites.rlbench.tasks import LIMITS as RLBENCH
 from zoomrl.recipes.humanoid import ROBOT
 from zoomrl.recipes.humanoid import TASKS as HUMANOID
 

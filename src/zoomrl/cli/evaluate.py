@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from zoomrl.envs.config import EnvConfig
-    from zoomrl.envs.vector_base import VectorEnv
+    from zoomrl.envs.vector.base import VectorEnv
 
 _SUFFIXES = (".mp4", ".gif")
 _OWN = "For an environment of your own, evaluate from Python with zoomrl.load_policy."
@@ -50,7 +50,7 @@ class Evaluate:
         self._check()
         import torch
 
-        from zoomrl.envs.vector import make_vector_env
+        from zoomrl.envs.vector.make import make_vector_env
         from zoomrl.training.evaluate import evaluate
         from zoomrl.training.policy import load_policy
         from zoomrl.training.seeds import derive

@@ -7,10 +7,10 @@ import signal
 import sys
 from collections.abc import Sequence
 
-import zoomrl
 from zoomrl.cli.rendering import broken_backend
 from zoomrl.cli.tree import PROG, check_command, parse
 from zoomrl.errors import ConfigError, ZoomrlError
+from zoomrl.version import __version__
 
 USAGE_ERROR = 2
 FAILURE = 1
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     if words[:1] in (["--version"], ["-V"]):
-        print(f"{PROG} {zoomrl.__version__}")
+        print(f"{PROG} {__version__}")
         return 0
     try:
         check_command(words)

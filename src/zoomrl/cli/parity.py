@@ -9,7 +9,7 @@ from zoomrl.errors import ConfigError
 from zoomrl.recipes.presets import preset
 
 if TYPE_CHECKING:
-    from zoomrl.training.parity import Parity as Result
+    from zoomrl.training.measure.parity import Parity as Result
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Parity:
 
         from zoomrl.agents.engine import Precision, Speed
         from zoomrl.envs.registry import make_env
-        from zoomrl.training.parity import compare
-        from zoomrl.training.parts import choose_device
+        from zoomrl.training.builders import choose_device
+        from zoomrl.training.measure.parity import compare
 
         device = choose_device(self.device)
         if device.type == "cpu":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
-from zoomrl.agents.config import (
+from zoomrl.agents.configs import (
     AGENT_CONFIGS,
     IMITATION,
     AgentConfig,

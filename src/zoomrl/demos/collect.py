@@ -12,8 +12,8 @@ import numpy as np
 from zoomrl.data.episode import Episode, EpisodeBuilder
 from zoomrl.data.finite import first_not_finite, simulator_fault
 from zoomrl.envs.base import Env, action_bounds
-from zoomrl.envs.death import SimulatorDied
-from zoomrl.envs.isolated import IsolatedEnv
+from zoomrl.envs.isolation.env import IsolatedEnv
+from zoomrl.envs.processes import SimulatorDied
 from zoomrl.envs.versions import installed_version
 from zoomrl.errors import ConfigError, DemonstrationError
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from zoomrl.demos.entries import align, align_spec, refusal, remedy, set_entries
-from zoomrl.demos.reader import DemoSet
+from zoomrl.demos.store.reader import DemoSet
 from zoomrl.errors import DemonstrationError
 from zoomrl.spec import EnvSpec, list_entries
 

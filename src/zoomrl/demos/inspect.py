@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoomrl.demos.reader import DemoSet
+from zoomrl.demos.store.reader import DemoSet
 from zoomrl.errors import ConfigError, DemonstrationError
 from zoomrl.spec import StateEntry, list_entries
 

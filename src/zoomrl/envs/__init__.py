@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zoomrl.envs.base import Env
-    from zoomrl.envs.gym import wrap_gym_env
     from zoomrl.envs.registry import make_env
-    from zoomrl.envs.vector import VectorEnv, make_vector_env
+    from zoomrl.envs.suites.gym.env import wrap_gym_env
+    from zoomrl.envs.vector.base import VectorEnv
+    from zoomrl.envs.vector.make import make_vector_env
 
 __all__ = ["Env", "VectorEnv", "make_env", "make_vector_env", "wrap_gym_env"]
 
 _HOMES = {
     "Env": "base",
-    "VectorEnv": "vector",
+    "VectorEnv": "vector.base",
     "make_env": "registry",
-    "make_vector_env": "vector",
-    "wrap_gym_env": "gym",
+    "make_vector_env": "vector.make",
+    "wrap_gym_env": "suites.gym.env",
 }
 
 

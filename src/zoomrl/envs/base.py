@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from zoomrl.envs.answers import brief, check_info, check_observation
 from zoomrl.envs.config import EnvConfig
-from zoomrl.envs.face import Face, Observation, ResetNeeded
+from zoomrl.envs.gym_base import Face, Observation, ResetNeeded
 from zoomrl.envs.options import Options
 from zoomrl.envs.versions import with_versions
 from zoomrl.errors import ConfigError, SimulatorError, ZoomrlError

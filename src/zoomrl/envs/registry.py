@@ -34,7 +34,7 @@ def make_env(config: EnvConfig | str, **overrides: Any) -> Env:
     if not name:
         raise ConfigError(f"environment id {config.id!r} names no task after the colon. {_FORMS}")
     if config.python:
-        from zoomrl.envs.isolated import IsolatedEnv
+        from zoomrl.envs.isolation.env import IsolatedEnv
 
         return IsolatedEnv(config)
     kind = _SUITES[domain]()
@@ -62,37 +62,37 @@ def code_named(config: EnvConfig) -> list[str]:
 
 
 def _metaworld() -> type[Env]:
-    from zoomrl.envs.metaworld import MetaWorldEnv
+    from zoomrl.envs.suites.metaworld import MetaWorldEnv
 
     return MetaWorldEnv
 
 
 def _dmc() -> type[Env]:
-    from zoomrl.envs.dmc import DMCEnv
+    from zoomrl.envs.suites.dmc import DMCEnv
 
     return DMCEnv
 
 
 def _gym() -> type[Env]:
-    from zoomrl.envs.gym import GymEnv
+    from zoomrl.envs.suites.gym.env import GymEnv
 
     return GymEnv
 
 
 def _bigym() -> type[Env]:
-    from zoomrl.envs.bigym import BiGymEnv
+    from zoomrl.envs.suites.bigym.env import BiGymEnv
 
     return BiGymEnv
 
 
 def _humanoidbench() -> type[Env]:
-    from zoomrl.envs.humanoidbench import HumanoidBenchEnv
+    from zoomrl.envs.suites.humanoidbench.env import HumanoidBenchEnv
 
     return HumanoidBenchEnv
 
 
 def _rlbench() -> type[Env]:
-    from zoomrl.envs.rlbench import RLBenchEnv
+    from zoomrl.envs.suites.rlbench.env import RLBenchEnv
 
     return RLBenchEnv
 
@@ -120,7 +120,7 @@ def _without_domain(name: str) -> str:
 
 
 def _metaworld_names() -> tuple[str, ...]:
-    from zoomrl.envs.metaworld import metaworld_tasks
+    from zoomrl.envs.suites.metaworld import metaworld_tasks
 
     try:
         return metaworld_tasks()

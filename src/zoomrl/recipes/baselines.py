@@ -8,13 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from zoomrl.agents.config import (
-    SACConfig,
-    TACOConfig,
-    TCRLConfig,
-    TD3Config,
-    TD7Config,
-)
+from zoomrl.agents.configs import SACConfig, TACOConfig, TCRLConfig, TD3Config, TD7Config
 from zoomrl.recipes.latent import EASY, EPISODE, HARD, MEDIUM, WARM_UP, falling, state_dmc
 from zoomrl.recipes.published import drqv2_dmc
 from zoomrl.training.config import TrainConfig

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from zoomrl.envs.bigym_tasks import TASKS
+from zoomrl.envs.suites.bigym.tasks import TASKS
 from zoomrl.recipes import published
 from zoomrl.recipes.small import cqn_as_metaworld
 from zoomrl.training.config import EvalConfig, TrainConfig

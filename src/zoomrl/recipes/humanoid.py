@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from zoomrl.agents.config import CQNASConfig, CQNConfig, SACConfig
+from zoomrl.agents.configs import CQNASConfig, CQNConfig, SACConfig
 from zoomrl.control.config import ControlConfig
 from zoomrl.recipes import published
 from zoomrl.training.config import TrainConfig

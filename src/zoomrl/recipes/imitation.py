@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from zoomrl.agents.config import ACTConfig, BCConfig
+from zoomrl.agents.configs import ACTConfig, BCConfig
 from zoomrl.nets.config import EncoderConfig
 from zoomrl.recipes.small import cqn_as_metaworld, cqn_as_metaworld_pixels
 from zoomrl.training.config import TrainConfig

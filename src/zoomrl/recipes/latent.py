@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from zoomrl.agents.config import IQRLConfig, TD3Config
+from zoomrl.agents.configs import IQRLConfig, TD3Config
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.envs.config import EnvConfig

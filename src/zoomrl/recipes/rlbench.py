@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from zoomrl.envs.rlbench_tasks import LIMITS
+from zoomrl.envs.suites.rlbench.tasks import LIMITS
 from zoomrl.recipes import published
 from zoomrl.training.config import TrainConfig
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from zoomrl.agents.config import CQNConfig, DrQv2Config
+from zoomrl.agents.configs import CQNConfig, DrQv2Config
 from zoomrl.envs.config import EnvConfig
 
 DENSE_METAWORLD = 10.0

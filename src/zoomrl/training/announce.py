@@ -8,7 +8,7 @@ import numpy as np
 
 from zoomrl.control.scaling import ActionScaler
 from zoomrl.data.episode import Episode
-from zoomrl.demos.state_checks import constant_entries, name_entries
+from zoomrl.demos.check.states import constant_entries, name_entries
 from zoomrl.spec import EnvSpec
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.value_range import check_returns

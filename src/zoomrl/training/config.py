@@ -10,12 +10,13 @@ from typing import Any, Literal
 
 import dacite
 
-from zoomrl.agents.config import AGENT_CONFIGS, IMITATION, AgentConfig, CQNASConfig, CQNConfig
-from zoomrl.control.config import ControlConfig, InterventionConfig
+from zoomrl.agents.configs import AGENT_CONFIGS, IMITATION, AgentConfig, CQNASConfig, CQNConfig
+from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.demos.config import DemoConfig
 from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import ConfigError, unknown_name
+from zoomrl.intervention.config import InterventionConfig
 from zoomrl.math.schedules import parse_schedule
 
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from zoomrl.control.controller import Controller
 from zoomrl.data.finite import simulator_fault
-from zoomrl.envs.death import DEATHS_IN_A_ROW
-from zoomrl.envs.vector_base import VectorEnv
+from zoomrl.envs.processes import DEATHS_IN_A_ROW
+from zoomrl.envs.vector.base import VectorEnv
 from zoomrl.errors import NonFiniteLossError
 from zoomrl.training.intervals import mean_interval, wilson_interval
 from zoomrl.training.video import VideoRecorder

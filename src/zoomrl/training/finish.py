@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zoomrl.control.controller import Controller
-from zoomrl.envs.vector_base import VectorEnv
+from zoomrl.envs.vector.base import VectorEnv
 from zoomrl.files import finite_or_null, write_json
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.evaluate import Evaluation, evaluate
 from zoomrl.training.logger import Logger
-from zoomrl.training.memory import peak_rss
+from zoomrl.training.measure.memory import peak_rss
 from zoomrl.training.run_files import RESULT
 from zoomrl.training.seeds import derive
 from zoomrl.training.video import VideoRecorder, in_one_line, probe_picture

@@ -12,21 +12,22 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from zoomrl.control.intervention import Recording
 from zoomrl.control.scaling import ActionScaler, make_scaler
-from zoomrl.envs.vector import make_vector_env
+from zoomrl.envs.vector.make import make_vector_env
 from zoomrl.errors import CheckpointError, ConfigError, import_optional
+from zoomrl.intervention.corrector import Corrector, make_source
+from zoomrl.intervention.source import Recording
 from zoomrl.spec import EnvSpec
-from zoomrl.training import parts
+from zoomrl.training import builders
 from zoomrl.training.announce import announce_demonstrated
 from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.config import TrainConfig, changed_evaluations, differences, run_directory
-from zoomrl.training.correct import Corrector, make_source
 from zoomrl.training.evaluate import Evaluation, evaluate
 from zoomrl.training.finish import finish
 from zoomrl.training.lock import run_lock
 from zoomrl.training.logger import Logger, make_sinks
-from zoomrl.training.memory import expected_memory, peak_rss, readable
+from zoomrl.training.measure.memory import expected_memory, peak_rss, readable
+from zoomrl.training.measure.trial import Trial
 from zoomrl.training.progress import ProgressLine
 from zoomrl.training.rows import METRICS
 from zoomrl.training.run_files import (
@@ -43,7 +44,6 @@ from zoomrl.training.run_files import (
 from zoomrl.training.seeds import derive
 from zoomrl.training.signals import StopRequest
 from zoomrl.training.trainer import Trainer
-from zoomrl.training.trial import Trial
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,9 @@ class RunResult:
     stopped_by: signal.Signals | None = None
 
 
-def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console: Console | None = None) -> RunResult:
+def train(
+    config: TrainConfig, *, make_env: builders.Factory | None = None, console: Console | None = None
+) -> RunResult:
     """Train as ``config`` says, or continue the run that its directory holds.
 
     Args:
@@ -104,29 +106,29 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
         source = make_source(config.intervene, envs, say)
         if source is not None:
             stack.callback(source.close)
-        parts.announce_cameras(config.env, spec, console)
-        device = parts.choose_device(config.device)
-        parts.check_agent(config, spec, device, console)
+        builders.announce_cameras(config.env, spec, console)
+        device = builders.choose_device(config.device)
+        builders.check_agent(config, spec, device, console)
         eval_envs = stack.enter_context(make_vector_env(config.env, config.eval.num_envs, make_env, apart_from=envs))
-        demos = parts.load_demos(config, spec, make_env is not None, console)
-        episodes, held = parts.hold_out(parts.choose_episodes(config, demos), config.demos.validation)
+        demos = builders.load_demos(config, spec, make_env is not None, console)
+        episodes, held = builders.hold_out(builders.choose_episodes(config, demos), config.demos.validation)
         scaler = make_scaler(config.control, spec.action, episodes, spec.action_meaning)
-        parts.check_demonstrated(config, episodes)
+        builders.check_demonstrated(config, episodes)
         announce_demonstrated(config, spec, episodes, scaler, say)
-        agent = parts.build_agent(config, spec, episodes, device, scaler)
+        agent = builders.build_agent(config, spec, episodes, device, scaler)
         if fresh:
             lock = stack.enter_context(run_lock(directory))
             _claim(config, directory)
         run = run_id(directory)
         checkpoints = Checkpoints(directory, config.checkpoint.keep, run, lock)
-        replay = parts.build_replay(config, spec, agent, episodes, scaler, directory, console, device)
-        validation = parts.build_validation(config, spec, agent, held, scaler, device)
+        replay = builders.build_replay(config, spec, agent, episodes, scaler, directory, console, device)
+        validation = builders.build_validation(config, spec, agent, held, scaler, device)
         fingerprint = {
             "demos_sha256": demos.sha256 if demos else "",
             "corrections_sha256": source.sha256 if isinstance(source, Recording) else "",
         }
         del demos, episodes, held  # the replay holds their frames now
-        parts.set_threads(config, spec, directory, console, device)
+        builders.set_threads(config, spec, directory, console, device)
         loaded = checkpoints.load()
         if loaded is not None:
             _check_same(directory, fingerprint, device, scaler, spec)
@@ -147,20 +149,20 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
 
         def evaluator(step: int) -> Evaluation | None:
             ties = derive(config.seed, "eval_ties", step)
-            tester = parts.build_controller(config, agent, scaler, config.eval.num_envs, ties)
+            tester = builders.build_controller(config, agent, scaler, config.eval.num_envs, ties)
             return evaluate(tester, eval_envs, eval_seeds, discount=config.replay.discount, stop=stop.asked)
 
         corrector = None
         if source is not None:
             corrector = Corrector(source, config.intervene.env, spec, scaler, replay, directory, say)
-        ties, explorer = derive(config.seed, "ties"), parts.build_explorer(config)
+        ties, explorer = derive(config.seed, "ties"), builders.build_explorer(config)
         with ProgressLine(console, config.log.every) as progress:
             trainer = Trainer(
                 config,
                 directory,
                 agent=agent,
                 replay=replay,
-                controller=parts.build_controller(config, agent, scaler, envs.num_envs, ties, explorer),
+                controller=builders.build_controller(config, agent, scaler, envs.num_envs, ties, explorer),
                 envs=envs,
                 evaluator=evaluator,
                 validation=validation,
@@ -199,7 +201,7 @@ def train(config: TrainConfig, *, make_env: parts.Factory | None = None, console
                     "weights are used",
                     highlight=False,
                 )
-            tester = parts.build_controller(
+            tester = builders.build_controller(
                 config, agent, scaler, config.eval.num_envs, derive(config.seed, "eval_ties")
             )
             outcome = finish(config, directory, tester, eval_envs, logger, counters, seconds, memory.total, stop.asked)

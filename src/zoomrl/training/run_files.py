@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import zoomrl
 from zoomrl.control.scaling import ActionScaler
 from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.files import read_json, read_record, write_json
 from zoomrl.spec import EnvSpec
 from zoomrl.training.config import TrainConfig
+from zoomrl.version import __version__
 
 CONFIG, POLICY, THREADS, WANDB, RESULT = "config.json", "policy.json", "threads.json", "wandb.json", "result.json"
 _HINT = "Restore it from a copy, or choose another --run-dir."
@@ -117,7 +117,7 @@ def write_run_files(
         demos_sha256=hashes["demos_sha256"],
         corrections_sha256=hashes["corrections_sha256"],
         device=device,
-        zoomrl=zoomrl.__version__,
+        zoomrl=__version__,
         torch=torch.__version__,
         python=sys.version.split()[0],
         run=run,

@@ -15,8 +15,9 @@ from rich.console import Console
 
 from zoomrl.demos.collect import collect_demos, collection_meta
 from zoomrl.demos.config import DemoConfig
-from zoomrl.demos.layout import DATA_DIR
-from zoomrl.demos.store import DemoSet, read_demos, write_demos
+from zoomrl.demos.store.layout import DATA_DIR
+from zoomrl.demos.store.reader import DemoSet, read_demos
+from zoomrl.demos.store.writer import write_demos
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.registry import make_env
 from zoomrl.errors import ConfigError, DemonstrationError

@@ -12,18 +12,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from zoomrl.agents.base import Agent, Metrics
+from zoomrl.agents.contract import Agent, Metrics
 from zoomrl.control.controller import Controller
 from zoomrl.data.episode import EpisodeBuilder
 from zoomrl.data.finite import simulator_fault
 from zoomrl.data.replay import Replay
-from zoomrl.envs.vector_base import StepResult, VectorEnv
+from zoomrl.envs.vector.base import StepResult, VectorEnv
 from zoomrl.errors import CheckpointError, NonFiniteLossError, SimulatorError, plural
 from zoomrl.files import write_atomically
+from zoomrl.intervention.corrector import Corrector
 from zoomrl.math.schedules import schedule
 from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.config import TrainConfig
-from zoomrl.training.correct import Corrector
 from zoomrl.training.evaluate import Evaluation
 from zoomrl.training.logger import Logger
 from zoomrl.training.progress import ProgressLine

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from zoomrl.agents.config import categorical
+from zoomrl.agents.configs import categorical
 from zoomrl.data.episode import Episode
 from zoomrl.training.config import TrainConfig
 

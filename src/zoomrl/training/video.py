@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoomrl.envs.image import as_image
-from zoomrl.envs.vector_base import VectorEnv
+from zoomrl.envs.vector.base import VectorEnv
 from zoomrl.files import write_atomically
 
 MAX_BYTES = 2_000_000_000

@@ -6,25 +6,25 @@ from importlib import import_module
 from pathlib import Path
 
 from zoomrl.demos.formats.base import Imported, ImportOptions
-from zoomrl.demos.reader import DemoSet
+from zoomrl.demos.store.reader import DemoSet
 from zoomrl.errors import ConfigError, DemonstrationError, unknown_name
 
 __all__ = ["READERS", "WRITERS", "ImportOptions", "Imported", "detect", "read", "write"]
 
 READERS = {
     "robomimic": "zoomrl.demos.formats.robomimic",
-    "lerobot": "zoomrl.demos.formats.lerobot",
+    "lerobot": "zoomrl.demos.formats.lerobot.reader",
     "minari": "zoomrl.demos.formats.minari",
-    "npz": "zoomrl.demos.formats.npz",
-    "bigym": "zoomrl.demos.formats.bigym",
-    "rlbench": "zoomrl.demos.formats.rlbench",
+    "npz": "zoomrl.demos.formats.npz.reader",
+    "bigym": "zoomrl.demos.formats.bigym.reader",
+    "rlbench": "zoomrl.demos.formats.rlbench.reader",
 }
 """Format -> module with ``read(path, options) -> Imported``."""
 
 WRITERS = {
     "minari": "zoomrl.demos.formats.minari",
-    "lerobot": "zoomrl.demos.formats.lerobot_write",
-    "npz": "zoomrl.demos.formats.npz",
+    "lerobot": "zoomrl.demos.formats.lerobot.writer",
+    "npz": "zoomrl.demos.formats.npz.reader",
 }
 """Format -> module with ``write(path, demos, overwrite)``."""
 

@@ -16,9 +16,9 @@ from zoomrl.data.episode import Episode
 from zoomrl.demos.entries import UNNAMED, align, columns_for, match
 from zoomrl.demos.formats.base import Imported, ImportOptions
 from zoomrl.demos.formats.derive import entries_beyond, env_spec, full_meaning, recorded_bounds, same_array
-from zoomrl.demos.formats.pictures import METHOD, resized
-from zoomrl.demos.limits import MAX_WIDTH
+from zoomrl.demos.formats.images import METHOD, resized
 from zoomrl.demos.outcome import ASSUMED, sparse_success
+from zoomrl.demos.store.limits import MAX_WIDTH
 from zoomrl.errors import ConfigError, DemonstrationError, MissingDependencyError, unknown_name
 from zoomrl.spec import ArraySpec, EnvSpec, StateEntry, list_entries
 

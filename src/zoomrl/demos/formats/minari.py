@@ -11,13 +11,13 @@ from zoomrl.demos.entries import set_entries
 from zoomrl.demos.formats.assemble import Assembly, Raw
 from zoomrl.demos.formats.base import Imported, ImportOptions
 from zoomrl.demos.outcome import ASSUMED
-from zoomrl.demos.reader import DemoSet, read_intact
-from zoomrl.demos.writer import write_demos
+from zoomrl.demos.store.reader import DemoSet, read_intact
+from zoomrl.demos.store.writer import write_demos
 from zoomrl.spec import ArraySpec, EnvSpec
 
 
 def read(path: Path, options: ImportOptions) -> Imported:
-    """Read a data set; see :func:`zoomrl.demos.reader.read_demos` for what is derived.
+    """Read a data set; see :func:`zoomrl.demos.store.reader.read_demos` for what is derived.
 
     A set that shows ``state`` and ``rgb`` is taken as it is. Of others, ``state`` joins all vectors, and all
     floating-point arrays, in the order of the space that the metadata describe, which is that of the environment they
@@ -46,7 +46,7 @@ def read(path: Path, options: ImportOptions) -> Imported:
 
 
 def write(path: Path, demos: DemoSet, overwrite: bool) -> None:
-    """Write ``demos`` as :func:`zoomrl.demos.writer.write_demos` does; Minari's own reader loads it."""
+    """Write ``demos`` as :func:`zoomrl.demos.store.writer.write_demos` does; Minari's own reader loads it."""
     write_demos(path, demos.episodes, demos.spec, overwrite=overwrite, meta=demos.meta)
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from zoomrl.demos.entries import set_entries
-from zoomrl.demos.limits import regular
-from zoomrl.demos.reader import DemoSet
-from zoomrl.demos.staging import staged
+from zoomrl.demos.store.limits import regular
+from zoomrl.demos.store.reader import DemoSet
+from zoomrl.demos.store.staging import staged
 from zoomrl.errors import DemonstrationError
 from zoomrl.files import finite_or_null, read_json
 from zoomrl.spec import EnvSpec

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from zoomrl.demos.formats.assemble import Assembly, Raw, reason
 from zoomrl.demos.formats.base import MAX_HZ, Imported, ImportOptions
-from zoomrl.demos.formats.hdf5 import checked, load, open_hdf5
-from zoomrl.demos.formats.pictures import Sized
+from zoomrl.demos.formats.images import Sized
 from zoomrl.demos.outcome import SUCCESS_NAMES, truth
+from zoomrl.demos.store.hdf5 import checked, load, open_hdf5
 from zoomrl.envs.base import MAX_SEED
 from zoomrl.errors import DemonstrationError
 from zoomrl.files import parse_json

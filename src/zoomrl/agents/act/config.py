@@ -1,0 +1,62 @@
+"""Hyper-parameters of ACT."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from zoomrl.agents.checks import at_least, check_supervised
+from zoomrl.errors import ConfigError
+from zoomrl.nets.config import EncoderConfig
+
+
+@dataclass(frozen=True)
+class ACTConfig:
+    """ACT (Zhao et al. 2023): a conditional variational autoencoder of action chunks made of transformers.
+
+    Defaults are the paper's, but for the depth of the decoder. It was trained on batches of 8.
+    """
+
+    name: ClassVar[str] = "act"
+
+    # The networks.
+    horizon: int = 100
+    """Length T of the action sequence."""
+    encoder: EncoderConfig = field(default_factory=lambda: EncoderConfig(kind="resnet18", shift=0))
+    normalize: Literal["none", "demos"] = "demos"
+    """Scale the state by its mean and standard deviation over the demonstrations."""
+    dim: int = 512
+    """Width of the tokens."""
+    heads: int = 8
+    """Attention heads."""
+    feedforward: int = 3200
+    """Width of the feed-forward layers."""
+    encoder_layers: int = 4
+    """Layers of the transformer encoders, that of the style and that of the observation."""
+    decoder_layers: int = 1
+    """Layers of the transformer decoder (the paper has 7, of which the released code reads the first alone)."""
+    style_dim: int = 32
+    """Numbers in the latent style variable z."""
+    dropout: float = 0.1
+    """Share of the outputs and hidden units of each block that are dropped while learning."""
+
+    # Learning.
+    kl_coef: float = 10.0
+    """Weight of the divergence of z from a standard normal."""
+    lr: float = 1e-5
+    """Learning rate (AdamW)."""
+    weight_decay: float = 1e-4
+    """Weight decay (AdamW)."""
+
+    def __post_init__(self) -> None:
+        for name in ("dim", "heads", "feedforward", "encoder_layers", "decoder_layers", "style_dim"):
+            at_least(self, name, 1)
+        at_least(self, "kl_coef", 0)
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"agent.dropout must be 0 or more and below 1, got {self.dropout}")
+        if self.dim % self.heads:
+            raise ConfigError(f"agent.dim ({self.dim}) must be a multiple of agent.heads ({self.heads})")
+        if self.dim % 4:
+            # Positions in a picture are sines and cosines of row and column.
+            raise ConfigError(f"agent.dim must be a multiple of 4, got {self.dim}")
+        check_supervised(self)

@@ -1,0 +1,79 @@
+"""What the training loop knows about an agent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from zoomrl.control.plan import Plan
+
+Metrics = dict[str, Tensor]
+"""0-d tensors, read by the logger only when it logs."""
+
+
+class Agent(Protocol):
+    """Three verbs: act, update, save/load."""
+
+    horizon: int
+    """Length T of the plans it proposes."""
+    device: torch.device
+    """Where it learns."""
+
+    @property
+    def span(self) -> int:
+        """Steps H of the sequences that its batches must hold; 0 for none."""
+        ...
+
+    def act(self, observation: Mapping[str, Tensor], generator: torch.Generator, *, explore: bool = False) -> Plan:
+        """Plan for each of N environments. No gradient.
+
+        Args:
+            observation: by name, [N, ...].
+            generator: breaks ties and draws what a stochastic policy needs.
+            explore: while training; otherwise the best that the agent knows.
+        """
+        ...
+
+    def update(self, batch: TensorDict, noise: float = 0.0) -> Metrics:
+        """One gradient step.
+
+        Args:
+            batch: see :mod:`zoomrl.data.replay` for its layout.
+            noise: standard deviation of exploration at this moment, for agents whose targets are smoothed by it.
+
+        Returns:
+            0-d tensors by name; beside them ``priority`` [B], of agents that weigh their samples.
+        """
+        ...
+
+    def episode_ended(self, episode_return: float) -> bool:
+        """Take note of a training episode; whether updates that wait for the end of episodes may be made now.
+
+        Called for episodes of the policy alone, not for those that began in the warm-up.
+        """
+        ...
+
+    def validate(self, batch: TensorDict) -> Metrics:
+        """Losses on samples that are not learnt from; nothing for agents that learn by acting."""
+        ...
+
+    @property
+    def diagnosed(self) -> int:
+        """Samples that :meth:`diagnose` wants; 0 for agents with nothing to tell."""
+        ...
+
+    def diagnose(self, batch: TensorDict) -> Metrics:
+        """What is too slow to be measured at every update: 0-d tensors by name."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to continue bit for bit."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore :meth:`state_dict`."""
+        ...

@@ -1,0 +1,107 @@
+"""Hyper-parameters of CQN and CQN-AS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from zoomrl.agents.checks import at_least, check_learning, check_representation, check_support
+from zoomrl.errors import ConfigError
+from zoomrl.nets.config import EncoderConfig, RepresentationConfig
+
+MAX_CELLS = 2**20
+"""Finest action grid that float32 addresses without rounding into a neighbour."""
+
+
+@dataclass(frozen=True)
+class CQNConfig:
+    """Coarse-to-fine Q-network (Seo et al. 2024). Defaults are the published ones for demo-driven robot tasks."""
+
+    name: ClassVar[str] = "cqn"
+
+    # The zoom grid.
+    levels: int = 3
+    """Zoom levels L."""
+    bins: int = 5
+    """Bins K per level."""
+
+    # The critic.
+    value: Literal["categorical", "scalar"] = "categorical"
+    """Categorical (C51, cross-entropy) or scalar (mean squared error) values."""
+    atoms: int = 51
+    """Atoms Z of a categorical value."""
+    v_min: float = -2.0
+    """Lowest atom."""
+    v_max: float = 2.0
+    """Highest atom."""
+    dueling: Literal["separate", "shared", "none"] = "separate"
+    """Separate value and advantage streams, two heads on one shared stream, or a single head."""
+    hidden_dim: int = 512
+    """Width of the hidden layers."""
+    hidden_bias: bool = False
+    """Biases in the hidden layers."""
+    trunk_dim: int = 64
+    """Width of the state's trunk (Linear, LayerNorm, tanh); 0 feeds the state to the first layer."""
+    normalize: Literal["none", "demos"] = "none"
+    """Scale the state by its mean and standard deviation over the demonstrations."""
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    representation: RepresentationConfig = field(default_factory=RepresentationConfig)
+
+    # Learning.
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    """AdamW with decoupled weight decay, or Adam."""
+    lr: float = 5e-5
+    """Learning rate."""
+    weight_decay: float = 0.1
+    """Weight decay, on all parameters (AdamW)."""
+    double_q: bool = True
+    """Choose the bootstrap action with the online critic and value it with the target critic."""
+    target_tau: float = 0.02
+    """Step of the target critic towards the online one; 1 copies it."""
+    target_interval: int = 1
+    """Updates between target steps."""
+    critic_lambda: float = 0.1
+    """Weight of the temporal-difference loss."""
+    bc_lambda: float = 1.0
+    """Weight of the imitation losses on demonstrated samples; 0 turns them off."""
+    bc_margin: float = 0.1
+    """Margin by which a demonstrated bin's value must lead."""
+
+    # Acting.
+    act_with: Literal["target", "online"] = "target"
+    """Critic that acts, in training and evaluation."""
+    tie_threshold: float = 1e-4
+    """Bins whose values differ by less are drawn at random; 0 always takes the first best."""
+
+    def __post_init__(self) -> None:
+        for name in ("levels", "atoms", "hidden_dim", "target_interval"):
+            at_least(self, name, 2 if name == "atoms" else 1)
+        at_least(self, "bins", 2)
+        # Two bins exceed it long before 64 levels; beyond, the power itself would take for ever.
+        if self.levels > 64 or self.bins**self.levels > MAX_CELLS:
+            raise ConfigError(
+                f"agent.bins ** agent.levels must not exceed {MAX_CELLS}, which float32 can address; "
+                f"got {self.bins} ** {self.levels}"
+            )
+        check_learning(self)
+        check_support(self)
+        check_representation(self)
+        for name in ("critic_lambda", "bc_lambda", "trunk_dim"):
+            at_least(self, name, 0)
+
+
+@dataclass(frozen=True)
+class CQNASConfig(CQNConfig):
+    """CQN with action sequences (Seo & Abbeel 2024): values for every step of a chunk of T actions."""
+
+    name: ClassVar[str] = "cqn_as"
+
+    horizon: int = 4
+    """Length T of the action sequence."""
+    gru_layers: int = 1
+    """Layers of the GRU over the sequence."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, "horizon", 1)
+        at_least(self, "gru_layers", 1)

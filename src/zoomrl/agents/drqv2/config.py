@@ -1,0 +1,101 @@
+"""Hyper-parameters of the DrQ-v2 family."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from zoomrl.agents.checks import at_least, check_learning, check_representation, check_support
+from zoomrl.nets.config import EncoderConfig, RepresentationConfig
+
+
+@dataclass(frozen=True)
+class DrQv2Config:
+    """DrQ-v2 (Yarats et al. 2021): deterministic actor, twin critics, random shifts. Defaults as published."""
+
+    name: ClassVar[str] = "drqv2"
+
+    # The networks.
+    encoder: EncoderConfig = field(
+        default_factory=lambda: EncoderConfig(kind="drqv2", norm="none", activation="relu", feature_dim=50)
+    )
+    representation: RepresentationConfig = field(default_factory=RepresentationConfig)
+    hidden_dim: int = 1024
+    """Width of the hidden layers of actor and critics."""
+    trunk_dim: int = 64
+    """Width of the state's trunk (Linear, LayerNorm, tanh) in actor and critics; 0 passes the state on as it is."""
+    normalize: Literal["none", "demos"] = "none"
+    """Scale the state by its mean and standard deviation over the demonstrations."""
+    value: Literal["scalar", "categorical"] = "scalar"
+    """Scalar values (mean squared error), or distributions learnt from the scalar target spread over its two
+    neighbouring atoms (cross-entropy)."""
+    atoms: int = 101
+    """Atoms Z of a categorical value."""
+    v_min: float = -2.0
+    """Lowest atom."""
+    v_max: float = 2.0
+    """Highest atom."""
+
+    # Learning.
+    optimizer: Literal["adam", "adamw"] = "adam"
+    """Adam, or AdamW with decoupled weight decay."""
+    lr: float = 1e-4
+    """Learning rate of encoder, actor and critics."""
+    weight_decay: float = 0.0
+    """Weight decay, on all parameters (AdamW)."""
+    target_tau: float = 0.01
+    """Step of the target critics towards the online ones; 1 copies them."""
+    target_interval: int = 1
+    """Updates between target steps."""
+    noise_clip: float = 0.3
+    """Largest noise on the actor's actions inside the losses. Its standard deviation is that of control.noise."""
+    bc_lambda: float = 0.0
+    """Weight of behaviour cloning on demonstrated samples in the actor's loss; 0 turns it off."""
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_dim", "target_interval"):
+            at_least(self, name, 1)
+        at_least(self, "atoms", 2)
+        check_learning(self)
+        check_support(self)
+        check_representation(self)
+        for name in ("noise_clip", "bc_lambda", "trunk_dim"):
+            at_least(self, name, 0)
+
+
+@dataclass(frozen=True)
+class DrQv2PlusConfig(DrQv2Config):
+    """DrQ-v2+ (baseline of Seo et al. 2024): distributional critics, behaviour cloning, demonstrations."""
+
+    name: ClassVar[str] = "drqv2_plus"
+
+    encoder: EncoderConfig = field(default_factory=lambda: EncoderConfig(norm="none", activation="relu"))
+    value: Literal["scalar", "categorical"] = "categorical"
+    """Scalar values, or distributions learnt from the scalar target."""
+    optimizer: Literal["adam", "adamw"] = "adamw"
+    """Adam, or AdamW with decoupled weight decay."""
+    weight_decay: float = 0.1
+    """Weight decay, on all parameters (AdamW)."""
+    target_tau: float = 1.0
+    """Step of the target critics towards the online ones; 1 copies them."""
+    target_interval: int = 100
+    """Updates between target steps."""
+    bc_lambda: float = 1.0
+    """Weight of behaviour cloning on demonstrated samples in the actor's loss."""
+
+
+@dataclass(frozen=True)
+class DrQv2ASConfig(DrQv2PlusConfig):
+    """DrQ-v2-AS+ (baseline of Seo & Abbeel 2024): DrQ-v2+ with a GRU over an action sequence in actor and critics."""
+
+    name: ClassVar[str] = "drqv2_as"
+
+    horizon: int = 4
+    """Length T of the action sequence."""
+    gru_layers: int = 1
+    """Layers of each GRU over the sequence."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, "horizon", 1)
+        at_least(self, "gru_layers", 1)

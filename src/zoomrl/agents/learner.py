@@ -1,0 +1,288 @@
+"""What all agents that learn in closed steps share."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor, nn
+
+from zoomrl.agents.contract import Metrics
+from zoomrl.agents.optimization import make_optimizer, move_towards
+from zoomrl.agents.representation import SelfPredictive
+from zoomrl.control.plan import Plan
+from zoomrl.errors import CheckpointError
+from zoomrl.nets.config import EncoderConfig, RepresentationConfig
+from zoomrl.nets.perception import ObservationShape, Perception, Statistics
+
+CPU = torch.device("cpu")
+WRITTEN_OUT = 4
+"""Steps of a recurrence up to which they are compiled as one piece."""
+Draws = dict[str, Tensor]
+"""Everything random that an update uses."""
+Tensors = dict[str, Tensor]
+Piece = tuple[Any, str]
+"""An object, and the name of one of its functions."""
+Closed = Callable[[Mapping[str, Any], Draws], Tensors]
+"""A function of (nested) tensors alone."""
+
+
+class Learner(ABC):
+    """An agent that learns in closed steps.
+
+    :meth:`step` is a function of tensors alone: what is random is drawn before it, schedules enter as 0-d tensors, no
+    value is read back. It can therefore be compiled, and captured as one CUDA graph (:mod:`zoomrl.agents.engine`).
+
+    Args:
+        config: hyper-parameters.
+        shape: of the (stacked) observations.
+        action_dim: action dimensions A.
+        seed: of the weights and of everything random while learning.
+        statistics: mean and standard deviation [S] of the demonstrations, for ``normalize="demos"``.
+        device: where it learns.
+        movable: [A] bool, action dimensions that can be moved at all; None for all. The others have one value in the
+            demonstrations and in every action that is executed: nothing is learnt for them.
+    """
+
+    losses: tuple[str, ...] = ()
+    """Names of the methods that hold the forward passes."""
+    gauge: str = "critic_loss"
+    """The metric by which fast and plain updates are compared."""
+    config: Any
+    """Hyper-parameters, of the agent's own class."""
+    perception: Perception | SelfPredictive
+    """What it reads its observations with."""
+
+    def __init__(
+        self,
+        config: Any,
+        shape: ObservationShape,
+        action_dim: int,
+        seed: int = 0,
+        statistics: Statistics | None = None,
+        device: torch.device = CPU,
+        movable: Tensor | None = None,
+    ) -> None:
+        self.config = config
+        self.action_dim = action_dim
+        self.movable = None if movable is None or bool(movable.all()) else movable.to(device)
+        self.horizon: int = getattr(config, "horizon", 1)
+        """Length T of the plans it proposes."""
+        self.device = device
+        self.generator = torch.Generator(device).manual_seed(seed)
+        self.updates = 0
+        self.representation_optimizer: torch.optim.Optimizer | None = None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self._perceive(shape, statistics if config.normalize == "demos" else None)
+            self._build()
+        self.run_step: Closed = self.step
+        self.run_plan: Closed = self.plan
+        self.forget: Callable[[], None] = lambda: None
+        """Drops what ``run_step`` has recorded of the tensors that loading replaces."""
+
+    def _perceive(self, shape: ObservationShape, statistics: Statistics | None) -> None:
+        """Make what observations are read with, and the optimiser of what learns beside the agent."""
+        config = self.config
+        encoder = getattr(config, "encoder", EncoderConfig())
+        latent = getattr(config, "representation", RepresentationConfig())
+        if latent.kind == "none":
+            self.perception = Perception(shape, encoder, statistics).to(self.device)
+            return
+        self.perception = SelfPredictive(shape, self.action_dim, latent, encoder, statistics).to(self.device)
+        learnt = [p for p in self.perception.model.parameters() if p.requires_grad]
+        self.representation_optimizer = make_optimizer(latent.optimizer, learnt, latent.lr, latent.weight_decay)
+
+    @abstractmethod
+    def _build(self) -> None:
+        """Make networks and optimisers; what is random about them is seeded."""
+
+    @property
+    def target_interval(self) -> int:
+        """Updates between moves of the target networks; 0 where :meth:`learn` moves them, or there are none."""
+        return getattr(self.config, "target_interval", 0)
+
+    @property
+    @abstractmethod
+    def own_parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+        """Networks and optimisers by name, beside what it reads with."""
+
+    @property
+    def parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+        """Networks and optimisers by name, for saving."""
+        parts: dict[str, nn.Module | torch.optim.Optimizer] = {"perception": self.perception}
+        if self.representation_optimizer is not None:
+            parts["representation_optimizer"] = self.representation_optimizer
+        return parts | self.own_parts
+
+    def modules(self) -> Iterator[nn.Module]:
+        """All networks, and the modules inside them."""
+        for part in self.parts.values():
+            if isinstance(part, nn.Module):
+                yield from part.modules()
+
+    def pieces(self) -> list[Piece]:
+        """What is compiled, each by itself: the losses.
+
+        An agent whose losses run the same networks many times names these instead: what is compiled once serves every
+        time, and the time that compiling takes grows faster than what is compiled.
+        """
+        return [*((self, name) for name in self.losses), *self.representation_pieces()]
+
+    def representation_pieces(self) -> list[Piece]:
+        """The loss of a representation that learns beside the agent, where there is one."""
+        return [(self, "representation_loss")] if isinstance(self.perception, SelfPredictive) else []
+
+    @property
+    def span(self) -> int:
+        """Steps H of the sequences that batches must hold beside everything else; 0 for none."""
+        return self.perception.config.horizon if isinstance(self.perception, SelfPredictive) else 0
+
+    def draw_plan(self, count: int, generator: torch.Generator, explore: bool) -> Draws:
+        """Draw what plans for ``count`` environments need; nothing for a deterministic policy."""
+        return {}
+
+    @abstractmethod
+    def plan(self, observation: Mapping[str, Tensor], draws: Draws) -> Tensors:
+        """Greedy ``actions`` [N, T, A] and, of agents with values, their predicted ``value`` [N]: a closed function, as
+        :meth:`step` is."""
+
+    @torch.inference_mode()
+    def act(self, observation: Mapping[str, Tensor], generator: torch.Generator, *, explore: bool = False) -> Plan:
+        """Plan for each environment (see :class:`Agent`)."""
+        count = len(next(iter(observation.values())))
+        draws = {name: drawn.to(self.device) for name, drawn in self.draw_plan(count, generator, explore).items()}
+        outputs = self.run_plan({name: array.to(self.device) for name, array in observation.items()}, draws)
+        actions, value = outputs["actions"].cpu(), outputs.get("value")
+        return Plan(actions, torch.ones(actions.shape[:2], dtype=torch.bool), None if value is None else value.cpu())
+
+    @abstractmethod
+    def bulk(self) -> list[nn.Module]:
+        """The modules, each of one tensor as result, that hold nearly all of the arithmetic: what may run in
+        bfloat16."""
+
+    @abstractmethod
+    def draw(self, batch: int) -> Draws:
+        """Draw what one step on ``batch`` samples needs."""
+
+    @abstractmethod
+    def learn(self, batch: Mapping[str, Any], draws: Draws) -> Metrics:
+        """One gradient step; ``draws["noise"]`` is the 0-d standard deviation of exploration."""
+
+    def move_target(self) -> None:
+        """Move the target networks; called every ``target_interval`` updates."""
+        raise NotImplementedError(f"{type(self).__name__} has no targets that move by themselves")
+
+    def only_movable(self, values: Tensor) -> Tensor:
+        """``values`` [..., A] of actions, 0 in dimensions that cannot be moved: what is stored for them."""
+        return values if self.movable is None else values * self.movable
+
+    def representation_loss(self, batch: Mapping[str, Any], draws: Draws) -> tuple[Tensor, Metrics]:
+        """Loss of a self-predictive representation, which learns beside the agent."""
+        if not isinstance(self.perception, SelfPredictive):
+            raise TypeError(f"{type(self).__name__} reads its observations as they are: nothing is learnt beside it")
+        return self.perception.loss(batch, draws)
+
+    def step(self, batch: Mapping[str, Any], draws: Draws) -> Metrics:
+        """One gradient step, after one of the representation; and that of targets that move at every update."""
+        before = self._learn_representation(batch, draws) if self.span else {}
+        metrics = before | self.learn(batch, draws)
+        if "representation_loss" in metrics:
+            metrics["loss"] = metrics["loss"] + metrics["representation_loss"]
+        if self.target_interval == 1:
+            self.move_target()
+        return metrics
+
+    def _learn_representation(self, batch: Mapping[str, Any], draws: Draws) -> Metrics:
+        perception, optimizer = self.perception, self.representation_optimizer
+        if not isinstance(perception, SelfPredictive) or optimizer is None:
+            return {}
+        loss, metrics = self.representation_loss(batch, draws)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        learnt = [p for group in optimizer.param_groups for p in group["params"]]
+        metrics["representation_gradient"] = nn.utils.clip_grad_norm_(learnt, perception.config.clip)
+        optimizer.step()
+        for target, online in perception.targets():
+            move_towards(target, online, perception.config.target_tau)
+        return {"representation_loss": loss.detach(), **metrics}
+
+    def episode_ended(self, episode_return: float) -> bool:
+        """Whether updates that wait may be made (see :class:`Agent`): always."""
+        return True
+
+    def validate(self, batch: Mapping[str, Any]) -> Metrics:
+        """Losses on samples that are not learnt from (see :class:`Agent`): nothing."""
+        return {}
+
+    @property
+    def diagnosed(self) -> int:
+        """As many samples as a latent has numbers: its rank could not show otherwise."""
+        return self.perception.config.dim if isinstance(self.perception, SelfPredictive) else 0
+
+    def diagnose(self, batch: Mapping[str, Any]) -> Metrics:
+        """Rank and use of the latents, where there are any."""
+        return self.perception.diagnose(batch["obs"]) if isinstance(self.perception, SelfPredictive) else {}
+
+    def update(self, batch: TensorDict, noise: float = 0.0) -> Metrics:
+        """One gradient step (see :class:`Agent`)."""
+        draws = self.draw(len(batch))
+        if isinstance(self.perception, SelfPredictive):
+            draws |= self.perception.draw_learning(len(batch), self.generator)
+        draws["noise"] = torch.full((), noise, device=self.device)
+        metrics = self.run_step(batch, draws)
+        self.updates += 1
+        if self.target_interval > 1 and self.updates % self.target_interval == 0:
+            self.move_target()
+        return metrics
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, targets, optimisers, normaliser, random state and update counter."""
+        state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
+        return {**state, "generator": self.generator.get_state(), "updates": self.updates}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore :meth:`state_dict`.
+
+        A state of another kind of device brings everything but the random state: generators of CPU and GPU do not
+        understand each other.
+        """
+        missing = sorted(set(self.parts) - set(state))
+        if missing:
+            raise CheckpointError(
+                f"the saved agent lacks {', '.join(missing)}: it was saved by another version of zoomrl, which can "
+                "still load it. Start a new run with this one."
+            )
+        for name, part in self.parts.items():
+            # An optimiser would keep the very tensors it is given.
+            part.load_state_dict(copy.deepcopy(state[name]))
+            if isinstance(part, torch.optim.Optimizer):
+                for group in part.param_groups:
+                    group["capturable"] = self.device.type == "cuda"
+        # And it puts new tensors in the place of its own, which a recorded step would not see.
+        self.forget()
+        generator = state["generator"].cpu()
+        if len(generator) == len(self.generator.get_state()):
+            self.generator.set_state(generator)
+        self.updates = state["updates"]
+
+
+def network_pieces(modules: Iterable[Any], horizon: int) -> list[Piece]:
+    """What is compiled of ``modules`` before a recurrence (``embed``) and with one (``gru``).
+
+    A few steps are compiled together with what comes before them. Of more, one: all written out take minutes.
+    """
+    if horizon <= WRITTEN_OUT:
+        return [(module, "forward") for module in modules]
+    parts = [((module, "embed"), *([(module.gru, "cell")] if module.gru is not None else [])) for module in modules]
+    return [piece for pair in parts for piece in pair]
+
+
+def draw_both_shifts(perception: Perception | SelfPredictive, batch: int, generator: torch.Generator) -> Draws:
+    """Shifts of the pictures of ``obs`` and ``next_obs``, drawn apart; nothing where nothing is shifted."""
+    drawn = {name: perception.draw(batch, generator) for name in ("shifts", "next_shifts")}
+    return {name: shifts for name, shifts in drawn.items() if shifts is not None}

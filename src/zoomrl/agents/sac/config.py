@@ -1,0 +1,61 @@
+"""Hyper-parameters of SAC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from zoomrl.agents.checks import at_least, check_learning, check_representation, check_widths
+from zoomrl.errors import ConfigError
+from zoomrl.nets.config import EncoderConfig, RepresentationConfig
+
+
+@dataclass(frozen=True)
+class SACConfig:
+    """Soft actor-critic with automatic temperature (Haarnoja et al. 2018, second version)."""
+
+    name: ClassVar[str] = "sac"
+
+    # The networks.
+    encoder: EncoderConfig = field(
+        default_factory=lambda: EncoderConfig(kind="drqv2", norm="none", activation="relu", feature_dim=50)
+    )
+    representation: RepresentationConfig = field(default_factory=RepresentationConfig)
+    normalize: Literal["none", "demos"] = "none"
+    """Scale the state by its mean and standard deviation over the demonstrations."""
+    hidden: tuple[int, ...] = (256, 256)
+    """Widths of the hidden layers of actor and critics."""
+    norm: bool = False
+    """LayerNorm before each activation."""
+    activation: Literal["relu", "mish", "elu", "silu"] = "relu"
+    """Activation of the hidden layers."""
+    init: Literal["default", "orthogonal"] = "default"
+    """First weights of actor and critics: PyTorch's, or orthogonal matrices with zero biases."""
+    log_std_min: float = -5.0
+    """Lowest logarithm of the policy's standard deviation, before the tanh."""
+    log_std_max: float = 2.0
+    """Highest logarithm of the policy's standard deviation, before the tanh."""
+
+    # Learning.
+    lr: float = 3e-4
+    """Learning rate of actor, critics and temperature (Adam)."""
+    target_tau: float = 0.005
+    """Step of the target critics towards the online ones."""
+    temperature: float = 0.1
+    """Weight of the entropy at the start."""
+    learn_temperature: bool = True
+    """Adapt the temperature, so that the entropy comes to its target."""
+    target_entropy: float | None = None
+    """Entropy that the temperature aims at; None is minus the number of action dimensions."""
+
+    def __post_init__(self) -> None:
+        at_least(self, "temperature", 0)
+        if self.learn_temperature and self.temperature <= 0:
+            raise ConfigError("agent.temperature must be positive to be learnt; turn agent.learn_temperature off")
+        if not self.log_std_max > self.log_std_min:
+            raise ConfigError(
+                f"agent.log_std_max must exceed agent.log_std_min, got {self.log_std_max} and {self.log_std_min}"
+            )
+        check_widths(self)
+        check_learning(self)
+        check_representation(self)

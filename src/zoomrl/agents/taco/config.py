@@ -1,0 +1,35 @@
+"""Hyper-parameters of TACO."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from zoomrl.agents.checks import at_least, check_widths
+from zoomrl.agents.drqv2.config import DrQv2Config
+
+
+@dataclass(frozen=True)
+class TACOConfig(DrQv2Config):
+    """TACO (Zheng et al. 2023): DrQ-v2 with contrastive embeddings of state and action sequence."""
+
+    name: ClassVar[str] = "taco"
+
+    sequence: int = 3
+    """Actions K between the two states of a contrastive pair."""
+    token_hidden: int = 64
+    """Width of the action tokeniser's hidden layer."""
+    state_hidden: tuple[int, ...] = (256, 256)
+    """Widths of the hidden layers of the state's encoder (our own port; as published there are pictures only)."""
+    curl_coef: float = 1.0
+    """Weight of the contrast between two shifts of the same picture; 0 turns it off."""
+    reward_coef: float = 1.0
+    """Weight of predicting the n-step return from state and action sequence; 0 for no such head."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("sequence", "token_hidden"):
+            at_least(self, name, 1)
+        for name in ("curl_coef", "reward_coef"):
+            at_least(self, name, 0)
+        check_widths(self, "state_hidden")

@@ -1,0 +1,91 @@
+"""Hyper-parameters of TD3 and of iQRL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from zoomrl.agents.checks import at_least, check_learning, check_representation, check_widths
+from zoomrl.errors import ConfigError
+from zoomrl.nets.config import EncoderConfig, RepresentationConfig
+
+
+@dataclass(frozen=True)
+class TD3Config:
+    """Twin delayed deterministic policy gradient (Fujimoto et al. 2018). Defaults are those of its authors' code."""
+
+    name: ClassVar[str] = "td3"
+
+    # The networks.
+    encoder: EncoderConfig = field(
+        default_factory=lambda: EncoderConfig(kind="drqv2", norm="none", activation="relu", feature_dim=50)
+    )
+    representation: RepresentationConfig = field(default_factory=RepresentationConfig)
+    normalize: Literal["none", "demos"] = "none"
+    """Scale the state by its mean and standard deviation over the demonstrations."""
+    hidden: tuple[int, ...] = (256, 256)
+    """Widths of the hidden layers of actor and critics."""
+    norm: bool = False
+    """LayerNorm before each activation."""
+    activation: Literal["relu", "mish", "elu", "silu"] = "relu"
+    """Activation of the hidden layers."""
+    init: Literal["default", "orthogonal"] = "default"
+    """First weights of actor and critics: PyTorch's, or orthogonal matrices with zero biases."""
+
+    # The critics.
+    critics: int = 2
+    """Critics M."""
+    subset: int = 2
+    """Critics drawn at each update: the target is their minimum."""
+    actor_value: Literal["first", "min", "mean"] = "first"
+    """What the actor climbs: the first critic (TD3), or the minimum or the mean of a drawn subset."""
+
+    # Learning.
+    lr: float = 3e-4
+    """Learning rate of actor and critics (Adam)."""
+    target_tau: float = 0.005
+    """Step of the target networks towards the online ones."""
+    policy_delay: int = 2
+    """Critic updates for each update of the actor."""
+    delayed_targets: bool = True
+    """Move the target critics together with the actor only (TD3), or at every update (iQRL)."""
+    target_noise: float = 0.2
+    """Standard deviation of the noise on the target's action."""
+    noise_clip: float = 0.5
+    """Largest noise on the target's action."""
+    bc_lambda: float = 0.0
+    """Weight of behaviour cloning on demonstrated samples in the actor's loss; 0 turns it off."""
+
+    def __post_init__(self) -> None:
+        for name in ("critics", "subset", "policy_delay"):
+            at_least(self, name, 1)
+        for name in ("target_noise", "noise_clip", "bc_lambda"):
+            at_least(self, name, 0)
+        if self.subset > self.critics:
+            raise ConfigError(f"agent.subset is {self.subset}, but there are {self.critics} critics")
+        check_widths(self)
+        check_learning(self)
+        check_representation(self)
+
+
+@dataclass(frozen=True)
+class IQRLConfig(TD3Config):
+    """iQRL (Scannell et al. 2024): TD3 on a quantised latent that predicts itself. Defaults as released."""
+
+    name: ClassVar[str] = "iqrl"
+
+    representation: RepresentationConfig = field(default_factory=lambda: RepresentationConfig(kind="self_predictive"))
+    hidden: tuple[int, ...] = (512, 512)
+    """Widths of the hidden layers of actor and critics."""
+    norm: bool = True
+    """LayerNorm before each activation."""
+    activation: Literal["relu", "mish", "elu", "silu"] = "mish"
+    """Activation of the hidden layers."""
+    critics: int = 5
+    """Critics M (released; the paper has 2)."""
+    actor_value: Literal["first", "min", "mean"] = "mean"
+    """What the actor climbs: the mean of a drawn pair (released), or the minimum (paper)."""
+    delayed_targets: bool = False
+    """Move the target critics together with the actor only, or at every update."""
+    noise_clip: float = 0.3
+    """Largest noise on the target's action."""

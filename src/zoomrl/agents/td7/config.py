@@ -1,0 +1,59 @@
+"""Hyper-parameters of TD7."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from zoomrl.agents.checks import at_least
+from zoomrl.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class TD7Config:
+    """TD7 (Fujimoto et al. 2023): TD3 with state-action embeddings, prioritised replay and policy checkpoints.
+
+    Defaults are those of its authors' code. Its samples are drawn with replay.sampling "priority" (any other is TD7
+    without prioritised replay), its updates are made at the end of episodes (update_at "episode").
+    """
+
+    name: ClassVar[str] = "td7"
+
+    normalize: Literal["none", "demos"] = "none"
+    """Scale the state by its mean and standard deviation over the demonstrations."""
+    hidden_dim: int = 256
+    """Width of all hidden layers."""
+    embedding_dim: int = 256
+    """Width of the state and state-action embeddings."""
+    lr: float = 3e-4
+    """Learning rate of encoder, actor and critics (Adam)."""
+    refresh: int = 250
+    """Updates between copies of all target networks."""
+    policy_delay: int = 2
+    """Critic updates for each update of the actor."""
+    target_noise: float = 0.2
+    """Standard deviation of the noise on the target's action."""
+    noise_clip: float = 0.5
+    """Largest noise on the target's action."""
+    priority_power: float = 0.4
+    """Priorities are the largest error of a sample's critics, at least 1, to this power."""
+    bc_lambda: float = 0.0
+    """Weight of behaviour cloning in the actor's loss, relative to the size of the values (offline: 0.1)."""
+    checkpoints: bool = True
+    """Judge each policy by whole training episodes, and evaluate with the one kept; otherwise with the newest."""
+    first_episodes: int = 1
+    """Episodes that judge a policy at first."""
+    later_episodes: int = 20
+    """Episodes that judge a policy later."""
+    later: int = 750_000
+    """Updates after which a policy is judged by more episodes."""
+    forgetting: float = 0.9
+    """Share of the worst return of the policy kept that remains as the bar when that changes."""
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_dim", "embedding_dim", "refresh", "policy_delay", "first_episodes", "later_episodes"):
+            at_least(self, name, 1)
+        for name in ("target_noise", "noise_clip", "priority_power", "bc_lambda", "later", "forgetting"):
+            at_least(self, name, 0)
+        if not self.lr > 0:
+            raise ConfigError(f"agent.lr must be positive, got {self.lr}")

@@ -1,0 +1,24 @@
+"""Options of corrections while training. Plain data: loads no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class InterventionConfig:
+    """Corrections by a person while training (human in the loop)."""
+
+    source: str = "none"
+    """Who may take over: ``none``; ``keyboard``, through a page in a browser; or a file of recorded corrections, whose
+    path this is."""
+    env: int = 0
+    """Training environment that is corrected, counted from 0."""
+    capacity: int = 10_000
+    """Frames kept free for corrections beside the demonstrations. They are never evicted; when they are full, later
+    corrections are executed and no longer kept apart."""
+    port: int = 8642
+    """Port of the page, on this machine alone (keyboard)."""
+    step: float = 0.25
+    """How far a held key moves a dimension, as a share of half its range: of a delta at once, of an absolute position
+    per decision (keyboard)."""
