@@ -25,14 +25,14 @@ MEAN, STD, SEED = 300.0, 80.0, 0
 Interval = Callable[[float, float, int], tuple[float, float] | None]
 
 
-def coverage(interval: Interval, count: int, draws: int = DRAWS) -> float:
-    """Share of ``draws`` intervals of ``count`` normal returns that hold the true mean."""
-    returns = np.random.default_rng([SEED, count]).normal(MEAN, STD, (draws, count))
+def coverage(interval: Interval, count: int, noise: int = DRAWS) -> float:
+    """Share of ``noise`` intervals of ``count`` normal returns that hold the true mean."""
+    returns = np.random.default_rng([SEED, count]).normal(MEAN, STD, (noise, count))
     held = 0
     for mean, std in zip(returns.mean(1), returns.std(1), strict=True):
         ends = interval(float(mean), float(std), count)
         held += ends is not None and ends[0] <= MEAN <= ends[1]
-    return held / draws
+    return held / noise
 
 
 def normal_interval(mean: float, std: float, count: int) -> tuple[float, float]:

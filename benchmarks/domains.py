@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/domains.py bigym|humanoidbench [--tasks NAME ...] [--env-python PATH] [--no-write]
 
-Pictures are 84x84, without shadows, reflections and antialiasing. A task that fails is listed with its error. One that
+Images are 84x84, without shadows, reflections and antialiasing. A task that fails is listed with its error. One that
 ran in another environment (`--env-python`) says with which MuJoCo, and its speeds hold the way there and back.
 """
 
@@ -31,7 +31,7 @@ CAMERAS = {"bigym": ("head", "right_wrist", "left_wrist"), "humanoidbench": ("0"
 STEPS = 4
 """Decisions of the small random episode that is compared with itself."""
 TIMED = 10
-"""Control steps whose speed is measured, without pictures."""
+"""Control steps whose speed is measured, without images."""
 
 
 def main() -> None:
@@ -97,7 +97,7 @@ def measure(env_id: str, cameras: tuple[str, ...], python: str) -> dict[str, Any
 
 
 def speed(env: Env) -> dict[str, float]:
-    """By parts of the contract of adapters, so that pictures and physics are told apart."""
+    """By parts of the contract of adapters, so that images and physics are told apart."""
     random = np.random.default_rng(0)
     return {
         "reset_s": round(seconds(lambda: env._begin(2), 1), 4),
@@ -125,7 +125,7 @@ def _mujoco_of(python: str) -> str:
 
 
 def episode(env: Env, seed: int) -> NDArray[np.float64]:
-    """States, rewards and means of pictures of a few small random actions, flattened."""
+    """States, rewards and means of images of a few small random actions, flattened."""
     random = np.random.default_rng(seed)
     observation, _ = env.reset(seed=seed)
     record = [observation["state"], observation["rgb"].mean(axis=(1, 2, 3))]

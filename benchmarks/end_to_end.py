@@ -175,7 +175,7 @@ def ours(
     agent = agent_of(config, episodes)
     scaler = make_scaler(config.control, spec.action, episodes, spec.action_meaning)
     directory.mkdir(parents=True)
-    replay = builders.build_replay(config, spec, agent.horizon, episodes, scaler, directory, console)
+    replay = builders.build_replay(config, spec, agent.chunk_length, episodes, scaler, directory, console)
     controller = builders.build_controller(config, agent, scaler, 1, 0, builders.build_explorer(config))
     logger = Logger(directory, 0, [])
     stack.callback(logger.close)
@@ -223,7 +223,7 @@ def _clocked(function: Callable[..., Any], seconds: dict[str, float], phase: str
 
 
 def demonstrations(config: TrainConfig, console: Console) -> list[Episode]:
-    """The scripted set, collected at the first time. All loops learn from the quickly drawn pictures: what they show
+    """The scripted set, collected at the first time. All loops learn from the quickly drawn images: what they show
     changes no duration."""
     fast = replace(config.env, shadows=False, reflections=False, antialiasing=False)
     return builders.choose_episodes(config, scripted_demos(config.demos, fast, console))

@@ -32,7 +32,7 @@ from zoomrl.agents.engine import accelerate
 from zoomrl.errors import ConfigError
 
 PREDICTED_MS = {
-    "0 straightforward: pictures become float32 on the host, pageable copy": (250, 500),
+    "0 straightforward: images become float32 on the host, pageable copy": (250, 500),
     "1 straightforward: uint8 to the GPU, cast there": (60, 75),
     "2 straightforward, tf32": (36, 42),
     "3 ours, eager, tf32": None,
@@ -138,7 +138,7 @@ def climb(name: str, device: str, scale: str, console: Console) -> dict[str, Any
 def _straightforward(
     name: str, device: str, size: int, *, on_host: bool, precision: str = "float32"
 ) -> Callable[[], object]:
-    """The peer's update on a host batch of uint8 pictures, which become float32 on the host or on the device."""
+    """The peer's update on a host batch of uint8 images, which become float32 on the host or on the device."""
     # Its own start leaves cuDNN's convolutions in tf32, as PyTorch does: so does this one.
     _set_matmul(device, precision)
     case = CASES[name]

@@ -30,7 +30,7 @@ from zoomrl.envs.registry import make_env
 FRAMES = (84, 84)
 CASES = {
     "no_simulation": EnvConfig("gym:isolation:Nothing-v0", time_limit=10**6),
-    "no_simulation_two_pictures": EnvConfig("gym:isolation:Pictures-v0", time_limit=10**6, cameras=("left", "right")),
+    "no_simulation_two_images": EnvConfig("gym:isolation:Images-v0", time_limit=10**6, cameras=("left", "right")),
     "cartpole_state": EnvConfig("dmc:cartpole-swingup"),
     "drawer_open_state": EnvConfig("metaworld:drawer-open"),
     "cartpole_two_cameras": EnvConfig(
@@ -53,8 +53,8 @@ class Nothing(gymnasium.Env):  # type: ignore[type-arg]
         return self.observation_space.low, 0.0, False, False, {"success": False}
 
 
-class Pictures(Nothing):
-    """The same with two pictures, drawn beforehand: what comes on top is their copies."""
+class Images(Nothing):
+    """The same with two images, drawn beforehand: what comes on top is their copies."""
 
     observation_space = gymnasium.spaces.Dict(
         {name: gymnasium.spaces.Box(0, 255, (*FRAMES, 3), np.uint8) for name in ("left", "right")}
@@ -70,7 +70,7 @@ class Pictures(Nothing):
 
 if __name__ != "__main__":
     gymnasium.register("Nothing-v0", Nothing)
-    gymnasium.register("Pictures-v0", Pictures)
+    gymnasium.register("Images-v0", Images)
 
 
 def main() -> None:

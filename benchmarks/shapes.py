@@ -93,19 +93,19 @@ def make_batch(case: Case, agent: Learner, size: int, device: str = "cpu") -> Te
     batch = {
         "obs": make_observation(case, size, g),
         "next_obs": make_observation(case, size, g),
-        "actions": torch.rand(size, agent.horizon, case.action_dim, generator=g) * 2 - 1,
-        "valid": torch.ones(size, agent.horizon, dtype=torch.bool),
+        "actions": torch.rand(size, agent.chunk_length, case.action_dim, generator=g) * 2 - 1,
+        "valid": torch.ones(size, agent.chunk_length, dtype=torch.bool),
         "reward": (torch.rand(size, generator=g) < 0.1).float(),
         "discount": torch.full((size,), 0.97),
         "is_demo": torch.arange(size) < (size + 1) // 2 if demos else torch.zeros(size, dtype=torch.bool),
     }
-    if agent.span:
-        following = make_observation(case, size * agent.span, g)
+    if agent.sequence_length:
+        following = make_observation(case, size * agent.sequence_length, g)
         batch["sequence"] = {
-            "obs": {name: array.unflatten(0, (size, agent.span)) for name, array in following.items()},
-            "actions": torch.rand(size, agent.span, case.action_dim, generator=g) * 2 - 1,
-            "reward": torch.rand(size, agent.span, generator=g),
-            "valid": torch.ones(size, agent.span, dtype=torch.bool),
+            "obs": {name: array.unflatten(0, (size, agent.sequence_length)) for name, array in following.items()},
+            "actions": torch.rand(size, agent.sequence_length, case.action_dim, generator=g) * 2 - 1,
+            "reward": torch.rand(size, agent.sequence_length, generator=g),
+            "valid": torch.ones(size, agent.sequence_length, dtype=torch.bool),
         }
     return TensorDict(batch, [size]).to(device)
 
@@ -133,7 +133,7 @@ def make_observation(case: Case, size: int, generator: torch.Generator) -> dict[
 
 
 def peer_batch(batch: TensorDict) -> dict[str, Tensor]:
-    """The same batch in the layout of the straightforward loop's loader, pictures still uint8."""
+    """The same batch in the layout of the straightforward loop's loader, images still uint8."""
 
     def nchw(rgb: Tensor) -> Tensor:
         return rgb.permute(0, 2, 1, 5, 3, 4).flatten(2, 3).contiguous()

@@ -22,11 +22,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from slow_cqn import SlowCQN
 from zoomrl.agents.cqn.learner import CQN
+from zoomrl.control.chunk import ActionChunk
 from zoomrl.control.executor import TemporalEnsemble
-from zoomrl.control.plan import Plan
 from zoomrl.data.config import ReplayConfig
 from zoomrl.data.episode import Episode
-from zoomrl.data.replay import Replay
+from zoomrl.data.replay import ReplayBuffer
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.vector.make import make_vector_env
 from zoomrl.nets.linear import linear
@@ -81,7 +81,7 @@ def cqn_as_update() -> dict[str, Any]:
     state_dim, action_dim, batch = 39, 4, config.replay.batch_size
     statistics = torch.zeros(state_dim), torch.ones(state_dim)
     agent = CQN(config.agent, ObservationShape(state_dim), action_dim, statistics=statistics)
-    data = random_batch(batch, state_dim, agent.horizon, action_dim, demo=True)
+    data = random_batch(batch, state_dim, agent.chunk_length, action_dim, demo=True)
     slow = SlowCQN(agent)
     fast_s, slow_s = interleaved(lambda: agent.update(data), lambda: slow.update(data))
     generator = torch.Generator()
@@ -109,7 +109,7 @@ def replay_sample() -> dict[str, Any]:
         return Episode({"state": states}, actions, np.zeros(steps, np.float32), success, not success, success, success)
 
     config = ReplayConfig(capacity=120_000, batch_size=512, n_step=3)
-    replay = Replay(config, spec, 4, [episode(True) for _ in range(20)], lambda action: action)
+    replay = ReplayBuffer(config, spec, 4, [episode(True) for _ in range(20)], lambda action: action)
     for _ in range(1000):
         replay.add(episode(False))
     seconds, _ = interleaved(replay.sample, lambda: None)
@@ -119,8 +119,8 @@ def replay_sample() -> dict[str, Any]:
 def temporal_ensemble() -> dict[str, Any]:
     """One step of one environment with chunks of 16 actions of 16 dimensions."""
     ensemble = TemporalEnsemble(1, 16, 16, 0.01, "oldest")
-    plan = Plan(torch.rand(1, 16, 16), torch.ones(1, 16, dtype=torch.bool))
-    seconds, _ = interleaved(lambda: ensemble.step(plan), lambda: None, repeats=500)
+    propose = ActionChunk(torch.rand(1, 16, 16), torch.ones(1, 16, dtype=torch.bool))
+    seconds, _ = interleaved(lambda: ensemble.step(propose), lambda: None, repeats=500)
     return {"horizon": 16, "action": 16, "step_ms": 1e3 * seconds}
 
 
@@ -158,15 +158,15 @@ def interleaved(one: Callable[[], object], two: Callable[[], object], repeats: i
     return float(np.median(times[0])), float(np.median(times[1]))
 
 
-def random_batch(size: int, state_dim: int, horizon: int, action_dim: int, *, demo: bool) -> TensorDict:
+def random_batch(size: int, state_dim: int, chunk_length: int, action_dim: int, *, demo: bool) -> TensorDict:
     """A batch of the replay's layout with random contents."""
     g = torch.Generator().manual_seed(0)
     return TensorDict(
         {
             "obs": {"state": torch.randn(size, state_dim, generator=g)},
             "next_obs": {"state": torch.randn(size, state_dim, generator=g)},
-            "actions": torch.rand(size, horizon, action_dim, generator=g) * 2 - 1,
-            "valid": torch.ones(size, horizon, dtype=torch.bool),
+            "actions": torch.rand(size, chunk_length, action_dim, generator=g) * 2 - 1,
+            "valid": torch.ones(size, chunk_length, dtype=torch.bool),
             "reward": (torch.rand(size, generator=g) < 0.1).float(),
             "discount": torch.full((size,), 0.97),
             "is_demo": torch.full((size,), demo),

@@ -33,8 +33,8 @@ class ToyEnv(gymnasium.Env):
         return np.array([*self.point, self.clock / 10], np.float32)
 
 
-class PictureToy(ToyEnv):
-    """The same, shown as a picture of 16x16 pixels beside the clock."""
+class ImageToy(ToyEnv):
+    """The same, shown as an image of 16x16 pixels beside the clock."""
 
     observation_space = gymnasium.spaces.Dict(
         {
@@ -44,23 +44,23 @@ class PictureToy(ToyEnv):
     )
 
     def _show(self) -> dict[str, np.ndarray]:  # type: ignore[override]
-        picture = np.full((16, 16, 3), 20, np.uint8)
+        image = np.full((16, 16, 3), 20, np.uint8)
         row, column = np.clip((self.point + 1) * 8, 0, 15).astype(int)
-        picture[row, column] = 255
-        return {"clock": np.array([self.clock / 10], np.float32), "front": picture}
+        image[row, column] = 255
+        return {"clock": np.array([self.clock / 10], np.float32), "front": image}
 
 
-TOYS = {"gym:toy": ToyEnv, "gym:toy-pictures": PictureToy}
+TOYS = {"gym:toy": ToyEnv, "gym:toy-images": ImageToy}
 
 
 class Failing(ToyEnv):
     """Shows ``value`` at ``where`` in the episodes that their seed chooses."""
 
-    where, value, share = "step", math.nan, 0.4
+    where, value, fraction = "step", math.nan, 0.4
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
         shown, info = super().reset(seed=seed)
-        self.bad = bool(self.np_random.random() < self.share)
+        self.bad = bool(self.np_random.random() < self.fraction)
         return (self._spoilt(shown) if self.bad and self.where == "reset" else shown), info
 
     def step(self, action: np.ndarray) -> Any:
@@ -83,16 +83,16 @@ class FailingDouble(Failing):
         return super()._show().astype(np.float64)
 
 
-class FailingPicture(Failing, PictureToy):
-    """Beside a picture, which cannot show NaN."""
+class FailingImage(Failing, ImageToy):
+    """Beside an image, which cannot show NaN."""
 
-    observation_space = PictureToy.observation_space
-    _show = PictureToy._show
+    observation_space = ImageToy.observation_space
+    _show = ImageToy._show
 
     def _spoilt(self, shown: Any) -> Any:
         return {**shown, "clock": np.full(1, self.value, np.float32)}
 
 
-def failing(where: str, value: float = math.nan, share: float = 0.4, kind: type = Failing) -> Any:
+def failing(where: str, value: float = math.nan, fraction: float = 0.4, kind: type = Failing) -> Any:
     """A class of its own, so that worker processes and tests do not share settings."""
-    return type("Failing", (kind,), {"where": where, "value": value, "share": share})
+    return type("Failing", (kind,), {"where": where, "value": value, "share": fraction})

@@ -212,9 +212,9 @@ class TaskEnvironment:
         for name in CAMERA_NAMES:
             camera = getattr(self._config, f"{name}_camera")
             if camera.rgb:
-                picture = np.full((*camera.image_size, 3), CAMERA_NAMES.index(name), np.uint8)
-                picture[0, :JOINTS, 0] = np.clip(100 + 100 * self._joints, 0, 255)
-                fields[f"{name}_rgb"] = picture
+                image = np.full((*camera.image_size, 3), CAMERA_NAMES.index(name), np.uint8)
+                image[0, :JOINTS, 0] = np.clip(100 + 100 * self._joints, 0, 255)
+                fields[f"{name}_rgb"] = image
         values = {
             "joint_positions": self._joints.copy(),
             "gripper_open": self._open,

@@ -70,7 +70,7 @@ def observations(frames: int, seed: int = 0, *, commanded: bool = True, step: fl
     return found
 
 
-def pictures(frames: int, seed: int = 0, size: int = 12) -> dict[str, np.ndarray]:
+def images(frames: int, seed: int = 0, size: int = 12) -> dict[str, np.ndarray]:
     """Per camera, uint8 [frames, size, size, 3]."""
     random = np.random.default_rng(seed + 1000)
     return {camera: random.integers(0, 256, (frames, size, size, 3), np.uint8) for camera in CAMERAS}
@@ -82,8 +82,8 @@ def write_episode(folder: Path, demo: list[Observation], views: dict[str, np.nda
     (folder / "low_dim_obs.pkl").write_bytes(pickled(Demo(demo), protocol))
     for camera, view in views.items():
         (folder / f"{camera}_rgb").mkdir()
-        for index, picture in enumerate(view):
-            Image.fromarray(picture).save(folder / f"{camera}_rgb" / f"{index}.png")
+        for index, image in enumerate(view):
+            Image.fromarray(image).save(folder / f"{camera}_rgb" / f"{index}.png")
     return folder
 
 
@@ -91,5 +91,5 @@ def write_task(root: Path, task: str, episodes: int = 2, frames: int = 5, size: 
     """``episodes`` episodes of a task; number k is made with the seed k. Returns their folder."""
     folder = root / task / f"variation{variation}" / "episodes"
     for k in range(episodes):
-        write_episode(folder / f"episode{k}", observations(frames, k), pictures(frames, k, size))
+        write_episode(folder / f"episode{k}", observations(frames, k), images(frames, k, size))
     return folder

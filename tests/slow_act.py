@@ -96,11 +96,11 @@ class SlowACT:
         tokens = [linear(net.style, style) + net.kinds[0]]
         if state is not None:
             tokens.append(linear(net.state, state) + net.kinds[1])
-        for view, picture in enumerate([] if maps is None else maps):
-            for row in range(picture.shape[1]):
-                for column in range(picture.shape[2]):
+        for view, image in enumerate([] if maps is None else maps):
+            for row in range(image.shape[1]):
+                for column in range(image.shape[2]):
                     place = torch.cat([code(row, dim // 2), code(column, dim // 2)])
-                    tokens.append(linear(net.patch, picture[:, row, column]) + place + net.views[view, 0])
+                    tokens.append(linear(net.patch, image[:, row, column]) + place + net.views[view, 0])
         memory = torch.stack(tokens)
         for index, layer in enumerate(net.encoder.layers):
             memory = block(layer, memory, None if encoder_keep is None else encoder_keep[index])
@@ -110,7 +110,7 @@ class SlowACT:
         return linear(net.head, x)
 
     def maps(self, frames):
-        """Maps [V, C, rows, columns] of one sample's pictures [F, V, H, W, 3], by its own convolutional networks."""
+        """Maps [V, C, rows, columns] of one sample's images [F, V, H, W, 3], by its own convolutional networks."""
         found = []
         for view in range(frames.shape[1]):
             net = self.perception.encoder.nets[view]
@@ -120,7 +120,7 @@ class SlowACT:
             found.append(x[0])
         return torch.stack(found)
 
-    def losses(self, batch, draws):
+    def losses(self, batch, noise):
         """Imitation loss and divergence over the demonstrated samples."""
         errors, divergences = [], []
         for i in range(len(batch)):
@@ -137,11 +137,11 @@ class SlowACT:
             steps = int(batch["valid"][i].sum())
             actions = batch["actions"][i, :steps].double()
             posterior, encoder, decoder = (
-                draws[name][:, i] if name in draws else None
+                noise[name][:, i] if name in noise else None
                 for name in ("posterior_keep", "encoder_keep", "decoder_keep")
             )
             mean, log_variance = self.style(state, actions, posterior)
-            style = mean + torch.exp(log_variance / 2) * draws["style"][i].double()
+            style = mean + torch.exp(log_variance / 2) * noise["style"][i].double()
             planned = self.chunk(style, state, maps, encoder, decoder)[:steps]
             errors += [(planned[t] - actions[t]).abs().mean() for t in range(steps)]
             terms = [(m**2 + torch.exp(v) - 1 - v) / 2 for m, v in zip(mean, log_variance, strict=True)]

@@ -18,14 +18,14 @@ from zoomrl.agents.cqn.learner import CQN
 
 
 class SlowStream(nn.Module):
-    def __init__(self, stream, horizon):
+    def __init__(self, stream, chunk_length):
         super().__init__()
         self.trunk = copy.deepcopy(stream.trunk)
         self.first = copy.deepcopy(stream.first)
         self.first_norm = copy.deepcopy(stream.first_norm)
         self.second = copy.deepcopy(stream.second)
         self.second_norm = copy.deepcopy(stream.second_norm)
-        self.levels, self.horizon = len(stream.level_ids), horizon
+        self.levels, self.chunk_length = len(stream.level_ids), chunk_length
         self.gru = None
         if stream.gru is not None:
             hidden = stream.second.out_features
@@ -34,12 +34,12 @@ class SlowStream(nn.Module):
 
     def forward(self, state, centre, level):
         """Features by name [B, ...], [B, T, A], int -> [B, T, H]."""
-        batch, horizon, _ = centre.shape
-        features = self.trunk(state)[:, None].repeat(1, horizon, 1)
-        level_id = F.one_hot(torch.tensor(level), self.levels).float().repeat(batch, horizon, 1)
+        batch, chunk_length, _ = centre.shape
+        features = self.trunk(state)[:, None].repeat(1, chunk_length, 1)
+        level_id = F.one_hot(torch.tensor(level), self.levels).float().repeat(batch, chunk_length, 1)
         parts = [features, centre, level_id]
         if self.gru is not None:
-            parts.insert(2, torch.eye(horizon).repeat(batch, 1, 1))
+            parts.insert(2, torch.eye(chunk_length).repeat(batch, 1, 1))
         x = F.silu(self.first_norm(self.first(torch.cat(parts, -1))))
         x = F.silu(self.second_norm(self.second(x)))
         return x if self.gru is None else self.gru(x)[0]
@@ -48,20 +48,20 @@ class SlowStream(nn.Module):
 class SlowCritic(nn.Module):
     def __init__(self, critic):
         super().__init__()
-        self.streams = nn.ModuleList([SlowStream(s, critic.horizon) for s in critic.streams])
+        self.streams = nn.ModuleList([SlowStream(s, critic.chunk_length) for s in critic.streams])
         self.advantage = copy.deepcopy(critic.advantage)
         self.value = copy.deepcopy(critic.value)
         self.shape = critic.shape
 
     def forward(self, state, centre, level):
         """Outputs [B, T * A, K, Z] of one level."""
-        batch, horizon, action_dim = centre.shape
+        batch, chunk_length, action_dim = centre.shape
         _, bins, outputs = self.shape
         hidden = [stream(state, centre, level) for stream in self.streams]
-        advantage = self.advantage(hidden[-1]).view(batch, horizon * action_dim, bins, outputs)
+        advantage = self.advantage(hidden[-1]).view(batch, chunk_length * action_dim, bins, outputs)
         if self.value is None:
             return advantage
-        value = self.value(hidden[0]).view(batch, horizon * action_dim, 1, outputs)
+        value = self.value(hidden[0]).view(batch, chunk_length * action_dim, 1, outputs)
         return value + advantage - advantage.mean(2, keepdim=True)
 
 
@@ -70,7 +70,7 @@ class SlowCQN:
 
     def __init__(self, like: CQN):
         self.config = like.config
-        self.horizon = like.horizon if isinstance(like.config, CQNASConfig) else 1
+        self.chunk_length = like.chunk_length if isinstance(like.config, CQNASConfig) else 1
         self.perception, self.atoms = copy.deepcopy(like.perception), like.atoms
         self.critic = SlowCritic(like.critic)
         self.target_critic = SlowCritic(like.target_critic).requires_grad_(False)
@@ -90,7 +90,7 @@ class SlowCQN:
     def greedy(self, critic, state, ties):
         """Zoom by carrying interval bounds: continuous action [B, T, A]."""
         config = self.config
-        shape = (len(next(iter(state.values()))), self.horizon, critic.shape[0])
+        shape = (len(next(iter(state.values()))), self.chunk_length, critic.shape[0])
         low, high = -torch.ones(shape), torch.ones(shape)
         for level in range(config.levels):
             tie = ties[level].view(shape)
@@ -125,18 +125,18 @@ class SlowCQN:
         position = (reward[:, None] + discount[:, None] * self.atoms - self.atoms[0]) / step
         position = position.clamp(0, count - 1)[:, None, None].expand_as(probs)
         lower = position.floor().clamp(max=count - 2)
-        share = position - lower
+        fraction = position - lower
         out = torch.zeros_like(probs)
-        out.scatter_add_(-1, lower.long(), probs * (1 - share))
-        out.scatter_add_(-1, lower.long() + 1, probs * share)
+        out.scatter_add_(-1, lower.long(), probs * (1 - fraction))
+        out.scatter_add_(-1, lower.long() + 1, probs * fraction)
         return out
 
     def loss(self, batch):
         config = self.config
-        size = (config.levels, len(batch) * self.horizon, self.critic.shape[0])
+        size = (config.levels, len(batch) * self.chunk_length, self.critic.shape[0])
         ties = torch.randint(config.bins, size, generator=self.generator)
-        shifts = self.perception.draw(len(batch), self.generator)
-        next_shifts = self.perception.draw(len(batch), self.generator)
+        shifts = self.perception.sample_noise(len(batch), self.generator)
+        next_shifts = self.perception.sample_noise(len(batch), self.generator)
         state = self.perception(batch["obs"], shifts)
         next_state = self.perception(batch["next_obs"], next_shifts)
         categorical = config.value == "categorical"

@@ -82,13 +82,13 @@ class SlowBody(nn.Module):
 
 
 class SlowActor(nn.Module):
-    def __init__(self, actor, horizon):
+    def __init__(self, actor, chunk_length):
         super().__init__()
-        self.horizon = horizon
+        self.chunk_length = chunk_length
         self.trunk, self.body, self.head = SlowTrunk(actor.trunk), SlowBody(actor.body), copy.deepcopy(actor.head)
 
     def forward(self, features):
-        return torch.tanh(self.head(self.body([self.trunk(features)] * self.horizon)))
+        return torch.tanh(self.head(self.body([self.trunk(features)] * self.chunk_length)))
 
 
 class SlowTwinCritic(nn.Module):
@@ -110,10 +110,10 @@ class SlowDrQv2:
 
     def __init__(self, like: DrQv2):
         self.config = config = like.config
-        self.horizon = config.horizon if isinstance(config, DrQv2ASConfig) else 1
+        self.chunk_length = config.chunk_length if isinstance(config, DrQv2ASConfig) else 1
         self.action_dim = like.action_dim
         self.perception = SlowPerception(like.perception, config.encoder)
-        self.actor = SlowActor(like.actor, self.horizon)
+        self.actor = SlowActor(like.actor, self.chunk_length)
         self.critic = SlowTwinCritic(like.critic)
         self.target_critic = SlowTwinCritic(like.target_critic).requires_grad_(False)
         atoms = [config.v_min + (config.v_max - config.v_min) * i / (config.atoms - 1) for i in range(config.atoms)]
@@ -161,7 +161,7 @@ class SlowDrQv2:
         outputs = self.critic(features, batch["actions"])
         total, count = 0.0, 0
         for b in range(len(batch)):
-            for t in range(self.horizon):
+            for t in range(self.chunk_length):
                 if not batch["valid"][b, t]:
                     continue
                 count += 1
@@ -180,7 +180,7 @@ class SlowDrQv2:
         policy, count, cloning, demos = 0.0, 0, 0.0, 0
         for b in range(len(batch)):
             demos += int(batch["is_demo"][b])
-            for t in range(self.horizon):
+            for t in range(self.chunk_length):
                 if not batch["valid"][b, t]:
                     continue
                 count += 1
@@ -191,9 +191,9 @@ class SlowDrQv2:
 
     def update(self, batch, noise=0.0):
         """One step; the critic's, the actor's and the cloning loss."""
-        size = (len(batch), self.horizon, self.action_dim)
+        size = (len(batch), self.chunk_length, self.action_dim)
         next_noise, actor_noise = (torch.randn(size, generator=self.generator) for _ in range(2))
-        shifts, next_shifts = (self.perception.draw(len(batch), self.generator) for _ in range(2))
+        shifts, next_shifts = (self.perception.sample_noise(len(batch), self.generator) for _ in range(2))
         features = self.perception(batch["obs"], shifts)
         with torch.no_grad():
             next_features = self.perception(batch["next_obs"], next_shifts)

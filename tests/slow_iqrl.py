@@ -25,7 +25,7 @@ class SlowTD3:
 
     def __init__(self, agent):
         self.config = agent.config
-        self.latent = agent.config.representation if agent.span else None
+        self.latent = agent.config.representation if agent.sequence_length else None
         if self.latent:
             model = agent.perception.model
             self.encoder = copy.deepcopy(model.encoder.body)
@@ -64,7 +64,7 @@ class SlowTD3:
         config, sequence = self.latent, batch["sequence"]
         count, total = len(batch), 0.0
         z = self.quantised(self.encoder(batch["obs"]["state"]))
-        for h in range(config.horizon):
+        for h in range(config.chunk_length):
             action = sequence["actions"][:, h]
             if self.reward is not None:
                 guess = self.reward(torch.cat([z, action], 1))[:, 0]
@@ -93,9 +93,9 @@ class SlowTD3:
                 terms.append(term)
             if inside:
                 total = total + config.decay**h * sum(terms) / inside
-        return total / config.horizon
+        return total / config.chunk_length
 
-    def update(self, batch, draws):
+    def update(self, batch, noise):
         losses = {}
         if self.latent:
             loss = losses["representation_loss"] = self.latent_loss(batch)
@@ -109,23 +109,23 @@ class SlowTD3:
         config = self.config
         z, after = self.read(batch["obs"]["state"]), self.read(batch["next_obs"]["state"])
         with torch.no_grad():
-            noise = (config.target_noise * draws["target_noise"]).clamp(-config.noise_clip, config.noise_clip)
+            noise = (config.target_noise * noise["target_noise"]).clamp(-config.noise_clip, config.noise_clip)
             action = (torch.tanh(self.target_actor(after)) + noise).clamp(-1, 1)
-            values = [self.target_critics[k](torch.cat([after, action], 1))[:, 0] for k in draws["target_subset"]]
+            values = [self.target_critics[k](torch.cat([after, action], 1))[:, 0] for k in noise["target_subset"]]
             target = batch["reward"] + batch["discount"] * torch.stack(values).min(0).values
         taken = torch.cat([z, batch["actions"][:, 0]], 1)
         loss = losses["critic_loss"] = sum(((c(taken)[:, 0] - target) ** 2).mean() for c in self.critics)
         self.critic_optimizer.zero_grad()
         loss.backward()
         self.critic_optimizer.step()
-        turn = "actor_subset" in draws
+        turn = "actor_subset" in noise
         if turn or not config.delayed_targets:
             for target_critic, critic in zip(self.target_critics, self.critics, strict=True):
                 self.follow(target_critic, critic, config.target_tau)
         if turn:
             action = torch.tanh(self.actor(z))
             joined = torch.cat([z, action], 1)
-            members = [0] if config.actor_value == "first" else draws["actor_subset"].tolist()
+            members = [0] if config.actor_value == "first" else noise["actor_subset"].tolist()
             values = torch.stack([self.critics[k](joined)[:, 0] for k in members])
             value = values.min(0).values if config.actor_value == "min" else values.mean(0)
             loss = losses["actor_loss"] = -value.mean()

@@ -1,4 +1,4 @@
-"""Perception written from the published formulas: float pictures [C, H, W], view by view, pad and slice."""
+"""Perception written from the published formulas: float images [C, H, W], view by view, pad and slice."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SlowPerception(nn.Module):
         normalizer = like.normalizer
         self.statistics = (normalizer.mean, normalizer.std) if normalizer is not None and normalizer.active else None
 
-    def draw(self, batch, generator):
+    def sample_noise(self, batch, generator):
         if not (self.shape.views and self.config.shift):
             return None
         return torch.randint(2 * self.config.shift + 1, (2, batch, self.shape.views), generator=generator)

@@ -77,7 +77,7 @@ class SlowSAC:
         """One step; the critic's, the actor's and the temperature's loss, and the entropy."""
         size = (len(batch), self.action_dim)
         next_noise, actor_noise = (torch.randn(size, generator=self.generator) for _ in range(2))
-        shifts, next_shifts = (self.perception.draw(len(batch), self.generator) for _ in range(2))
+        shifts, next_shifts = (self.perception.sample_noise(len(batch), self.generator) for _ in range(2))
         alpha = self.log_temperature.exp().item()
         with torch.no_grad():
             following = self.trunk(self.perception(batch["next_obs"], next_shifts))

@@ -89,9 +89,9 @@ class SlowTACO:
         """One step; all losses by name."""
         count, steps, sequence = len(batch), self.config.sequence, batch["sequence"]
         next_noise, actor_noise = (torch.randn(count, 1, self.action_dim, generator=self.generator) for _ in range(2))
-        shifts, next_shifts, key_shifts = (self.perception.draw(count, self.generator) for _ in range(3))
-        pictures = self.perception.shape.views and self.config.curl_coef > 0
-        curl_shifts = self.perception.draw(count, self.generator) if pictures else None
+        shifts, next_shifts, key_shifts = (self.perception.sample_noise(count, self.generator) for _ in range(3))
+        images = self.perception.shape.views and self.config.curl_coef > 0
+        curl_shifts = self.perception.sample_noise(count, self.generator) if images else None
 
         with torch.no_grad():
             following = self.features(batch["next_obs"], next_shifts)
@@ -112,7 +112,7 @@ class SlowTACO:
         taco_loss, accuracy = self.info_nce(predicted, keys, rows)
         losses = {"critic_loss": critic_loss, "taco_loss": taco_loss}
         total = critic_loss + taco_loss
-        if pictures:
+        if images:
             with torch.no_grad():
                 other = self.embed(self.features(batch["obs"], curl_shifts), blind=True)
             losses["curl_loss"], _ = self.info_nce(self.embed(features, blind=True), other, range(count))

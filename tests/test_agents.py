@@ -28,15 +28,15 @@ SCALAR = CQNConfig(
 )
 
 
-def make_batch(horizon, size=16, *, demo=0.5, valid=0.7, seed=0, state=STATE, actions=ACTIONS):
+def make_batch(chunk_length, size=16, *, demo=0.5, valid=0.7, seed=0, state=STATE, actions=ACTIONS):
     g = torch.Generator().manual_seed(seed)
-    mask = torch.rand(size, horizon, generator=g) < valid
+    mask = torch.rand(size, chunk_length, generator=g) < valid
     mask[:, 0] = True
     return TensorDict(
         {
             "obs": {"state": torch.randn(size, state, generator=g)},
             "next_obs": {"state": torch.randn(size, state, generator=g)},
-            "actions": torch.rand(size, horizon, actions, generator=g) * 2 - 1,
+            "actions": torch.rand(size, chunk_length, actions, generator=g) * 2 - 1,
             "valid": mask,
             "reward": (torch.rand(size, generator=g) < 0.3).float(),
             "discount": torch.where(torch.rand(size, generator=g) < 0.2, 0.0, 0.97),
@@ -53,7 +53,7 @@ def statistics():
 CASES = {
     "cqn as published": (CQNConfig(**TINY), 0.5),
     "cqn_as as published": (CQNASConfig(**TINY), 0.5),
-    "cqn_as, two GRU layers": (CQNASConfig(**TINY, gru_layers=2, horizon=3), 0.5),
+    "cqn_as, two GRU layers": (CQNASConfig(**TINY, gru_layers=2, chunk_length=3), 0.5),
     "cqn_as, shared streams, normalised": (CQNASConfig(**TINY, dueling="shared", normalize="demos"), 0.5),
     "cqn_as, all demonstrations": (CQNASConfig(**TINY, v_min=0.0, v_max=1.0), 1.1),
     "cqn_as, no demonstrations": (CQNASConfig(**TINY), 0.0),
@@ -86,7 +86,7 @@ def test_losses_and_gradients_equal_the_slow_version(case, precision):
             for head in (critic.advantage, critic.value):
                 if head is not None:
                     head.weight.normal_(0, 0.3)
-    batch = make_batch(fast.horizon, demo=demo)
+    batch = make_batch(fast.chunk_length, demo=demo)
     if precision == "float64":
         in_double(fast)
         batch = batch.apply(lambda x: x.double() if x.is_floating_point() else x)
@@ -124,7 +124,7 @@ def test_several_updates_stay_with_the_slow_version(case):
     fast = CQN(config, SHAPE, ACTIONS, seed=3, statistics=statistics())
     slow = SlowCQN(fast)
     for step in range(6):
-        batch = make_batch(fast.horizon, demo=demo, seed=step)
+        batch = make_batch(fast.chunk_length, demo=demo, seed=step)
         expected = slow.update(batch)
         torch.testing.assert_close(fast.update(batch)["loss"], expected, rtol=2e-3, atol=1e-5)
     theirs = dict(slow.target_critic.named_parameters())
@@ -157,8 +157,8 @@ def test_a_batch_without_demonstrations_has_finite_losses():
 
 def test_zero_heads_start_with_equal_values_and_uniform_actions():
     agent = CQN(CQNConfig(hidden_dim=16, v_min=-2, v_max=2), SHAPE, ACTIONS)
-    plan = agent.act({"state": torch.randn(2000, STATE)}, torch.Generator().manual_seed(0))
-    cells = grid.to_cell(plan.actions, 3, 5).flatten()
+    propose = agent.act({"state": torch.randn(2000, STATE)}, torch.Generator().manual_seed(0))
+    cells = grid.to_cell(propose.actions, 3, 5).flatten()
     counts = torch.bincount(cells, minlength=125).float()
     expected = len(cells) / 125
     assert ((counts - expected) ** 2 / expected).sum() < 190  # chi-square, 124 degrees of freedom, p > 1e-4
@@ -170,8 +170,8 @@ def test_zero_heads_start_with_equal_values_and_uniform_actions():
 
 def test_without_tie_break_the_first_bin_is_taken():
     agent = CQN(dataclasses.replace(SCALAR, tie_threshold=0.0), SHAPE, ACTIONS)
-    plan = agent.act({"state": torch.randn(3, STATE)}, torch.Generator())
-    torch.testing.assert_close(plan.actions, torch.full((3, 1, ACTIONS), -0.992))
+    propose = agent.act({"state": torch.randn(3, STATE)}, torch.Generator())
+    torch.testing.assert_close(propose.actions, torch.full((3, 1, ACTIONS), -0.992))
 
 
 @pytest.mark.parametrize("network", ["online", "target"])
@@ -182,9 +182,9 @@ def test_the_named_network_acts(network):
         # Prefer the highest bin everywhere, in this network alone.
         bias = critic.advantage.bias.view(ACTIONS, 5, 11)
         bias[:, 4, -1] = 50.0
-    plan = agent.act({"state": torch.randn(3, STATE)}, torch.Generator())
-    torch.testing.assert_close(plan.actions, torch.full((3, 4, ACTIONS), 0.992))
-    assert plan.valid.all()
+    propose = agent.act({"state": torch.randn(3, STATE)}, torch.Generator())
+    torch.testing.assert_close(propose.actions, torch.full((3, 4, ACTIONS), 0.992))
+    assert propose.valid.all()
 
 
 def test_hard_and_soft_targets():
@@ -203,11 +203,11 @@ def test_hard_and_soft_targets():
 def test_state_dict_continues_bit_for_bit(config):
     one = CQN(config, SHAPE, ACTIONS, seed=0, statistics=statistics())
     for step in range(3):
-        one.update(make_batch(one.horizon, seed=step))
+        one.update(make_batch(one.chunk_length, seed=step))
     two = CQN(config, SHAPE, ACTIONS, seed=9, statistics=(torch.zeros(STATE), torch.ones(STATE)))
     two.load_state_dict(one.state_dict())
     for step in range(3, 6):
-        batch = make_batch(one.horizon, seed=step)
+        batch = make_batch(one.chunk_length, seed=step)
         a, b = one.update(batch), two.update(batch)
         assert all(torch.equal(a[k], b[k]) for k in a)
     states = {"state": torch.randn(5, STATE)}
@@ -277,7 +277,7 @@ def test_a_state_of_another_version_is_refused_by_name():
         agent.load_state_dict(state)
 
 
-def test_pictures_that_are_not_square_are_refused():
+def test_images_that_are_not_square_are_refused():
     spec = EnvSpec("gym:wide", {"rgb": ArraySpec((1, 16, 24, 3), "uint8")}, ArraySpec((1,), low=(-1,), high=(1,)), 0, 9)
     with pytest.raises(ConfigError, match="16 x 24"):
         ObservationShape.of(spec, 1)

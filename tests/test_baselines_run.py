@@ -39,8 +39,8 @@ pytestmark = pytest.mark.long
 LATENT = RepresentationConfig(
     kind="self_predictive", dim=8, encoder_hidden=(6,), model_hidden=(6,), horizon=3, activation="relu"
 )
-ACT = ACTConfig(horizon=3, dim=8, heads=2, feedforward=8, encoder_layers=1, decoder_layers=1, style_dim=2, lr=1e-3)
-BC = BCConfig(horizon=3, hidden=(8,), lr=1e-2)
+ACT = ACTConfig(chunk_length=3, dim=8, heads=2, feedforward=8, encoder_layers=1, decoder_layers=1, style_dim=2, lr=1e-3)
+BC = BCConfig(chunk_length=3, hidden=(8,), lr=1e-2)
 ONLINE = {
     "td3": TD3Config(hidden=(6, 6)),
     "iqrl": IQRLConfig(hidden=(6, 6), representation=LATENT),

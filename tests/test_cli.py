@@ -252,7 +252,7 @@ def test_a_baseline_of_iqrl_has_no_latent(task):
         (["train", "--preset", "quikstart"], "Did you mean quickstart"),
         (["train", "--preset=quikstart"], "Did you mean quickstart"),
         (["train", "--agent", "cqnas"], "Did you mean cqn_as"),
-        (["train", "--agent.horizn", "3"], "--agent.horizon"),
+        (["train", "--agent.chunk-lenth", "3"], "--agent.chunk-length"),
         (["train", "--agent.dueling", "bth"], "'separate', 'shared', 'none'"),
         (["train", "--steps", "many"], "--steps"),
         (["train", "--steps", "-1"], "steps must be at least 0, got -1"),
@@ -361,7 +361,7 @@ def test_training_reports_result_and_files(trained):
         assert name in done.stdout or name.endswith(".json")
     video = re.search(r"^video +(.*)", done.stdout, re.MULTILINE)
     assert video is not None
-    # Either the film is there, or the report says why not and what to do.
+    # Either the video is there, or the report says why not and what to do.
     assert (place / video[1]).exists() or ("none: " in video[1] and "Then: zoomrl eval" in done.stdout)
     assert not {"Traceback", "Exception"} & set(re.findall(r"\w+", done.stdout))
 

@@ -24,7 +24,7 @@ def test_presets_survive_json(name):
 def test_published_numbers():
     """A few cells of the published table, typed in by hand."""
     bigym, humanoid, dmc = preset("cqn_as-bigym"), preset("cqn_as-humanoid"), preset("cqn-dmc")
-    assert (bigym.agent.horizon, bigym.agent.lr, bigym.replay.batch_size) == (16, 5e-5, 512)
+    assert (bigym.agent.chunk_length, bigym.agent.lr, bigym.replay.batch_size) == (16, 5e-5, 512)
     assert (bigym.agent.target_tau, bigym.agent.target_interval) == (0.02, 1)
     assert (preset("cqn-bigym").agent.target_tau, preset("cqn-bigym").agent.target_interval) == (1.0, 50)
     assert preset("cqn_as-rlbench").agent.bc_margin == 0.01
@@ -49,7 +49,7 @@ def test_bad_values_are_refused_by_name():
     for fields, words in (
         ({"levels": 10}, r"must not exceed 1048576"),
         ({"bins": 1}, r"agent.bins must be at least 2, got 1"),
-        ({"horizon": 0}, r"agent.horizon must be at least 1"),
+        ({"chunk_length": 0}, r"agent.chunk_length must be at least 1"),
         ({"v_min": 3.0}, r"agent.v_max must exceed agent.v_min"),
     ):
         with pytest.raises(ConfigError, match=words):

@@ -15,16 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from zoomrl.control.chunk import ActionChunk
 from zoomrl.control.config import ControlConfig
 from zoomrl.control.controller import Controller
 from zoomrl.control.executor import RecedingHorizon, TemporalEnsemble, make_executor
 from zoomrl.control.explore import Explorer
-from zoomrl.control.plan import Plan
 from zoomrl.control.scaling import ActionScaler, make_scaler
 from zoomrl.control.stack import FrameStack
 from zoomrl.data.config import ReplayConfig
 from zoomrl.data.episode import Episode
-from zoomrl.data.replay import Replay
+from zoomrl.data.replay import ReplayBuffer
 from zoomrl.errors import ConfigError
 from zoomrl.math.grid import snap
 from zoomrl.spec import ArraySpec, EnvSpec
@@ -32,22 +32,22 @@ from zoomrl.spec import ArraySpec, EnvSpec
 N, A = 3, 2
 
 
-def plan_of(generator: torch.Generator, horizon: int, share_valid: float, count: int = N) -> Plan:
-    valid = torch.rand(count, horizon, generator=generator) < share_valid
+def plan_of(generator: torch.Generator, chunk_length: int, share_valid: float, count: int = N) -> ActionChunk:
+    valid = torch.rand(count, chunk_length, generator=generator) < share_valid
     valid[:, 0] = True
-    return Plan(torch.rand(count, horizon, A, generator=generator) * 2 - 1, valid)
+    return ActionChunk(torch.rand(count, chunk_length, A, generator=generator) * 2 - 1, valid)
 
 
 # ---- temporal ensemble ----------------------------------------------------------------------------------
 
 
-def slow_ensemble(plans: list[tuple[Tensor, Tensor]], horizon: int, gain: float, favours: str) -> np.ndarray:
+def slow_ensemble(plans: list[tuple[Tensor, Tensor]], chunk_length: int, gain: float, favours: str) -> np.ndarray:
     """``plans`` of one environment since its reset, oldest first; the action for the step of the newest."""
     now = len(plans) - 1
     predictions = []
     for made, (actions, valid) in enumerate(plans):
         age = now - made
-        if age < horizon and valid[age]:
+        if age < chunk_length and valid[age]:
             predictions.append(actions[age].double().numpy())
     if favours == "newest":
         predictions.reverse()
@@ -59,7 +59,8 @@ def test_temporal_ensemble_golden_vector():
     """Specification, section 14: T = 4, every entry of the plan made at step t is t + 1."""
     ensemble = TemporalEnsemble(1, 4, 1, 0.01, "oldest")
     out = [
-        float(ensemble.step(Plan(torch.full((1, 4, 1), t + 1.0), torch.ones(1, 4, dtype=torch.bool)))) for t in range(6)
+        float(ensemble.step(ActionChunk(torch.full((1, 4, 1), t + 1.0), torch.ones(1, 4, dtype=torch.bool))))
+        for t in range(6)
     ]
     assert out == pytest.approx([1, 1.49750, 1.99333, 2.48750, 3.48750, 4.48750], abs=6e-6)
 
@@ -67,33 +68,33 @@ def test_temporal_ensemble_golden_vector():
 @settings(max_examples=80)
 @given(
     seed=st.integers(0, 10**6),
-    horizon=st.integers(1, 6),
+    chunk_length=st.integers(1, 6),
     gain=st.sampled_from([0.0, 0.01, 0.5, 3.0, -0.2]),
     favours=st.sampled_from(["oldest", "newest"]),
     share_reset=st.sampled_from([0.0, 0.1, 0.5]),
 )
 @pytest.mark.long
-def test_temporal_ensemble_equals_a_list_of_plans(seed, horizon, gain, favours, share_reset):
+def test_temporal_ensemble_equals_a_list_of_plans(seed, chunk_length, gain, favours, share_reset):
     generator = torch.Generator().manual_seed(seed)
-    ensemble = TemporalEnsemble(N, horizon, A, gain, favours)
+    ensemble = TemporalEnsemble(N, chunk_length, A, gain, favours)
     history: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(N)]
     for _ in range(20):
         resets = torch.rand(N, generator=generator) < share_reset
         ensemble.reset(resets)
-        plan = plan_of(generator, horizon, 1.0)
-        action = ensemble.step(plan)
+        propose = plan_of(generator, chunk_length, 1.0)
+        action = ensemble.step(propose)
         for i in range(N):
             if resets[i]:
                 history[i] = []
-            history[i].append((plan.actions[i], plan.valid[i]))
-            want = slow_ensemble(history[i], horizon, gain, favours)
+            history[i].append((propose.actions[i], propose.valid[i]))
+            want = slow_ensemble(history[i], chunk_length, gain, favours)
             np.testing.assert_allclose(action[i].numpy(), want, rtol=1e-5, atol=1e-6)
 
 
-def slow_by_age(plans: list[tuple[Tensor, Tensor]], horizon: int, gain: float, favours: str) -> np.ndarray:
+def slow_by_age(plans: list[tuple[Tensor, Tensor]], chunk_length: int, gain: float, favours: str) -> np.ndarray:
     """As :func:`slow_ensemble`, but gaps count: ranks are distances in decisions."""
     now = len(plans) - 1
-    ages = [a for a in range(min(horizon, len(plans))) if plans[now - a][1][a]]
+    ages = [a for a in range(min(chunk_length, len(plans))) if plans[now - a][1][a]]
     first = max(ages) if favours == "oldest" else min(ages)
     weights = {a: math.exp(-gain * abs(a - first)) for a in ages}
     total = sum(w * plans[now - a][0][a].double().numpy() for a, w in weights.items())
@@ -103,34 +104,34 @@ def slow_by_age(plans: list[tuple[Tensor, Tensor]], horizon: int, gain: float, f
 @settings(max_examples=80)
 @given(
     seed=st.integers(0, 10**6),
-    horizon=st.integers(1, 6),
+    chunk_length=st.integers(1, 6),
     gain=st.sampled_from([0.0, 0.01, 0.5]),
     favours=st.sampled_from(["oldest", "newest"]),
     share_valid=st.sampled_from([0.9, 0.5, 0.0]),
 )
 @pytest.mark.long
-def test_temporal_ensemble_with_gaps_in_every_plan(seed, horizon, gain, favours, share_valid):
+def test_temporal_ensemble_with_gaps_in_every_plan(seed, chunk_length, gain, favours, share_valid):
     generator = torch.Generator().manual_seed(seed)
-    ensemble = TemporalEnsemble(N, horizon, A, gain, favours)
+    ensemble = TemporalEnsemble(N, chunk_length, A, gain, favours)
     history: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(N)]
     for _ in range(20):
         resets = torch.rand(N, generator=generator) < 0.15
         ensemble.reset(resets)
-        plan = plan_of(generator, horizon, share_valid)
-        action = ensemble.step(plan)
+        propose = plan_of(generator, chunk_length, share_valid)
+        action = ensemble.step(propose)
         for i in range(N):
             if resets[i]:
                 history[i] = []
-            history[i].append((plan.actions[i], plan.valid[i]))
-            want = slow_by_age(history[i], horizon, gain, favours)
+            history[i].append((propose.actions[i], propose.valid[i]))
+            want = slow_by_age(history[i], chunk_length, gain, favours)
             np.testing.assert_allclose(action[i].numpy(), want, rtol=1e-5, atol=1e-6)
 
 
 def test_a_prediction_of_zeros_counts():
     ensemble = TemporalEnsemble(1, 2, A, 0.0, "oldest")
     valid = torch.ones(1, 2, dtype=torch.bool)
-    assert not ensemble.step(Plan(torch.zeros(1, 2, A), valid)).any()
-    action = ensemble.step(Plan(torch.ones(1, 2, A), valid))
+    assert not ensemble.step(ActionChunk(torch.zeros(1, 2, A), valid)).any()
+    action = ensemble.step(ActionChunk(torch.ones(1, 2, A), valid))
     torch.testing.assert_close(action, torch.full((1, A), 0.5))
 
 
@@ -139,16 +140,16 @@ def test_entries_that_are_not_valid_reach_no_action(poison):
     ensemble = TemporalEnsemble(1, 3, 1, 0.01, "oldest")
     valid = torch.tensor([[True, False, False]])
     for step in range(5):
-        plan = torch.tensor([[[0.1 * step], [poison], [poison]]])
-        assert float(ensemble.step(Plan(plan, valid))) == pytest.approx(0.1 * step)
+        propose = torch.tensor([[[0.1 * step], [poison], [poison]]])
+        assert float(ensemble.step(ActionChunk(propose, valid))) == pytest.approx(0.1 * step)
 
 
 def test_a_reset_forgets_plans_that_were_not_finite():
     ensemble = TemporalEnsemble(2, 2, 1, 0.01, "oldest")
     valid = torch.ones(2, 2, dtype=torch.bool)
-    ensemble.step(Plan(torch.tensor([[[math.nan]] * 2, [[1.0]] * 2]), valid))
+    ensemble.step(ActionChunk(torch.tensor([[[math.nan]] * 2, [[1.0]] * 2]), valid))
     ensemble.reset(torch.tensor([True, False]))
-    assert ensemble.step(Plan(torch.ones(2, 2, 1), valid)).tolist() == [[1.0], [1.0]]
+    assert ensemble.step(ActionChunk(torch.ones(2, 2, 1), valid)).tolist() == [[1.0], [1.0]]
 
 
 @pytest.mark.parametrize("favours", ["oldest", "newest"])
@@ -156,7 +157,7 @@ def test_a_large_gain_picks_one_prediction(favours):
     """Weights are relative: they must not vanish together at the start of an episode."""
     ensemble = TemporalEnsemble(1, 16, 1, 10.0, favours)
     valid = torch.ones(1, 16, dtype=torch.bool)
-    out = [float(ensemble.step(Plan(torch.full((1, 16, 1), t + 1.0), valid))) for t in range(20)]
+    out = [float(ensemble.step(ActionChunk(torch.full((1, 16, 1), t + 1.0), valid))) for t in range(20)]
     want = [t + 1 if favours == "newest" else max(1, t - 14) for t in range(20)]
     assert out == pytest.approx(want, abs=1e-3)
 
@@ -164,7 +165,7 @@ def test_a_large_gain_picks_one_prediction(favours):
 def test_temporal_ensemble_needs_a_valid_first_entry_and_a_plan():
     ensemble = TemporalEnsemble(2, 2, 1, 0.01, "oldest")
     with pytest.raises(ValueError, match="first entry must be valid"):
-        ensemble.step(Plan(torch.ones(2, 2, 1), torch.tensor([[True, True], [False, True]])))
+        ensemble.step(ActionChunk(torch.ones(2, 2, 1), torch.tensor([[True, True], [False, True]])))
     with pytest.raises(ValueError, match="plan at every step"):
         ensemble.step(None)
     assert ensemble.needs_plan().all()
@@ -217,9 +218,9 @@ class SlowRecedingHorizon:
 )
 @pytest.mark.long
 def test_receding_horizon_equals_a_queue(seed, shape, share_valid, share_reset, generous):
-    horizon, every = shape
-    config = ControlConfig(executor="open_loop" if every == horizon else "receding_horizon", replan_every=every)
-    executor = make_executor(config, N, horizon, A)
+    chunk_length, every = shape
+    config = ControlConfig(executor="open_loop" if every == chunk_length else "receding_horizon", replan_every=every)
+    executor = make_executor(config, N, chunk_length, A)
     assert isinstance(executor, RecedingHorizon)
     generator = torch.Generator().manual_seed(seed)
     slow = [SlowRecedingHorizon(every) for _ in range(N)]
@@ -230,13 +231,13 @@ def test_receding_horizon_equals_a_queue(seed, shape, share_valid, share_reset, 
             slow[i].queue = []
         wanted = executor.needs_plan()
         assert wanted.tolist() == [not s.queue for s in slow]
-        plan = plan_of(generator, horizon, share_valid)
+        propose = plan_of(generator, chunk_length, share_valid)
         # Rows that were not asked for are rubbish.
-        plan.actions[~wanted] = math.nan
-        plan.valid[~wanted] = False
-        action = executor.step(plan if generous or wanted.any() else None)
+        propose.actions[~wanted] = math.nan
+        propose.valid[~wanted] = False
+        action = executor.step(propose if generous or wanted.any() else None)
         for i in range(N):
-            np.testing.assert_array_equal(action[i].numpy(), slow[i].step(plan.actions[i], plan.valid[i]))
+            np.testing.assert_array_equal(action[i].numpy(), slow[i].step(propose.actions[i], propose.valid[i]))
 
 
 @pytest.mark.parametrize("every", [0, 5, -1])
@@ -250,7 +251,7 @@ def test_receding_horizon_needs_what_it_asked_for():
     with pytest.raises(ValueError, match="out of actions"):
         executor.step(None)
     with pytest.raises(ValueError, match="out of actions"):
-        executor.step(Plan(torch.ones(2, 3, 1), torch.zeros(2, 3, dtype=torch.bool)))
+        executor.step(ActionChunk(torch.ones(2, 3, 1), torch.zeros(2, 3, dtype=torch.bool)))
 
 
 @pytest.mark.parametrize("name", ["temporal_ensemble", "receding_horizon", "open_loop"])
@@ -259,8 +260,8 @@ def test_all_executors_play_plans_of_one_step_as_they_are(name):
     generator = torch.Generator().manual_seed(3)
     for _ in range(5):
         assert executor.needs_plan().all()
-        plan = plan_of(generator, 1, 1.0)
-        torch.testing.assert_close(executor.step(plan), plan.actions[:, 0])
+        propose = plan_of(generator, 1, 1.0)
+        torch.testing.assert_close(executor.step(propose), propose.actions[:, 0])
 
 
 @pytest.mark.parametrize("name", ["temporal_ensemble", "receding_horizon", "open_loop"])
@@ -475,7 +476,7 @@ def test_stack_equals_the_replays(size):
             seen.append({name: array[0].clone() for name, array in pushed.items()})
             observation["state"][:] = -9
     config = ReplayConfig(capacity=17, batch_size=300, demo_fraction=0, frame_stack=size)
-    replay = Replay(config, spec, 1, [], lambda a: a)
+    replay = ReplayBuffer(config, spec, 1, [], lambda a: a)
     for episode in episodes:
         replay.add(episode)
     batch = replay.sample()
@@ -490,7 +491,7 @@ def test_stack_equals_the_replays(size):
     assert len(hit) == sum(lengths)
 
 
-def test_stacked_pictures_keep_their_axis():
+def test_stacked_images_keep_their_axis():
     frames = FrameStack(2, 3)
     shown = [np.full((2, 2, 4, 5, 3), k, np.uint8) for k in range(4)]
     assert frames.push({"rgb": shown[0]})["rgb"].shape == (2, 3, 2, 4, 5, 3)
@@ -524,17 +525,19 @@ def test_stack_state_continues():
 class FakeAgent:
     """Plans that count the calls and show the stacked observation and a random draw."""
 
-    horizon = 3
+    chunk_length = 3
 
     def __init__(self) -> None:
         self.calls = 0
 
-    def act(self, observation: Mapping[str, Tensor], generator: torch.Generator, *, explore: bool = False) -> Plan:
+    def act(
+        self, observation: Mapping[str, Tensor], generator: torch.Generator, *, explore: bool = False
+    ) -> ActionChunk:
         self.calls += 1
         state = observation["state"]
         rows = torch.stack([state.mean(1), torch.rand(len(state), generator=generator) * 0.1], 1)
         actions = rows[:, None] * torch.tensor([1.0, 0.5, 0.25])[None, :, None]
-        return Plan(actions, torch.ones(len(state), 3, dtype=torch.bool))
+        return ActionChunk(actions, torch.ones(len(state), 3, dtype=torch.bool))
 
 
 def fake_controller(executor: str, seed: int = 1, noise: str | None = "0.2") -> tuple[Controller, FakeAgent]:
@@ -547,7 +550,7 @@ def fake_controller(executor: str, seed: int = 1, noise: str | None = "0.2") -> 
 
 def test_controller_end_to_end_against_plain_loops():
     control, agent = fake_controller("receding_horizon", noise=None)
-    draws = torch.Generator().manual_seed(1)
+    noise = torch.Generator().manual_seed(1)
     rng = np.random.default_rng(0)
     frames: list[list[float]] = [[], []]
     queues: list[list[np.ndarray]] = [[], []]
@@ -563,7 +566,7 @@ def test_controller_end_to_end_against_plain_loops():
                 frames[i], queues[i] = [], []
             frames[i].append(float(value[i, 0]))
         if any(not q for q in queues):
-            drawn = torch.rand(2, generator=draws) * 0.1
+            drawn = torch.rand(2, generator=noise) * 0.1
             calls += 1
         for i in range(2):
             if not queues[i]:

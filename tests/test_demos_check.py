@@ -37,7 +37,7 @@ DRAWER = EnvConfig(id="metaworld:drawer-open", reward="sparse", time_limit=150)
 
 
 class Walk(Env):
-    """A point that is pushed about; its picture is as bright as it is far. Success beyond 1."""
+    """A point that is pushed about; its image is as bright as it is far. Success beyond 1."""
 
     def __init__(self, meaning=("delta", "gripper"), low=-1.0, gain=1.0):
         spec = EnvSpec(
@@ -264,7 +264,7 @@ def test_nan_is_found_at_its_episode(tmp_path):
     assert "'state' holds NaN" in message(report, "unreadable")
 
 
-def test_pictures_and_rewards_are_compared(tmp_path):
+def test_images_and_rewards_are_compared(tmp_path):
     def change(file):
         file["episode_0/observations/rgb"][7] = 0
         file["episode_1/rewards"][11] += 0.5
@@ -276,7 +276,7 @@ def test_pictures_and_rewards_are_compared(tmp_path):
     assert report.episodes[0].replay.largest["rgb"] > 50
 
 
-def test_pictures_are_compared_by_the_view_that_differs_most():
+def test_images_are_compared_by_the_view_that_differs_most():
     one = np.full((2, 4, 4, 3), 100, np.uint8)
     two = one.copy()
     two[1] += 3
@@ -434,7 +434,7 @@ def test_an_environment_that_is_missing_or_another(tmp_path):
 
     class Blind(Walk):
         def _observe(self):
-            raise MissingDependencyError("no picture can be drawn here")
+            raise MissingDependencyError("no image can be drawn here")
 
     assert found(checked(path, lambda config: Blind())) == [("not-replayed", None, None, None)]
     report = checked(path, lambda config: Walk(low=-2.0))

@@ -102,13 +102,13 @@ def test_json_and_table(summary):
         assert part in text
 
 
-def test_pictures_are_described():
-    pictured = dataclasses.replace(
+def test_images_are_described():
+    imaged = dataclasses.replace(
         SPEC,
         observations={"state": ArraySpec((1,)), "rgb": ArraySpec((2, 64, 48, 3), "uint8")},
         cameras=("corner", "gripper"),
     )
-    summary = summarise(DemoSet(pictured, [episode([[0.0, 0.0]])]))
+    summary = summarise(DemoSet(imaged, [episode([[0.0, 0.0]])]))
     assert summary.to_dict()["observations"] == {"state": "float32[1]", "rgb": "uint8[2, 64, 48, 3]"}
     text = shown(summary)
     for part in ("uint8[2, 64, 48, 3]", "corner, gripper", "no shadows, reflections or antialiasing"):

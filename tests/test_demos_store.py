@@ -91,7 +91,7 @@ def assert_same(a, b):
 @pytest.mark.long
 def test_round_trip_keeps_everything(tmp_path_factory, lengths, state, views, action, flags, seed):
     path = tmp_path_factory.mktemp("set")
-    # Without a state there are pictures, alone; else both, or the state alone.
+    # Without a state there are images, alone; else both, or the state alone.
     spec = make_spec(state, action, views=views if state % 2 == 0 else ())
     named = dict(zip(("terminated", "truncated", "success", "is_demo"), flags, strict=True))
     meta = {"policy": "p", "noise": 0.1, "nested": {"a/b": [1, None]}}
@@ -129,7 +129,7 @@ def test_minari_reads_it(state, tmp_path):
         assert read.infos["success"][-1]
 
 
-def test_pictures_are_stored_a_few_per_chunk(tmp_path):
+def test_images_are_stored_a_few_per_chunk(tmp_path):
     spec = make_spec(views=("front",))
     write_demos(tmp_path / "set", [make_episode(spec, 9), make_episode(spec, 1)], spec)
     with h5py.File(tmp_path / "set" / "data" / "main_data.hdf5") as file:
@@ -137,7 +137,7 @@ def test_pictures_are_stored_a_few_per_chunk(tmp_path):
         assert file["episode_1/observations/rgb"].chunks == (2, 1, 32, 24, 3)
 
 
-def test_sets_of_other_pictures_do_not_fit(tmp_path):
+def test_sets_of_other_images_do_not_fit(tmp_path):
     spec = make_spec(views=("front", "wrist"))
     write_demos(tmp_path / "set", [make_episode(spec, 3)], spec)
     demos = read_demos(tmp_path / "set")

@@ -221,7 +221,7 @@ def test_python_examples_run(page, tmp_path, monkeypatch, capsys):
     found = blocks(ROOT / page, "python")
     assert found, f"{page} has no example"
     for text in found:
-        # The same program with less patience.
+        # The same program with less worst_case_timeout.
         short = re.sub(r"\b(steps|offline_updates)=\d+", r"\1=120", text)
         short = re.sub(r"\b(seed_steps|uniform_steps|every)=[1-9]\d*", r"\1=60", short)
         short = re.sub(r"\b(episodes|final_episodes)=[1-9]\d*", r"\1=2", short)
@@ -268,7 +268,7 @@ def test_every_logged_metric_is_explained():
         trial = Trial(config, spec, torch.device("cpu"))
         logged = set(trial.update()) | set(trial.update())
         logged |= set(trial.agent.validate(trial.batch()))
-        assert {"loss", trial.agent.gauge, "demo_share"} <= logged
+        assert {"loss", trial.agent.parity_metric, "demo_fraction"} <= logged
         pages = [ROOT / "docs" / f"{page}.md" for page in METRICS_ON.get(kind.name, (kind.name,))]
         text = "".join(page.read_text() for page in pages)
         missing = {m for m in logged | (shared if kind is CQNConfig else set()) if f"`{m}`" not in text}

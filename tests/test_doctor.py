@@ -97,11 +97,11 @@ def test_what_training_needs_decides_the_exit_code(capsys, monkeypatch):
     assert "pip install torch" in out
 
 
-def test_without_opengl_training_from_pictures_is_not_promised(capsys, monkeypatch):
+def test_without_opengl_training_from_images_is_not_promised(capsys, monkeypatch):
     monkeypatch.setattr(checks, "_BACKENDS", {})
     assert main(["doctor"]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "Neither videos nor camera pictures can be made" in out
+    assert "Neither videos nor camera images can be made" in out
     assert "training from state needs neither" in out
 
 

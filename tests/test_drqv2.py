@@ -46,10 +46,10 @@ CASES = {
         0.5,
     ),
     "drqv2_plus, narrow support": (DrQv2PlusConfig(**CATEGORICAL | {"v_min": 0.0, "v_max": 0.5}), BOTH, 1.1),
-    "drqv2_as, state": (DrQv2ASConfig(**CATEGORICAL, horizon=3, target_interval=2), ONLY_STATE, 0.5),
-    "drqv2_as, both, two layers": (DrQv2ASConfig(**CATEGORICAL, horizon=3, gru_layers=2), BOTH, 0.5),
+    "drqv2_as, state": (DrQv2ASConfig(**CATEGORICAL, chunk_length=3, target_interval=2), ONLY_STATE, 0.5),
+    "drqv2_as, both, two layers": (DrQv2ASConfig(**CATEGORICAL, chunk_length=3, gru_layers=2), BOTH, 0.5),
     "drqv2_as, scalar, soft target": (
-        DrQv2ASConfig(**CATEGORICAL, horizon=3, value="scalar", target_tau=0.1, target_interval=1),
+        DrQv2ASConfig(**CATEGORICAL, chunk_length=3, value="scalar", target_tau=0.1, target_interval=1),
         ONLY_PIXELS,
         0.5,
     ),
@@ -94,7 +94,7 @@ def test_updates_equal_the_slow_version(case, precision):
         slow.atoms = fast.atoms
     tolerance = 1e-6 if double else 2e-3
     for step in range(4):
-        batch = make_batch(shape, fast.horizon, demo=demo, seed=step)
+        batch = make_batch(shape, fast.chunk_length, demo=demo, seed=step)
         if double:
             batch = in_double(batch)
         expected = slow.update(batch, NOISE)
@@ -126,14 +126,14 @@ def test_padded_steps_reach_no_loss():
 
 
 def draws_of(agent, batch, noise=NOISE):
-    return {**agent.draw(len(batch)), "noise": torch.tensor(noise)}
+    return {**agent.sample_noise(len(batch)), "exploration_std": torch.tensor(noise)}
 
 
 def test_the_encoder_learns_from_the_critic_loss_alone():
     agent = make(CASES["drqv2_as, both, two layers"][0], BOTH)
     batch = make_batch(BOTH, 3)
-    draws = draws_of(agent, batch)
-    loss, features, _ = agent.critic_loss(batch, draws)
+    noise = draws_of(agent, batch)
+    loss, features, _ = agent.critic_loss(batch, noise)
     loss.backward()
     assert all(g.norm() > 0 for g in gradients(agent.critic).values())
     assert sum(g.norm() for g in gradients(agent.perception).values()) > 0
@@ -141,7 +141,7 @@ def test_the_encoder_learns_from_the_critic_loss_alone():
     assert not any(f.requires_grad for f in features.values())
     # The same gradients are left after the actor's step: it adds nothing to critic or encoder.
     both = make(CASES["drqv2_as, both, two layers"][0], BOTH)
-    both.learn(batch, draws)
+    both.learn(batch, noise)
     for name in ("perception", "critic"):
         theirs = gradients(getattr(agent, name))
         assert all(torch.equal(g, theirs[n]) for n, g in gradients(getattr(both, name)).items())
@@ -149,7 +149,7 @@ def test_the_encoder_learns_from_the_critic_loss_alone():
     assert all(p.grad is None for p in both.target_critic.parameters())
 
 
-def test_pictures_are_shifted_while_learning_and_apart_for_the_next_observation():
+def test_images_are_shifted_while_learning_and_apart_for_the_next_observation():
     config, shape, _ = CASES["drqv2, pixels"]
     agent = make(config, shape)
     batch = make_batch(shape, 1)
@@ -166,18 +166,18 @@ def test_pictures_are_shifted_while_learning_and_apart_for_the_next_observation(
     torch.testing.assert_close(seen[0]["image"], shifted["image"].detach())
 
 
-def test_acting_shows_the_pictures_as_they_are():
+def test_acting_shows_the_images_as_they_are():
     config, shape, _ = CASES["drqv2, pixels"]
     agent = make(config, shape)
     observation = make_observation(shape, 5, torch.Generator().manual_seed(0))
-    plan, again = (agent.act(observation, torch.Generator().manual_seed(s)) for s in (0, 1))
-    assert torch.equal(plan.actions, again.actions)
+    propose, again = (agent.act(observation, torch.Generator().manual_seed(s)) for s in (0, 1))
+    assert torch.equal(propose.actions, again.actions)
     slow = SlowDrQv2(agent)
-    torch.testing.assert_close(plan.actions, slow.actor(slow.perception(observation)))
+    torch.testing.assert_close(propose.actions, slow.actor(slow.perception(observation)))
     features = slow.perception(observation)
     value = slow.smaller(slow.critic(features, slow.actor(features))).mean(1)
-    torch.testing.assert_close(plan.value, value)
-    assert plan.valid.all()
+    torch.testing.assert_close(propose.value, value)
+    assert propose.valid.all()
 
 
 def test_without_noise_an_update_draws_nothing_that_matters():
@@ -219,23 +219,23 @@ def test_actions_stay_off_the_edge():
 
 
 def test_cloning_is_summed_over_steps_and_dimensions_and_averaged_over_demonstrations():
-    agent = make(DrQv2ASConfig(**CATEGORICAL, horizon=3, bc_lambda=2.0), ONLY_STATE)
+    agent = make(DrQv2ASConfig(**CATEGORICAL, chunk_length=3, bc_lambda=2.0), ONLY_STATE)
     with torch.no_grad():
         agent.actor.head.weight.zero_()  # the mean action is 0 everywhere
     batch = make_batch(ONLY_STATE, 3, size=4)
     batch["actions"] = torch.full((4, 3, ACTIONS), 0.5)
     batch["valid"] = torch.arange(3) < torch.tensor([[3], [1], [3], [2]])
     batch["is_demo"] = torch.tensor([True, True, False, False])
-    draws = draws_of(agent, batch)
-    _, features, _ = agent.critic_loss(batch, draws)
-    loss, metrics = agent.actor_loss(features, batch, draws)
+    noise = draws_of(agent, batch)
+    _, features, _ = agent.critic_loss(batch, noise)
+    loss, metrics = agent.actor_loss(features, batch, noise)
     # (3 + 1) demonstrated steps of 3 dimensions, 0.25 each, over 2 samples.
     assert metrics["bc_loss"].item() == pytest.approx(4 * 3 * 0.25 / 2, rel=1e-6)
     assert loss.item() == pytest.approx(metrics["actor_loss"].item() + 2 * 1.5, rel=1e-5)
 
 
 def test_a_batch_without_demonstrations_or_valid_steps_is_finite():
-    agent = make(DrQv2ASConfig(**CATEGORICAL, horizon=3), ONLY_STATE)
+    agent = make(DrQv2ASConfig(**CATEGORICAL, chunk_length=3), ONLY_STATE)
     batch = make_batch(ONLY_STATE, 3, demo=0.0)
     metrics = agent.update(batch, NOISE)
     assert all(torch.isfinite(v) for v in metrics.values())
@@ -263,11 +263,11 @@ def test_state_dict_continues_bit_for_bit(case):
     config, shape, demo = CASES[case]
     one = make(config, shape, seed=0)
     for step in range(3):
-        one.update(make_batch(shape, one.horizon, demo=demo, seed=step), NOISE)
+        one.update(make_batch(shape, one.chunk_length, demo=demo, seed=step), NOISE)
     two = DrQv2(config, shape, ACTIONS, 9, (torch.zeros(STATE), torch.ones(STATE)))
     two.load_state_dict(one.state_dict())
     for step in range(3, 6):
-        batch = make_batch(shape, one.horizon, demo=demo, seed=step)
+        batch = make_batch(shape, one.chunk_length, demo=demo, seed=step)
         a, b = one.update(batch, NOISE), two.update(batch, NOISE)
         assert all(torch.equal(a[k], b[k]) for k in a)
     observation = make_observation(shape, 5, torch.Generator().manual_seed(0))
@@ -282,7 +282,7 @@ def test_the_seed_decides_the_weights_and_leaves_the_global_generator_alone():
     torch.manual_seed(5)
     config, shape, _ = CASES["drqv2_as, both, two layers"]
     agents = [make(config, shape, seed=s) for s in (1, 1, 2)]
-    agents[0].draw(4)
+    agents[0].sample_noise(4)
     assert torch.equal(torch.rand(1), expected)
     for name in ("actor", "critic", "perception"):
         rows = [torch.cat([p.flatten() for p in getattr(a, name).parameters()]) for a in agents]
@@ -362,8 +362,8 @@ def test_two_hot_golden_vectors():
         -7.0: {0: 1.0},
     }.items():
         row = torch.zeros(101)
-        for index, share in wanted.items():
-            row[index] = share
+        for index, fraction in wanted.items():
+            row[index] = fraction
         torch.testing.assert_close(two_hot(torch.tensor(value), atoms), row, atol=2e-5, rtol=0)
 
 

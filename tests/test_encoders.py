@@ -16,7 +16,7 @@ from zoomrl.nets.init import orthogonal_
 from zoomrl.nets.resnet import MEAN, STD, ResNet18
 
 
-def pictures(*shape, seed=0):
+def random_images(*shape, seed=0):
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
 
@@ -61,7 +61,7 @@ def sampled_shift(images, pad, offsets):
     [((5, 3, 2, 12, 9, 3), 4), ((40, 1, 1, 5, 5, 1), 4), ((3, 2, 3, 7, 7, 3), 1), ((2, 1, 2, 3, 4, 2), 6)],
 )
 def test_shift_equals_pad_and_slice(shape, pad):
-    frames = pictures(*shape)
+    frames = random_images(*shape)
     offsets = draw_shifts(shape[0], shape[2], pad, generator())
     out = shift(frames, pad, offsets)
     assert out.dtype == torch.uint8
@@ -69,14 +69,14 @@ def test_shift_equals_pad_and_slice(shape, pad):
 
 
 def test_shift_reads_frames_that_are_not_contiguous():
-    frames = pictures(4, 3, 6, 8, 2, 3).permute(0, 1, 4, 3, 2, 5)[:, ::2]
+    frames = random_images(4, 3, 6, 8, 2, 3).permute(0, 1, 4, 3, 2, 5)[:, ::2]
     offsets = draw_shifts(4, 2, 2, generator())
     assert torch.equal(shift(frames, 2, offsets), pad_and_slice(frames, 2, offsets))
 
 
 @pytest.mark.parametrize("size", [84, 64])
 def test_shift_equals_bilinear_sampling(size):
-    frames = pictures(12, 2, 1, size, size, 3)
+    frames = random_images(12, 2, 1, size, size, 3)
     offsets = draw_shifts(12, 1, 4, generator())
     images = frames[:, :, 0].permute(0, 1, 4, 2, 3).flatten(1, 2).float()
     want = sampled_shift(images, 4, offsets[:, :, 0].t())
@@ -87,9 +87,9 @@ def test_shift_equals_bilinear_sampling(size):
 def test_shifts_are_uniform_and_differ_between_samples_and_views():
     offsets = draw_shifts(3000, 3, 4, generator())
     assert offsets.shape == (2, 3000, 3)
-    shares = torch.bincount(offsets.flatten(), minlength=9) / offsets.numel()
-    assert len(shares) == 9
-    torch.testing.assert_close(shares, torch.full((9,), 1 / 9), atol=0.01, rtol=0)
+    fractions = torch.bincount(offsets.flatten(), minlength=9) / offsets.numel()
+    assert len(fractions) == 9
+    torch.testing.assert_close(fractions, torch.full((9,), 1 / 9), atol=0.01, rtol=0)
     # Rows, columns and views are independent: the same in one of nine cases.
     for one, other in ((offsets[0], offsets[1]), (offsets[:, :, 0], offsets[:, :, 1])):
         assert abs((one == other).float().mean() - 1 / 9) < 0.03
@@ -97,7 +97,7 @@ def test_shifts_are_uniform_and_differ_between_samples_and_views():
 
 @pytest.mark.long
 def test_shift_has_no_graph_breaks():
-    frames = pictures(2, 2, 2, 8, 8, 3)
+    frames = random_images(2, 2, 2, 8, 8, 3)
     offsets = draw_shifts(2, 2, 2, generator())
     compiled = torch.compile(shift, fullgraph=True, backend="eager")
     assert torch.equal(compiled(frames, 2, offsets), shift(frames, 2, offsets))
@@ -128,15 +128,15 @@ def slow_encoder(encoder, config, frames, strides, padding):
 KINDS = [("strided", 21, (2, 2, 2, 2), 1), ("drqv2", 19, (2, 1, 1, 1), 0)]
 
 
-@pytest.mark.parametrize("share", [False, True])
+@pytest.mark.parametrize("fraction", [False, True])
 @pytest.mark.parametrize(("norm", "activation"), [("layer", "silu"), ("none", "relu"), ("layer", "relu")])
 @pytest.mark.parametrize(("kind", "size", "strides", "padding"), KINDS)
-def test_equals_the_slow_formula(kind, size, strides, padding, norm, activation, share):
-    config = EncoderConfig(kind=kind, channels=4, norm=norm, activation=activation, share_views=share)
+def test_equals_the_slow_formula(kind, size, strides, padding, norm, activation, fraction):
+    config = EncoderConfig(kind=kind, channels=4, norm=norm, activation=activation, share_views=fraction)
     encoder = make_encoder(config, views=2, frames=3, size=size)
     for parameter in encoder.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
-    frames = pictures(3, 3, 2, size, size, 3)
+    frames = random_images(3, 3, 2, size, size, 3)
     out = encoder(frames)
     assert out.shape == (3, encoder.out_dim)
     assert out.dtype == torch.float32
@@ -163,7 +163,7 @@ def test_published_sizes(views, frames, kind, features):
     encoder = make_encoder(EncoderConfig(kind=kind), views, frames, 84)
     assert encoder.out_dim == features
     with torch.no_grad():
-        assert encoder(pictures(1, frames, views, 84, 84, 3)).shape == (1, features)
+        assert encoder(random_images(1, frames, views, 84, 84, 3)).shape == (1, features)
 
 
 def test_published_number_of_parameters():
@@ -179,7 +179,7 @@ def test_published_number_of_parameters():
 
 def test_views_have_networks_of_their_own():
     encoder = make_encoder(EncoderConfig(channels=4), views=2, frames=1, size=16)
-    frames = pictures(2, 1, 1, 16, 16, 3).expand(-1, -1, 2, -1, -1, -1)
+    frames = random_images(2, 1, 1, 16, 16, 3).expand(-1, -1, 2, -1, -1, -1)
     first, second = encoder(frames).chunk(2, 1)
     assert not torch.allclose(first, second)
     first, second = make_encoder(EncoderConfig(channels=4, share_views=True), 2, 1, 16)(frames).chunk(2, 1)
@@ -220,7 +220,7 @@ def test_activations_stay_channels_last(kind, norm):
     for net in encoder.nets:
         for module in (*net.convs, *net.norms):
             module.register_forward_hook(look)
-    encoder(pictures(3, 2, 2, 32, 32, 3)).sum().backward()
+    encoder(random_images(3, 2, 2, 32, 32, 3)).sum().backward()
     assert len(seen) == 32
     assert all(seen)
 
@@ -229,7 +229,7 @@ def test_activations_stay_channels_last(kind, norm):
 @pytest.mark.long
 def test_no_graph_breaks(kind):
     encoder = make_encoder(EncoderConfig(kind=kind, channels=4), views=2, frames=2, size=16)
-    frames = pictures(2, 2, 2, 16, 16, 3)
+    frames = random_images(2, 2, 2, 16, 16, 3)
     compiled = torch.compile(encoder, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(frames), encoder(frames))
 
@@ -237,7 +237,7 @@ def test_no_graph_breaks(kind):
 @pytest.mark.parametrize(("kind", "smallest"), [("strided", 16), ("drqv2", 15)])
 def test_images_too_small(kind, smallest):
     config = EncoderConfig(kind=kind, channels=2)
-    make_encoder(config, views=1, frames=1, size=smallest)(pictures(1, 1, 1, smallest, smallest, 3))
+    make_encoder(config, views=1, frames=1, size=smallest)(random_images(1, 1, 1, smallest, smallest, 3))
     with pytest.raises(ConfigError, match=f"smallest size is {smallest}"):
         make_encoder(config, views=1, frames=1, size=smallest - 1)
 
@@ -264,7 +264,7 @@ def test_frames_of_another_kind_are_refused():
     with pytest.raises(ValueError, match="uint8"):
         encoder(torch.zeros(1, 1, 1, 16, 16, 3))
     with pytest.raises(ValueError, match="expected"):
-        encoder(pictures(1, 1, 2, 16, 16, 3))
+        encoder(random_images(1, 1, 2, 16, 16, 3))
 
 
 # ResNet-18.
@@ -324,12 +324,12 @@ def test_resnet_has_the_published_parameters():
     assert {"conv1.weight", "bn1.running_mean", "layer2.0.downsample.1.bias", "layer4.1.bn2.weight"} <= names
 
 
-@pytest.mark.parametrize("share", [False, True])
+@pytest.mark.parametrize("fraction", [False, True])
 @pytest.mark.long
-def test_resnet_encodes_each_frame(weights, share):
-    config = EncoderConfig(kind="resnet18", weights=str(weights), share_views=share)
+def test_resnet_encodes_each_frame(weights, fraction):
+    config = EncoderConfig(kind="resnet18", weights=str(weights), share_views=fraction)
     encoder = make_encoder(config, views=2, frames=2, size=40)
-    frames = pictures(2, 2, 2, 40, 40, 3)
+    frames = random_images(2, 2, 2, 40, 40, 3)
     state = torch.load(weights)
     order = [(view, frame) for view in (0, 1) for frame in (0, 1)]
     want = torch.cat([slow_resnet(state, frames[:, frame, view]) for view, frame in order], 1)
@@ -353,7 +353,7 @@ def test_frozen_resnet_stays_as_it_is(weights):
     assert not encoder.nets[0].training
     assert not any(module.training for module in encoder.nets[0].modules())
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
-    assert not encoder(pictures(1, 1, 2, 32, 32, 3)).requires_grad
+    assert not encoder(random_images(1, 1, 2, 32, 32, 3)).requires_grad
 
 
 @pytest.mark.long

@@ -39,7 +39,7 @@ NOISE = 0.2
 
 # Dimensions, steps and levels are unrolled where a step is compiled: few of them keep these tests short.
 CASES = {
-    "cqn_as, state": (CQNASConfig(**TINY, atoms=11, horizon=2, levels=2), ONLY_STATE),
+    "cqn_as, state": (CQNASConfig(**TINY, atoms=11, chunk_length=2, levels=2), ONLY_STATE),
     "drqv2, pixels": (DrQv2Config(**TINY, encoder=ENCODER), ONLY_PIXELS),
     "td3, state": (TD3Config(hidden=(10, 10)), ONLY_STATE),
     "iqrl, state": (IQRLConfig(hidden=(10, 10), representation=LATENT, critics=3), ONLY_STATE),
@@ -47,10 +47,10 @@ CASES = {
     "td7, state": (TD7Config(hidden_dim=10, embedding_dim=8, refresh=2, bc_lambda=0.3), ONLY_STATE),
     "taco, pixels": (TACOConfig(**TINY, encoder=ENCODER, sequence=2), ONLY_PIXELS),
     "tcrl, state": (TCRLConfig(hidden_dim=10, representation=LATENT, lr=1e-3), ONLY_STATE),
-    "bc, pixels": (BCConfig(hidden=(10, 10), horizon=2, encoder=ENCODER, lr=1e-3), ONLY_PIXELS),
+    "bc, pixels": (BCConfig(hidden=(10, 10), chunk_length=2, encoder=ENCODER, lr=1e-3), ONLY_PIXELS),
     "act, both": (
         ACTConfig(
-            horizon=2,
+            chunk_length=2,
             encoder=ENCODER,
             dim=8,
             heads=2,
@@ -62,7 +62,7 @@ CASES = {
         ),
         BOTH,
     ),
-    "drqv2_as, state": (DrQv2ASConfig(**TINY, atoms=11, horizon=2, target_interval=2), ONLY_STATE),
+    "drqv2_as, state": (DrQv2ASConfig(**TINY, atoms=11, chunk_length=2, target_interval=2), ONLY_STATE),
 }
 DIFFERENTIATED = ("cqn_as, state", "drqv2, pixels", "td7, state", "bc, pixels")
 """Cases whose compiled graphs are differentiated in every run of the suite; those of the others are traced."""
@@ -89,7 +89,7 @@ def make(config, shape, device="cpu"):
 
 
 def batch_for(agent, shape, **options):
-    return make_batch(shape, agent.horizon, span=agent.span, **options)
+    return make_batch(shape, agent.chunk_length, sequence_length=agent.sequence_length, **options)
 
 
 def weights(agent):
@@ -159,7 +159,7 @@ def test_compiled_equals_eager_in_one_graph(case, quick_compile):
 
 
 @pytest.mark.parametrize(
-    ("kind", "horizon", "graphs"),
+    ("kind", "chunk_length", "graphs"),
     [
         (CQNASConfig, 2, 6),
         pytest.param(CQNASConfig, 6, 9, marks=pytest.mark.slow),
@@ -167,13 +167,13 @@ def test_compiled_equals_eager_in_one_graph(case, quick_compile):
     ],
 )
 @pytest.mark.long
-def test_what_repeats_is_compiled_once(kind, horizon, graphs, quick_compile):
+def test_what_repeats_is_compiled_once(kind, chunk_length, graphs, quick_compile):
     """However many views, levels and action dimensions there are: two graphs of the encoder, with and without
     gradient; three of CQN-AS's streams, one of its imitation terms; five of DrQ-v2-AS's recurrent bodies. And however
     many steps: of more than four, three graphs of one step."""
     encoder = dataclasses.replace(ENCODER, kind="strided", share_views=False)
     levels = {"levels": 3} if kind is CQNASConfig else {}
-    config = kind(**TINY, atoms=11, horizon=horizon, encoder=encoder, **levels)
+    config = kind(**TINY, atoms=11, chunk_length=chunk_length, encoder=encoder, **levels)
     fast = make(config, BOTH)
     assert len(fast.perception.encoder.nets) == 2
     accelerate(fast, "compile")
@@ -206,7 +206,7 @@ def test_low_precision_compiles_in_one_graph(quick_compile):
 @pytest.mark.parametrize("case", ["cqn_as, both", "drqv2_as, both"])
 def test_the_real_compiler_equals_eager(case):
     strided = dataclasses.replace(ENCODER, kind="strided", norm="layer")
-    options = {**TINY, "atoms": 11, "horizon": 2, "encoder": strided}
+    options = {**TINY, "atoms": 11, "chunk_length": 2, "encoder": strided}
     config = CQNASConfig(**options, levels=2) if case == "cqn_as, both" else DrQv2ASConfig(**options)
     fast = make(config, BOTH)
     torch._dynamo.reset()
@@ -227,7 +227,7 @@ class Again:
         self.warm_ups += 1
         return work()
 
-    def forget(self):
+    def reset_capture(self):
         pass
 
     def record(self, work):
@@ -279,7 +279,7 @@ def test_captured_equals_eager_bit_for_bit(case):
 def test_nothing_is_compiled_again_inside_a_recording(case, quick_compile, monkeypatch):
     """What was compiled in the warm-up must serve the recording: a GPU cannot compile in the middle of one."""
     monkeypatch.setattr(engine, "unavailable", lambda speed, device: None)
-    monkeypatch.setattr(engine, "CudaRecorder", Again)
+    monkeypatch.setattr(engine, "CudaCapturer", Again)
     config, shape = CASES[case]
     fast = make(config, shape)
     accelerate(fast, "graph")
@@ -300,16 +300,16 @@ def test_each_batch_shape_has_its_warm_up_and_one_recording():
 def test_a_recording_reads_the_same_places_every_time():
     places = []
 
-    def step(batch, draws):
-        places.append((batch["obs"]["state"].data_ptr(), draws["noise"].data_ptr()))
-        return {"sum": batch["obs"]["state"].sum() + draws["noise"]}
+    def step(batch, noise):
+        places.append((batch["obs"]["state"].data_ptr(), noise["exploration_std"].data_ptr()))
+        return {"sum": batch["obs"]["state"].sum() + noise["exploration_std"]}
 
     run, given = Captured(step, Again()), []
     for number in range(WARM_UP + 4):
         batch = make_batch(ONLY_STATE, 1, seed=number)
         noise = torch.tensor(float(number))
         expected = batch["obs", "state"].sum() + noise
-        assert torch.equal(run(batch, {"noise": noise})["sum"], expected)
+        assert torch.equal(run(batch, {"exploration_std": noise})["sum"], expected)
         given.append((batch, noise))
     assert len(set(places[WARM_UP:])) == 1
     assert places[-1][0] not in {batch["obs", "state"].data_ptr() for batch, _ in given}
@@ -320,7 +320,7 @@ def test_a_recording_reads_the_same_places_every_time():
 def test_captured_acting_equals_eager_and_follows_the_weights(case):
     config, shape = CASES[case]
     plain, fast, recorder = make(config, shape), make(config, shape), Again()
-    fast.run_plan = Captured(fast.plan, recorder)
+    fast.run_propose = Captured(fast.propose, recorder)
     chosen = []
     for step in range(WARM_UP + 3):
         observation = make_observation(shape, 4, torch.Generator().manual_seed(step))
@@ -340,7 +340,7 @@ def test_captured_acting_equals_eager_and_follows_the_weights(case):
 def test_loading_a_state_drops_what_was_recorded(monkeypatch):
     """An optimiser takes new tensors when it loads; a recording would go on with its old ones."""
     recorder = Again()
-    monkeypatch.setattr(engine, "CudaRecorder", lambda: recorder)
+    monkeypatch.setattr(engine, "CudaCapturer", lambda: recorder)
     monkeypatch.setattr(engine, "unavailable", lambda speed, device: None)
     monkeypatch.setattr(torch, "compile", lambda function, **options: function)
     config, shape = CASES["drqv2_as, state"]
@@ -537,11 +537,14 @@ def test_nothing_is_read_back_or_brought_from_the_host(case, monkeypatch):
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     config, shape = CASES[case]
     agent = make(config, shape)
-    batch, draws = batch_for(agent, shape, size=4, seed=0), {**agent.draw(4), "noise": torch.zeros(())}
-    chosen = agent.draw_plan(4, torch.Generator(), explore=True)
+    batch, noise = (
+        batch_for(agent, shape, size=4, seed=0),
+        {**agent.sample_noise(4), "exploration_std": torch.zeros(())},
+    )
+    chosen = agent.sample_acting_noise(4, torch.Generator(), explore=True)
     with Watch() as watch:
-        agent.step(batch, draws)
-        agent.plan(dict(batch["obs"].items()), chosen)
+        agent.step(batch, noise)
+        agent.propose(dict(batch["obs"].items()), chosen)
     assert not watch.found
 
 
@@ -550,7 +553,7 @@ def test_nothing_is_read_back_or_brought_from_the_host(case, monkeypatch):
 
 def wide(kind):
     encoder = EncoderConfig(channels=8, feature_dim=32, shift=2)
-    return make(kind(hidden_dim=64, trunk_dim=32, atoms=21, horizon=3, encoder=encoder, lr=1e-4), BOTH)
+    return make(kind(hidden_dim=64, trunk_dim=32, atoms=21, chunk_length=3, encoder=encoder, lr=1e-4), BOTH)
 
 
 @pytest.mark.parametrize("kind", [CQNASConfig, DrQv2ASConfig])

@@ -45,8 +45,8 @@ class Healthy(gymnasium.Env):
         return False, False
 
 
-class Pictures(Healthy):
-    """One picture of each form that can be used, in nested dicts."""
+class Images(Healthy):
+    """One image of each form that can be used, in nested dicts."""
 
     observation_space = Dict(
         {
@@ -97,12 +97,12 @@ class NaNObservation(Healthy):
         return np.float32([self.x[0], np.nan if self.clock == 3 else 0])
 
 
-class MissingEntry(Pictures):
+class MissingEntry(Images):
     def look(self):
         return {"camera": super().look()["camera"]}
 
 
-class UnitPictures(Healthy):
+class UnitImages(Healthy):
     """Cameras as robot simulators like to show them: channels first, floats up to 1."""
 
     observation_space = Dict({"front": Box(0, 1, (3, 16, 16), np.float64)})
@@ -111,14 +111,14 @@ class UnitPictures(Healthy):
         return {"front": np.full((3, 16, 16), 0.5 + 0.1 * np.tanh(self.x[0]))}
 
 
-class FloatForPicture(Healthy):
+class FloatForImage(Healthy):
     observation_space = Dict({"front": Box(0, 255, (16, 16, 3), np.uint8)})
 
     def look(self):
         return {"front": np.full((16, 16, 3), 100 + self.x[0])}
 
 
-class DimPicture(Healthy):
+class DimImage(Healthy):
     observation_space = Dict({"front": Box(0, 1, (16, 16, 3), np.uint8)})
 
     def look(self):
@@ -311,10 +311,10 @@ ZOO = [
     (OutsideSpace, "observations", "warning", "entry 'observation' is 10.5 at [1], outside -10 .. 10"),
     (NaNObservation, "observations", "error", "step 2: entry 'observation' holds NaN"),
     (MissingEntry, "observations", "error", "entry 'robot' is in the space only"),
-    (UnitPictures, "observation space", "error", "'front' looks like a picture, float64[3, 16, 16] in 0 .. 1"),
-    (FloatForPicture, "observations", "error", "entry 'front' is float64, its space says uint8"),
-    (DimPicture, "observation space", "warning", "a picture whose values end at 1"),
-    (Transparent, "observation space", "error", "uint8[16, 16, 4], which is no picture that can be used"),
+    (UnitImages, "observation space", "error", "'front' looks like an image, float64[3, 16, 16] in 0 .. 1"),
+    (FloatForImage, "observations", "error", "entry 'front' is float64, its space says uint8"),
+    (DimImage, "observation space", "warning", "an image whose values end at 1"),
+    (Transparent, "observation space", "error", "uint8[16, 16, 4], which is no image that can be used"),
     (NestedChoice, "observation space", "error", "entry 'robot/mode' is Discrete"),
     (OldReset, "reset", "error", "instead of a pair"),
     (NoSeed, "reset", "error", "unexpected keyword argument"),
@@ -386,7 +386,7 @@ def test_every_fault_is_found_and_named(kind, name, status, text, registered):
     assert all("Traceback" in check.trace for check in hits if name in ("construction", "contract", "close"))
 
 
-@pytest.mark.parametrize("kind", [Healthy, Pictures])
+@pytest.mark.parametrize("kind", [Healthy, Images])
 def test_healthy_gymnasium_environments_pass(kind, registered):
     found = check_env(EnvConfig(id=registered(kind)), steps=30)
     assert not bad(found, "note")
@@ -412,13 +412,13 @@ def test_known_environments_pass(env_id):
     assert not bad(found, "note")
     # As its author wrote it Pendulum ends after 200 steps, which are not played here.
     assert [c.name for c in bad(found) if c.name != "render"] == ["end of an episode"] * env_id.startswith("gym")
-    assert {"same seed", "second instance", "other seed", "without pictures"} <= {
+    assert {"same seed", "second instance", "other seed", "without images"} <= {
         check.name for check in found if check.status == "ok"
     }
 
 
 @pytest.mark.long
-def test_pictures_of_a_real_camera():
+def test_images_of_a_real_camera():
     pytest.importorskip("dm_control")
     fast = {"shadows": False, "reflections": False, "antialiasing": False}
     config = EnvConfig(id="dmc:cartpole-swingup", cameras=("0",), image_size=32, time_limit=3, **fast)
@@ -426,7 +426,7 @@ def test_pictures_of_a_real_camera():
     if any("OpenGL" in check.detail for check in found):
         pytest.skip("no OpenGL on this machine")
     assert not bad(found)
-    assert {"without pictures", "1 camera, 16x16", "1 camera, 32x32"} <= {check.name for check in found}
+    assert {"without images", "1 camera, 16x16", "1 camera, 32x32"} <= {check.name for check in found}
     assert "rgb uint8[1, 32, 32, 3]" in next(check for check in found if check.name == "spec").detail
 
 

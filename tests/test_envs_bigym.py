@@ -1,4 +1,4 @@
-"""BiGym: the table of tasks; on the simulator seeding, limits, actions, broken physics, pictures and experts."""
+"""BiGym: the table of tasks; on the simulator seeding, limits, actions, broken physics, images and experts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def reach() -> Iterator[BiGymEnv]:
 
 @pytest.fixture(scope="module")
 def drawer() -> Iterator[BiGymEnv]:
-    """From two small pictures and what the robot knows of itself."""
+    """From two small images and what the robot knows of itself."""
     env = make("drawer-top-close", cameras=("left_wrist", "head"), image_size=16, **FAST)
     yield env
     env.close()
@@ -162,7 +162,7 @@ def test_state(reach: BiGymEnv, drawer: BiGymEnv) -> None:
     target = reach._sim.targets[0].body.get_position()
     np.testing.assert_array_equal(observation["state"], np.concatenate([*expected, target]).astype(np.float32))
     assert np.abs(target - [0.5, 0.0, 1.0]).max() <= 0.1
-    # With cameras: what the robot knows of itself, and pictures in the order asked for.
+    # With cameras: what the robot knows of itself, and images in the order asked for.
     seen, _ = drawer.reset(seed=5)
     assert seen["state"].shape == (66,)
     assert (seen["rgb"].shape, seen["rgb"].dtype) == ((2, 16, 16, 3), np.uint8)
@@ -270,7 +270,7 @@ def test_the_expert_closes_the_drawer(drawer: BiGymEnv) -> None:
     assert len(episode) < 60
 
 
-def test_pictures_are_the_simulators_own(reach: BiGymEnv) -> None:
+def test_images_are_the_simulators_own(reach: BiGymEnv) -> None:
     from bigym.utils.observation_config import CameraConfig
 
     sim, size = reach._sim, 48
@@ -287,13 +287,13 @@ def test_pictures_are_the_simulators_own(reach: BiGymEnv) -> None:
     finally:
         sim.observation_config.cameras.clear()
         sim._initialize_renderers()
-    for picture, name in zip(ours, CAMERAS, strict=True):
-        assert picture.std() > 5.0, name
-        np.testing.assert_array_equal(picture, np.moveaxis(theirs[f"rgb_{name}"], 0, -1), err_msg=name)
+    for image, name in zip(ours, CAMERAS, strict=True):
+        assert image.std() > 5.0, name
+        np.testing.assert_array_equal(image, np.moveaxis(theirs[f"rgb_{name}"], 0, -1), err_msg=name)
     views.close()
 
 
-def test_the_first_picture_is_of_this_episode(drawer: BiGymEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_image_is_of_this_episode(drawer: BiGymEnv, monkeypatch: pytest.MonkeyPatch) -> None:
     import mujoco
 
     sim = drawer._sim

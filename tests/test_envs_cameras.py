@@ -1,4 +1,4 @@
-"""Pictures of Meta-World and the DeepMind Control Suite, on the real simulators."""
+"""Images of Meta-World and the DeepMind Control Suite, on the real simulators."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FAST = {"shadows": False, "reflections": False, "antialiasing": False}
 
 
 def opengl_problem() -> str:
-    """Why nothing can be drawn here; empty when pictures can be drawn."""
+    """Why nothing can be drawn here; empty when images can be drawn."""
     prefer_headless_gl()
     import mujoco
 
@@ -47,8 +47,8 @@ def cartpole(**options: Any) -> Any:
     return make_env("dmc:cartpole-swingup", **{"image_size": 16, "cameras": ("0",), **options})
 
 
-def pictures(env: Env, seed: int, steps: int = 2) -> np.ndarray:
-    """All pictures of a short episode under random actions, uint8 [steps + 1, V, H, W, 3]."""
+def images(env: Env, seed: int, steps: int = 2) -> np.ndarray:
+    """All images of a short episode under random actions, uint8 [steps + 1, V, H, W, 3]."""
     rng = np.random.default_rng(seed)
     found = [env.reset(seed=seed)[0]["rgb"]]
     found += [env.step(random_action(env, rng))[0]["rgb"] for _ in range(steps)]
@@ -60,7 +60,7 @@ def pictures(env: Env, seed: int, steps: int = 2) -> np.ndarray:
 
 @needs_opengl
 @pytest.mark.long
-def test_metaworld_shows_pictures_and_the_robot() -> None:
+def test_metaworld_shows_images_and_the_robot() -> None:
     env = drawer()
     spec = env.env_spec
     assert (spec.cameras, spec.rendering) == (("corner2", "gripperPOV"), EVERYTHING)
@@ -71,7 +71,7 @@ def test_metaworld_shows_pictures_and_the_robot() -> None:
         assert (obs["rgb"].shape, obs["rgb"].dtype) == ((2, 16, 16, 3), np.uint8)
         assert obs["rgb"].flags.c_contiguous
         assert not np.array_equal(obs["rgb"][0], obs["rgb"][1])
-    assert not np.array_equal(first["rgb"], now["rgb"]), "an earlier picture must not be overwritten"
+    assert not np.array_equal(first["rgb"], now["rgb"]), "an earlier image must not be overwritten"
     assert (now["state"].shape, now["state"].dtype) == ((4,), np.float32)
     np.testing.assert_array_equal(now["state"], env._full_state[:4].astype(np.float32))
     assert env.expert_action() is not None
@@ -81,7 +81,7 @@ def test_metaworld_shows_pictures_and_the_robot() -> None:
 
 @needs_opengl
 @pytest.mark.long
-def test_the_dmc_shows_pictures_alone() -> None:
+def test_the_dmc_shows_images_alone() -> None:
     env = cartpole(cameras=("0", "lookatcart"))
     obs, _ = env.reset(seed=0)
     assert list(obs) == ["rgb"] == list(env.observation_space.spaces)
@@ -148,7 +148,7 @@ def test_without_opengl(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def raw(env: Env, camera: str, size: int) -> np.ndarray:
-    """The picture as MuJoCo's own renderer draws it."""
+    """The image as MuJoCo's own renderer draws it."""
     import mujoco
 
     sim: Any = env
@@ -162,17 +162,17 @@ def raw(env: Env, camera: str, size: int) -> np.ndarray:
 def test_metaworld_is_upright() -> None:
     env = drawer(cameras=METAWORLD, image_size=48)
     shown = dict(zip(METAWORLD, env.reset(seed=0)[0]["rgb"], strict=True))
-    for camera, picture in shown.items():
-        # The second axis of a camera's frame points to the top of its picture.
+    for camera, image in shown.items():
+        # The second axis of a camera's frame points to the top of its image.
         upside_down = env._sim.data.camera(camera).xmat[7] < -0.1
         assert upside_down == (camera in _ROLLED)
         theirs = raw(env, camera, 48)
-        np.testing.assert_array_equal(picture, np.rot90(theirs, 2) if upside_down else theirs)
+        np.testing.assert_array_equal(image, np.rot90(theirs, 2) if upside_down else theirs)
     for camera in ("corner2", "corner4"):
         # Upright, the grey void lies above the table, and the red robot stands on the left.
-        picture = shown[camera].astype(int)
-        assert picture[:3, 24:].std() < 3 < picture[-3:].std()
-        red = (picture[..., 0] > 100) & (picture[..., 1] < 60)
+        image = shown[camera].astype(int)
+        assert image[:3, 24:].std() < 3 < image[-3:].std()
+        red = (image[..., 0] > 100) & (image[..., 1] < 60)
         assert red[:, :24].sum() > 4 * red[:, 24:].sum()
 
 
@@ -211,7 +211,7 @@ def test_less_can_be_drawn(build: Any) -> None:
 @needs_opengl
 @pytest.mark.parametrize("build", [pytest.param(drawer, marks=pytest.mark.slow), cartpole])
 @pytest.mark.long
-def test_films_stay_as_they_are(build: Any) -> None:
+def test_videos_stay_as_they_are(build: Any) -> None:
     plain, fast = build(cameras=(), state="full"), build(**FAST)
     for env in (plain, fast):
         env.reset(seed=0)
@@ -226,7 +226,7 @@ def test_films_stay_as_they_are(build: Any) -> None:
 
 @needs_opengl
 @pytest.mark.long
-def test_the_first_picture_shows_where_things_are() -> None:
+def test_the_first_image_shows_where_things_are() -> None:
     import mujoco
 
     env: Any = make_env("metaworld:window-close", cameras=("corner",), image_size=16)
@@ -250,19 +250,19 @@ def test_the_first_picture_shows_where_things_are() -> None:
     ],
 )
 @pytest.mark.long
-def test_same_seed_same_pictures(env_id: str, cameras: tuple[str, ...]) -> None:
+def test_same_seed_same_images(env_id: str, cameras: tuple[str, ...]) -> None:
     fresh, used = (make_env(env_id, cameras=cameras, image_size=24, **FAST) for _ in range(2))
-    pictures(used, 5)
-    first = pictures(fresh, 3)
-    np.testing.assert_array_equal(pictures(used, 3), first)
-    np.testing.assert_array_equal(pictures(fresh, 3), first)
-    assert not np.array_equal(pictures(fresh, 4)[0], first[0])
+    images(used, 5)
+    first = images(fresh, 3)
+    np.testing.assert_array_equal(images(used, 3), first)
+    np.testing.assert_array_equal(images(fresh, 3), first)
+    assert not np.array_equal(images(fresh, 4)[0], first[0])
 
 
 @needs_opengl
 @pytest.mark.parametrize("env_id", ["metaworld:reach", "dmc:walker-walk"])
 @pytest.mark.long
-def test_pictures_do_not_change_the_episode(env_id: str) -> None:
+def test_images_do_not_change_the_episode(env_id: str) -> None:
     plain = make_env(env_id)
     shown = make_env(env_id, cameras=("0",), state="full", image_size=8)
     a, b = plain.reset(seed=0)[0], shown.reset(seed=0)[0]
@@ -275,7 +275,7 @@ def test_pictures_do_not_change_the_episode(env_id: str) -> None:
 @needs_opengl
 @pytest.mark.parametrize("build", [pytest.param(drawer, marks=pytest.mark.slow), cartpole])
 @pytest.mark.long
-def test_one_picture_per_decision(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_image_per_decision(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     draw, drawn = SceneCameras.draw, []
     monkeypatch.setattr(SceneCameras, "draw", lambda self: drawn.append(1) or draw(self))
     repeated, single = build(action_repeat=4, **FAST), build(**FAST)

@@ -1,4 +1,4 @@
-"""Pictures of Gymnasium environments: entries of the observation, and what the environment draws of itself."""
+"""Images of Gymnasium environments: entries of the observation, and what the environment draws of itself."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IMAGE = {"low": 0, "high": 255, "dtype": np.uint8}
 
 
 class Drawn(gymnasium.Env):  # type: ignore[type-arg]
-    """Observes samples of a space, and draws a picture whose left half is as bright as its step count."""
+    """Observes samples of a space, and draws an image whose left half is as bright as its step count."""
 
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
     action_space = spaces.Box(-1, 1, (1,))
@@ -71,7 +71,7 @@ def mixed() -> spaces.Dict:
     )
 
 
-def test_pictures_of_a_dict_become_views() -> None:
+def test_images_of_a_dict_become_views() -> None:
     env = own(mixed(), cameras=("all",))
     spec = env.env_spec
     assert (spec.cameras, spec.rendering, spec.state_dim) == (("head/grey", "wrist"), (), 7)
@@ -84,7 +84,7 @@ def test_pictures_of_a_dict_become_views() -> None:
     expected = np.concatenate([raw["arm"].ravel(), raw["counts"], raw["head"]["pan"]])
     np.testing.assert_array_equal(obs["state"], expected.astype(np.float32))
     raw["wrist"][:] = 0
-    assert obs["rgb"][1].any(), "the picture must be a copy"
+    assert obs["rgb"][1].any(), "the image must be a copy"
 
 
 def test_images_are_used_only_where_they_are_asked_for(caplog: pytest.LogCaptureFixture) -> None:
@@ -127,7 +127,7 @@ def test_cameras_choose_and_state_none_drops() -> None:
 @pytest.mark.parametrize(
     ("shape", "size"), [((6, 8, 3), (6, 8)), ((3, 6, 8), (6, 8)), ((6, 8, 1), (6, 8)), ((1, 6, 8), (6, 8))]
 )
-def test_a_bare_picture(shape: tuple[int, ...], size: tuple[int, int]) -> None:
+def test_a_bare_image(shape: tuple[int, ...], size: tuple[int, int]) -> None:
     env = own(spaces.Box(shape=shape, **IMAGE))
     obs, _ = env.reset(seed=0)
     assert (env.env_spec.cameras, list(obs), obs["rgb"].shape) == (("pixels",), ["rgb"], (1, *size, 3))
@@ -179,7 +179,7 @@ def test_entries_that_are_not_observed_may_be_anything() -> None:
         ({"cameras": ("none", "wrist")}, "'none' stands alone"),
         ({"cameras": ("none",), "state": "none"}, "leave nothing to observe"),
         ({"state": "none"}, "would show nothing.*head/grey, wrist, or 'all'"),
-        ({"cameras": ("arm",)}, "unknown picture of gym:Drawn 'arm'.*head/grey, render, wrist"),
+        ({"cameras": ("arm",)}, "unknown image of gym:Drawn 'arm'.*head/grey, render, wrist"),
         ({"cameras": ("head/gray",)}, "Did you mean head/grey"),
         ({"cameras": ("wrist", "wrist")}, "once"),
         ({"state": "robot"}, "'robot' is not available for gym"),
@@ -233,7 +233,7 @@ def test_pendulum_draws_itself() -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("Box2D") is None, reason="needs Box2D")
-def test_car_racing_observes_a_picture() -> None:
+def test_car_racing_observes_a_image() -> None:
     env = make_env("gym:CarRacing-v3")
     obs, _ = env.reset(seed=0)
     assert (env.env_spec.cameras, obs["rgb"].shape, list(obs)) == (("pixels",), (1, 96, 96, 3), ["rgb"])
@@ -250,13 +250,13 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize("kind", UNUSABLE)
-def test_pictures_that_cannot_be_used_are_no_state(kind: str) -> None:
+def test_images_that_cannot_be_used_are_no_state(kind: str) -> None:
     """They would be vectors of thousands of numbers otherwise, without a word."""
     space = spaces.Dict({"eye": UNUSABLE[kind], "joints": spaces.Box(-1, 1, (3,))})
-    with pytest.raises(ConfigError, match=r"'eye' .* no picture that can be used.*uint8 \[H, W, 3\]"):
+    with pytest.raises(ConfigError, match=r"'eye' .* no image that can be used.*uint8 \[H, W, 3\]"):
         own(space)
     listed = re.escape(str(list(UNUSABLE[kind].shape)))
-    with pytest.raises(ConfigError, match=f"{listed}, which is no picture that can be used.*frame-stack.*state none"):
+    with pytest.raises(ConfigError, match=f"{listed}, which is no image that can be used.*frame-stack.*state none"):
         own(space, cameras=("eye",), state="none")
     assert list(own(space, cameras=("render",), state="none").env_spec.observations) == ["rgb"]
 

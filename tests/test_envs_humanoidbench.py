@@ -331,10 +331,10 @@ def test_robot_state_is_proprioception() -> None:
 
 
 @simulated
-def test_pictures_of_the_head_and_from_outside() -> None:
+def test_images_of_the_head_and_from_outside() -> None:
     options = {"shadows": False, "reflections": False, "antialiasing": False, "image_size": 48}
     env = make("h1hand-stand", cameras=("left_eye_camera", "cam_default"), **options)
-    assert env.env_spec.state_dim == 138, "proprioception beside pictures"
+    assert env.env_spec.state_dim == 138, "proprioception beside images"
     first, _ = env.reset(seed=0)
     assert first["rgb"].shape == (2, 48, 48, 3)
     assert all(view.std() > 5 for view in first["rgb"])
@@ -344,7 +344,7 @@ def test_pictures_of_the_head_and_from_outside() -> None:
 
 
 @simulated
-def test_a_robot_without_the_tasks_camera_is_filmed_by_its_own() -> None:
+def test_a_robot_without_the_tasks_camera_is_videoed_by_its_own() -> None:
     env = make("g1-push")
     env.reset(seed=0)
     assert env.render().std() > 5

@@ -94,7 +94,7 @@ def test_observations() -> None:
     action = np.append(np.full(7, 0.1), 0.2).astype(np.float32)
     after, *_ = env.step(action)
     np.testing.assert_allclose(after["state"], [0.1] * 7 + [0], atol=1e-6)
-    assert int(after["rgb"][0, 0, 0, 0]) == 110, "the picture is that of the step"
+    assert int(after["rgb"][0, 0, 0, 0]) == 110, "the image is that of the step"
     np.testing.assert_array_equal(env.render(), after["rgb"][0])
     env.close()
 
@@ -323,7 +323,7 @@ def test_what_cannot_be_honoured_is_refused(options: dict[str, Any], message: st
         make(**options)
 
 
-def test_without_cameras_there_is_no_picture() -> None:
+def test_without_cameras_there_is_no_image() -> None:
     with pytest.raises(MissingDependencyError, match=r"--env\.cameras front"):
         make().render()
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from envs_toy import ToyEnv
+from zoomrl.control.chunk import ActionChunk
 from zoomrl.control.config import ControlConfig
 from zoomrl.control.controller import Controller
-from zoomrl.control.plan import Plan
 from zoomrl.control.scaling import make_scaler
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.processes import DEATHS_IN_A_ROW
@@ -49,17 +49,19 @@ def lasting() -> Any:
 class Steady:
     """A chunk of decaying pushes towards the origin; each row depends on that row's observation alone."""
 
-    horizon = 4
+    chunk_length = 4
 
-    def act(self, observation: Mapping[str, Tensor], generator: torch.Generator, *, explore: bool = False) -> Plan:
+    def act(
+        self, observation: Mapping[str, Tensor], generator: torch.Generator, *, explore: bool = False
+    ) -> ActionChunk:
         newest = observation["state"][:, -3:]
         push = (-0.7 * newest[:, :2]).clamp(-1, 1)
         actions = push[:, None] * 0.8 ** torch.arange(4)[None, :, None]
-        return Plan(actions, torch.ones(len(actions), 4, dtype=torch.bool))
+        return ActionChunk(actions, torch.ones(len(actions), 4, dtype=torch.bool))
 
 
 class Spied(SerialVectorEnv):
-    """Notes resets and draws a picture that names the seed."""
+    """Notes resets and draws an image that names the seed."""
 
     def __init__(self, count: int) -> None:
         super().__init__([lasting] * count)
@@ -144,9 +146,9 @@ def test_a_video_shows_the_first_seeds_episode_only():
 class Foretelling(Steady):
     """Predicts a value that its observation decides."""
 
-    def act(self, observation: Any, generator: torch.Generator, *, explore: bool = False) -> Plan:
-        plan = super().act(observation, generator)
-        return Plan(plan.actions, plan.valid, 10 * observation["state"][:, -1])
+    def act(self, observation: Any, generator: torch.Generator, *, explore: bool = False) -> ActionChunk:
+        propose = super().act(observation, generator)
+        return ActionChunk(propose.actions, propose.valid, 10 * observation["state"][:, -1])
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -311,7 +313,7 @@ def test_wilson_interval(successes, trials, low, high):
 def test_wilson_interval_solves_its_equation():
     for trials in (1, 3, 25, 400):
         for successes in range(0, trials + 1, max(1, trials // 7)):
-            share = successes / trials
+            fraction = successes / trials
             for bound in wilson_interval(successes, trials):
                 if 0 < bound < 1:
-                    assert (share - bound) ** 2 == pytest.approx(1.96**2 * bound * (1 - bound) / trials)
+                    assert (fraction - bound) ** 2 == pytest.approx(1.96**2 * bound * (1 - bound) / trials)

@@ -20,17 +20,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from rich.console import Console
 
-from envs_toy import Failing, FailingDouble, FailingPicture, ToyEnv, failing
+from envs_toy import Failing, FailingDouble, FailingImage, ToyEnv, failing
 from toy import assert_same_run, last_state, run, tiny
 from zoomrl.agents.cqn.learner import CQN
 from zoomrl.cli.main import main
+from zoomrl.control.chunk import ActionChunk
 from zoomrl.control.config import ControlConfig
 from zoomrl.control.controller import Controller
-from zoomrl.control.plan import Plan
 from zoomrl.control.scaling import make_scaler
 from zoomrl.data.episode import Episode
 from zoomrl.data.finite import first_not_finite, simulator_fault
-from zoomrl.data.replay import Replay
+from zoomrl.data.replay import ReplayBuffer
 from zoomrl.demos.check.rollout import replay
 from zoomrl.demos.collect import collect_demos
 from zoomrl.envs.base import ControlStep, Env
@@ -129,15 +129,15 @@ IDLE = {"eval__every": 0, "seed_steps": 1000}
     [
         ("reset", math.nan, Failing, {"env__num_envs": 2}),
         ("reward", 1e300, FailingDouble, {}),
-        ("step", -math.inf, FailingPicture, {"agent__encoder": EncoderConfig(channels=2, feature_dim=4)}),
+        ("step", -math.inf, FailingImage, {"agent__encoder": EncoderConfig(channels=2, feature_dim=4)}),
     ],
 )
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 @pytest.mark.long
 def test_training_drops_such_episodes_and_goes_on(where, value, kind, changes, tmp_path, monkeypatch):
     stored: list[Episode] = []
-    add = Replay.add
-    monkeypatch.setattr(Replay, "add", lambda self, episode: (stored.append(episode), add(self, episode))[1])
+    add = ReplayBuffer.add
+    monkeypatch.setattr(ReplayBuffer, "add", lambda self, episode: (stored.append(episode), add(self, episode))[1])
     config = tiny(tmp_path / "run", seed=1, **IDLE, **changes)
     result, said = trained(config, failing(where, value, kind=kind))
     assert result.finished
@@ -160,7 +160,7 @@ def test_training_drops_such_episodes_and_goes_on(where, value, kind, changes, t
 @pytest.mark.long
 def test_a_resumed_run_that_loses_episodes_ends_like_one_left_alone(tmp_path, monkeypatch):
     """Also where the checkpoint falls between two that are lost at their resets."""
-    make = failing("reset", share=0.5)
+    make = failing("reset", fraction=0.5)
     config = tiny(tmp_path / "straight", steps=50)
     trained(config, make)
     step = Trainer._step
@@ -188,7 +188,7 @@ def test_a_simulator_that_never_begins_ends_the_run_by_name(tmp_path, monkeypatc
     reset = Failing.reset
     monkeypatch.setattr(Failing, "reset", lambda self, **options: (resets.append(1), reset(self, **options))[1])
     with pytest.raises(SimulatorError, match=rf"environment 0 \(.*\) showed NaN .* of {LOST_RESETS} episodes in a row"):
-        trained(tiny(tmp_path / "run", **IDLE), failing("reset", share=1.0))
+        trained(tiny(tmp_path / "run", **IDLE), failing("reset", fraction=1.0))
     assert LOST_RESETS <= len(resets) <= LOST_RESETS + 3
 
 
@@ -251,12 +251,12 @@ def test_an_episode_that_a_person_corrects_is_dropped_alike(tmp_path):
 class Steady:
     """Pushes towards the origin, and foretells what its row shows."""
 
-    horizon = 1
+    chunk_length = 1
 
-    def act(self, observation: Any, generator: torch.Generator, *, explore: bool = False) -> Plan:
+    def act(self, observation: Any, generator: torch.Generator, *, explore: bool = False) -> ActionChunk:
         newest = observation["state"][:, -3:]
         actions = (-0.7 * newest[:, None, :2]).clamp(-1, 1)
-        return Plan(actions, torch.ones(len(actions), 1, dtype=torch.bool), newest[:, 0])
+        return ActionChunk(actions, torch.ones(len(actions), 1, dtype=torch.bool), newest[:, 0])
 
 
 def evaluated(make: Any, seeds: list[int], count: int, kind: Any = SerialVectorEnv) -> Evaluation:
@@ -298,7 +298,7 @@ def test_workers_lose_the_same_episodes():
 
 
 def test_an_evaluation_whose_episodes_are_all_lost_has_no_result():
-    found = evaluated(failing("step", share=1.0), [3, 4, 5], 2)
+    found = evaluated(failing("step", fraction=1.0), [3, 4, 5], 2)
     assert found.score is None
     assert found.row() == {
         "episodes": 0,
@@ -314,8 +314,8 @@ def test_an_evaluation_whose_episodes_are_all_lost_has_no_result():
 def test_the_best_is_kept_among_evaluations_that_have_a_result(tmp_path, monkeypatch):
     good, poor = (Evaluation([value] * 2, [3, 3], [False] * 2, [1, 2]) for value in (5.0, 1.0))
     none = Evaluation([], [], [], [], lost=[1, 2])
-    plan = iter([none, good, none, poor, none])
-    monkeypatch.setattr("zoomrl.training.run.evaluate", lambda *_, **__: next(plan))
+    propose = iter([none, good, none, poor, none])
+    monkeypatch.setattr("zoomrl.training.run.evaluate", lambda *_, **__: next(propose))
     result, said = trained(tiny(tmp_path / "run", seed_steps=1000, eval__every=15, eval__keep_best=True), ToyEnv)
     assert result.finished
     assert "best evaluation: after 15 steps" in said
@@ -328,7 +328,7 @@ def test_the_best_is_kept_among_evaluations_that_have_a_result(tmp_path, monkeyp
 def never(monkeypatch):
     """A registered environment whose episodes go wrong in their second step, all of them."""
     name = "Never-v0"
-    make = failing("step", share=1.0)
+    make = failing("step", fraction=1.0)
     gymnasium.register(name, entry_point=lambda **_: make(), max_episode_steps=12)
     yield f"gym:{name}"
     del gymnasium.registry[name]
@@ -361,9 +361,9 @@ def test_a_run_without_any_finished_episode_ends_and_says_so(never, tmp_path, ca
 def test_an_action_that_is_not_finite_ends_an_evaluation_by_name(tmp_path, monkeypatch):
     act = CQN.act
 
-    def broken(self: CQN, observation: Any, generator: Any, *, explore: bool = False) -> Plan:
-        plan = act(self, observation, generator, explore=explore)
-        return plan if explore or self.updates < 15 else Plan(plan.actions * math.nan, plan.valid)
+    def broken(self: CQN, observation: Any, generator: Any, *, explore: bool = False) -> ActionChunk:
+        propose = act(self, observation, generator, explore=explore)
+        return propose if explore or self.updates < 15 else ActionChunk(propose.actions * math.nan, propose.valid)
 
     monkeypatch.setattr(CQN, "act", broken)
     with pytest.raises(

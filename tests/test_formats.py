@@ -44,7 +44,7 @@ def test_out_and_in_again_changes_nothing(name, tmp_path_factory, lengths, state
         pytest.importorskip("pyarrow")
     path = tmp_path_factory.mktemp("set")
     named = dict(zip(("terminated", "truncated", "success", "is_demo"), flags, strict=True))
-    # Without a state there are pictures, alone; else both, or the state alone.
+    # Without a state there are images, alone; else both, or the state alone.
     demos = make_set(lengths, state=state, action=action, views=views if state % 2 == 0 else (), **named)
     first = [replace(episode, seed=seed, meta=task) for episode in demos.episodes]
     write_demos(path / "ours", first, demos.spec, meta=demos.meta)
@@ -91,13 +91,13 @@ def test_a_cut_or_garbled_file_is_never_a_raw_error(name, tmp_path_factory, data
     """Cut anywhere, or with a byte flipped anywhere: what loads is right, what does not is named."""
     source, work = _exported(name, tmp_path_factory), tmp_path_factory.mktemp("cut")
     files = files_of(source)
-    victim = data.draw(st.sampled_from(sorted(files)))
+    victim = data.sample_noise(st.sampled_from(sorted(files)))
     content = bytearray(files[victim])
-    place = data.draw(st.integers(0, len(content) - 1))
-    if data.draw(st.booleans()):
+    place = data.sample_noise(st.integers(0, len(content) - 1))
+    if data.sample_noise(st.booleans()):
         content = content[:place]
     else:
-        content[place] ^= data.draw(st.integers(1, 255))
+        content[place] ^= data.sample_noise(st.integers(1, 255))
     for relative, original in (files | {victim: bytes(content)}).items():
         (work / relative).parent.mkdir(parents=True, exist_ok=True)
         (work / relative).write_bytes(original)

@@ -53,9 +53,7 @@ def test_import_with_cameras_states_and_an_environment(tmp_path, capsys):
     demos = read_demos(tmp_path / "ours")
     assert len(demos) == 2
     assert demos.spec.observations["rgb"].shape == (1, 6, 6, 3)
-    assert (
-        demos.meta["resized"] == "pictures from 12 x 12 to 6 x 6, by area where they shrink, linearly where they grow"
-    )
+    assert demos.meta["resized"] == "images from 12 x 12 to 6 x 6, by area where they shrink, linearly where they grow"
     with pytest.raises(DemonstrationError, match="actions have 7 dimensions; gym:Pendulum-v1 takes 1"):
         run(ImportDemos, "robomimic", file, "--out", tmp_path / "other", "--env.id", "gym:Pendulum-v1")
     assert not (tmp_path / "other").exists()

@@ -22,7 +22,7 @@ INFO, EPISODES, DATA = "meta/info.json", "meta/episodes/chunk-000/file-000.parqu
 
 
 def smooth(demos):
-    """The set with pictures as cameras see them: video is made for those, not for noise."""
+    """The set with images as cameras see them: video is made for those, not for noise."""
     rows, columns = np.mgrid[:32, :24]
     episodes = []
     for number, episode in enumerate(demos.episodes):
@@ -74,8 +74,8 @@ def test_statistics_are_those_of_the_whole(tmp_path):
     for name, value in (("mean", actions.mean(0)), ("std", actions.std(0)), ("min", actions.min(0))):
         np.testing.assert_allclose(stats["action"][name], value, rtol=1e-6)
     assert stats["action"]["count"] == [16]
-    pictures = np.concatenate([episode.observations["rgb"][:-1, 0] for episode in demos.episodes]) / 255
-    np.testing.assert_allclose(np.ravel(stats["observation.images.front"]["mean"]), pictures.mean((0, 1, 2)))
+    images = np.concatenate([episode.observations["rgb"][:-1, 0] for episode in demos.episodes]) / 255
+    np.testing.assert_allclose(np.ravel(stats["observation.images.front"]["mean"]), images.mean((0, 1, 2)))
     assert np.shape(stats["observation.images.front"]["std"]) == (3, 1, 1)
     one = joined([episode_stats(actions)])
     np.testing.assert_allclose(one["q90"], np.quantile(actions, 0.9, axis=0))
@@ -109,7 +109,7 @@ def test_video_is_close_and_in_step(tmp_path):
     found = read("lerobot", tmp_path / "set", ImportOptions(cameras=("wrist", "front")))
     for before, after in zip(demos.episodes, found.episodes, strict=True):
         error = np.abs(before.observations["rgb"][:, ::-1].astype(int) - after.observations["rgb"])
-        # A picture one step off differs by 9 in blue everywhere.
+        # An image one step off differs by 9 in blue everywhere.
         assert error.mean() < 2
         assert error.max() < 16
         np.testing.assert_array_equal(before.observations["state"], after.observations["state"])
@@ -121,10 +121,10 @@ def test_a_damaged_video_spares_the_episodes_before(tmp_path):
     file = next((tmp_path / "set" / "videos").rglob("*.mp4"))
     whole = file.read_bytes()
     start = whole.index(b"mdat")
-    for share in (0.9, 0.6):
+    for fraction in (0.9, 0.6):
         garbled = bytearray(whole)
         end = whole.index(b"moov") - 4
-        place = start + int((end - start) * share)
+        place = start + int((end - start) * fraction)
         garbled[place:end] = bytes(end - place)
         file.write_bytes(garbled)
         found = read("lerobot", tmp_path / "set")
@@ -139,7 +139,7 @@ def test_a_damaged_video_spares_the_episodes_before(tmp_path):
 
 
 def foreign(root, lengths=(4, 6), *, columns=("next.success",), **info):
-    """A set as another program writes it: plain lists, one file per episode, pictures by path."""
+    """A set as another program writes it: plain lists, one file per episode, images by path."""
     from PIL import Image
 
     rng = np.random.default_rng(0)
@@ -157,10 +157,10 @@ def foreign(root, lengths=(4, 6), *, columns=("next.success",), **info):
         made["top"] = rng.integers(0, 256, (steps, 4, 4, 3), np.uint8)
         arrays.append(made)
         cells = []
-        for step, picture in enumerate(made["top"]):
+        for step, image in enumerate(made["top"]):
             file = root / f"images/{number}-{step}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(file)
+            Image.fromarray(image).save(file)
             cells.append({"bytes": file.read_bytes(), "path": None} if step % 2 else {"bytes": None, "path": str(file)})
         data = {key: list(made[key]) for key in kinds} | {"observation.images.top": cells}
         data["observation.force"] = made["observation.force"].ravel()
@@ -293,9 +293,9 @@ def test_frames_are_made_smaller_one_at_a_time(tmp_path, monkeypatch):
     video = next((tmp_path / "set").glob("videos/**/*.mp4"))
     seen = []
 
-    def sized(pictures):
-        seen.append(pictures.shape)
-        return pictures[:, :2, :3]
+    def sized(images):
+        seen.append(images.shape)
+        return images[:, :2, :3]
 
     assert lerobot_video.read_frames(video, 0.0, 4, 12, sized).shape == (4, 2, 3, 3)
     assert seen == [(1, 32, 24, 3)] * 4
@@ -310,7 +310,7 @@ def test_decoded_frames_are_held_against_the_file(tmp_path, monkeypatch):
     write("lerobot", tmp_path / "set", demos, video=True)
     (tmp_path / "set" / "meta/zoomrl.json").unlink()
     monkeypatch.setattr("zoomrl.demos.store.limits.FREE", 0)
-    with pytest.raises(DemonstrationError, match="its pictures declares"):
+    with pytest.raises(DemonstrationError, match="its images declares"):
         read("lerobot", tmp_path / "set", ImportOptions(cameras=demos.spec.cameras, image_size=2000))
 
 

@@ -64,16 +64,16 @@ def test_entries_are_joined_in_the_order_asked_for(tmp_path):
         read("npz", tmp_path / "set")
 
 
-def test_pictures_are_resized_by_area(tmp_path):
-    picture = np.zeros((5, 4, 4, 3), np.uint8)
-    picture[:, :2, :2] = 200
-    picture[:, 0, 0] = 100
-    plain(tmp_path / "set", 0, front=picture)
+def test_images_are_resized_by_area(tmp_path):
+    image = np.zeros((5, 4, 4, 3), np.uint8)
+    image[:, :2, :2] = 200
+    image[:, 0, 0] = 100
+    plain(tmp_path / "set", 0, front=image)
     found = read("npz", tmp_path / "set", ImportOptions(cameras=("front",), image_size=2))
     small = found.episodes[0].observations["rgb"]
     assert small.shape == (5, 1, 2, 2, 3)
     assert small[0, 0, :, :, 0].tolist() == [[175, 0], [0, 0]]
-    assert found.meta["resized"].startswith("pictures from 4 x 4 to 2 x 2")
+    assert found.meta["resized"].startswith("images from 4 x 4 to 2 x 2")
     assert found.spec.observations["rgb"] == ArraySpec((1, 2, 2, 3), "uint8")
 
 

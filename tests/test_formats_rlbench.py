@@ -57,7 +57,7 @@ def actions_by_hand(observations: list[files.Observation]) -> np.ndarray:
 @pytest.mark.parametrize("protocol", [3, 4])
 @pytest.mark.parametrize("commanded", [True, False])
 def test_an_episode_is_what_was_written(tmp_path, protocol, commanded):
-    demo, views = files.observations(5, 3, commanded=commanded), files.pictures(5, 3, SIZE)
+    demo, views = files.observations(5, 3, commanded=commanded), files.images(5, 3, SIZE)
     files.write_episode(tmp_path / "episode0", demo, views, protocol)
     found = imported(tmp_path)
     assert found.faults == []
@@ -124,11 +124,11 @@ def test_numbers_are_not_padded_and_go_in_order(tmp_path):
     found = imported(tmp_path, env=env(cameras=("front",)))
     assert [episode.meta["episode"] for episode in found.episodes] == [f"episode{k}" for k in range(11)]
     for k, episode in enumerate(found.episodes):
-        np.testing.assert_array_equal(episode.observations["rgb"][:, 0], files.pictures(11, k, SIZE)["front"])
+        np.testing.assert_array_equal(episode.observations["rgb"][:, 0], files.images(11, k, SIZE)["front"])
     assert len(imported(tmp_path, episodes=3).episodes) == 3
 
 
-def test_pictures_of_another_size_are_resized(tmp_path):
+def test_images_of_another_size_are_resized(tmp_path):
     demo, blank = files.observations(3), {camera: np.full((3, 24, 24, 3), 77, np.uint8) for camera in FOUR}
     files.write_episode(tmp_path / "episode0", demo, blank)
     found = imported(tmp_path)
@@ -179,7 +179,7 @@ def _no_camera(episode: Path) -> None:
     (episode / "wrist_rgb").rename(episode / "wrist_away")
 
 
-def _broken_picture(episode: Path) -> None:
+def _broken_image(episode: Path) -> None:
     (episode / "wrist_rgb" / "3.png").write_bytes(b"\x89PNG\r\n\x1a\nand no more")
 
 
@@ -210,11 +210,11 @@ def _no_demo(episode: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (_one_too_few, "wrist_rgb holds 4 pictures for 5 frames; 2.png is missing"),
-        (_one_too_many, "wrist_rgb holds 6 pictures for 5 frames"),
-        (_other_size, r"pictures of 12 x 12 and 9 x 9 \(first 3.png\)"),
-        (_no_camera, "wrist_rgb holds 0 pictures for 5 frames"),
-        (_broken_picture, "wrist_rgb/3.png cannot be read"),
+        (_one_too_few, "wrist_rgb holds 4 images for 5 frames; 2.png is missing"),
+        (_one_too_many, "wrist_rgb holds 6 images for 5 frames"),
+        (_other_size, r"images of 12 x 12 and 9 x 9 \(first 3.png\)"),
+        (_no_camera, "wrist_rgb holds 0 images for 5 frames"),
+        (_broken_image, "wrist_rgb/3.png cannot be read"),
         (_no_pickle, r"low_dim_obs.pkl cannot be read \(.*No such file"),
         (_one_frame, "it has 1 frames; an action lies between two"),
         (_no_joints, "frame 3 was recorded without joint_positions"),
@@ -236,7 +236,7 @@ def test_a_damaged_episode_is_named_and_the_others_load(folder, damage, words):
 
 @pytest.mark.long
 def test_truncated_files_are_faults(folder):
-    """Cut anywhere, a file gives a fault or, for a picture, the picture that was written."""
+    """Cut anywhere, a file gives a fault or, for an image, the image that was written."""
     for name, cuts in (("low_dim_obs.pkl", 25), ("front_rgb/1.png", 25)):
         file = folder / "episode0" / name
         whole = file.read_bytes()
@@ -245,8 +245,8 @@ def test_truncated_files_are_faults(folder):
             found = imported(folder)
             if len(found.episodes) == 2:
                 assert name.endswith("png")
-                pictures = found.episodes[0].observations["rgb"][:, 0]
-                np.testing.assert_array_equal(pictures, files.pictures(5, 0, SIZE)["front"])
+                images = found.episodes[0].observations["rgb"][:, 0]
+                np.testing.assert_array_equal(images, files.images(5, 0, SIZE)["front"])
             else:
                 assert str(folder / "episode0") in found.faults[0]
         file.write_bytes(whole)
@@ -343,10 +343,10 @@ def test_arrays_of_anything_but_numbers_are_refused(tmp_path):
 @pytest.mark.long
 def test_damaged_pickles_never_end_in_another_error(tmp_path_factory, data):
     content = bytearray(files.pickled(files.Demo(files.observations(2))))
-    for _ in range(data.draw(st.integers(1, 4))):
-        place = data.draw(st.integers(0, len(content) - 1))
+    for _ in range(data.sample_noise(st.integers(1, 4))):
+        place = data.sample_noise(st.integers(0, len(content) - 1))
         # A memo index is a number of entries to make room for.
-        content[place] = data.draw(st.integers(0, 255).filter(lambda b: b not in b"rj"))
+        content[place] = data.sample_noise(st.integers(0, 255).filter(lambda b: b not in b"rj"))
     file = tmp_path_factory.mktemp("damaged") / "low_dim_obs.pkl"
     file.write_bytes(content)
     try:

@@ -143,10 +143,10 @@ def test_a_stated_failure_outweighs_a_reward_of_1(tmp_path):
     assert outcomes(read("robomimic", file)) == [(False, False, False, True)]
 
 
-def test_any_picture_is_a_camera_and_groups_are_flattened(tmp_path):
+def test_any_image_is_a_camera_and_groups_are_flattened(tmp_path):
     arrays, _ = demo(0)
-    picture = np.zeros((6, 8, 8, 3), np.uint8)
-    arrays |= {"obs/agentview_rgb": picture, "obs/wrist": picture, "obs/subtasks/grasp": np.zeros(6, bool)}
+    image = np.zeros((6, 8, 8, 3), np.uint8)
+    arrays |= {"obs/agentview_rgb": image, "obs/wrist": image, "obs/subtasks/grasp": np.zeros(6, bool)}
     arrays |= {"obs/robot/joints": np.ones((6, 2)), "obs/note": np.array([b"x"] * 6)}
     file = write_file(tmp_path / "a.hdf5", {"demo_0": {k: v for k, v in arrays.items() if "next_obs" not in k}})
     options = ImportOptions(cameras=("agentview_rgb", "wrist_image", "wrist"), image_size=8)
@@ -218,8 +218,8 @@ def test_a_file_cut_anywhere(tmp_path, layout):
     options = ImportOptions(cameras=("agentview",), image_size=SIZE)
     whole = file.read_bytes()
     counts = []
-    for share in np.linspace(0, 0.999, 15):
-        file.write_bytes(whole[: int(len(whole) * share)])
+    for fraction in np.linspace(0, 0.999, 15):
+        file.write_bytes(whole[: int(len(whole) * fraction)])
         try:
             found = read("robomimic", file, options)
         except DemonstrationError as error:
@@ -274,7 +274,7 @@ def test_a_rate_that_is_none_is_unknown(tmp_path, rate):
     assert read("robomimic", file).spec.control_hz == 0.0
 
 
-def test_large_pictures_are_made_smaller_a_few_at_a_time(tmp_path, monkeypatch):
+def test_large_images_are_made_smaller_a_few_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr("zoomrl.demos.formats.robomimic._SLICE_BYTES", 1000)
     file = write_file(tmp_path / "a.hdf5", {"demo_0": demo(0)[0]})
     options = ImportOptions(cameras=("wrist",), image_size=4)

@@ -45,11 +45,11 @@ CQNS = {
     "cqn": CQNConfig(hidden_dim=6, trunk_dim=0, levels=2, bins=4, atoms=5, v_min=0.0, v_max=1.0),
     "cqn, one critic": CQNConfig(hidden_dim=6, trunk_dim=0, levels=2, atoms=5, double_q=False),
     "cqn, scalar": CQNConfig(hidden_dim=6, trunk_dim=0, levels=2, value="scalar", dueling="none"),
-    "cqn_as": CQNASConfig(hidden_dim=6, trunk_dim=0, levels=2, atoms=5, horizon=3),
+    "cqn_as": CQNASConfig(hidden_dim=6, trunk_dim=0, levels=2, atoms=5, chunk_length=3),
 }
 ACTOR_CRITICS = {
     "drqv2_plus": DrQv2PlusConfig(hidden_dim=6, atoms=5),
-    "drqv2_as": DrQv2ASConfig(hidden_dim=6, atoms=5, horizon=3),
+    "drqv2_as": DrQv2ASConfig(hidden_dim=6, atoms=5, chunk_length=3),
     "taco": TACOConfig(hidden_dim=6, state_hidden=(6,), sequence=1, bc_lambda=1.0),
     "tcrl": TCRLConfig(hidden_dim=6),
     "td3": TD3Config(hidden=(6,), bc_lambda=1.0, policy_delay=1),
@@ -57,8 +57,8 @@ ACTOR_CRITICS = {
     "sac": SACConfig(hidden=(6,)),
 }
 IMITATION = {
-    "bc": BCConfig(hidden=(6,), horizon=3),
-    "act": ACTConfig(dim=8, heads=2, feedforward=8, encoder_layers=1, style_dim=2, horizon=3),
+    "bc": BCConfig(hidden=(6,), chunk_length=3),
+    "act": ACTConfig(dim=8, heads=2, feedforward=8, encoder_layers=1, style_dim=2, chunk_length=3),
 }
 
 
@@ -68,7 +68,7 @@ def made(config, movable=MOVABLE):
 
 def batch_of(agent, seed=0):
     """Stored actions are 0 in the frozen dimension."""
-    batch = make_batch(ONLY_STATE, agent.horizon, seed=seed, span=agent.span)
+    batch = make_batch(ONLY_STATE, agent.chunk_length, seed=seed, sequence_length=agent.sequence_length)
     batch["actions"][..., FROZEN] = 0
     return batch
 
@@ -130,15 +130,15 @@ def test_demonstrations_that_never_move_leave_nothing_to_choose():
 def test_a_frozen_dimension_is_no_part_of_the_loss(case):
     """The same loss and metrics, and the same gradients of the others, whatever the critic says of its bins."""
     agent = made(CQNS[case])
-    batch, draws = batch_of(agent), None
+    batch, noise = batch_of(agent), None
     losses, gradients = [], []
     for noise in (0.0, 3.0):
         for critic in (agent.critic, agent.target_critic):
             with torch.no_grad():
                 rows = critic.advantage.bias.view(*critic.shape)
                 rows[FROZEN] = noise * torch.randn(rows[FROZEN].shape, generator=torch.Generator().manual_seed(1))
-        draws = agent.draw(len(batch)) if draws is None else draws
-        loss, metrics = agent.loss(batch, draws)
+        noise = agent.sample_noise(len(batch)) if noise is None else noise
+        loss, metrics = agent.loss(batch, noise)
         agent.critic.zero_grad()
         loss.backward()
         gradients.append(agent.critic.advantage.bias.grad.view(*agent.critic.shape).clone())
@@ -155,9 +155,9 @@ def test_a_frozen_dimension_is_chosen_where_it_is_stored(case):
     with torch.no_grad():
         for critic in (agent.critic, agent.target_critic):
             critic.advantage.bias.view(*critic.shape)[FROZEN, 0] += 5  # the lowest bin looks best
-    plan = agent.act({"state": torch.randn(4, STATE)}, torch.Generator().manual_seed(0))
+    propose = agent.act({"state": torch.randn(4, STATE)}, torch.Generator().manual_seed(0))
     zero = grid.snap(torch.zeros(()), config.levels, config.bins)
-    assert (plan.actions[..., FROZEN] == zero).all()
+    assert (propose.actions[..., FROZEN] == zero).all()
     free = made(CQNS[case], None).act({"state": torch.randn(4, STATE)}, torch.Generator().manual_seed(0))
     assert (free.actions[..., FROZEN] != zero).any()
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zoomrl.math.fsq import code_index, quantise
-from zoomrl.math.rank import condition_number, rank_shares, singular_values
+from zoomrl.math.rank import condition_number, rank_fractions, singular_values
 from zoomrl.nets.activations import Mish
 
 
@@ -127,9 +127,9 @@ def test_rank_counts_what_is_above_the_tolerance():
     # Singular values 10, 2, 0.05 and 0: in units of the largest 1, 0.2, 0.005, 0.
     basis, _ = torch.linalg.qr(torch.randn(9, 4))
     latents = basis * torch.tensor([10.0, 2.0, 0.05, 0.0])
-    assert [float(s) for s in rank_shares(singular_values(latents), (1e-1, 1e-2, 1e-3))] == [0.5, 0.5, 0.75]
+    assert [float(s) for s in rank_fractions(singular_values(latents), (1e-1, 1e-2, 1e-3))] == [0.5, 0.5, 0.75]
     for tolerance in (1e-1, 1e-2, 1e-3):
         expected = torch.linalg.matrix_rank(latents, atol=tolerance, rtol=tolerance) / 4
-        assert rank_shares(singular_values(latents), (tolerance,)) == [expected]
+        assert rank_fractions(singular_values(latents), (tolerance,)) == [expected]
     whole = singular_values(basis * torch.tensor([10.0, 2.0, 1.0, 0.5]))
     assert condition_number(whole) == pytest.approx(20, rel=1e-4)

@@ -23,9 +23,17 @@ from zoomrl.nets.perception import ObservationShape
 T = 5
 STRIDED = EncoderConfig(kind="strided", channels=3, feature_dim=6, shift=2)
 DRQ = EncoderConfig(kind="drqv2", norm="none", activation="relu", channels=4, feature_dim=6, shift=2)
-TINY_BC = BCConfig(horizon=T, hidden=(12, 10), lr=3e-3, encoder=STRIDED)
+TINY_BC = BCConfig(chunk_length=T, hidden=(12, 10), lr=3e-3, encoder=STRIDED)
 TINY_ACT = ACTConfig(
-    horizon=T, dim=8, heads=2, feedforward=12, encoder_layers=2, decoder_layers=2, style_dim=3, lr=3e-3, encoder=STRIDED
+    chunk_length=T,
+    dim=8,
+    heads=2,
+    feedforward=12,
+    encoder_layers=2,
+    decoder_layers=2,
+    style_dim=3,
+    lr=3e-3,
+    encoder=STRIDED,
 )
 CASES = {
     "bc, state": (TINY_BC, ONLY_STATE),
@@ -132,30 +140,30 @@ def test_decoder_layer_equals_torchs():
 
 def test_dropout_keeps_the_share_and_the_mean():
     stack = EncoderStack(8, 2, 400, 3, 0.2)
-    keep = stack.draw(50, 4, torch.Generator().manual_seed(0))
+    keep = stack.sample_noise(50, 4, torch.Generator().manual_seed(0))
     assert keep.shape == (3, 50, 4, 2 * 8 + 400)
     assert keep.dtype == torch.bool
-    share = keep.float()
-    assert share.mean().item() == pytest.approx(0.8, abs=2e-3)
+    fraction = keep.float()
+    assert fraction.mean().item() == pytest.approx(0.8, abs=2e-3)
     # Neighbours are independent: both are kept as often as one squared.
     for dim in range(4):
         size = keep.shape[dim] - 1
-        both = share.narrow(dim, 0, size) * share.narrow(dim, 1, size)
+        both = fraction.narrow(dim, 0, size) * fraction.narrow(dim, 1, size)
         assert both.mean().item() == pytest.approx(0.64, abs=4e-3)
     layer = stack.layers[0]
     hidden = layer._drop(torch.ones(50, 4, 400), keep[0, ..., 8:408])
     assert hidden.mean().item() == pytest.approx(1.0, abs=0.01)
     assert set(hidden.unique().tolist()) == {0.0, 1.25}
-    assert EncoderStack(8, 2, 12, 1, 0.0).draw(50, 4, torch.Generator()) is None
+    assert EncoderStack(8, 2, 12, 1, 0.0).sample_noise(50, 4, torch.Generator()) is None
 
 
 # Whole maps.
 
 
-@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("fraction", [True, False])
 @pytest.mark.long
-def test_resnet_maps_average_to_its_features(share):
-    config = EncoderConfig(kind="resnet18", share_views=share)
+def test_resnet_maps_average_to_its_features(fraction):
+    config = EncoderConfig(kind="resnet18", share_views=fraction)
     encoder = make_encoder(config, views=2, frames=2, size=40)
     frames = make_observation(ObservationShape(0, 2, 2, 40), 1, torch.Generator().manual_seed(0))["rgb"]
     with torch.no_grad():
@@ -198,12 +206,12 @@ def test_errors_by_loops(kind):
 def test_bc_plans_what_it_is_trained_on():
     agent = make(*CASES["bc, both"])
     batch = make_batch(BOTH, T, demo=1.0)
-    plan = agent.act(dict(batch["obs"].items()), torch.Generator())
-    assert agent.validate(batch)["validation_loss"] == imitation_error(plan.actions, batch, "mse")
+    propose = agent.act(dict(batch["obs"].items()), torch.Generator())
+    assert agent.validate(batch)["validation_loss"] == imitation_error(propose.actions, batch, "mse")
     loss, _ = agent.loss(batch, {})
-    torch.testing.assert_close(loss, imitation_error(plan.actions, batch, "mse"))
-    assert plan.actions.abs().max() < 1
-    assert plan.value is None
+    torch.testing.assert_close(loss, imitation_error(propose.actions, batch, "mse"))
+    assert propose.actions.abs().max() < 1
+    assert propose.value is None
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
@@ -220,10 +228,10 @@ def test_act_equals_the_slow_version(case, dropout):
     assert 0 < batch["is_demo"].sum() < len(batch)
     assert not batch["valid"][batch["is_demo"]].all()
     batch = batch.apply(lambda x: x.double() if x.is_floating_point() else x)
-    draws = agent.draw(len(batch))
-    assert ("encoder_keep" in draws) == bool(dropout)
-    loss, metrics = agent.loss(batch, draws)
-    error, divergence = slow.losses(batch, draws)
+    noise = agent.sample_noise(len(batch))
+    assert ("encoder_keep" in noise) == bool(dropout)
+    loss, metrics = agent.loss(batch, noise)
+    error, divergence = slow.losses(batch, noise)
     torch.testing.assert_close(metrics["imitation_loss"], error.detach(), rtol=1e-5, atol=0)
     torch.testing.assert_close(metrics["kl"], divergence.detach(), rtol=1e-5, atol=0)
     torch.testing.assert_close(loss, error + config.kl_coef * divergence, rtol=1e-5, atol=0)
@@ -242,7 +250,7 @@ def test_act_weighs_the_divergence():
     batch = make_batch(shape, T)
     for coefficient in (0.0, 2.5):
         agent = make(dataclasses.replace(config, kl_coef=coefficient), shape)
-        loss, metrics = agent.loss(batch, agent.draw(len(batch)))
+        loss, metrics = agent.loss(batch, agent.sample_noise(len(batch)))
         assert metrics["kl"] > 0
         torch.testing.assert_close(loss.detach(), metrics["imitation_loss"] + coefficient * metrics["kl"])
 
@@ -280,7 +288,7 @@ def test_nothing_to_imitate_gives_zero(case):
     batch = make_batch(CASES[case][1], T, demo=0.0)
     metrics = agent.update(batch)
     assert metrics["loss"] == metrics["imitation_loss"] == 0
-    assert metrics["demo_share"] == 0
+    assert metrics["demo_fraction"] == 0
     assert all(v == 0 for v in agent.validate(batch).values())
     assert all(torch.isfinite(g).all() and not g.any() for g in gradients(agent).values())
 
@@ -300,22 +308,22 @@ def test_every_weight_learns(case):
 
 
 @cases
-def test_pictures_are_shifted_while_learning_alone(case):
+def test_images_are_shifted_while_learning_alone(case):
     config, shape = CASES[case]
     agent = make(config, shape)
     batch = make_batch(shape, T, demo=1.0)
-    draws = agent.draw(len(batch))
-    assert ("shifts" in draws) == bool(shape.views)
+    noise = agent.sample_noise(len(batch))
+    assert ("shifts" in noise) == bool(shape.views)
     if shape.views:
-        other = {**draws, "shifts": (draws["shifts"] + 1) % 5}
-        assert agent.loss(batch, draws)[0] != agent.loss(batch, other)[0]
+        other = {**noise, "shifts": (noise["shifts"] + 1) % 5}
+        assert agent.loss(batch, noise)[0] != agent.loss(batch, other)[0]
     assert torch.equal(torch.stack([*agent.validate(batch).values()]), torch.stack([*agent.validate(batch).values()]))
 
 
 def test_each_draw_of_act_matters():
     agent = make(*CASES["act, both"])
     batch = make_batch(BOTH, T, demo=1.0)
-    one, two = agent.draw(len(batch)), agent.draw(len(batch))
+    one, two = agent.sample_noise(len(batch)), agent.sample_noise(len(batch))
     assert one.keys() == {"shifts", "style", "posterior_keep", "encoder_keep", "decoder_keep"}
     for name in one:
         assert agent.loss(batch, one)[0] != agent.loss(batch, {**one, name: two[name]})[0]
@@ -342,16 +350,16 @@ def test_acting_is_deterministic(case):
     agent = make(config, shape)
     agent.update(make_batch(shape, T))
     observation = make_observation(shape, 4, torch.Generator().manual_seed(0))
-    plan, again = (
+    propose, again = (
         agent.act(observation, torch.Generator().manual_seed(s), explore=e) for s, e in ((0, False), (1, True))
     )
-    assert torch.equal(plan.actions, again.actions)
-    assert plan.actions.shape == (4, T, ACTIONS)
-    assert plan.actions.abs().max() <= 1
-    assert plan.valid.all()
-    assert plan.value is None
+    assert torch.equal(propose.actions, again.actions)
+    assert propose.actions.shape == (4, T, ACTIONS)
+    assert propose.actions.abs().max() <= 1
+    assert propose.valid.all()
+    assert propose.value is None
     alone = agent.act({name: array[:1] for name, array in observation.items()}, torch.Generator())
-    torch.testing.assert_close(alone.actions, plan.actions[:1])
+    torch.testing.assert_close(alone.actions, propose.actions[:1])
 
 
 def test_act_acts_with_style_zero():
@@ -400,9 +408,9 @@ def test_validation_changes_nothing():
 def test_they_learn_four_samples_by_heart():
     """Errors of actions that are uniform in -1 .. 1 begin at 0.5; ACT's style is priced out, so it must look."""
     settings = {"lr": 3e-3, "weight_decay": 0.0}
-    small = {"horizon": 4, "dim": 32, "heads": 4, "feedforward": 64, "encoder_layers": 2, "decoder_layers": 2}
+    small = {"chunk_length": 4, "dim": 32, "heads": 4, "feedforward": 64, "encoder_layers": 2, "decoder_layers": 2}
     agents = [
-        (BC(BCConfig(horizon=4, hidden=(64,), **settings), ONLY_STATE, ACTIONS), 150),
+        (BC(BCConfig(chunk_length=4, hidden=(64,), **settings), ONLY_STATE, ACTIONS), 150),
         (ACT(ACTConfig(**small, dropout=0.0, **settings), ONLY_STATE, ACTIONS), 200),
     ]
     for agent, updates in agents:
@@ -420,7 +428,7 @@ def test_they_learn_four_samples_by_heart():
 def test_the_style_tells_two_ways_apart(kl_coef):
     """One observation, two chunks: a free style tells them apart; a priced one stays at its prior."""
     config = ACTConfig(
-        horizon=2, dim=16, heads=2, feedforward=32, encoder_layers=1, dropout=0.0, kl_coef=kl_coef, lr=3e-3
+        chunk_length=2, dim=16, heads=2, feedforward=32, encoder_layers=1, dropout=0.0, kl_coef=kl_coef, lr=3e-3
     )
     agent = ACT(config, ONLY_STATE, ACTIONS)
     batch = make_batch(ONLY_STATE, 2, size=4, demo=1.0)
@@ -467,13 +475,13 @@ def test_low_precision_is_close(case):
 @pytest.mark.parametrize(
     ("kind", "wrong"),
     [
-        (BCConfig, {"horizon": 0}),
+        (BCConfig, {"chunk_length": 0}),
         (BCConfig, {"hidden": ()}),
         (BCConfig, {"hidden": (8, 0)}),
         (BCConfig, {"lr": 0.0}),
         (BCConfig, {"weight_decay": -1.0}),
         (BCConfig, {"encoder": EncoderConfig(shift=-1)}),
-        (ACTConfig, {"horizon": 0}),
+        (ACTConfig, {"chunk_length": 0}),
         (ACTConfig, {"dropout": 1.0}),
         (ACTConfig, {"dim": 24, "heads": 5}),
         (ACTConfig, {"dim": 6, "heads": 2}),

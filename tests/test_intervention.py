@@ -106,7 +106,7 @@ def kept_episodes(directory):
 @pytest.mark.long
 def test_corrections_are_executed_kept_and_learnt_from(tmp_path, monkeypatch):
     config = tiny(tmp_path / "run", intervene__source=recording(tmp_path / "stream.jsonl", STREAM))
-    executed, shares, protected = [], [], []
+    executed, fractions, protected = [], [], []
     step, keep = Trainer._step, Trainer.save
 
     def watched(self):
@@ -117,7 +117,7 @@ def test_corrections_are_executed_kept_and_learnt_from(tmp_path, monkeypatch):
 
     def saved(self):
         protected[:] = [(row.length, row.is_demo) for row in self.replay.rows if row.serial == -1]
-        shares[:] = [self.replay.protected_frames]
+        fractions[:] = [self.replay.protected_frames]
         return keep(self)
 
     monkeypatch.setattr(Trainer, "_step", watched)
@@ -131,7 +131,7 @@ def test_corrections_are_executed_kept_and_learnt_from(tmp_path, monkeypatch):
     assert protected == [(len(stretch), True) for stretch in stretches]
     assert [len(stretch) for stretch in stretches][:2] == [2, 1]
     assert stretches[0].actions.tolist() == [[0.5, -1.5], [1.0, 2.0]]
-    assert shares == [config.intervene.capacity]
+    assert fractions == [config.intervene.capacity]
     episodes = [row for row in rows(tmp_path / "run") if row["kind"] == "episode"]
     assert episodes[0]["corrected"] == pytest.approx(2 / episodes[0]["length"])
     assert sum(row["corrected"] * row["length"] for row in episodes) == pytest.approx(sum(map(len, stretches)))
@@ -338,16 +338,16 @@ def ask(page, method, path, body=None, host="127.0.0.1", origin=None, token=None
     return answer.status, answer.read()
 
 
-def test_the_page_shows_pictures_and_tells_keys(monkeypatch):
+def test_the_page_shows_images_and_tells_keys(monkeypatch):
     page = Page(0, {"env": "toy", "pairs": [], "groups": []})
     try:
         assert ask(page, "GET", "/")[0] == 200
         assert json.loads(ask(page, "GET", "/about")[1])["env"] == "toy"
         assert not page.watched
-        assert ask(page, "GET", "/picture")[0] == 204
+        assert ask(page, "GET", "/image")[0] == 204
         assert page.watched
         page.show(b"jpeg", 3, 14)
-        assert ask(page, "GET", "/picture")[1] == b"jpeg"
+        assert ask(page, "GET", "/image")[1] == b"jpeg"
         said = json.dumps({"held": ["d"], "group": 1, "taken": True})
         assert json.loads(ask(page, "POST", "/keys", said)[1]) == {"episode": 3, "step": 14}
         assert page.commands() == (frozenset("d"), 1, True)
@@ -369,7 +369,7 @@ def test_the_page_shows_pictures_and_tells_keys(monkeypatch):
         page.close()
 
 
-@pytest.mark.parametrize("path", ["/", "/about", "/picture", "/keys", "/other"])
+@pytest.mark.parametrize("path", ["/", "/about", "/image", "/keys", "/other"])
 def test_nothing_is_said_without_the_token(path):
     page = Page(0, {"env": "secret"})
     try:
@@ -423,8 +423,8 @@ def test_large_requests_are_refused_unread(request_text, status):
 
 def test_a_person_takes_over_at_the_control_rate():
     said = []
-    picture = np.zeros((8, 8, 3), np.uint8)
-    keyboard = Keyboard(InterventionConfig(source="keyboard", port=0), SPEC, lambda: picture, said.append)
+    image = np.zeros((8, 8, 3), np.uint8)
+    keyboard = Keyboard(InterventionConfig(source="keyboard", port=0), SPEC, lambda: image, said.append)
     page, port = keyboard._page, keyboard._page.port
     proposed = np.zeros(4, np.float32)
     try:
@@ -432,9 +432,9 @@ def test_a_person_takes_over_at_the_control_rate():
         assert json.loads(ask(page, "GET", "/about")[1])["gripper"], "the page names the space bar"
         assert not Keys(dataclasses.replace(SPEC, action_meaning=()), 0.5).gripper
         assert keyboard.action(0, 0, proposed) is None
-        ask(page, "GET", "/picture")
+        ask(page, "GET", "/image")
         keyboard.action(0, 1, proposed)
-        assert ask(page, "GET", "/picture")[1][:2] == b"\xff\xd8", "a JPEG"
+        assert ask(page, "GET", "/image")[1][:2] == b"\xff\xd8", "a JPEG"
         ask(page, "POST", "/keys", json.dumps({"held": ["d"], "group": 0, "taken": True}))
         keyboard.action(0, 2, proposed)
         begun = time.monotonic()
@@ -442,7 +442,7 @@ def test_a_person_takes_over_at_the_control_rate():
             assert keyboard.action(0, 3 + step, proposed)[0] == pytest.approx(0.25)
         assert time.monotonic() - begun >= 4 / SPEC.control_hz
         with pytest.raises(ConfigError, match=f"port {port}.*intervene.port"):
-            Keyboard(InterventionConfig(source="keyboard", port=port), SPEC, lambda: picture, said.append)
+            Keyboard(InterventionConfig(source="keyboard", port=port), SPEC, lambda: image, said.append)
     finally:
         keyboard.close()
 
@@ -456,8 +456,8 @@ def test_a_renderer_that_fails_is_named_once_and_corrections_go_on():
     keyboard = Keyboard(InterventionConfig(source="keyboard", port=0), SPEC, fail, said.append)
     try:
         for step in range(3):
-            ask(keyboard._page, "GET", "/picture")
-            keyboard._pictured = 0.0
+            ask(keyboard._page, "GET", "/image")
+            keyboard._imaged = 0.0
             assert keyboard.action(0, step, np.zeros(4, np.float32)) is None
         ask(keyboard._page, "POST", "/keys", json.dumps({"held": ["d"], "group": 0, "taken": True}))
         assert keyboard.action(0, 3, np.zeros(4, np.float32)) is not None

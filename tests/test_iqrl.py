@@ -24,7 +24,7 @@ from zoomrl.training.config import differences
 LATENT = RepresentationConfig(
     kind="self_predictive", dim=12, encoder_hidden=(10,), model_hidden=(11, 11), horizon=3, lr=3e-3
 )
-PICTURES = EncoderConfig(kind="drqv2", norm="none", activation="relu", channels=4, feature_dim=6, shift=2)
+IMAGES = EncoderConfig(kind="drqv2", norm="none", activation="relu", channels=4, feature_dim=6, shift=2)
 TINY = {"hidden": (12, 12), "lr": 3e-3}
 IQRL = {**TINY, "representation": LATENT}
 CASES = {
@@ -44,7 +44,8 @@ CASES = {
     "iqrl, reading the moving average": IQRLConfig(**TINY, representation=dataclasses.replace(LATENT, read="target")),
     "iqrl, tight clip": IQRLConfig(**TINY, representation=dataclasses.replace(LATENT, clip=0.01)),
     "iqrl, tcrl's latent": IQRLConfig(
-        **TINY, representation=dataclasses.replace(TCRLConfig().representation, dim=9, encoder_hidden=(8,), horizon=3)
+        **TINY,
+        representation=dataclasses.replace(TCRLConfig().representation, dim=9, encoder_hidden=(8,), horizon=3),
     ),
 }
 
@@ -62,11 +63,11 @@ def test_updates_are_the_papers(name):
         module.double()
     slow = SlowTD3(agent)
     for turn in range(4):
-        batch = in_double(make_batch(ONLY_STATE, 1, size=9, seed=turn, span=agent.span))
-        draws = {k: v.double() if v.is_floating_point() else v for k, v in agent.draw(len(batch)).items()}
-        assert ("actor_subset" in draws) == ((turn + 1) % config.policy_delay == 0)
-        expected = slow.update(batch, draws)
-        metrics = agent.step(batch, {**draws, "noise": torch.zeros(())})
+        batch = in_double(make_batch(ONLY_STATE, 1, size=9, seed=turn, sequence_length=agent.sequence_length))
+        noise = {k: v.double() if v.is_floating_point() else v for k, v in agent.sample_noise(len(batch)).items()}
+        assert ("actor_subset" in noise) == ((turn + 1) % config.policy_delay == 0)
+        expected = slow.update(batch, noise)
+        metrics = agent.step(batch, {**noise, "exploration_std": torch.zeros(())})
         agent.updates += 1
         for loss, value in expected.items():
             torch.testing.assert_close(metrics[loss], value.detach(), rtol=1e-6, atol=1e-9, msg=f"{loss} at {turn}")
@@ -76,7 +77,7 @@ def test_updates_are_the_papers(name):
         *zip(agent.critic.networks, slow.critics, strict=True),
         *zip(agent.target_critic.networks, slow.target_critics, strict=True),
     ]
-    if agent.span:
+    if agent.sequence_length:
         pairs += [
             (agent.perception.model.encoder.body, slow.encoder),
             (agent.perception.model.dynamics, slow.dynamics),
@@ -91,10 +92,10 @@ def test_some_networks_of_an_ensemble(capturable):
     ensemble = Ensemble([mlp(4, (5,), 2, norm=True, activation="mish") for _ in range(4)])
     ensemble.capturable = capturable
     x = torch.randn(6, 4, requires_grad=True)
-    some = ensemble.some(x, torch.tensor([2, 0]))
-    torch.testing.assert_close(some, ensemble(x)[[2, 0]])
+    subset = ensemble.subset(x, torch.tensor([2, 0]))
+    torch.testing.assert_close(subset, ensemble(x)[[2, 0]])
     weight = torch.randn(2, 6, 2)
-    (gradient,) = torch.autograd.grad((some * weight).sum(), x)
+    (gradient,) = torch.autograd.grad((subset * weight).sum(), x)
     (expected,) = torch.autograd.grad((ensemble(x)[[2, 0]] * weight).sum(), x)
     torch.testing.assert_close(gradient, expected)
 
@@ -105,45 +106,50 @@ def test_the_cosine_goes_up_not_down():
     torch.manual_seed(1)
     system = torch.linalg.qr(torch.randn(10, 10))[0]
     drive = torch.randn(3, 10)
-    size, span = 64, 5
+    size, sequence_length = 64, 5
     latent = RepresentationConfig(
-        kind="self_predictive", dim=64, encoder_hidden=(32,), model_hidden=(32, 32), horizon=span, lr=3e-3
+        kind="self_predictive",
+        dim=64,
+        encoder_hidden=(32,),
+        model_hidden=(32, 32),
+        horizon=sequence_length,
+        lr=3e-3,
     )
     shape = ONLY_STATE._replace(state=10)
     agent = TD3(IQRLConfig(hidden=(16,), representation=latent), shape, 3, seed=0)
-    batch = make_batch(shape, 1, size, span=span)
-    actions = torch.rand(size, span, 3) * 2 - 1
+    batch = make_batch(shape, 1, size, sequence_length=sequence_length)
+    actions = torch.rand(size, sequence_length, 3) * 2 - 1
     states = [torch.randn(size, 10)]
-    for step in range(span):
+    for step in range(sequence_length):
         states.append(torch.tanh(states[-1] @ system + 0.5 * actions[:, step] @ drive))
     batch["obs"]["state"] = states[0]
     batch["sequence"]["obs"]["state"] = torch.stack(states[1:], 1)
     batch["sequence"]["actions"] = actions
-    batch["sequence"]["valid"] = torch.ones(size, span, dtype=torch.bool)
+    batch["sequence"]["valid"] = torch.ones(size, sequence_length, dtype=torch.bool)
     for _ in range(200):
         metrics = agent._learn_representation(batch, {})
-    cosines = [float(metrics[f"cosine_{step}"]) for step in range(1, span + 1)]
+    cosines = [float(metrics[f"cosine_{step}"]) for step in range(1, sequence_length + 1)]
     assert min(cosines) > 0.5, cosines
     # The loss is minus their weighted mean.
-    expected = -sum(0.9**h * c for h, c in enumerate(cosines)) / span
+    expected = -sum(0.9**h * c for h, c in enumerate(cosines)) / sequence_length
     assert float(metrics["representation_loss"]) == pytest.approx(expected, abs=0.02)
 
 
 def test_agents_losses_never_reach_the_representation():
     agent = TD3(IQRLConfig(**IQRL), ONLY_STATE, ACTIONS)
-    batch = make_batch(ONLY_STATE, 1, span=3)
-    draws = {**agent.draw(len(batch)), "actor_subset": torch.tensor([0, 1])}
+    batch = make_batch(ONLY_STATE, 1, sequence_length=3)
+    noise = {**agent.sample_noise(len(batch)), "actor_subset": torch.tensor([0, 1])}
     before = weights([agent.perception])
-    agent.learn(batch, draws)
+    agent.learn(batch, noise)
     assert torch.equal(weights([agent.perception]), before)
     assert all(p.grad is None for p in agent.perception.parameters())
-    _, features, _ = agent.critic_loss(batch, draws)
+    _, features, _ = agent.critic_loss(batch, noise)
     assert not features.requires_grad
 
 
 def test_the_gradient_reaches_encoder_and_dynamics_through_all_steps():
     agent = TD3(IQRLConfig(**IQRL), ONLY_STATE, ACTIONS)
-    batch = make_batch(ONLY_STATE, 1, span=3)
+    batch = make_batch(ONLY_STATE, 1, sequence_length=3)
     # Only the last step counts: its gradient passes the dynamics three times and reaches the encoder.
     batch["sequence"]["valid"] = torch.tensor([False, False, True]).expand(len(batch), -1)
     loss, _ = agent.representation_loss(batch, {})
@@ -155,7 +161,7 @@ def test_the_gradient_reaches_encoder_and_dynamics_through_all_steps():
 
 def test_steps_outside_the_episode_count_for_nothing():
     agent = TD3(IQRLConfig(**TINY, representation=dataclasses.replace(LATENT, reward_coef=1.0)), ONLY_STATE, ACTIONS)
-    batch = make_batch(ONLY_STATE, 1, span=3, size=16)
+    batch = make_batch(ONLY_STATE, 1, sequence_length=3, size=16)
     assert not batch["sequence"]["valid"].all()
     other = batch.clone()
     outside = ~batch["sequence"]["valid"]
@@ -171,7 +177,7 @@ def test_a_terminal_state_is_not_bootstrapped_but_its_reward_counts():
     batch = make_batch(ONLY_STATE, 1)
     batch["discount"] = torch.zeros(len(batch))
     batch["reward"] = torch.linspace(1, 2, len(batch))
-    _, _, metrics = agent.critic_loss(batch, agent.draw(len(batch)))
+    _, _, metrics = agent.critic_loss(batch, agent.sample_noise(len(batch)))
     torch.testing.assert_close(metrics["q_target"], batch["reward"].mean())
 
 
@@ -181,7 +187,7 @@ def test_q_bound_is_the_largest_reward_for_ever():
     gamma, steps, most = 0.99, 3, 2.0
     batch["reward"] = torch.full((len(batch),), sum(gamma**k * most for k in range(steps)))
     batch["discount"] = torch.full((len(batch),), gamma**steps)
-    _, _, metrics = agent.critic_loss(batch, agent.draw(len(batch)))
+    _, _, metrics = agent.critic_loss(batch, agent.sample_noise(len(batch)))
     assert float(metrics["q_bound"]) == pytest.approx(most / (1 - gamma), rel=1e-4)
 
 
@@ -190,9 +196,9 @@ def test_the_noise_is_on_the_action_and_clipped():
     seen = []
     agent.target_critic.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
     batch = make_batch(ONLY_STATE, 1)
-    draws = agent.draw(len(batch))
-    draws["target_noise"] = torch.full((len(batch), ACTIONS), 50.0)
-    agent.critic_loss(batch, draws)
+    noise = agent.sample_noise(len(batch))
+    noise["target_noise"] = torch.full((len(batch), ACTIONS), 50.0)
+    agent.critic_loss(batch, noise)
     mean = torch.tanh(agent.target_actor(batch["next_obs"]["state"]))
     torch.testing.assert_close(seen[0][:, STATE:], (mean + 0.1).clamp(-1, 1))
 
@@ -201,7 +207,7 @@ HOSTS = {
     "td3": (TD3, TD3Config(**TINY)),
     "cqn": (CQN, CQNConfig(hidden_dim=12, trunk_dim=0, atoms=11)),
     "cqn, trunk": (CQN, CQNConfig(hidden_dim=12, trunk_dim=5, value="scalar")),
-    "cqn_as": (CQN, CQNASConfig(hidden_dim=12, trunk_dim=0, atoms=11, horizon=2)),
+    "cqn_as": (CQN, CQNASConfig(hidden_dim=12, trunk_dim=0, atoms=11, chunk_length=2)),
     "drqv2": (DrQv2, DrQv2Config(hidden_dim=12)),
     "tcrl": (TCRL, TCRLConfig(hidden_dim=12)),
 }
@@ -213,15 +219,15 @@ HOSTS = {
 def test_a_representation_is_a_part_of_any_agent(name, shape):
     kind, config = HOSTS[name]
     latent = dataclasses.replace(LATENT, quantise=name != "tcrl")
-    config = dataclasses.replace(config, representation=latent, encoder=PICTURES, normalize="demos")
+    config = dataclasses.replace(config, representation=latent, encoder=IMAGES, normalize="demos")
     statistics = (torch.linspace(-1, 1, STATE), torch.full((STATE,), 2.0)) if shape.state else None
     agent = kind(config, shape, ACTIONS, seed=1, statistics=statistics)
-    assert agent.span == 3
+    assert agent.sequence_length == 3
     assert agent.perception.sizes == {"state": 12}
     before = {name: weights([part]) for name, part in agent.parts.items() if isinstance(part, torch.nn.Module)}
     encoder = weights([agent.perception.model.encoder])
     for turn in range(2):
-        metrics = agent.update(make_batch(shape, agent.horizon, seed=turn, span=3), 0.1)
+        metrics = agent.update(make_batch(shape, agent.chunk_length, seed=turn, sequence_length=3), 0.1)
     assert torch.isfinite(metrics["loss"])
     assert "cosine_3" in metrics
     after = {name: weights([part]) for name, part in agent.parts.items() if isinstance(part, torch.nn.Module)}
@@ -231,14 +237,14 @@ def test_a_representation_is_a_part_of_any_agent(name, shape):
     # Everything is saved, and goes on as if nothing had happened.
     twin = kind(config, shape, ACTIONS, seed=9, statistics=statistics)
     twin.load_state_dict(agent.state_dict())
-    batch = make_batch(shape, agent.horizon, seed=7, span=3)
+    batch = make_batch(shape, agent.chunk_length, seed=7, sequence_length=3)
     for one, two in zip(agent.update(batch, 0.1).values(), twin.update(batch, 0.1).values(), strict=True):
         assert torch.equal(one, two)
     observation = make_observation(shape, 4, torch.Generator().manual_seed(0))
     plans = [a.act(observation, torch.Generator().manual_seed(1)) for a in (agent, twin)]
     assert torch.equal(plans[0].actions, plans[1].actions)
     assert plans[0].actions.abs().max() <= 1
-    found = agent.diagnose(make_batch(shape, agent.horizon, size=16, span=3))
+    found = agent.diagnose(make_batch(shape, agent.chunk_length, size=16, sequence_length=3))
     assert 0 < found["latent_rank_1e-3"] <= 100
     assert ("codes_used" in found) == latent.quantise
 

@@ -27,7 +27,7 @@ from zoomrl.demos.config import DemoConfig
 from zoomrl.envs.base import Env
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.isolation import process as isolated_process
-from zoomrl.envs.isolation.env import IsolatedEnv, patience
+from zoomrl.envs.isolation.env import IsolatedEnv, worst_case_timeout
 from zoomrl.envs.processes import DEATHS_IN_A_ROW, START_TIMEOUT_S, SimulatorDied
 from zoomrl.envs.registry import make_env
 from zoomrl.envs.vector.make import make_vector_env
@@ -198,7 +198,7 @@ def test_equal_without_gymnasium_over_there(tmp_path: Path, monkeypatch: pytest.
     there.close()
 
 
-def test_pictures_scalars_and_what_the_simulator_sees(
+def test_images_scalars_and_what_the_simulator_sees(
     env: IsolatedEnv, tmp_path: Path, moody: EnvConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -213,7 +213,7 @@ def test_pictures_scalars_and_what_the_simulator_sees(
     kept = {name: array.copy() for name, array in first.items()}
     for _ in range(3):
         *_, info = env.step(act())
-        # Pictures grow from call to call.
+        # Images grow from call to call.
         assert env.render().shape == here.render().shape or env.render().shape[0] > 16
     assert same_bytes(first, kept), "results must not be overwritten by later steps"
     assert info == {"success": False, "single": float(np.float32(0.1)), "name": "moody"}
@@ -547,8 +547,8 @@ def test_isolated_simulators_work_at_the_same_time(moody: EnvConfig) -> None:
 
 
 def test_who_watches_the_watcher_waits_longer(moody: EnvConfig) -> None:
-    assert patience(replace(moody, python="", timeout=7.0)) == 7.0
-    assert patience(replace(moody, timeout=7.0)) > START_TIMEOUT_S + 7.0
+    assert worst_case_timeout(replace(moody, python="", timeout=7.0)) == 7.0
+    assert worst_case_timeout(replace(moody, timeout=7.0)) > START_TIMEOUT_S + 7.0
 
 
 @pytest.mark.timing

@@ -248,9 +248,9 @@ def test_equal_distributions_all_take_the_same_side_of_the_hinge(tokens):
     assert parts.tolist() == [0, 0, 0]
     # dF_z / dlogit_j = p_j ([j <= z] - F_z) with p = 1 / Z, summed over z.
     j = torch.arange(1, count + 1)
-    share = ((count - j + 1) - (count + 1) / 2) / count / bins
+    fraction = ((count - j + 1) - (count + 1) / 2) / count / bins
     expected = torch.where(torch.arange(bins)[:, None] == chosen[:, None], bins - 1.0, -1.0)
-    torch.testing.assert_close(gradient, expected[:, :, None] * share[:, None])
+    torch.testing.assert_close(gradient, expected[:, :, None] * fraction[:, None])
 
 
 def test_the_fused_gradient_is_taken_once():

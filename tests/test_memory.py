@@ -23,7 +23,7 @@ from zoomrl.training.measure.trial import Trial
 from zoomrl.training.trainer import Trainer
 
 SPEC = EnvSpec(
-    "toy:pictures",
+    "toy:images",
     {"rgb": ArraySpec((1, 84, 84, 3), "uint8")},
     ArraySpec((2,), low=(-1.0,) * 2, high=(1.0,) * 2),
     control_hz=20.0,
@@ -39,7 +39,7 @@ from envs_toy import ToyEnv
 from toy import tiny
 from zoomrl.training.run import train
 
-class Pictures(ToyEnv):
+class Images(ToyEnv):
     def __init__(self):
         size = (128, 128, 3)
         self.observation_space = gymnasium.spaces.Dict(
@@ -54,8 +54,8 @@ batch = int(sys.argv[5])
 config = tiny(Path(sys.argv[1]), steps=int(sys.argv[2]), updates_per_step=0.002, seed_steps=0)
 config = dataclasses.replace(
     config,
-    # A plan for many steps: pictures are stored at every step, and encoded at few.
-    agent=dataclasses.replace(config.agent, horizon=40),
+    # A plan for many steps: images are stored at every step, and encoded at few.
+    agent=dataclasses.replace(config.agent, chunk_length=40),
     control=dataclasses.replace(config.control, executor="open_loop"),
     env=dataclasses.replace(config.env, cameras=("front",), image_size=128, time_limit=40),
     replay=dataclasses.replace(config.replay, capacity=int(sys.argv[3]), storage=sys.argv[4], batch_size=batch),
@@ -63,7 +63,7 @@ config = dataclasses.replace(
     checkpoint=dataclasses.replace(config.checkpoint, every=700),
     log=dataclasses.replace(config.log, every=700),
 )
-train(config, make_env=Pictures)
+train(config, make_env=Images)
 """
 
 
@@ -135,7 +135,7 @@ def test_expected_memory_of_a_small_run_counts_what_the_command_does_after_train
 
 @pytest.mark.long
 def test_every_renderer_is_built_before_memory_is_measured(tmp_path, monkeypatch):
-    """A renderer takes a hundred megabytes, at the first picture of its environment."""
+    """A renderer takes a hundred megabytes, at the first image of its environment."""
     drawn, begun = set(), []
     reset, train = VectorEnv.reset, Trainer.run
 
@@ -151,7 +151,7 @@ def test_every_renderer_is_built_before_memory_is_measured(tmp_path, monkeypatch
     monkeypatch.setattr(Trainer, "run", start)
     agent = CQNConfig(hidden_dim=8, atoms=5, encoder=EncoderConfig(channels=2, feature_dim=4))
     many = {"env__num_envs": 2, "eval__num_envs": 3, "steps": 4, "control__executor": "open_loop"}
-    run(tiny(tmp_path / "run", env__id="gym:toy-pictures", env__cameras=("front",), agent=agent, **many))
+    run(tiny(tmp_path / "run", env__id="gym:toy-images", env__cameras=("front",), agent=agent, **many))
     assert begun == [5]
 
 

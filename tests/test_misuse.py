@@ -13,7 +13,7 @@ from envs_toy import ToyEnv
 from toy import checkpoint_files, demo_set, rows, run, tiny
 from zoomrl.agents.cqn.learner import CQN
 from zoomrl.cli.main import main
-from zoomrl.control.plan import Plan
+from zoomrl.control.chunk import ActionChunk
 from zoomrl.demos.config import DemoConfig
 from zoomrl.demos.fit import check_fit
 from zoomrl.demos.store.reader import read_demos
@@ -159,8 +159,8 @@ def test_an_action_that_is_not_finite_names_the_last_good_checkpoint(tmp_path, m
     act = CQN.act
 
     def broken(self, observation, generator, *, explore=False):
-        plan = act(self, observation, generator)
-        return plan if self.updates < 20 else Plan(plan.actions * float("nan"), plan.valid)
+        propose = act(self, observation, generator)
+        return propose if self.updates < 20 else ActionChunk(propose.actions * float("nan"), propose.valid)
 
     monkeypatch.setattr(CQN, "act", broken)
     config = tiny(tmp_path / "run", control__executor="open_loop", eval__every=0, checkpoint__every=5)
@@ -200,17 +200,17 @@ def test_a_replay_that_does_not_fit_on_the_disk_is_refused(tmp_path, monkeypatch
         run(tiny(tmp_path / "run", replay__storage="disk"))
 
 
-def picture_policy(tmp_path):
+def image_policy(tmp_path):
     encoder = EncoderConfig(channels=2, feature_dim=4)
     agent = dataclasses.replace(tiny(tmp_path).agent, encoder=encoder)
-    pictures = {"env__id": "gym:toy-pictures", "env__cameras": ("front",)}
-    config = tiny(tmp_path / "run", agent=agent, steps=15, eval__every=0, **pictures)
+    images = {"env__id": "gym:toy-images", "env__cameras": ("front",)}
+    config = tiny(tmp_path / "run", agent=agent, steps=15, eval__every=0, **images)
     return load_policy(run(config)[0].directory)
 
 
 @pytest.mark.long
-def test_a_policy_refuses_pictures_of_floats_and_raw_observations(tmp_path):
-    policy = picture_policy(tmp_path)
+def test_a_policy_refuses_images_of_floats_and_raw_observations(tmp_path):
+    policy = image_policy(tmp_path)
     policy.reset()
     shown = {"state": np.zeros(1, np.float32), "rgb": np.full((1, 16, 16, 3), 200, np.uint8)}
     assert policy.act(shown).shape == (2,)

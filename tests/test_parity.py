@@ -20,7 +20,7 @@ from zoomrl.training.measure.trial import Trial
 CPU = torch.device("cpu")
 SPEC = EnvSpec("toy:state", {"state": ArraySpec((6,))}, ArraySpec((2,), low=(-1.0,) * 2, high=(1.0,) * 2), 20.0, 100)
 AGENTS = {
-    "cqn_as": CQNASConfig(horizon=3, hidden_dim=32, trunk_dim=0, atoms=11, v_min=0.0, v_max=1.0, lr=1e-3),
+    "cqn_as": CQNASConfig(chunk_length=3, hidden_dim=32, trunk_dim=0, atoms=11, v_min=0.0, v_max=1.0, lr=1e-3),
     "cqn, scalar": CQNConfig(hidden_dim=32, value="scalar", dueling="none", bc_lambda=0.0, critic_lambda=1.0),
     "drqv2_plus": DrQv2PlusConfig(hidden_dim=32, trunk_dim=0, v_min=0.0, v_max=1.0),
 }

@@ -17,14 +17,14 @@ from zoomrl.agents.configs import CQNASConfig
 from zoomrl.agents.cqn.learner import CQN
 from zoomrl.data.config import ReplayConfig
 from zoomrl.data.episode import Episode
-from zoomrl.data.replay import Replay
+from zoomrl.data.replay import ReplayBuffer
 from zoomrl.nets.augment import shift
 from zoomrl.nets.config import EncoderConfig
 from zoomrl.nets.perception import ObservationShape
 from zoomrl.spec import ArraySpec, EnvSpec
 
 SHAPE, ACTIONS = ObservationShape(8, views=2, frames=2, size=32), 3
-TINY = {"horizon": 3, "hidden_dim": 12, "atoms": 11, "lr": 1e-2}
+TINY = {"chunk_length": 3, "hidden_dim": 12, "atoms": 11, "lr": 1e-2}
 CASES = {
     "small": CQNASConfig(**TINY, trunk_dim=0, dueling="shared", encoder=EncoderConfig(channels=4, shift=3)),
     "as published": CQNASConfig(**TINY, trunk_dim=5, encoder=EncoderConfig(channels=4, layers=2)),
@@ -59,9 +59,9 @@ def for_peer(batch):
         return rgb.permute(0, 2, 1, 5, 3, 4).flatten(2, 3).float()
 
     obs, next_obs = batch["obs"], batch["next_obs"]
-    pictures = {"rgb": nchw(obs["rgb"]), "next_rgb": nchw(next_obs["rgb"])}
+    images = {"rgb": nchw(obs["rgb"]), "next_rgb": nchw(next_obs["rgb"])}
     rest = {name: batch[name].float() for name in ("actions", "valid", "reward", "discount", "is_demo")}
-    return {**pictures, **rest, "state": obs["state"], "next_state": next_obs["state"]}
+    return {**images, **rest, "state": obs["state"], "next_state": next_obs["state"]}
 
 
 @pytest.mark.parametrize("normalize", ["none", "demos"])
@@ -76,9 +76,9 @@ def test_peer_and_agent_take_the_same_steps(name, normalize):
     agent.target_critic.load_state_dict(agent.critic.state_dict())
     peer, batch = Peer(agent), make_batch()
     for _ in range(3):
-        draws = agent.draw(len(batch))
-        theirs = peer.update(for_peer(batch), draws)
-        ours = agent.run_step(batch, draws)
+        noise = agent.sample_noise(len(batch))
+        theirs = peer.update(for_peer(batch), noise)
+        ours = agent.run_step(batch, noise)
         for metric in ("loss", "critic_loss", "dominance_loss", "margin_loss"):
             assert theirs[metric] == pytest.approx(float(ours[metric]), rel=2e-3), metric
 
@@ -109,7 +109,7 @@ def test_loader_draws_the_windows_of_the_replay(tmp_path, terminated):
     episode = make_episode(terminated)
     arrays = {"state": ArraySpec((4,)), "rgb": ArraySpec((2, 8, 8, 3), "uint8")}
     spec = EnvSpec("test", arrays, ArraySpec((ACTIONS,), low=(-1.0,) * ACTIONS, high=(1.0,) * ACTIONS), 50, 100)
-    replay = Replay(config, spec, 3, [episode], lambda action: action)
+    replay = ReplayBuffer(config, spec, 3, [episode], lambda action: action)
     write_episode(tmp_path, 0, episode, is_demo=False)
     theirs = next(iter(make_loader(tmp_path, config, 3, 64, workers=1)))
     ours = for_peer(replay.sample())

@@ -1,4 +1,4 @@
-"""CQN and CQN-AS from pictures: the slow update with a slow perception, and what pictures promise."""
+"""CQN and CQN-AS from images: the slow update with a slow perception, and what images promise."""
 
 import dataclasses
 
@@ -26,15 +26,15 @@ CASES = {
         ONLY_PIXELS,
     ),
     "cqn_as, both, normalised, two image layers": (
-        CQNASConfig(**TINY, horizon=3, normalize="demos", encoder=dataclasses.replace(STRIDED, layers=2)),
+        CQNASConfig(**TINY, chunk_length=3, normalize="demos", encoder=dataclasses.replace(STRIDED, layers=2)),
         BOTH,
     ),
     "cqn_as, pixels, shared views": (
-        CQNASConfig(**TINY, horizon=3, encoder=dataclasses.replace(DRQ, share_views=True)),
+        CQNASConfig(**TINY, chunk_length=3, encoder=dataclasses.replace(DRQ, share_views=True)),
         TWO_VIEWS,
     ),
     "cqn_as, no shift, shared streams": (
-        CQNASConfig(**TINY, horizon=3, dueling="shared", encoder=dataclasses.replace(STRIDED, shift=0)),
+        CQNASConfig(**TINY, chunk_length=3, dueling="shared", encoder=dataclasses.replace(STRIDED, shift=0)),
         BOTH,
     ),
 }
@@ -69,7 +69,7 @@ def test_updates_equal_the_slow_version(case, precision):
     slow.optimizer = kind(learnt, **{k: slow.optimizer.defaults[k] for k in ("lr", "weight_decay")})
     tolerance = 1e-5 if double else 2e-3
     for step in range(3):
-        batch = make_batch(shape, fast.horizon, seed=step)
+        batch = make_batch(shape, fast.chunk_length, seed=step)
         batch = in_double(batch) if double else batch
         expected = slow.update(batch)
         torch.testing.assert_close(fast.update(batch)["loss"], expected, rtol=tolerance, atol=0)
@@ -86,7 +86,7 @@ def test_updates_equal_the_slow_version(case, precision):
 def test_the_shifts_of_the_two_observations_are_drawn_apart():
     agent = make(*CASES["cqn, both"])
     batch = make_batch(BOTH, 1)
-    one, two = agent.draw(8), agent.draw(8)
+    one, two = agent.sample_noise(8), agent.sample_noise(8)
     assert one["shifts"].shape == (2, 8, BOTH.views)
     assert not torch.equal(one["shifts"], one["next_shifts"])
     base = agent.loss(batch, one)[0]
@@ -97,7 +97,7 @@ def test_the_shifts_of_the_two_observations_are_drawn_apart():
 
 def test_shifts_cover_their_range_evenly():
     agent = make(*CASES["cqn as on DMC"])
-    shifts = agent.draw(7000)["shifts"]
+    shifts = agent.sample_noise(7000)["shifts"]
     counts = torch.bincount(shifts.flatten(), minlength=7).float()
     assert len(counts) == 7
     assert ((counts - 2000) ** 2 / 2000).sum() < 27  # chi-square, 6 degrees of freedom, p > 1e-4
@@ -108,29 +108,29 @@ def test_acting_does_not_shift():
     agent = make(config, shape)
     observation = make_observation(shape, 6, torch.Generator().manual_seed(0))
     before = agent.generator.get_state()
-    plan, again = (agent.act(observation, torch.Generator().manual_seed(s)) for s in (0, 1))
+    propose, again = (agent.act(observation, torch.Generator().manual_seed(s)) for s in (0, 1))
     assert torch.equal(agent.generator.get_state(), before)
-    assert torch.equal(plan.actions, again.actions)  # ties, not pictures, are all that acting draws
+    assert torch.equal(propose.actions, again.actions)  # ties, not images, are all that acting draws
     slow = SlowCQN(agent)
     features = SlowPerception(agent.perception, config.encoder)(observation)
     ties = torch.zeros(config.levels, 6 * 3, ACTIONS, dtype=torch.int64)
-    torch.testing.assert_close(plan.actions, slow.greedy(slow.target_critic, features, ties), rtol=0, atol=1e-5)
+    torch.testing.assert_close(propose.actions, slow.greedy(slow.target_critic, features, ties), rtol=0, atol=1e-5)
 
 
 def test_the_target_pass_leaves_no_gradient_in_the_encoder():
     agent = make(*CASES["cqn_as, pixels, shared views"])
     batch = make_batch(TWO_VIEWS, 3)
-    target, _ = agent._target(batch, agent.draw(8))
+    target, _ = agent._target(batch, agent.sample_noise(8))
     assert not target.requires_grad
     # With a target held fixed, the gradients are the same: nothing flows through the next observation.
-    draws = agent.draw(8)
-    agent.loss(batch, draws)[0].backward()
+    noise = agent.sample_noise(8)
+    agent.loss(batch, noise)[0].backward()
     expected = gradients(agent.perception)
     assert any(g.any() for g in expected.values())
-    fixed = agent._target(batch, draws)
+    fixed = agent._target(batch, noise)
     agent._target = lambda *_: fixed
     agent.perception.zero_grad()
-    agent.loss(batch, draws)[0].backward()
+    agent.loss(batch, noise)[0].backward()
     for name, gradient in gradients(agent.perception).items():
         assert torch.equal(gradient, expected[name])
 
@@ -140,8 +140,8 @@ def test_pixels_alone_need_no_state():
     agent = make(config, shape)
     assert agent.perception.normalizer is None
     assert set(agent.perception.sizes) == {"image"}
-    plan = agent.act(make_observation(shape, 2, torch.Generator().manual_seed(0)), torch.Generator())
-    assert plan.actions.shape == (2, 1, ACTIONS)
+    propose = agent.act(make_observation(shape, 2, torch.Generator().manual_seed(0)), torch.Generator())
+    assert propose.actions.shape == (2, 1, ACTIONS)
     metrics = agent.update(make_batch(shape, 1))
     assert all(torch.isfinite(v) for v in metrics.values())
 

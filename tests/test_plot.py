@@ -247,25 +247,25 @@ def test_wrong_inputs_are_explained(tmp_path):
         plot_runs([tmp_path], tmp_path / "plot.jpeg")
 
 
-def dots(picture: str) -> list[list[bool]]:
+def dots(image: str) -> list[list[bool]]:
     """The drawing's dots as [row][column], from the braille characters."""
     bits = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
-    lines = [line.split("┤")[1] for line in picture.splitlines() if "┤" in line]
+    lines = [line.split("┤")[1] for line in image.splitlines() if "┤" in line]
     return [[bool(ord(c) - 0x2800 & b) for c in line for b in row] for line in lines for row in bits]
 
 
 def test_terminal_curve_runs_from_corner_to_corner():
-    picture = draw_curve([0, 10], [0.0, 1.0], bounds=(0, 1), percent=True, width=20, height=5)
-    grid = dots(picture)
+    image = draw_curve([0, 10], [0.0, 1.0], bounds=(0, 1), percent=True, width=20, height=5)
+    grid = dots(image)
     assert grid[-1][0]
     assert grid[0][-1]
     # Every column holds a dot, and neighbours touch.
     heights = [[r for r in range(len(grid)) if grid[r][c]] for c in range(len(grid[0]))]
     assert all(heights)
     assert all(min(a) - 1 <= max(b) for a, b in pairwise(heights))
-    assert "100%" in picture
-    assert "0%" in picture
-    assert "10 environment steps" in picture
+    assert "100%" in image
+    assert "0%" in image
+    assert "10 environment steps" in image
 
 
 def test_terminal_curve_has_no_gaps_at_a_jump():

@@ -15,7 +15,7 @@ from scipy.stats import chisquare
 from test_replay import SPEC, Model, assert_same, check_batch, coded, configs, shapes, starts, to_unit
 from zoomrl.data.config import ReplayConfig
 from zoomrl.data.priority import BLOCK, Priorities
-from zoomrl.data.replay import Replay
+from zoomrl.data.replay import ReplayBuffer
 from zoomrl.errors import NonFiniteLossError
 
 BY_PRIORITY = ReplayConfig(capacity=40, batch_size=64, demo_fraction=0.0, sampling="priority")
@@ -25,13 +25,13 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def held(replay: Replay, slots: int) -> torch.Tensor:
+def held(replay: ReplayBuffer, slots: int) -> torch.Tensor:
     """Priority of every slot, through the saved state alone."""
     state = replay.sampler.state_dict()["priorities"]
     return torch.cat([state, torch.zeros(slots - len(state))])
 
 
-def named(replay: Replay) -> dict[int, tuple[int, int]]:
+def named(replay: ReplayBuffer) -> dict[int, tuple[int, int]]:
     """Slot -> (episode, step) of every frame alive, from the rows of the table."""
     found = {}
     for row in replay.rows:
@@ -42,7 +42,7 @@ def named(replay: Replay) -> dict[int, tuple[int, int]]:
     return found
 
 
-def check_priorities(replay: Replay, model: Model, config: ReplayConfig) -> None:
+def check_priorities(replay: ReplayBuffer, model: Model, config: ReplayConfig) -> None:
     """Positive exactly where a window of a living episode may start."""
     values = held(replay, replay.protected_frames + config.capacity)
     places = named(replay)
@@ -117,9 +117,9 @@ def test_rounding_between_blocks_cannot_hit_a_slot_without_priority(monkeypatch)
     priorities.enter(slots)
     priorities.set(slots, torch.tensor([2.0**30, unit, 2.5 * unit]))
     before, total = 2.0**30 + unit, 2.0**30 + 4 * unit  # the sum is rounded up by half a unit
-    share = torch.tensor([before / total], dtype=torch.float64)
-    assert share * total == before
-    monkeypatch.setattr(torch, "rand", lambda count, **kwargs: share)
+    fraction = torch.tensor([before / total], dtype=torch.float64)
+    assert fraction * total == before
+    monkeypatch.setattr(torch, "rand", lambda count, **kwargs: fraction)
     assert priorities.draw(1, generator()).tolist() == [2 * BLOCK + 5]
 
 
@@ -134,7 +134,7 @@ def test_new_steps_get_the_largest_priority_of_those_there_are():
     priorities.set(torch.tensor([0, 5]), torch.tensor([2.0, 1.5]))
     priorities.enter(torch.tensor([3]))
     assert priorities.state()[3] == 2.0
-    priorities.forget(torch.tensor([0, 3]))
+    priorities.reset_capture(torch.tensor([0, 3]))
     assert priorities.largest() == 1.5
     assert priorities.state().tolist() == [0.0, 1.0, 0.5, 0.0, 0.0, 1.5]
 
@@ -191,12 +191,14 @@ by_priority = configs.map(lambda config: dataclasses.replace(config, sampling="p
     st.integers(0, 9),
 )
 @pytest.mark.long
-def test_batches_equal_plain_loops(config, horizon, span, demo_shapes, online_shapes, seed):
+def test_batches_equal_plain_loops(config, chunk_length, sequence_length, demo_shapes, online_shapes, seed):
     """Also that ``slot`` names the step a sample was drawn from, whatever was evicted and however the ring wraps."""
     demos = [coded(k, s[0], terminated=s[1], success=s[2], is_demo=s[3]) for k, s in enumerate(demo_shapes)]
     model = Model(demos, config.capacity, config.relabel_successes)
-    replay = Replay(config, SPEC, horizon, demos, to_unit, seed=1, span=span)
-    whole = config if config.tail == "shorten" else dataclasses.replace(config, n_step=max(config.n_step, span))
+    replay = ReplayBuffer(config, SPEC, chunk_length, demos, to_unit, seed=1, sequence_length=sequence_length)
+    whole = (
+        config if config.tail == "shorten" else dataclasses.replace(config, n_step=max(config.n_step, sequence_length))
+    )
     random = generator(seed)
     for number, shape in enumerate([None, *online_shapes], len(demos) - 1):
         if shape is not None:
@@ -211,7 +213,7 @@ def test_batches_equal_plain_loops(config, horizon, span, demo_shapes, online_sh
             continue
         batch = replay.sample()
         if whole == config:  # what stands in a batch depends on n_step, not on the span
-            found = check_batch(batch, model, config, horizon)
+            found = check_batch(batch, model, config, chunk_length)
         else:
             states = batch["obs", "state"].view(config.batch_size, config.frame_stack, 3)[:, -1]
             found = [(int(a), int(b)) for a, b in states[:, :2]]
@@ -225,9 +227,9 @@ def test_batches_equal_plain_loops(config, horizon, span, demo_shapes, online_sh
 @pytest.mark.parametrize("tail", ["shorten", "exclude"])
 @pytest.mark.long
 def test_distribution_over_a_wrapped_ring(tail):
-    draws = 40_000
-    config = dataclasses.replace(BY_PRIORITY, capacity=23, batch_size=draws, n_step=3, tail=tail)
-    replay = Replay(config, SPEC, 1, [coded(0, 4, is_demo=True)], to_unit, seed=3)
+    noise = 40_000
+    config = dataclasses.replace(BY_PRIORITY, capacity=23, batch_size=noise, n_step=3, tail=tail)
+    replay = ReplayBuffer(config, SPEC, 1, [coded(0, 4, is_demo=True)], to_unit, seed=3)
     for number in range(1, 8):
         replay.add(coded(number, 3 + number % 4))
     assert any(row.start + row.length >= 5 + 23 for row in replay.rows), "the ring should go round"
@@ -237,8 +239,8 @@ def test_distribution_over_a_wrapped_ring(tail):
     replay.set_priority(used, weights)
     batch = replay.sample()
     counts = torch.bincount(batch["slot"], minlength=28)
-    assert counts.sum() == counts[used].sum() == draws
-    assert chisquare(counts[used], weights.double() / weights.double().sum() * draws).pvalue > 1e-3
+    assert counts.sum() == counts[used].sum() == noise
+    assert chisquare(counts[used], weights.double() / weights.double().sum() * noise).pvalue > 1e-3
     states = batch["obs", "state"].int()
     places = named(replay)
     assert all(places[s] == (int(a), int(b)) for s, (a, b, _) in zip(batch["slot"].tolist(), states, strict=True))
@@ -246,7 +248,7 @@ def test_distribution_over_a_wrapped_ring(tail):
 
 def test_the_demonstration_share_is_uniform_over_its_steps():
     config = dataclasses.replace(BY_PRIORITY, batch_size=20_000, demo_fraction=0.5)
-    replay = Replay(config, SPEC, 1, [coded(0, 3, is_demo=True), coded(1, 9)], to_unit, seed=5)
+    replay = ReplayBuffer(config, SPEC, 1, [coded(0, 3, is_demo=True), coded(1, 9)], to_unit, seed=5)
     replay.add(coded(2, 6, success=True))
     slots = replay.sample()["slot"]
     replay.set_priority(slots, 1 + 50 * (slots == 1))
@@ -262,7 +264,7 @@ def test_the_demonstration_share_is_uniform_over_its_steps():
 
 
 def test_new_episodes_come_in_at_the_largest_priority():
-    replay = Replay(BY_PRIORITY, SPEC, 1, [], to_unit)
+    replay = ReplayBuffer(BY_PRIORITY, SPEC, 1, [], to_unit)
     replay.add(coded(0, 4))
     replay.set_priority(torch.tensor([2]), torch.tensor([7.0]))
     replay.add(coded(1, 3))
@@ -270,7 +272,7 @@ def test_new_episodes_come_in_at_the_largest_priority():
 
 
 def test_evicted_episodes_leave_no_priority_behind():
-    replay = Replay(dataclasses.replace(BY_PRIORITY, capacity=20), SPEC, 1, [], to_unit)
+    replay = ReplayBuffer(dataclasses.replace(BY_PRIORITY, capacity=20), SPEC, 1, [], to_unit)
     replay.add(coded(0, 17))
     replay.set_priority(torch.arange(17), torch.full((17,), 9.0))
     replay.add(coded(1, 4))  # the long one goes; the new one starts where it ended
@@ -284,7 +286,7 @@ def test_evicted_episodes_leave_no_priority_behind():
 
 
 def test_other_sampling_has_neither_slots_nor_priorities():
-    replay = Replay(dataclasses.replace(BY_PRIORITY, sampling="transition"), SPEC, 1, [], to_unit)
+    replay = ReplayBuffer(dataclasses.replace(BY_PRIORITY, sampling="transition"), SPEC, 1, [], to_unit)
     replay.add(coded(0, 4))
     assert "slot" not in replay.sample().keys()  # noqa: SIM118 - a TensorDict iterates over rows
     assert set(replay.sampler.state_dict()) == {"generator"}
@@ -294,7 +296,7 @@ def test_other_sampling_has_neither_slots_nor_priorities():
 
 def test_looking_at_samples_leaves_the_draws_as_they_were():
     """As the trainer does for its diagnosis."""
-    replay = Replay(BY_PRIORITY, SPEC, 1, [], to_unit)
+    replay = ReplayBuffer(BY_PRIORITY, SPEC, 1, [], to_unit)
     replay.add(coded(0, 9))
     before = replay.sampler.state_dict()
     first = replay.sample()
@@ -315,14 +317,14 @@ def test_looking_at_samples_leaves_the_draws_as_they_were():
     st.lists(shapes, max_size=5),
 )
 @pytest.mark.long
-def test_replay_rebuilt_from_segments_draws_alike(config, span, demo_shapes, online, later):
+def test_replay_rebuilt_from_segments_draws_alike(config, sequence_length, demo_shapes, online, later):
     """Segments saved as the ring goes round, loaded into an empty one: the same slots, priorities and draws."""
     demos = [coded(k, s[0], terminated=s[1], success=s[2], is_demo=s[3]) for k, s in enumerate(demo_shapes)]
-    first = Replay(config, SPEC, 3, demos, to_unit, seed=1, span=span)
+    first = ReplayBuffer(config, SPEC, 3, demos, to_unit, seed=1, sequence_length=sequence_length)
     segments, saved_until = [], 0
     random = generator()
 
-    def learn(*replays: Replay) -> None:
+    def learn(*replays: ReplayBuffer) -> None:
         if not first.can_sample():
             return
         batches = [replay.sample() for replay in replays]
@@ -338,7 +340,7 @@ def test_replay_rebuilt_from_segments_draws_alike(config, span, demo_shapes, onl
             segments.append({n: a.copy() for n, a in first.segment(max(saved_until, first.oldest)).items()})
             saved_until = first.added
         learn(first)
-    again = Replay(config, SPEC, 3, demos, to_unit, seed=99, span=span)
+    again = ReplayBuffer(config, SPEC, 3, demos, to_unit, seed=99, sequence_length=sequence_length)
     again.load_segments(segments, first.oldest)
     again.sampler.load_state_dict(first.sampler.state_dict())
     for number, shape in enumerate([None, *later], 500):
@@ -354,13 +356,13 @@ def test_replay_rebuilt_from_segments_draws_alike(config, span, demo_shapes, onl
 
 def test_a_wrapped_ring_comes_back_to_its_place():
     config = dataclasses.replace(BY_PRIORITY, capacity=20)
-    first = Replay(config, SPEC, 1, [], to_unit, seed=1)
+    first = ReplayBuffer(config, SPEC, 1, [], to_unit, seed=1)
     for number in range(5):
         first.add(coded(number, 6))
     starts_before = [row.start for row in first.rows]
     assert starts_before == [1, 8]
     first.set_priority(torch.tensor([9, 10]), torch.tensor([50.0, 2.0]))
-    again = Replay(config, SPEC, 1, [], to_unit, seed=2)
+    again = ReplayBuffer(config, SPEC, 1, [], to_unit, seed=2)
     again.load_segments([first.segment(first.oldest)], first.oldest)
     again.sampler.load_state_dict(first.sampler.state_dict())
     assert [row.start for row in again.rows] == starts_before
@@ -370,11 +372,11 @@ def test_a_wrapped_ring_comes_back_to_its_place():
 def test_segments_of_older_versions_are_loaded():
     """They do not say where their episodes were, and nothing depended on it."""
     config = dataclasses.replace(BY_PRIORITY, capacity=20, sampling="episode")
-    first = Replay(config, SPEC, 1, [], to_unit, seed=1)
+    first = ReplayBuffer(config, SPEC, 1, [], to_unit, seed=1)
     for number in range(5):
         first.add(coded(number, 6))
     segment = {name: array for name, array in first.segment(first.oldest).items() if name != "start"}
-    again = Replay(config, SPEC, 1, [], to_unit, seed=2)
+    again = ReplayBuffer(config, SPEC, 1, [], to_unit, seed=2)
     again.load_segments([segment], first.oldest)
     again.sampler.load_state_dict(first.sampler.state_dict())
     assert_same(first.sample(), again.sample())

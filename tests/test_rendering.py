@@ -30,7 +30,7 @@ def test_what_works_is_chosen(machine):
     assert machine(OSMESA) == "osmesa"
     assert machine(*EGL, OSMESA) == "egl"
     assert machine(*EGL, OSMESA, egl_starts=False) == "osmesa"
-    # Nothing else to turn to: the error of the first picture names EGL.
+    # Nothing else to turn to: the error of the first image names EGL.
     assert machine(*EGL, egl_starts=False) == "egl"
     assert machine("libEGL.so.1") == "glfw"
 

@@ -22,7 +22,7 @@ from tensordict import TensorDict
 
 from zoomrl.data.config import ReplayConfig
 from zoomrl.data.episode import Episode
-from zoomrl.data.replay import Replay
+from zoomrl.data.replay import ReplayBuffer
 from zoomrl.errors import ConfigError
 from zoomrl.spec import ArraySpec, EnvSpec
 
@@ -45,7 +45,7 @@ def coded(
     """Episode ``number``; its frames and actions carry the number and the step."""
     frames = np.arange(length + 1)
     state = np.stack([np.full(length + 1, number), frames, number * 100 + frames], 1).astype(np.float32)
-    # Every byte of a picture differs from its neighbours: a mixed-up axis cannot go unseen.
+    # Every byte of an image differs from its neighbours: a mixed-up axis cannot go unseen.
     rgb = (((number * 7 + frames) * 12)[:, None] + np.arange(12)).astype(np.uint8).reshape(length + 1, 2, 2, 1, 3)
     steps = np.arange(length)
     actions = np.stack([np.full(length, number + 1), steps + 1], 1).astype(np.float32)
@@ -97,12 +97,12 @@ def starts(episode: Episode, config: ReplayConfig) -> int:
 
 
 def stack(frames: np.ndarray, index: int, size: int) -> np.ndarray:
-    """Oldest first, the first frame repeated: vectors joined, pictures with an axis of their own."""
+    """Oldest first, the first frame repeated: vectors joined, images with an axis of their own."""
     rows = [frames[max(0, index - back)] for back in reversed(range(size))]
     return np.concatenate(rows, 0) if frames.ndim == 2 else np.stack(rows)
 
 
-def expected_row(model: Model, config: ReplayConfig, horizon: int, episode: Episode, first: int) -> dict[str, Any]:
+def expected_row(model: Model, config: ReplayConfig, chunk_length: int, episode: Episode, first: int) -> dict[str, Any]:
     """One sample by the book."""
     length = len(episode)
     reward, used = 0.0, 0
@@ -112,7 +112,7 @@ def expected_row(model: Model, config: ReplayConfig, horizon: int, episode: Epis
             used += 1
     reaches_end = first + used == length
     actions, valid = [], []
-    for t in range(horizon):
+    for t in range(chunk_length):
         inside = first + t < length
         unit = to_unit(episode.actions[min(first + t, length - 1)])
         if not inside and config.padding == "zeros":
@@ -130,7 +130,7 @@ def expected_row(model: Model, config: ReplayConfig, horizon: int, episode: Epis
     }
 
 
-def check_batch(batch: TensorDict, model: Model, config: ReplayConfig, horizon: int) -> list[tuple[int, int]]:
+def check_batch(batch: TensorDict, model: Model, config: ReplayConfig, chunk_length: int) -> list[tuple[int, int]]:
     """Compare each sample with :func:`expected_row`; returns (episode, first step) of each."""
     assert batch.batch_size == torch.Size([config.batch_size])
     assert batch["obs", "state"].dtype == batch["actions"].dtype == batch["reward"].dtype == torch.float32
@@ -143,7 +143,7 @@ def check_batch(batch: TensorDict, model: Model, config: ReplayConfig, horizon: 
         assert number in model.alive, f"episode {number} is not alive"
         episode = model.alive[number]
         assert 0 <= first < starts(episode, config)
-        want = expected_row(model, config, horizon, episode, first)
+        want = expected_row(model, config, chunk_length, episode, first)
         for side in ("obs", "next_obs"):
             for name, array in want[side].items():
                 np.testing.assert_array_equal(batch[side, name][b].numpy(), array)
@@ -155,8 +155,8 @@ def check_batch(batch: TensorDict, model: Model, config: ReplayConfig, horizon: 
         assert bool(batch["is_demo"][b]) == want["is_demo"]
         found.append((number, first))
     if model.has_demos(config):
-        share = round(config.demo_fraction * config.batch_size)
-        assert all(model.is_demo(model.alive[n]) for n, _ in found[:share])
+        fraction = round(config.demo_fraction * config.batch_size)
+        assert all(model.is_demo(model.alive[n]) for n, _ in found[:fraction])
     return found
 
 
@@ -178,7 +178,7 @@ shapes = st.tuples(st.integers(1, 8), st.booleans(), st.booleans(), st.booleans(
 
 def run_model(
     config: ReplayConfig,
-    horizon: int,
+    chunk_length: int,
     demo_shapes: list[tuple[int, bool, bool, bool]],
     online_shapes: list[tuple[int, bool, bool, bool]],
     directory: Path | None = None,
@@ -188,7 +188,7 @@ def run_model(
 
     demos = [build(k, s) for k, s in enumerate(demo_shapes)]
     model = Model(demos, config.capacity, config.relabel_successes)
-    replay = Replay(config, SPEC, horizon, demos, to_unit, seed=1, directory=directory)
+    replay = ReplayBuffer(config, SPEC, chunk_length, demos, to_unit, seed=1, directory=directory)
     for number, shape in enumerate([None, *online_shapes], len(demos) - 1):
         if shape is not None:
             episode = build(number, (*shape[:3], False))
@@ -196,7 +196,7 @@ def run_model(
             model.add(episode)
         assert replay.can_sample() == model.can_sample(config)
         if model.can_sample(config):
-            check_batch(replay.sample(), model, config, horizon)
+            check_batch(replay.sample(), model, config, chunk_length)
         else:
             with pytest.raises(RuntimeError, match="no complete window"):
                 replay.sample()
@@ -207,17 +207,17 @@ def run_model(
 @settings(max_examples=120)
 @given(configs, st.integers(1, 5), st.lists(shapes, max_size=3), st.lists(shapes, max_size=8))
 @pytest.mark.long
-def test_batches_equal_plain_loops(config, horizon, demo_shapes, online_shapes):
-    run_model(config, horizon, demo_shapes, online_shapes)
+def test_batches_equal_plain_loops(config, chunk_length, demo_shapes, online_shapes):
+    run_model(config, chunk_length, demo_shapes, online_shapes)
 
 
 @settings(max_examples=8)
 @given(configs, st.integers(1, 5), st.lists(shapes, max_size=2), st.lists(shapes, min_size=3, max_size=6))
-def test_batches_equal_plain_loops_on_disk(config, horizon, demo_shapes, online_shapes):
+def test_batches_equal_plain_loops_on_disk(config, chunk_length, demo_shapes, online_shapes):
     with tempfile.TemporaryDirectory() as folder:
         run_model(
             dataclasses.replace(config, storage="disk"),
-            horizon,
+            chunk_length,
             demo_shapes,
             online_shapes,
             Path(folder) / "frames",
@@ -228,7 +228,7 @@ def test_disk_storage_can_be_opened_again_with_another_size(tmp_path):
     """A resumed run finds the frames of the killed one in its directory."""
     for capacity in (20, 40, 10):
         config = ReplayConfig(capacity=capacity, storage="disk", batch_size=16)
-        replay = Replay(config, SPEC, 2, [], to_unit, directory=tmp_path / "frames")
+        replay = ReplayBuffer(config, SPEC, 2, [], to_unit, directory=tmp_path / "frames")
         model = Model([], capacity, True)
         for number in range(5):
             episode = coded(number + capacity, 4)
@@ -243,7 +243,7 @@ def test_every_start_of_every_episode_is_drawn():
     config = ReplayConfig(capacity=23, batch_size=4000, demo_fraction=0.5, n_step=3, tail="exclude", frame_stack=2)
     demos = [coded(0, 5, is_demo=True)]
     model = Model(demos, config.capacity, True)
-    replay = Replay(config, SPEC, 4, demos, to_unit)
+    replay = ReplayBuffer(config, SPEC, 4, demos, to_unit)
     for number in range(1, 9):
         replay.add(coded(number, 6, terminated=number % 2 == 0))
         model.add(coded(number, 6, terminated=number % 2 == 0))
@@ -254,7 +254,7 @@ def test_every_start_of_every_episode_is_drawn():
 def test_protected_demonstrations_outlive_any_number_of_episodes():
     demos = [coded(0, 4, is_demo=True), coded(1, 7, is_demo=False)]
     config = ReplayConfig(capacity=10, batch_size=64, relabel_successes=True)
-    replay = Replay(config, SPEC, 2, demos, to_unit)
+    replay = ReplayBuffer(config, SPEC, 2, demos, to_unit)
     for number in range(2, 60):
         replay.add(coded(number, 1 + number % 9))
         assert [row.seed for row in replay.rows][:2] == [0, 1]
@@ -267,19 +267,19 @@ def test_protected_demonstrations_outlive_any_number_of_episodes():
 def test_demo_share_is_exact(fraction):
     config = ReplayConfig(capacity=100, batch_size=20, demo_fraction=fraction)
     demo = coded(0, 5, is_demo=True)
-    replay = Replay(config, SPEC, 1, [demo], to_unit)
+    replay = ReplayBuffer(config, SPEC, 1, [demo], to_unit)
     # Online episodes a thousand times as many: the general pool hardly ever draws the demonstration.
     for number in range(1, 9):
         replay.add(coded(number, 9))
-    shares = [replay.sample()["is_demo"].float().sum() for _ in range(200)]
-    share = fraction * 20
-    assert min(shares) == share if share else min(shares) == 0
-    assert np.mean(shares) == pytest.approx(share + (20 - share) / 9, abs=0.6)
+    fractions = [replay.sample()["is_demo"].float().sum() for _ in range(200)]
+    fraction = fraction * 20
+    assert min(fractions) == fraction if fraction else min(fractions) == 0
+    assert np.mean(fractions) == pytest.approx(fraction + (20 - fraction) / 9, abs=0.6)
 
 
 def test_failed_demonstrations_are_data_but_not_demonstrations():
     config = ReplayConfig(capacity=10, batch_size=200, demo_fraction=0.5)
-    replay = Replay(config, SPEC, 1, [coded(0, 5, is_demo=True), coded(1, 5, success=True)], to_unit)
+    replay = ReplayBuffer(config, SPEC, 1, [coded(0, 5, is_demo=True), coded(1, 5, success=True)], to_unit)
     batch = replay.sample()
     numbers = batch["obs", "state"][:, 0]
     assert (numbers[:100] == 0).all()
@@ -290,7 +290,7 @@ def test_failed_demonstrations_are_data_but_not_demonstrations():
 @pytest.mark.parametrize("relabel", [False, True])
 def test_successes_become_demonstrations_only_when_asked(relabel):
     config = ReplayConfig(capacity=100, batch_size=50, demo_fraction=0.5, relabel_successes=relabel)
-    replay = Replay(config, SPEC, 1, [], to_unit)
+    replay = ReplayBuffer(config, SPEC, 1, [], to_unit)
     replay.add(coded(0, 5))
     assert not replay.sample()["is_demo"].any()
     replay.add(coded(1, 5, success=True))
@@ -301,7 +301,7 @@ def test_successes_become_demonstrations_only_when_asked(relabel):
 
 def test_relabelled_success_leaves_the_demo_pool_when_evicted():
     config = ReplayConfig(capacity=12, batch_size=10, demo_fraction=1.0)
-    replay = Replay(config, SPEC, 1, [], to_unit)
+    replay = ReplayBuffer(config, SPEC, 1, [], to_unit)
     replay.add(coded(0, 5, success=True))
     assert replay.sample()["is_demo"].all()
     replay.add(coded(1, 5))
@@ -314,7 +314,7 @@ def test_relabelled_success_leaves_the_demo_pool_when_evicted():
 
 def test_demonstrations_too_short_for_n_steps_are_left_out():
     config = ReplayConfig(capacity=50, batch_size=40, demo_fraction=1.0, n_step=3, tail="exclude")
-    replay = Replay(config, SPEC, 1, [coded(0, 2, is_demo=True)], to_unit)
+    replay = ReplayBuffer(config, SPEC, 1, [coded(0, 2, is_demo=True)], to_unit)
     assert not replay.can_sample()
     with pytest.raises(RuntimeError, match="add an episode"):
         replay.sample()
@@ -325,10 +325,10 @@ def test_demonstrations_too_short_for_n_steps_are_left_out():
 @pytest.mark.parametrize("tail", ["shorten", "exclude"])
 @pytest.mark.parametrize("sampling", ["episode", "transition"])
 def test_distribution_of_draws(sampling, tail):
-    draws, lengths = 20_000, [3, 5, 11, 2, 7]
-    config = ReplayConfig(capacity=100, batch_size=draws, demo_fraction=0.0, sampling=sampling, n_step=3, tail=tail)
+    noise, lengths = 20_000, [3, 5, 11, 2, 7]
+    config = ReplayConfig(capacity=100, batch_size=noise, demo_fraction=0.0, sampling=sampling, n_step=3, tail=tail)
     demos = [coded(0, lengths[0], is_demo=True)]
-    replay = Replay(config, SPEC, 1, demos, to_unit, seed=3)
+    replay = ReplayBuffer(config, SPEC, 1, demos, to_unit, seed=3)
     for number, length in list(enumerate(lengths))[1:]:
         replay.add(coded(number, length))
     states = replay.sample()["obs", "state"].numpy().astype(int)
@@ -338,14 +338,14 @@ def test_distribution_of_draws(sampling, tail):
     for number, count in enumerate(possible):
         for first in range(count):
             observed.append(((states[:, 0] == number) & (states[:, 1] == first)).sum())
-            expected.append(draws / sum(possible) if sampling == "transition" else draws / episodes / count)
-    assert sum(observed) == draws
+            expected.append(noise / sum(possible) if sampling == "transition" else noise / episodes / count)
+    assert sum(observed) == noise
     assert chisquare(observed, expected).pvalue > 1e-3
 
 
 def test_distribution_of_the_demo_part():
     config = ReplayConfig(capacity=100, batch_size=20_000, demo_fraction=0.5)
-    replay = Replay(config, SPEC, 1, [coded(0, 3, is_demo=True), coded(1, 9)], to_unit, seed=5)
+    replay = ReplayBuffer(config, SPEC, 1, [coded(0, 3, is_demo=True), coded(1, 9)], to_unit, seed=5)
     replay.add(coded(2, 6, success=True))
     numbers = replay.sample()["obs", "state"][:, 0].numpy().astype(int)
     demo_part = np.bincount(numbers[:10_000], minlength=3)
@@ -358,26 +358,26 @@ def test_distribution_of_the_demo_part():
 def test_bytes_needed_is_what_is_allocated(storage, tmp_path):
     demos = [coded(0, 4, is_demo=True)]
     config = ReplayConfig(capacity=31, storage=storage)
-    replay = Replay(config, SPEC, 1, demos, to_unit, directory=tmp_path / "frames")
+    replay = ReplayBuffer(config, SPEC, 1, demos, to_unit, directory=tmp_path / "frames")
     for number in range(1, 20):
         replay.add(coded(number, 3))
     held = replay._storage._storage
     tensors = [*held["obs"].values(), held["action"], held["reward"]]
     allocated = sum(t.numel() * t.element_size() for t in tensors)
-    assert Replay.bytes_needed(config, SPEC, 5) == allocated
+    assert ReplayBuffer.bytes_needed(config, SPEC, 5) == allocated
     if storage == "disk":
         assert sum(f.stat().st_size for f in (tmp_path / "frames").rglob("*.memmap")) == allocated
 
 
 def test_a_million_frames_of_deepmind_control_fit_into_22_gb():
-    pictures = EnvSpec("dmc:walker-walk", {"rgb": ArraySpec((1, 84, 84, 3), "uint8")}, ArraySpec((6,)), 40.0, 500)
-    needed = Replay.bytes_needed(ReplayConfig(capacity=1_000_000), pictures, 0)
+    images = EnvSpec("dmc:walker-walk", {"rgb": ArraySpec((1, 84, 84, 3), "uint8")}, ArraySpec((6,)), 40.0, 500)
+    needed = ReplayBuffer.bytes_needed(ReplayConfig(capacity=1_000_000), images, 0)
     assert needed == 1_000_000 * (84 * 84 * 3 + 4 * 6 + 4)
     assert needed <= 22e9
 
 
 def test_segment_does_not_copy_the_ring():
-    replay = Replay(ReplayConfig(capacity=20), SPEC, 1, [], to_unit)
+    replay = ReplayBuffer(ReplayConfig(capacity=20), SPEC, 1, [], to_unit)
     for number in range(4):
         replay.add(coded(number, 6))  # the last one goes round the end
     held = replay._storage._storage["obs", "rgb"]
@@ -385,14 +385,14 @@ def test_segment_does_not_copy_the_ring():
     segment = replay.segment(replay.oldest)
     expected = np.concatenate([coded(n, 6).observations["rgb"] for n in (2, 3)])
     np.testing.assert_array_equal(segment["obs/rgb"], expected)
-    replay = Replay(ReplayConfig(capacity=20), SPEC, 1, [], to_unit)
+    replay = ReplayBuffer(ReplayConfig(capacity=20), SPEC, 1, [], to_unit)
     replay.add(coded(0, 6))
     assert np.shares_memory(replay.segment(0)["obs/rgb"], replay._storage._storage["obs", "rgb"].numpy())
 
 
 def test_gpu_storage_is_refused_on_the_cpu():
     with pytest.raises(ConfigError, match=r'replay\.storage="gpu".*learning is on the CPU.*"ram"'):
-        Replay(ReplayConfig(storage="gpu"), SPEC, 1, [], to_unit)
+        ReplayBuffer(ReplayConfig(storage="gpu"), SPEC, 1, [], to_unit)
 
 
 @pytest.mark.parametrize("named", ["cuda", "cuda:0"])
@@ -402,9 +402,9 @@ def test_batches_go_to_the_gpu(storage, named, tmp_path, gpu):
     if storage == "disk" and gpu is not None:
         pytest.skip("a memory-mapped file needs a real GPU beside it")
     config = ReplayConfig(capacity=20, batch_size=16, frame_stack=2, storage=storage, padding="zeros")
-    plain = Replay(dataclasses.replace(config, storage="ram"), SPEC, 2, [], to_unit, seed=4, span=2)
+    plain = ReplayBuffer(dataclasses.replace(config, storage="ram"), SPEC, 2, [], to_unit, seed=4, sequence_length=2)
     files, device = tmp_path / "frames", torch.device(named)
-    other = Replay(config, SPEC, 2, [], to_unit, seed=4, directory=files, device=device, span=2)
+    other = ReplayBuffer(config, SPEC, 2, [], to_unit, seed=4, directory=files, device=device, sequence_length=2)
     for number in range(5):
         plain.add(coded(number, 6))
         other.add(coded(number, 6))
@@ -415,17 +415,17 @@ def test_batches_go_to_the_gpu(storage, named, tmp_path, gpu):
     np.testing.assert_array_equal(plain.segment(3)["obs/rgb"], other.segment(3)["obs/rgb"])
 
 
-def test_pictures_are_neither_scanned_nor_converted():
+def test_images_are_neither_scanned_nor_converted():
     episode = coded(0, 4)
-    assert Replay.bytes_needed(ReplayConfig(capacity=5), SPEC, 0) == 5 * (12 + 12 + 8 + 4)
-    replay = Replay(ReplayConfig(capacity=20), SPEC, 1, [], to_unit)
+    assert ReplayBuffer.bytes_needed(ReplayConfig(capacity=5), SPEC, 0) == 5 * (12 + 12 + 8 + 4)
+    replay = ReplayBuffer(ReplayConfig(capacity=20), SPEC, 1, [], to_unit)
     replay.add(episode)
     assert replay._storage._storage["obs", "rgb"].dtype == torch.uint8
     assert (replay.online_frames, replay.protected_frames) == (5, 0)
 
 
 def test_episode_that_cannot_fit_is_refused_and_nothing_is_lost():
-    replay = Replay(ReplayConfig(capacity=10, batch_size=8), SPEC, 1, [], to_unit)
+    replay = ReplayBuffer(ReplayConfig(capacity=10, batch_size=8), SPEC, 1, [], to_unit)
     replay.add(coded(0, 4))
     with pytest.raises(ConfigError, match=r"replay\.capacity"):
         replay.add(coded(1, 10))
@@ -436,7 +436,7 @@ def test_episode_that_cannot_fit_is_refused_and_nothing_is_lost():
 
 
 def test_broken_episode_is_refused_and_nothing_is_lost():
-    replay = Replay(ReplayConfig(capacity=10, batch_size=8), SPEC, 1, [], to_unit)
+    replay = ReplayBuffer(ReplayConfig(capacity=10, batch_size=8), SPEC, 1, [], to_unit)
     replay.add(coded(0, 8))
     bad = coded(1, 5)
     bad.rewards[2] = np.nan
@@ -447,14 +447,14 @@ def test_broken_episode_is_refused_and_nothing_is_lost():
 
 
 def test_sampling_an_empty_replay_says_so():
-    replay = Replay(ReplayConfig(capacity=10), SPEC, 1, [], to_unit)
+    replay = ReplayBuffer(ReplayConfig(capacity=10), SPEC, 1, [], to_unit)
     assert not replay.can_sample()
     with pytest.raises(RuntimeError, match="add an episode first"):
         replay.sample()
 
 
 def test_stored_episode_does_not_follow_the_callers_arrays():
-    replay = Replay(ReplayConfig(capacity=20, batch_size=8), SPEC, 1, [], to_unit)
+    replay = ReplayBuffer(ReplayConfig(capacity=20, batch_size=8), SPEC, 1, [], to_unit)
     episode = coded(3, 4)
     replay.add(episode)
     before = replay.sampler.state_dict()
@@ -466,7 +466,7 @@ def test_stored_episode_does_not_follow_the_callers_arrays():
 
 
 def test_batch_does_not_follow_the_storage():
-    replay = Replay(ReplayConfig(capacity=6, batch_size=8), SPEC, 1, [], to_unit)
+    replay = ReplayBuffer(ReplayConfig(capacity=6, batch_size=8), SPEC, 1, [], to_unit)
     replay.add(coded(1, 5))
     batch = replay.sample()
     kept = batch.clone()
@@ -491,7 +491,7 @@ def assert_same(a: TensorDict, b: TensorDict) -> None:
 @pytest.mark.long
 def test_replay_rebuilt_from_segments_gives_equal_batches(config, demo_shapes, online, later):
     demos = [coded(k, s[0], terminated=s[1], success=s[2], is_demo=s[3]) for k, s in enumerate(demo_shapes)]
-    first = Replay(config, SPEC, 3, demos, to_unit, seed=1)
+    first = ReplayBuffer(config, SPEC, 3, demos, to_unit, seed=1)
     segments, saved_until = [], 0
     for number, (shape, save) in enumerate(online):
         first.add(coded(100 + number, shape[0], terminated=shape[1], success=shape[2]))
@@ -501,12 +501,12 @@ def test_replay_rebuilt_from_segments_gives_equal_batches(config, demo_shapes, o
             saved_until = first.added
         if first.can_sample():
             first.sample()
-    again = Replay(config, SPEC, 3, demos, to_unit, seed=99)
+    again = ReplayBuffer(config, SPEC, 3, demos, to_unit, seed=99)
     again.load_segments(segments, first.oldest)
     again.sampler.load_state_dict(first.sampler.state_dict())
     assert (again.added, again.oldest) == (first.added, first.oldest)
 
-    def described(replay: Replay) -> list[dict[str, Any]]:
+    def described(replay: ReplayBuffer) -> list[dict[str, Any]]:
         return [{**dataclasses.asdict(row), "start": None} for row in replay.rows]
 
     for number, shape in enumerate([None, *later], 500):

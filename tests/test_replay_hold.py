@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from zoomrl.control.scaling import ActionScaler
 from zoomrl.data.config import ReplayConfig
 from zoomrl.data.episode import Episode
-from zoomrl.data.replay import Replay
+from zoomrl.data.replay import ReplayBuffer
 from zoomrl.errors import ConfigError
 from zoomrl.spec import MEANINGS, ArraySpec, EnvSpec
 
@@ -41,10 +41,12 @@ def in_env_units(unit: np.ndarray) -> np.ndarray:
     return (unit + 1) / 2 * (np.array(HIGH) - np.array(LOW)) + np.array(LOW)
 
 
-def replay(lengths: list[int], horizon: int, spec: EnvSpec = SPEC, **options: object) -> tuple[Replay, list[Episode]]:
+def replay(
+    lengths: list[int], chunk_length: int, spec: EnvSpec = SPEC, **options: object
+) -> tuple[ReplayBuffer, list[Episode]]:
     config = dataclasses.replace(ReplayConfig(capacity=20, batch_size=64, padding="hold"), **options)  # type: ignore[arg-type]
     episodes = [episode(number, length) for number, length in enumerate(lengths)]
-    return Replay(config, spec, horizon, episodes, SCALER.to_unit), episodes
+    return ReplayBuffer(config, spec, chunk_length, episodes, SCALER.to_unit), episodes
 
 
 @settings(max_examples=40, deadline=None)
@@ -54,8 +56,8 @@ def replay(lengths: list[int], horizon: int, spec: EnvSpec = SPEC, **options: ob
     st.tuples(*[st.sampled_from(MEANINGS)] * 3),
 )
 @pytest.mark.long
-def test_steps_beyond_the_end_stay_put(lengths, horizon, meaning):
-    store, episodes = replay(lengths, horizon, dataclasses.replace(SPEC, action_meaning=meaning))
+def test_steps_beyond_the_end_stay_put(lengths, chunk_length, meaning):
+    store, episodes = replay(lengths, chunk_length, dataclasses.replace(SPEC, action_meaning=meaning))
     batch = store.sample()
     assert batch["valid"].all()
     for state, actions in zip(batch["obs", "state"].numpy(), batch["actions"].numpy(), strict=True):

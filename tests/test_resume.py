@@ -36,7 +36,7 @@ from toy import (
 from zoomrl.agents.configs import DrQv2ASConfig, DrQv2Config
 from zoomrl.agents.cqn.learner import CQN
 from zoomrl.control.config import ControlConfig
-from zoomrl.data.replay import Replay
+from zoomrl.data.replay import ReplayBuffer
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.suites.gym.env import wrap_gym_env
 from zoomrl.envs.vector.base import Outcome
@@ -116,8 +116,8 @@ def test_the_tiny_run_exercises_everything(straight, demos):
 
 
 SMALL_EYES = EncoderConfig(channels=2, norm="none", activation="relu", feature_dim=4, shift=2)
-PICTURES = {
-    "env__id": "gym:toy-pictures",
+IMAGES = {
+    "env__id": "gym:toy-images",
     "env__cameras": ("front",),
     "agent": DrQv2Config(encoder=SMALL_EYES, hidden_dim=8),
     "control": ControlConfig(executor="open_loop", noise="linear(0.5,0.1,50)"),
@@ -138,7 +138,7 @@ PICTURES = {
             id="dmc",
             marks=pytest.mark.slow,
         ),
-        pytest.param(PICTURES, id="pictures", marks=pytest.mark.slow),
+        pytest.param(IMAGES, id="images", marks=pytest.mark.slow),
     ],
 )
 def test_killed_run_ends_like_one_left_alone(changes, demos, tmp_path):
@@ -189,7 +189,7 @@ def test_killed_run_ends_like_one_left_alone(changes, demos, tmp_path):
             marks=pytest.mark.slow,
         ),
         pytest.param(
-            {"agent": DrQv2ASConfig(horizon=3, hidden_dim=8, atoms=7, target_interval=3), "env__num_envs": 2},
+            {"agent": DrQv2ASConfig(chunk_length=3, hidden_dim=8, atoms=7, target_interval=3), "env__num_envs": 2},
             marks=pytest.mark.slow,
         ),
     ],
@@ -563,7 +563,7 @@ def test_write_cut_short_by_the_system_keeps_the_older_checkpoint(limit, demos, 
     replay_state = read_state(checkpoint_files(directory)[-1])
     checkpoints = Checkpoints(directory, keep=2)
     spec = SerialVectorEnv([lambda: _toy()]).env_spec
-    replay = Replay(config.replay, spec, 3, [], lambda a: a)
+    replay = ReplayBuffer(config.replay, spec, 3, [], lambda a: a)
     checkpoints.restore_replay(replay_state, replay)
     before = {p.name: p.read_bytes() for p in directory.rglob("*") if p.is_file()}
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -625,8 +625,8 @@ def test_episode_of_a_died_worker_is_dropped(tmp_path, monkeypatch):
     monkeypatch.setattr("zoomrl.training.run.make_vector_env", make)
     monkeypatch.setattr(Mortal, "reset", spied)
     stored: list[int] = []
-    add = Replay.add
-    monkeypatch.setattr(Replay, "add", lambda self, e: (stored.append(e.seed), add(self, e))[1])
+    add = ReplayBuffer.add
+    monkeypatch.setattr(ReplayBuffer, "add", lambda self, e: (stored.append(e.seed), add(self, e))[1])
     result, said = run(tiny(tmp_path / "run", env__num_envs=2))
     assert result.finished
     assert "environment 1 died and was restarted" in said
@@ -664,8 +664,8 @@ def test_episode_in_flight_that_is_not_repeated_is_dropped_by_name(tmp_path, mon
     assert len(flying["actions"]) >= 2
     said = io.StringIO()
     stored: list[int] = []
-    add = Replay.add
-    monkeypatch.setattr(Replay, "add", lambda self, e: (stored.append(e.seed), add(self, e))[1])
+    add = ReplayBuffer.add
+    monkeypatch.setattr(ReplayBuffer, "add", lambda self, e: (stored.append(e.seed), add(self, e))[1])
     train(config, make_env=Fickle, console=Console(file=said, width=500))
     assert "did not repeat" in said.getvalue()
     assert flying["seed"] not in stored

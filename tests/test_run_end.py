@@ -87,7 +87,7 @@ def test_an_image_is_a_copy():
         (np.full((4, 4, 3), 300), r"int64\[4, 4, 3\] with values from 300 to 300"),
         (np.full((4, 4, 3), -0.5), r"float64\[4, 4, 3\] with values from -0.5 to -0.5"),
         (np.full((4, 4, 3), np.nan), r"float64\[4, 4, 3\] with values from nan to nan"),
-        ("picture", "str"),
+        ("image", "str"),
     ],
 )
 def test_what_is_no_image_is_named(rendered, came):
@@ -123,7 +123,7 @@ def test_a_video_is_read_back(tmp_path):
     assert os.listdir(path.parent) == ["video.mp4"]
 
 
-def test_an_episode_that_begins_anew_is_filmed_from_its_beginning(tmp_path):
+def test_an_episode_that_begins_anew_is_videoed_from_its_beginning(tmp_path):
     recorder = recorded(frame(200), frame(200))
     recorder.begin()
     recorder.take(lambda: frame(10))
@@ -199,7 +199,7 @@ class Rendering(ToyEnv):
 
 
 def finished(directory: Path, **changes: Any) -> RunResult:
-    """A run without updates, filmed at its end."""
+    """A run without updates, recorded on video at its end."""
     config = tiny(directory, eval__every=0, eval__video=True, seed_steps=1000, steps=20)
     config = dataclasses.replace(config, **changes)
     return train(config, make_env=Rendering, console=Console(file=io.StringIO()))

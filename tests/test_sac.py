@@ -124,14 +124,14 @@ def test_the_encoder_learns_from_the_critic_loss_alone():
     config, shape = CASES["both, normalised, norms, own target"]
     agent, both = make(config, shape), make(config, shape)
     batch = make_batch(shape, 1)
-    draws = agent.draw(len(batch))
-    loss, features, _ = agent.critic_loss(batch, draws)
+    noise = agent.sample_noise(len(batch))
+    loss, features, _ = agent.critic_loss(batch, noise)
     loss.backward()
     assert not features.requires_grad
     for name in ("perception", "trunk", "critic"):
         assert sum(g.norm() for g in gradients(getattr(agent, name)).values()) > 0
     assert all(p.grad is None for part in (agent.actor, agent.temperature) for p in part.parameters())
-    both.learn(batch, draws)
+    both.learn(batch, noise)
     for name in ("perception", "trunk", "critic"):
         theirs = gradients(getattr(agent, name))
         assert all(torch.equal(g, theirs[n]) for n, g in gradients(getattr(both, name)).items())
@@ -144,7 +144,7 @@ def test_a_terminal_state_is_worth_its_reward():
     agent = make(*CASES["state"])
     batch = make_batch(ONLY_STATE, 1)
     batch["discount"] = torch.zeros(len(batch))
-    _, _, metrics = agent.critic_loss(batch, agent.draw(len(batch)))
+    _, _, metrics = agent.critic_loss(batch, agent.sample_noise(len(batch)))
     torch.testing.assert_close(metrics["q_target"], batch["reward"].mean())
 
 
@@ -152,13 +152,13 @@ def test_a_terminal_state_is_worth_its_reward():
 def test_temperature_falls_where_the_entropy_is_too_high(entropy, moves):
     agent = make(*CASES["state"])
     agent.target_entropy = -1.0
-    agent.actor_loss = lambda features, draws: (
+    agent.actor_loss = lambda features, noise: (
         agent.actor.head.bias.sum(),
         {"actor_loss": torch.tensor(0.0), "entropy": torch.tensor(entropy)},
     )
     before = agent.temperature().item()
     batch = make_batch(ONLY_STATE, 1)
-    metrics = agent.learn(batch, agent.draw(len(batch)))
+    metrics = agent.learn(batch, agent.sample_noise(len(batch)))
     assert metrics["temperature_loss"].item() == pytest.approx(before * (entropy + 1))
     assert math.copysign(1, agent.temperature().item() - before) == moves
 
@@ -184,8 +184,8 @@ def test_temperature_zero_ignores_the_entropy_and_can_be_saved():
 def test_training_samples_the_policy_and_evaluation_takes_its_mode():
     agent = make(*CASES["pixels"])
     observation = make_observation(ONLY_PIXELS, 5, torch.Generator().manual_seed(0))
-    assert agent.draw_plan(5, torch.Generator(), False) == {}
-    drawn = agent.draw_plan(5, torch.Generator().manual_seed(1), True)["policy_noise"]
+    assert agent.sample_acting_noise(5, torch.Generator(), False) == {}
+    drawn = agent.sample_acting_noise(5, torch.Generator().manual_seed(1), True)["policy_noise"]
     assert torch.equal(drawn, torch.randn(5, ACTIONS, generator=torch.Generator().manual_seed(1)))
     one, two = (agent.act(observation, torch.Generator().manual_seed(s)) for s in (1, 2))
     assert torch.equal(one.actions, two.actions)
@@ -229,7 +229,7 @@ def test_state_dict_continues_bit_for_bit(case):
 def test_it_reads_a_representation_that_learns_beside_it():
     config = SACConfig(**TINY, representation=LATENT)
     agent = make(config, ONLY_STATE)
-    assert agent.span == 2
+    assert agent.sequence_length == 2
     before = {n: p.clone() for n, p in agent.perception.named_parameters()}
     batch = with_sequence(make_batch(ONLY_STATE, 1), ONLY_STATE, 2)
     metrics = agent.update(batch)
@@ -245,7 +245,7 @@ def test_metrics():
     batch = make_batch(shape, 1)
     metrics = agent.update(batch)
     names = {"loss", "critic_loss", "actor_loss", "temperature", "temperature_loss", "entropy", "q_target"}
-    assert metrics.keys() == names | q_metrics(torch.zeros(1), batch).keys() | {"batch_return", "demo_share"}
+    assert metrics.keys() == names | q_metrics(torch.zeros(1), batch).keys() | {"batch_return", "demo_fraction"}
     assert all(m.shape == () and torch.isfinite(m) and not m.requires_grad for m in metrics.values())
     assert metrics["temperature"].item() == pytest.approx(0.1)
 
@@ -255,7 +255,7 @@ def test_the_seed_decides_the_weights_and_leaves_the_global_generator_alone():
     expected = torch.rand(1)
     torch.manual_seed(5)
     agents = [make(*CASES["state"], seed=s) for s in (1, 1, 2)]
-    agents[0].draw(4)
+    agents[0].sample_noise(4)
     assert torch.equal(torch.rand(1), expected)
     rows = [torch.cat([p.flatten() for p in a.actor.parameters()]) for a in agents]
     assert torch.equal(rows[0], rows[1])

@@ -61,7 +61,7 @@ def make_sequences(shape, steps, size=8, seed=0):
 
 
 def draws_of(agent, batch, noise=NOISE):
-    return {**agent.draw(len(batch)), "noise": torch.tensor(noise)}
+    return {**agent.sample_noise(len(batch)), "exploration_std": torch.tensor(noise)}
 
 
 def part(agent, name):
@@ -178,9 +178,9 @@ def test_without_any_whole_sequence_only_the_other_losses_remain():
 def test_what_learns_from_which_loss():
     agent, both = make(*CASES["both"]), make(*CASES["both"])
     batch = make_sequences(BOTH, 3)
-    draws = draws_of(agent, batch)
+    noise = draws_of(agent, batch)
     # The temporal difference alone trains encoder and tokeniser.
-    features = agent._features(batch["obs"], draws["shifts"])
+    features = agent._features(batch["obs"], noise["shifts"])
     loss, _ = agent._difference_loss(features, torch.zeros(len(batch), 1), batch)
     loss.backward()
     for name in ("perception", "critic", "tokeniser"):
@@ -189,17 +189,17 @@ def test_what_learns_from_which_loss():
     # So do the contrastive losses, without critics.
     for module in agent.modules():
         module.zero_grad()
-    agent._contrastive_loss(agent._features(batch["obs"], draws["shifts"]), batch, draws)[0].backward()
+    agent._contrastive_loss(agent._features(batch["obs"], noise["shifts"]), batch, noise)[0].backward()
     for name in ("perception", "tokeniser", "contrast"):
         assert sum(g.norm() for g in gradients(part(agent, name)).values()) > 0
     assert all(p.grad is None for p in (*agent.critic.parameters(), *agent.actor.parameters()))
     # The actor's step adds nothing to either.
     for module in agent.modules():
         module.zero_grad()
-    loss, features, _ = agent.critic_loss(batch, draws)
+    loss, features, _ = agent.critic_loss(batch, noise)
     loss.backward()
     assert not any(f.requires_grad for f in features.values())
-    both.learn(batch, draws)
+    both.learn(batch, noise)
     for name in ("perception", "critic", "tokeniser", "contrast"):
         theirs = gradients(part(agent, name))
         assert all(torch.equal(g, theirs[n]) for n, g in gradients(part(both, name)).items())
@@ -216,28 +216,28 @@ def test_everything_that_learns_is_in_one_optimiser_and_in_the_saved_state():
     assert set(PARTS) <= agent.state_dict().keys()
 
 
-def test_curl_needs_two_different_views_of_a_picture():
+def test_curl_needs_two_different_views_of_a_image():
     for case, there in (("both", True), ("state", False), ("pixels, no curl", False)):
         agent = make(*CASES[case])
-        assert ("curl_shifts" in agent.draw(4)) == there
+        assert ("curl_shifts" in agent.sample_noise(4)) == there
     agent = make(TACOConfig(**{**TINY, "encoder": EncoderConfig(**{**vars(DRQ), "shift": 0})}), ONLY_PIXELS)
     metrics = agent.update(make_sequences(ONLY_PIXELS, 3), NOISE)
     assert "curl_loss" not in metrics
 
 
-def test_curl_looks_at_pictures_alone():
+def test_curl_looks_at_images_alone():
     agent = make(*CASES["both"])
     batch = make_sequences(BOTH, 3)
-    draws = draws_of(agent, batch)
-    before = agent.critic_loss(batch, draws)[2]
+    noise = draws_of(agent, batch)
+    before = agent.critic_loss(batch, noise)[2]
     batch["obs", "state"] = batch["obs", "state"] + 1
-    after = agent.critic_loss(batch, draws)[2]
+    after = agent.critic_loss(batch, noise)[2]
     assert before["taco_loss"] != after["taco_loss"]
     assert before["curl_loss"] == after["curl_loss"]
 
 
 def test_metrics():
-    drq = {"loss", "critic_loss", "actor_loss", "q", "q_target", "q_target_max", "batch_return", "demo_share"}
+    drq = {"loss", "critic_loss", "actor_loss", "q", "q_target", "q_target_max", "batch_return", "demo_fraction"}
     for case, more in (
         ("both", {"taco_loss", "taco_accuracy", "curl_loss", "reward_loss"}),
         ("state", {"taco_loss", "taco_accuracy", "reward_loss"}),
@@ -254,19 +254,19 @@ def test_metrics():
 
 
 def test_it_reads_a_representation_that_learns_beside_it():
-    for steps, horizon in ((3, 2), (1, 2)):
+    for steps, chunk_length in ((3, 2), (1, 2)):
         agent = make(TACOConfig(**TINY, representation=LATENT, sequence=steps), ONLY_STATE)
-        assert agent.span == max(steps, horizon)
-        batch = make_sequences(ONLY_STATE, agent.span)
+        assert agent.sequence_length == max(steps, chunk_length)
+        batch = make_sequences(ONLY_STATE, agent.sequence_length)
         metrics = agent.update(batch, NOISE)
         assert {"representation_loss", "cosine_2", "taco_loss"} <= metrics.keys()
         assert "cosine_3" not in metrics
         # Steps beyond its own horizon do not touch the representation.
-        draws = draws_of(agent, batch)
-        before = agent.representation_loss(batch, draws)[0]
+        noise = draws_of(agent, batch)
+        before = agent.representation_loss(batch, noise)[0]
         for name in ("actions", "reward"):
-            batch["sequence", name][:, horizon:] = 0
-        assert torch.equal(agent.representation_loss(batch, draws)[0], before)
+            batch["sequence", name][:, chunk_length:] = 0
+        assert torch.equal(agent.representation_loss(batch, noise)[0], before)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -289,13 +289,13 @@ def test_state_dict_continues_bit_for_bit(case):
 def test_acting_is_the_actors_mean_and_its_smaller_value():
     agent = make(*CASES["state"])
     observation = make_observation(ONLY_STATE, 5, torch.Generator().manual_seed(0))
-    assert agent.draw_plan(5, torch.Generator(), True) == {}
-    plan = agent.act(observation, torch.Generator())
+    assert agent.sample_acting_noise(5, torch.Generator(), True) == {}
+    propose = agent.act(observation, torch.Generator())
     slow = SlowTACO(agent)
     features = slow.features(observation, None)
-    torch.testing.assert_close(plan.actions, slow.actor(features))
-    torch.testing.assert_close(plan.value, slow.smaller(slow.critic, features, slow.actor(features)))
-    assert plan.actions.shape == (5, 1, ACTIONS)
+    torch.testing.assert_close(propose.actions, slow.actor(features))
+    torch.testing.assert_close(propose.value, slow.smaller(slow.critic, features, slow.actor(features)))
+    assert propose.actions.shape == (5, 1, ACTIONS)
 
 
 @pytest.mark.long
@@ -326,16 +326,16 @@ def test_configs_that_cannot_work_are_refused():
 
 @pytest.mark.parametrize(
     "case",
-    ["state", pytest.param("pictures", marks=pytest.mark.slow), pytest.param("representation", marks=pytest.mark.slow)],
+    ["state", pytest.param("images", marks=pytest.mark.slow), pytest.param("representation", marks=pytest.mark.slow)],
 )
 @pytest.mark.long
 def test_it_learns_from_the_replay(case, tmp_path):
     """From its own batches, sequences that leave their episode included."""
     changes = {"agent": TACOConfig(**TINY, representation=LATENT) if case == "representation" else TACOConfig(**TINY)}
-    if case == "pictures":
-        changes |= {"env__id": "gym:toy-pictures", "env__cameras": ("front",), "steps": 30}
+    if case == "images":
+        changes |= {"env__id": "gym:toy-images", "env__cameras": ("front",), "steps": 30}
     run(tiny(tmp_path, **changes))
     trained = [row for row in rows(tmp_path) if row["kind"] == "train" and "taco_loss" in row]
     assert trained
     assert all(math.isfinite(value) for row in trained for value in row.values() if isinstance(value, float))
-    assert ("curl_loss" in trained[-1]) == (case == "pictures")
+    assert ("curl_loss" in trained[-1]) == (case == "images")

@@ -17,7 +17,7 @@ from toy import assert_same_run, last_state, run, tiny
 from zoomrl.agents.configs import CQNConfig, TD7Config
 from zoomrl.agents.engine import WARM_UP, Captured, accelerate
 from zoomrl.agents.td7.learner import TD7
-from zoomrl.agents.td7.policy_checkpoint import Assessment
+from zoomrl.agents.td7.policy_checkpoint import PolicyCheckpoint
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.errors import ConfigError, NonFiniteLossError
@@ -134,7 +134,7 @@ def test_each_loss_reaches_its_own_networks():
     agent.encoder_loss(batch).backward()
     assert all(p.grad.norm() > 0 for p in agent.encoder.parameters())
     assert reached() == {"encoder"}
-    agent.critic_loss(batch, agent.draw(len(batch))["target_noise"])[0].backward()
+    agent.critic_loss(batch, agent.sample_noise(len(batch))["target_noise"])[0].backward()
     assert reached() == {"critic"}
     agent.critic.requires_grad_(False)
     agent.actor_loss(batch)[0].backward()
@@ -213,7 +213,7 @@ def test_the_published_sizes():
 
 
 @pytest.mark.parametrize("shape", [BOTH, ONLY_PIXELS])
-def test_pictures_are_refused(shape):
+def test_images_are_refused(shape):
     with pytest.raises(ConfigError, match="td7 learns from the state vector"):
         TD7(TD7Config(**TINY), shape, ACTIONS)
 
@@ -226,14 +226,14 @@ def judged(assessment, *returns, updates=1):
 
 
 def test_one_episode_judges_at_first():
-    assessment = Assessment(TD7Config())
+    assessment = PolicyCheckpoint(TD7Config())
     assert not assessment.kept
     assert judged(assessment, 5.0, 4.0, 5.0, 7.0, 6.9) == ["keep", "abandon", "keep", "keep", "abandon"]
     assert assessment.best == 7.0
 
 
 def test_the_worst_of_several_episodes_counts():
-    assessment = Assessment(TD7Config(first_episodes=3))
+    assessment = PolicyCheckpoint(TD7Config(first_episodes=3))
     assert judged(assessment, 5.0, 3.0, 9.0) == ["go on", "go on", "keep"]
     assert assessment.best == 3.0
     assert judged(assessment, 4.0, 2.9) == ["go on", "abandon"]
@@ -243,7 +243,7 @@ def test_the_worst_of_several_episodes_counts():
 
 def test_later_more_episodes_judge_and_the_bar_is_lowered_once():
     config = TD7Config(later=100, later_episodes=2, forgetting=0.9)
-    assessment = Assessment(config)
+    assessment = PolicyCheckpoint(config)
     judged(assessment, 10.0, updates=99)
     assert judged(assessment, 9.5, updates=99) == ["abandon"]
     assert judged(assessment, 9.1, updates=100) == ["go on"]
@@ -251,12 +251,12 @@ def test_later_more_episodes_judge_and_the_bar_is_lowered_once():
     assert judged(assessment, 9.2, 9.5, updates=200) == ["keep", "go on"]
     assert assessment.best == pytest.approx(9.1)
     # A negative return is lowered too.
-    assessment = Assessment(config)
+    assessment = PolicyCheckpoint(config)
     judged(assessment, -10.0, updates=99)
     judged(assessment, -10.5, updates=100)
     assert assessment.best == pytest.approx(-11.0)
     # Nothing was kept yet: nothing to lower.
-    assessment = Assessment(dataclasses.replace(config, forgetting=1.0))
+    assessment = PolicyCheckpoint(dataclasses.replace(config, forgetting=1.0))
     assert judged(assessment, 1.0, 2.0, updates=100) == ["go on", "keep"]
 
 
@@ -313,12 +313,12 @@ def test_the_value_is_the_smaller_critics():
     for step in range(3):
         agent.update(batch_of(step))
     state = torch.randn(4, STATE)
-    plan = agent.act({"state": state}, torch.Generator())
+    propose = agent.act({"state": state}, torch.Generator())
     zs = agent.fixed_encoder(state)
     actions = agent.actor(state, zs)
     values = agent.critic(state, actions, agent.fixed_encoder.predict(zs, actions), zs)
-    torch.testing.assert_close(plan.actions[:, 0], actions)
-    torch.testing.assert_close(plan.value, values.amin(0))
+    torch.testing.assert_close(propose.actions[:, 0], actions)
+    torch.testing.assert_close(propose.value, values.amin(0))
 
 
 # Saving, seeds, fast ways.
@@ -360,7 +360,7 @@ def test_recorded_updates_equal_plain_ones():
     fast, plain = make(), make()
     recordings = []
 
-    class Recorder:
+    class Capturer:
         def warm_up(self, work):
             return work()
 
@@ -374,7 +374,7 @@ def test_recorded_updates_equal_plain_ones():
 
             return replay, results
 
-    fast.run_step, fast.run_plan = (Captured(function, Recorder()) for function in (fast.step, fast.plan))
+    fast.run_step, fast.run_propose = (Captured(function, Capturer()) for function in (fast.step, fast.propose))
     observation = {"state": torch.randn(2, STATE)}
     for step in range(6 * WARM_UP):
         a, b = (agent.update(batch_of(step)) for agent in (fast, plain))
@@ -518,8 +518,8 @@ def test_priorities_that_nobody_gives_are_refused_early():
 def test_diverged_priorities_end_the_run(tmp_path, monkeypatch):
     learn = TD7.learn
 
-    def broken(self, batch, draws):
-        metrics = learn(self, batch, draws)
+    def broken(self, batch, noise):
+        metrics = learn(self, batch, noise)
         return {**metrics, "priority": metrics["priority"] * math.nan}
 
     monkeypatch.setattr(TD7, "learn", broken)

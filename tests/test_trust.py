@@ -21,7 +21,7 @@ from zoomrl.cli.report import _evaluation
 from zoomrl.data.episode import Episode
 from zoomrl.demos.formats.lerobot.files import filled
 from zoomrl.demos.store.hdf5 import open_hdf5
-from zoomrl.demos.store.limits import FREE, NUMBERS, PICTURES, VARIABLE, VIDEO, Budget, array_size, regular
+from zoomrl.demos.store.limits import FREE, IMAGES, NUMBERS, VARIABLE, VIDEO, Budget, array_size, regular
 from zoomrl.demos.store.reader import read_demos
 from zoomrl.demos.store.writer import write_demos
 from zoomrl.envs.config import EnvConfig
@@ -153,8 +153,8 @@ def test_what_is_read_on_the_way_counts_while_its_episode_is_read():
     assert budget.exceeded
 
 
-def test_pictures_are_believed_further_and_what_is_stored_as_it_is_always():
-    for ratio, allowed in ((NUMBERS, int(NUMBERS * 1e9) + FREE), (PICTURES, PICTURES * 10**9)):
+def test_images_are_believed_further_and_what_is_stored_as_it_is_always():
+    for ratio, allowed in ((NUMBERS, int(NUMBERS * 1e9) + FREE), (IMAGES, IMAGES * 10**9)):
         budget = Budget(copies=0, factor=1)
         budget.add("a", allowed, 10**9, ratio)
         assert not budget.exceeded
@@ -184,9 +184,9 @@ def test_decoded_content_is_held_against_all_files_once(tmp_path):
     budget = Budget(copies=0)
     for _ in range(3):
         budget.file(file, VIDEO)
-    budget.add("pictures", VIDEO * 10**6, 0)
+    budget.add("images", VIDEO * 10**6, 0)
     budget.check()
-    budget.add("pictures", 1, 0)
+    budget.add("images", 1, 0)
     with pytest.raises(ValueError, match="of 1,000,000"):
         budget.check()
 
@@ -221,7 +221,7 @@ def test_numbers_that_pack_well_are_read_again(tmp_path):
 
 
 @pytest.mark.long
-def test_a_set_of_pictures_that_never_change_is_read_again(tmp_path):
+def test_a_set_of_images_that_never_change_is_read_again(tmp_path):
     """Gzip would pack them a thousand times, which a reader refuses."""
     spec = EnvSpec(
         "toy:still",

@@ -37,9 +37,9 @@ SCALAR_BY_DEFAULT = {**SMALL, "value": "categorical"}
 AGENTS = {
     "cqn": CQNConfig(**SMALL, levels=2),
     "cqn, one critic": CQNConfig(**SMALL, levels=2, double_q=False),
-    "cqn_as": CQNASConfig(**SMALL, levels=2, horizon=3),
+    "cqn_as": CQNASConfig(**SMALL, levels=2, chunk_length=3),
     "drqv2_plus": DrQv2PlusConfig(**SMALL),
-    "drqv2_as": DrQv2ASConfig(**SMALL, horizon=3),
+    "drqv2_as": DrQv2ASConfig(**SMALL, chunk_length=3),
     "taco": TACOConfig(**SCALAR_BY_DEFAULT, state_hidden=(6,), sequence=1),
     "tcrl": TCRLConfig(**SCALAR_BY_DEFAULT),
 }
@@ -50,7 +50,7 @@ def made(config):
 
 
 def batch_of(agent, reward, discount):
-    batch = make_batch(ONLY_STATE, agent.horizon, size=len(reward), span=agent.span)
+    batch = make_batch(ONLY_STATE, agent.chunk_length, size=len(reward), sequence_length=agent.sequence_length)
     batch["reward"], batch["discount"] = torch.tensor(reward), torch.tensor(discount)
     return batch
 

@@ -55,7 +55,9 @@ def tiny(directory: Path, demos: Path | None = None, **changes: Any) -> TrainCon
     """A run of seconds; ``changes`` are ``field=value`` or ``group__field=value``."""
     config = TrainConfig(
         env=EnvConfig(id="gym:toy", time_limit=12),
-        agent=CQNASConfig(horizon=3, hidden_dim=12, trunk_dim=6, atoms=7, bins=3, levels=2, dueling="shared", lr=1e-3),
+        agent=CQNASConfig(
+            chunk_length=3, hidden_dim=12, trunk_dim=6, atoms=7, bins=3, levels=2, dueling="shared", lr=1e-3
+        ),
         replay=ReplayConfig(batch_size=6, n_step=2, frame_stack=2, capacity=35),
         control=ControlConfig(noise="linear(0.5,0.1,50)"),
         demos=DemoConfig(source=str(demos) if demos else "none", episodes=0),

@@ -506,7 +506,7 @@ def _hdf5_cases() -> Iterator[Case]:
     for kind, size in _FULL.items():
         for name, command in _COMMANDS.items():
             yield Case(f"{name}: {kind}", partial(_full_minari, *size), command)
-        cameras = ("--cameras", "rgb", "--image-size", "84") if kind == "pictures" else ()
+        cameras = ("--cameras", "rgb", "--image-size", "84") if kind == "images" else ()
         yield Case(f"robomimic: {kind}", partial(_full_robomimic, *size), (*_ROBOMIMIC, *cameras))
     yield Case("check imports a module", module, ("demos", "check", "set", "--no-write"))
     yield Case("check is told the environment by Minari", _minari_names_module, ("demos", "check", "set", "--no-write"))
@@ -548,7 +548,7 @@ _FULL: dict[str, tuple[int, int, tuple[int, ...], str]] = {
     "one wide episode that is hardly stored": (1, 190, (1 << 15,), "f4"),
     "one episode too wide": (1, 60, (1 << 17,), "f4"),
     "episodes that are hardly stored": (60, 3100, (64,), "f4"),
-    "pictures": (1, 1180, (84, 84, 3), "u1"),
+    "images": (1, 1180, (84, 84, 3), "u1"),
     "more than is believed": (2, 8000, (4096,), "f4"),
 }
 """Of states: episodes, steps, shape and type. All but the last are as large as readers believe."""
@@ -1007,7 +1007,7 @@ def _rlbench_cases() -> Iterator[Case]:
         yield Case(f"rlbench {kind}", build, command)
 
 
-def _picture(width: int, height: int) -> bytes:
+def _image(width: int, height: int) -> bytes:
     """A PNG that declares a size and holds nothing."""
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", len(head)) + b"IHDR" + head + struct.pack(">I", zlib.crc32(b"IHDR" + head))

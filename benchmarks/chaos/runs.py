@@ -13,10 +13,10 @@ STEPS = 60
 SMALL: dict[str, str] = {
     "cqn": "--agent.hidden-dim 12 --agent.levels 2 --agent.bins 3 --agent.atoms 7 --agent.v-min 0 --agent.v-max 1",
     "cqn_as": "--agent.hidden-dim 12 --agent.levels 2 --agent.bins 3 --agent.atoms 7 --agent.v-min 0 --agent.v-max 1 "
-    "--agent.horizon 3",
+    "--agent.chunk-length 3",
     "drqv2": "--agent.hidden-dim 8",
     "drqv2_plus": "--agent.hidden-dim 8 --agent.atoms 7 --agent.v-min 0 --agent.v-max 1",
-    "drqv2_as": "--agent.hidden-dim 8 --agent.atoms 7 --agent.v-min 0 --agent.v-max 1 --agent.horizon 3",
+    "drqv2_as": "--agent.hidden-dim 8 --agent.atoms 7 --agent.v-min 0 --agent.v-max 1 --agent.chunk-length 3",
     "taco": "--agent.hidden-dim 8 --agent.state-hidden 8",
     "tcrl": "--agent.hidden-dim 8 --agent.representation.dim 8 --agent.representation.encoder-hidden 8 "
     "--agent.representation.model-hidden 8 --agent.representation.horizon 2",
@@ -25,9 +25,9 @@ SMALL: dict[str, str] = {
     "--agent.representation.model-hidden 8 --agent.representation.horizon 2",
     "td7": "--agent.hidden-dim 8 --agent.embedding-dim 8 --agent.refresh 10",
     "sac": "--agent.hidden 8",
-    "bc": "--agent.hidden 8 --agent.horizon 3",
+    "bc": "--agent.hidden 8 --agent.chunk-length 3",
     "act": "--agent.dim 8 --agent.heads 2 --agent.feedforward 8 --agent.encoder-layers 1 --agent.style-dim 2 "
-    "--agent.horizon 3",
+    "--agent.chunk-length 3",
 }
 """Options that make each agent small."""
 IMITATION = ("bc", "act")

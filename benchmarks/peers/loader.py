@@ -24,7 +24,7 @@ FETCH_EVERY = 100
 
 
 def write_episode(directory: Path, index: int, episode: Episode, is_demo: bool) -> None:
-    """Save an episode, pictures as [T + 1, V, 3, H, W]."""
+    """Save an episode, images as [T + 1, V, 3, H, W]."""
     arrays = {
         "rgb": np.ascontiguousarray(episode.observations["rgb"].transpose(0, 1, 4, 2, 3)),
         "state": episode.observations["state"],
@@ -42,8 +42,8 @@ def write_episode(directory: Path, index: int, episode: Episode, is_demo: bool) 
 class Samples(IterableDataset):
     """Endless samples of the episodes in ``directory``; each worker reads its share of the files."""
 
-    def __init__(self, directory: Path, config: ReplayConfig, horizon: int) -> None:
-        self.directory, self.config, self.horizon = directory, config, horizon
+    def __init__(self, directory: Path, config: ReplayConfig, chunk_length: int) -> None:
+        self.directory, self.config, self.chunk_length = directory, config, chunk_length
         self.episodes: dict[Path, dict[str, Any]] = {}
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -56,9 +56,9 @@ class Samples(IterableDataset):
 
     def _fetch(self) -> None:
         worker = get_worker_info()
-        share, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        fraction, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         for path in sorted(self.directory.glob("*.npz")):
-            if path not in self.episodes and int(path.name.split("_")[0]) % workers == share:
+            if path not in self.episodes and int(path.name.split("_")[0]) % workers == fraction:
                 with np.load(path) as file:
                     self.episodes[path] = {name: file[name] for name in file.files}
 
@@ -74,7 +74,7 @@ class Samples(IterableDataset):
             discount *= np.float32(config.discount)
         if episode["terminated"] and first + count == length:
             discount = np.float32(0)
-        steps = np.arange(first, first + self.horizon)
+        steps = np.arange(first, first + self.chunk_length)
         return {
             "rgb": self._stacked(episode["rgb"], first),
             "state": self._stacked(episode["state"], first),
@@ -93,9 +93,9 @@ class Samples(IterableDataset):
         return np.concatenate(frames, 1 if array.ndim > 2 else 0)
 
 
-def make_loader(directory: Path, config: ReplayConfig, horizon: int, batch: int, workers: int) -> Iterator[Any]:
+def make_loader(directory: Path, config: ReplayConfig, chunk_length: int, batch: int, workers: int) -> Iterator[Any]:
     """Batches of ``batch`` samples from worker processes."""
-    samples = Samples(directory, config, horizon)
+    samples = Samples(directory, config, chunk_length)
     # PyTorch's own default on Linux, which torchrl changes for the whole process.
     options = {"num_workers": workers, "worker_init_fn": _seed, "multiprocessing_context": "fork"}
     return iter(DataLoader(samples, batch_size=batch, **options))

@@ -44,7 +44,7 @@ class PeerLoop:
         self._count = len(demos)
         half = config.replay.batch_size // 2
         self._loaders = [
-            make_loader(place, config.replay, like.horizon, half, workers) for place in (self._online, self._demos)
+            make_loader(place, config.replay, like.chunk_length, half, workers) for place in (self._online, self._demos)
         ]
         self._env = make_env(config.env)
         self._builder: EpisodeBuilder | None = None
@@ -72,16 +72,16 @@ class PeerLoop:
     def _begin(self) -> None:
         observation, _ = self._env.reset(seed=self._count)
         self._builder = EpisodeBuilder(observation, self._count)
-        limit, horizon = self._env.env_spec.time_limit, self.peer.critic.horizon
+        limit, chunk_length = self._env.env_spec.time_limit, self.peer.critic.chunk_length
         # Row: when the plan was made. Column: when its action is due. NaN: no plan.
-        self._plans = np.full((limit, limit + horizon, self._env.env_spec.action_dim), np.nan, np.float32)
+        self._plans = np.full((limit, limit + chunk_length, self._env.env_spec.action_dim), np.nan, np.float32)
 
     def _act(self) -> np.ndarray:
-        time_step, horizon = len(self._builder), self.peer.critic.horizon
+        time_step, chunk_length = len(self._builder), self.peer.critic.chunk_length
         rgb = np.concatenate([o["rgb"] for o in self._stack()], -1).transpose(0, 3, 1, 2)
         state = np.concatenate([o["state"] for o in self._stack()])
         inputs = [torch.as_tensor(x[None], dtype=torch.float32) for x in (rgb, state)]
-        self._plans[time_step, time_step : time_step + horizon] = self.peer.act(*inputs)[0].numpy()
+        self._plans[time_step, time_step : time_step + chunk_length] = self.peer.act(*inputs)[0].numpy()
         due = self._plans[:, time_step]
         due = due[~np.isnan(due).any(1)]
         weights = np.exp(-0.01 * np.arange(len(due)))

@@ -53,7 +53,7 @@ class Stream(nn.Module):
     def __init__(self, trunk_image: nn.Module, trunk_state: nn.Module, width: int, hidden: int, sizes: tuple) -> None:
         super().__init__()
         self.image, self.state = trunk_image, trunk_state
-        self.levels, self.horizon = sizes
+        self.levels, self.chunk_length = sizes
         self.mlp = nn.Sequential(
             nn.Linear(width, hidden, bias=False),
             nn.LayerNorm(hidden),
@@ -65,10 +65,10 @@ class Stream(nn.Module):
         self.gru = nn.GRU(hidden, hidden, 1, batch_first=True)
 
     def forward(self, image: Tensor, state: Tensor, centre: Tensor, level: int) -> Tensor:
-        batch, horizon, _ = centre.shape
-        features = torch.cat([self.image(image), self.state(state)], -1)[:, None].repeat(1, horizon, 1)
-        level_id = F.one_hot(torch.tensor(level), self.levels).float().to(centre.device).repeat(batch, horizon, 1)
-        step_id = torch.eye(horizon, device=centre.device).repeat(batch, 1, 1)
+        batch, chunk_length, _ = centre.shape
+        features = torch.cat([self.image(image), self.state(state)], -1)[:, None].repeat(1, chunk_length, 1)
+        level_id = F.one_hot(torch.tensor(level), self.levels).float().to(centre.device).repeat(batch, chunk_length, 1)
+        step_id = torch.eye(chunk_length, device=centre.device).repeat(batch, 1, 1)
         return self.gru(self.mlp(torch.cat([features, centre, step_id, level_id], -1)))[0]
 
 
@@ -78,12 +78,12 @@ class Critic(nn.Module):
     def __init__(self, like: CQN) -> None:
         super().__init__()
         config, ours = like.config, like.critic
-        self.levels, self.bins, self.horizon = config.levels, config.bins, like.horizon
+        self.levels, self.bins, self.chunk_length = config.levels, config.bins, like.chunk_length
         self.action_dim, _, self.atoms = ours.shape
         self.tie_threshold = config.tie_threshold
         state_dim, image_dim = like.perception.sizes["state"], like.perception.sizes["image"]
         hidden, width = config.hidden_dim, config.encoder.feature_dim + (config.trunk_dim or state_dim)
-        width += self.action_dim + self.horizon + self.levels
+        width += self.action_dim + self.chunk_length + self.levels
         self.streams = nn.ModuleList()
         for _ in range(2 if config.dueling == "separate" else 1):
             layers, size = [], image_dim
@@ -92,7 +92,7 @@ class Critic(nn.Module):
                 size = hidden
             image = nn.Sequential(*layers, *_squashed(size, config.encoder.feature_dim))
             state = nn.Sequential(*_squashed(state_dim, config.trunk_dim)) if config.trunk_dim else nn.Identity()
-            self.streams.append(Stream(image, state, width, hidden, (self.levels, self.horizon)))
+            self.streams.append(Stream(image, state, width, hidden, (self.levels, self.chunk_length)))
         self.value = nn.Linear(hidden, self.action_dim * self.atoms)
         self.advantage = nn.Linear(hidden, self.action_dim * self.bins * self.atoms)
         self.register_buffer("support", torch.linspace(config.v_min, config.v_max, self.atoms))
@@ -127,7 +127,7 @@ class Critic(nn.Module):
 
     def greedy(self, image: Tensor, state: Tensor, ties: Tensor | None = None) -> Tensor:
         """Best action [B, T, A]; ``ties`` [L, B * T, A] are the bins taken among equals."""
-        shape = (len(image), self.horizon, self.action_dim)
+        shape = (len(image), self.chunk_length, self.action_dim)
         low, high = -torch.ones(shape, device=image.device), torch.ones(shape, device=image.device)
         for level in range(self.levels):
             probs = F.softmax(self.level(image, state, (low + high) / 2, level), 3)

@@ -33,12 +33,12 @@ class Peer:
 
     @torch.no_grad()
     def act(self, rgb: Tensor, state: Tensor) -> Tensor:
-        """Greedy chunk [N, T, A] for float32 pictures [N, V, C, H, W] and states [N, S]."""
+        """Greedy chunk [N, T, A] for float32 images [N, V, C, H, W] and states [N, S]."""
         return self.target.greedy(self.encoder(rgb), self._scaled(state))
 
-    def update(self, batch: Mapping[str, Tensor], draws: Mapping[str, Tensor] | None = None) -> dict[str, float]:
-        """One gradient step; ``draws`` (of the agent) replaces what is random."""
-        loss, metrics = self.loss(batch, draws or {})
+    def update(self, batch: Mapping[str, Tensor], noise: Mapping[str, Tensor] | None = None) -> dict[str, float]:
+        """One gradient step; ``noise`` (of the agent) replaces what is random."""
+        loss, metrics = self.loss(batch, noise or {})
         self.encoder_optimizer.zero_grad(set_to_none=True)
         self.critic_optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -49,14 +49,14 @@ class Peer:
             target.data.copy_(tau * online.data + (1 - tau) * target.data)
         return {name: value.item() for name, value in metrics.items()}
 
-    def loss(self, batch: Mapping[str, Tensor], draws: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: Mapping[str, Tensor], noise: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Total loss, and what is reported."""
         config = self.config
-        image = self.encoder(random_shift(batch["rgb"], self.pad, draws.get("shifts")))
+        image = self.encoder(random_shift(batch["rgb"], self.pad, noise.get("shifts")))
         with torch.no_grad():
-            next_image = self.encoder(random_shift(batch["next_rgb"], self.pad, draws.get("next_shifts")))
+            next_image = self.encoder(random_shift(batch["next_rgb"], self.pad, noise.get("next_shifts")))
             next_state = self._scaled(batch["next_state"])
-            action = self.critic.greedy(next_image, next_state, draws.get("ties"))
+            action = self.critic.greedy(next_image, next_state, noise.get("ties"))
             _, _, next_probs, _, _, _ = self.target(next_image, next_state, action)
             target = project(next_probs, batch["reward"], batch["discount"], self.critic.support)
         values, probs, _, _, logs, index = self.critic(image, self._scaled(batch["state"]), batch["actions"])
@@ -76,7 +76,7 @@ class Peer:
             "dominance_loss": dominance,
             "margin_loss": margin,
             "q_target": (target * self.critic.support).sum(-1).mean(),
-            "demo_share": batch["is_demo"].mean(),
+            "demo_fraction": batch["is_demo"].mean(),
         }
         return loss, metrics
 
@@ -111,11 +111,11 @@ def project(probs: Tensor, reward: Tensor, discount: Tensor, support: Tensor) ->
     position = ((reached - support[0]) / step)[:, None, None].expand_as(probs)
     # The upper neighbour of a target on the last atom has weight 0, and any place will do.
     lower = position.floor().clamp(max=count - 2)
-    share = position - lower
+    fraction = position - lower
     rows = torch.arange(batch * levels * dims, device=probs.device).view(batch, levels, dims, 1) * count
     result = torch.zeros_like(probs).view(-1)
-    result.index_add_(0, (rows + lower.long()).view(-1), (probs * (1 - share)).view(-1))
-    result.index_add_(0, (rows + lower.long() + 1).view(-1), (probs * share).view(-1))
+    result.index_add_(0, (rows + lower.long()).view(-1), (probs * (1 - fraction)).view(-1))
+    result.index_add_(0, (rows + lower.long() + 1).view(-1), (probs * fraction).view(-1))
     return result.view(probs.shape)
 
 

@@ -1,6 +1,6 @@
 """What TD3 and SAC have in common: an ensemble of critics on a trunk, and an actor that reads what they read.
 
-Pictures are encoded for the critics, whose loss trains the encoder, as in DrQ-v2; the actor reads the features without
+Images are encoded for the critics, whose loss trains the encoder, as in DrQ-v2; the actor reads the features without
 gradient. Axes: B batch, A action dimension, M critic.
 """
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from zoomrl.agents.contract import Metrics
-from zoomrl.agents.learner import Draws, Learner
+from zoomrl.agents.learner import Learner, Noise
 from zoomrl.agents.metrics import q_metrics
 from zoomrl.agents.optimization import make_optimizer
 from zoomrl.nets.mlp import Ensemble, mlp
@@ -41,7 +41,7 @@ class ActorCritic(Learner):
         return mlp(size, config.hidden, outputs, norm=config.norm, activation=config.activation, init=config.init)
 
     @property
-    def own_parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+    def components(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         """What is saved."""
         return {
             "trunk": self.trunk,
@@ -50,20 +50,20 @@ class ActorCritic(Learner):
             "critic_optimizer": self.critic_optimizer,
         }
 
-    def bulk(self) -> list[nn.Module]:
+    def autocast_modules(self) -> list[nn.Module]:
         """Everything before the actor, and the critics."""
         critics = [*self.critic.networks, *self.target_critic.networks]
         return [*self.perception.networks(), self.trunk, *critics]
 
-    def critic_loss(self, batch: Mapping[str, Any], draws: Draws) -> tuple[Tensor, Tensor, Metrics]:
+    def critic_loss(self, batch: Mapping[str, Any], noise: Noise) -> tuple[Tensor, Tensor, Metrics]:
         """Squared errors, summed over the critics; the features without gradient; what to report."""
-        target = self._target(batch, draws)
-        features = self.trunk(self.perception(batch["obs"], draws.get("shifts")))
+        target = self._target(batch, noise)
+        features = self.trunk(self.perception(batch["obs"], noise.get("shifts")))
         values = self.critic(torch.cat([features, batch["actions"][:, 0]], -1))[..., 0]
         loss = ((values - target) ** 2).mean(1).sum()
         metrics = {"critic_loss": loss.detach(), "q_target": target.mean(), **q_metrics(values, batch)}
         return loss, features.detach(), metrics
 
     @abstractmethod
-    def _target(self, batch: Mapping[str, Any], draws: Draws) -> Tensor:
+    def _target(self, batch: Mapping[str, Any], noise: Noise) -> Tensor:
         """What the critics learn: [B], without gradient."""

@@ -98,7 +98,7 @@ def check_representation(config: _Represented) -> None:
 
 def check_supervised(config: _Supervised) -> None:
     """Refuse what an agent without rewards cannot learn with."""
-    at_least(config, "horizon", 1)
+    at_least(config, "chunk_length", 1)
     at_least(config, "weight_decay", 0)
     if not config.lr > 0:
         raise ConfigError(f"agent.lr must be positive, got {config.lr}")

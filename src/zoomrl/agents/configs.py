@@ -76,7 +76,7 @@ def convert(config: AgentConfig, kind: type[Config]) -> Config:
     elif isinstance(config, CQNConfig) and issubclass(kind, CQNConfig):
         names = shared
     else:
-        names = shared & {"normalize", "horizon"}
+        names = shared & {"normalize", "chunk_length"}
         # A scalar value has no support that would mean anything.
         if categorical(config):
             names |= shared & {"v_min", "v_max"}
@@ -95,4 +95,4 @@ def categorical(config: AgentConfig) -> TypeGuard[CQNConfig | DrQv2Config]:
 
 def chunked(config: AgentConfig) -> bool:
     """Whether the algorithm proposes action sequences."""
-    return hasattr(config, "horizon")
+    return hasattr(config, "chunk_length")

@@ -9,7 +9,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from zoomrl.control.plan import Plan
+from zoomrl.control.chunk import ActionChunk
 
 Metrics = dict[str, Tensor]
 """0-d tensors, read by the logger only when it logs."""
@@ -18,17 +18,19 @@ Metrics = dict[str, Tensor]
 class Agent(Protocol):
     """Three verbs: act, update, save/load."""
 
-    horizon: int
+    chunk_length: int
     """Length T of the plans it proposes."""
     device: torch.device
     """Where it learns."""
 
     @property
-    def span(self) -> int:
+    def sequence_length(self) -> int:
         """Steps H of the sequences that its batches must hold; 0 for none."""
         ...
 
-    def act(self, observation: Mapping[str, Tensor], generator: torch.Generator, *, explore: bool = False) -> Plan:
+    def act(
+        self, observation: Mapping[str, Tensor], generator: torch.Generator, *, explore: bool = False
+    ) -> ActionChunk:
         """Plan for each of N environments. No gradient.
 
         Args:
@@ -38,12 +40,12 @@ class Agent(Protocol):
         """
         ...
 
-    def update(self, batch: TensorDict, noise: float = 0.0) -> Metrics:
+    def update(self, batch: TensorDict, exploration_std: float = 0.0) -> Metrics:
         """One gradient step.
 
         Args:
             batch: see :mod:`zoomrl.data.replay` for its layout.
-            noise: standard deviation of exploration at this moment, for agents whose targets are smoothed by it.
+            exploration_std: current standard deviation of exploration, for agents whose targets are smoothed by it.
 
         Returns:
             0-d tensors by name; beside them ``priority`` [B], of agents that weigh their samples.

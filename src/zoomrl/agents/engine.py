@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from zoomrl.agents.learner import Closed, Draws, Learner, Tensors
+from zoomrl.agents.learner import Closed, Learner, Noise, Tensors
 from zoomrl.errors import ConfigError
 from zoomrl.nets.mlp import Ensemble
 
@@ -50,15 +50,15 @@ def accelerate(agent: Learner, speed: Speed, precision: Precision = "float32") -
 def capture(agent: Learner) -> None:
     """Capture the agent's step, and acting, as CUDA graphs."""
     _read_nothing_back(agent)
-    recorder = CudaRecorder()
-    step, plan = Captured(agent.step, recorder), Captured(agent.plan, recorder)
+    recorder = CudaCapturer()
+    step, propose = Captured(agent.step, recorder), Captured(agent.propose, recorder)
 
-    def forget() -> None:
-        step.forget()
-        plan.forget()
-        recorder.forget()
+    def reset_capture() -> None:
+        step.reset_capture()
+        propose.reset_capture()
+        recorder.reset_capture()
 
-    agent.run_step, agent.run_plan, agent.forget = step, plan, forget
+    agent.run_step, agent.run_propose, agent.reset_capture = step, propose, reset_capture
 
 
 def _read_nothing_back(agent: Learner) -> None:
@@ -98,7 +98,7 @@ def _set_precision(agent: Learner, precision: Precision) -> None:
         torch.set_float32_matmul_precision("high" if rounded else "highest")
         torch.backends.cudnn.allow_tf32 = rounded
     if precision == "bf16":
-        for module in agent.bulk():
+        for module in agent.autocast_modules():
             _lower(module, agent.device.type)
 
 
@@ -130,7 +130,7 @@ def _cpu_compiler() -> bool:
     return True
 
 
-class Recorder(Protocol):
+class Capturer(Protocol):
     """Runs work so that it can be recorded, and records it."""
 
     def warm_up(self, work: Callable[[], Tensors]) -> Tensors:
@@ -141,12 +141,12 @@ class Recorder(Protocol):
         """Record ``work``; the function that runs it again, and the tensors that hold its results then."""
         ...
 
-    def forget(self) -> None:
+    def reset_capture(self) -> None:
         """Let go of what belongs to earlier recordings: none of them will run again."""
         ...
 
 
-class CudaRecorder:
+class CudaCapturer:
     """Records into CUDA graphs: on one stream, and in one pool of memory.
 
     Graphs share a pool since they run one after the other: what one leaves to be read is held by references or copied
@@ -155,9 +155,9 @@ class CudaRecorder:
 
     def __init__(self) -> None:
         self._stream = torch.cuda.Stream()
-        self.forget()
+        self.reset_capture()
 
-    def forget(self) -> None:
+    def reset_capture(self) -> None:
         """Begin with a new pool: that of graphs which are gone cannot be used again."""
         self._pool = torch.cuda.graph_pool_handle()
 
@@ -182,18 +182,18 @@ class Captured:
 
     The first calls with each set of shapes are warm-up, each on its own inputs; then one recording serves. Weights,
     gradients and optimiser states keep their places, so that a replay has the effect of running the function. Whoever
-    replaces them must call :meth:`forget`.
+    replaces them must call :meth:`reset_capture`.
     """
 
-    def __init__(self, function: Closed, recorder: Recorder) -> None:
+    def __init__(self, function: Closed, recorder: Capturer) -> None:
         self._function = function
         self._recorder = recorder
         self._runs: dict[Shapes, int] = {}
-        self._recordings: dict[Shapes, _Recording] = {}
+        self._recordings: dict[Shapes, _Capture] = {}
 
-    def __call__(self, given: Mapping[str, Any], draws: Draws) -> Tensors:
-        """Run the function on ``given`` (nested tensors) and ``draws``."""
-        inputs = _flat({"given": given, "draws": draws})
+    def __call__(self, given: Mapping[str, Any], noise: Noise) -> Tensors:
+        """Run the function on ``given`` (nested tensors) and ``noise``."""
+        inputs = _flat({"given": given, "draws": noise})
         # The function is always handed plain dicts: what is compiled for one kind of mapping in the warm-up would be
         # compiled again, inside the recording, for another.
         nested = {"draws": {}, **_nested(inputs)}
@@ -209,12 +209,12 @@ class Captured:
         recording.replay()
         return recording.outputs()
 
-    def forget(self) -> None:
+    def reset_capture(self) -> None:
         """Drop all recordings, and start again with warm-up."""
         self._runs.clear()
         self._recordings.clear()
 
-    def _record(self, inputs: Tensors) -> _Recording:
+    def _record(self, inputs: Tensors) -> _Capture:
         fixed = {name: tensor.clone() for name, tensor in inputs.items()}
         held = {"draws": {}, **_nested(fixed)}
         names: list[str] = []
@@ -227,7 +227,7 @@ class Captured:
             others = {name: value for name, value in results.items() if not _is_number(value)}
             return {**others, _NUMBERS: torch.stack(numbers)} if numbers else others
 
-        return _Recording(fixed, *self._recorder.record(work), names)
+        return _Capture(fixed, *self._recorder.record(work), names)
 
 
 _NUMBERS = "numbers of all names"
@@ -237,7 +237,7 @@ def _is_number(value: Tensor) -> bool:
     return value.ndim == 0 and value.dtype == torch.float32
 
 
-class _Recording(NamedTuple):
+class _Capture(NamedTuple):
     inputs: dict[str, Tensor]
     replay: Callable[[], None]
     results: Tensors

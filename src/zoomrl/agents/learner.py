@@ -12,9 +12,9 @@ from tensordict import TensorDict
 from torch import Tensor, nn
 
 from zoomrl.agents.contract import Metrics
-from zoomrl.agents.optimization import make_optimizer, move_towards
+from zoomrl.agents.optimization import make_optimizer, polyak_update
 from zoomrl.agents.representation import SelfPredictive
-from zoomrl.control.plan import Plan
+from zoomrl.control.chunk import ActionChunk
 from zoomrl.errors import CheckpointError
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 from zoomrl.nets.perception import ObservationShape, Perception, Statistics
@@ -22,12 +22,12 @@ from zoomrl.nets.perception import ObservationShape, Perception, Statistics
 CPU = torch.device("cpu")
 WRITTEN_OUT = 4
 """Steps of a recurrence up to which they are compiled as one piece."""
-Draws = dict[str, Tensor]
+Noise = dict[str, Tensor]
 """Everything random that an update uses."""
 Tensors = dict[str, Tensor]
 Piece = tuple[Any, str]
 """An object, and the name of one of its functions."""
-Closed = Callable[[Mapping[str, Any], Draws], Tensors]
+Closed = Callable[[Mapping[str, Any], Noise], Tensors]
 """A function of (nested) tensors alone."""
 
 
@@ -50,7 +50,7 @@ class Learner(ABC):
 
     losses: tuple[str, ...] = ()
     """Names of the methods that hold the forward passes."""
-    gauge: str = "critic_loss"
+    parity_metric: str = "critic_loss"
     """The metric by which fast and plain updates are compared."""
     config: Any
     """Hyper-parameters, of the agent's own class."""
@@ -70,7 +70,7 @@ class Learner(ABC):
         self.config = config
         self.action_dim = action_dim
         self.movable = None if movable is None or bool(movable.all()) else movable.to(device)
-        self.horizon: int = getattr(config, "horizon", 1)
+        self.chunk_length: int = getattr(config, "chunk_length", 1)
         """Length T of the plans it proposes."""
         self.device = device
         self.generator = torch.Generator(device).manual_seed(seed)
@@ -81,8 +81,8 @@ class Learner(ABC):
             self._perceive(shape, statistics if config.normalize == "demos" else None)
             self._build()
         self.run_step: Closed = self.step
-        self.run_plan: Closed = self.plan
-        self.forget: Callable[[], None] = lambda: None
+        self.run_propose: Closed = self.propose
+        self.reset_capture: Callable[[], None] = lambda: None
         """Drops what ``run_step`` has recorded of the tensors that loading replaces."""
 
     def _perceive(self, shape: ObservationShape, statistics: Statistics | None) -> None:
@@ -108,7 +108,7 @@ class Learner(ABC):
 
     @property
     @abstractmethod
-    def own_parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+    def components(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         """Networks and optimisers by name, beside what it reads with."""
 
     @property
@@ -117,7 +117,7 @@ class Learner(ABC):
         parts: dict[str, nn.Module | torch.optim.Optimizer] = {"perception": self.perception}
         if self.representation_optimizer is not None:
             parts["representation_optimizer"] = self.representation_optimizer
-        return parts | self.own_parts
+        return parts | self.components
 
     def modules(self) -> Iterator[nn.Module]:
         """All networks, and the modules inside them."""
@@ -138,42 +138,48 @@ class Learner(ABC):
         return [(self, "representation_loss")] if isinstance(self.perception, SelfPredictive) else []
 
     @property
-    def span(self) -> int:
+    def sequence_length(self) -> int:
         """Steps H of the sequences that batches must hold beside everything else; 0 for none."""
         return self.perception.config.horizon if isinstance(self.perception, SelfPredictive) else 0
 
-    def draw_plan(self, count: int, generator: torch.Generator, explore: bool) -> Draws:
+    def sample_acting_noise(self, count: int, generator: torch.Generator, explore: bool) -> Noise:
         """Draw what plans for ``count`` environments need; nothing for a deterministic policy."""
         return {}
 
     @abstractmethod
-    def plan(self, observation: Mapping[str, Tensor], draws: Draws) -> Tensors:
+    def propose(self, observation: Mapping[str, Tensor], noise: Noise) -> Tensors:
         """Greedy ``actions`` [N, T, A] and, of agents with values, their predicted ``value`` [N]: a closed function, as
         :meth:`step` is."""
 
     @torch.inference_mode()
-    def act(self, observation: Mapping[str, Tensor], generator: torch.Generator, *, explore: bool = False) -> Plan:
+    def act(
+        self, observation: Mapping[str, Tensor], generator: torch.Generator, *, explore: bool = False
+    ) -> ActionChunk:
         """Plan for each environment (see :class:`Agent`)."""
         count = len(next(iter(observation.values())))
-        draws = {name: drawn.to(self.device) for name, drawn in self.draw_plan(count, generator, explore).items()}
-        outputs = self.run_plan({name: array.to(self.device) for name, array in observation.items()}, draws)
+        noise = {
+            name: drawn.to(self.device) for name, drawn in self.sample_acting_noise(count, generator, explore).items()
+        }
+        outputs = self.run_propose({name: array.to(self.device) for name, array in observation.items()}, noise)
         actions, value = outputs["actions"].cpu(), outputs.get("value")
-        return Plan(actions, torch.ones(actions.shape[:2], dtype=torch.bool), None if value is None else value.cpu())
+        return ActionChunk(
+            actions, torch.ones(actions.shape[:2], dtype=torch.bool), None if value is None else value.cpu()
+        )
 
     @abstractmethod
-    def bulk(self) -> list[nn.Module]:
+    def autocast_modules(self) -> list[nn.Module]:
         """The modules, each of one tensor as result, that hold nearly all of the arithmetic: what may run in
         bfloat16."""
 
     @abstractmethod
-    def draw(self, batch: int) -> Draws:
+    def sample_noise(self, batch: int) -> Noise:
         """Draw what one step on ``batch`` samples needs."""
 
     @abstractmethod
-    def learn(self, batch: Mapping[str, Any], draws: Draws) -> Metrics:
-        """One gradient step; ``draws["noise"]`` is the 0-d standard deviation of exploration."""
+    def learn(self, batch: Mapping[str, Any], noise: Noise) -> Metrics:
+        """One gradient step; ``noise["exploration_std"]`` is 0-d."""
 
-    def move_target(self) -> None:
+    def update_target(self) -> None:
         """Move the target networks; called every ``target_interval`` updates."""
         raise NotImplementedError(f"{type(self).__name__} has no targets that move by themselves")
 
@@ -181,34 +187,34 @@ class Learner(ABC):
         """``values`` [..., A] of actions, 0 in dimensions that cannot be moved: what is stored for them."""
         return values if self.movable is None else values * self.movable
 
-    def representation_loss(self, batch: Mapping[str, Any], draws: Draws) -> tuple[Tensor, Metrics]:
+    def representation_loss(self, batch: Mapping[str, Any], noise: Noise) -> tuple[Tensor, Metrics]:
         """Loss of a self-predictive representation, which learns beside the agent."""
         if not isinstance(self.perception, SelfPredictive):
             raise TypeError(f"{type(self).__name__} reads its observations as they are: nothing is learnt beside it")
-        return self.perception.loss(batch, draws)
+        return self.perception.loss(batch, noise)
 
-    def step(self, batch: Mapping[str, Any], draws: Draws) -> Metrics:
+    def step(self, batch: Mapping[str, Any], noise: Noise) -> Metrics:
         """One gradient step, after one of the representation; and that of targets that move at every update."""
-        before = self._learn_representation(batch, draws) if self.span else {}
-        metrics = before | self.learn(batch, draws)
+        before = self._learn_representation(batch, noise) if self.sequence_length else {}
+        metrics = before | self.learn(batch, noise)
         if "representation_loss" in metrics:
             metrics["loss"] = metrics["loss"] + metrics["representation_loss"]
         if self.target_interval == 1:
-            self.move_target()
+            self.update_target()
         return metrics
 
-    def _learn_representation(self, batch: Mapping[str, Any], draws: Draws) -> Metrics:
+    def _learn_representation(self, batch: Mapping[str, Any], noise: Noise) -> Metrics:
         perception, optimizer = self.perception, self.representation_optimizer
         if not isinstance(perception, SelfPredictive) or optimizer is None:
             return {}
-        loss, metrics = self.representation_loss(batch, draws)
+        loss, metrics = self.representation_loss(batch, noise)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         learnt = [p for group in optimizer.param_groups for p in group["params"]]
         metrics["representation_gradient"] = nn.utils.clip_grad_norm_(learnt, perception.config.clip)
         optimizer.step()
         for target, online in perception.targets():
-            move_towards(target, online, perception.config.target_tau)
+            polyak_update(target, online, perception.config.target_tau)
         return {"representation_loss": loss.detach(), **metrics}
 
     def episode_ended(self, episode_return: float) -> bool:
@@ -228,16 +234,16 @@ class Learner(ABC):
         """Rank and use of the latents, where there are any."""
         return self.perception.diagnose(batch["obs"]) if isinstance(self.perception, SelfPredictive) else {}
 
-    def update(self, batch: TensorDict, noise: float = 0.0) -> Metrics:
+    def update(self, batch: TensorDict, exploration_std: float = 0.0) -> Metrics:
         """One gradient step (see :class:`Agent`)."""
-        draws = self.draw(len(batch))
+        noise = self.sample_noise(len(batch))
         if isinstance(self.perception, SelfPredictive):
-            draws |= self.perception.draw_learning(len(batch), self.generator)
-        draws["noise"] = torch.full((), noise, device=self.device)
-        metrics = self.run_step(batch, draws)
+            noise |= self.perception.sample_learning_noise(len(batch), self.generator)
+        noise["exploration_std"] = torch.full((), exploration_std, device=self.device)
+        metrics = self.run_step(batch, noise)
         self.updates += 1
         if self.target_interval > 1 and self.updates % self.target_interval == 0:
-            self.move_target()
+            self.update_target()
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
@@ -264,25 +270,25 @@ class Learner(ABC):
                 for group in part.param_groups:
                     group["capturable"] = self.device.type == "cuda"
         # And it puts new tensors in the place of its own, which a recorded step would not see.
-        self.forget()
+        self.reset_capture()
         generator = state["generator"].cpu()
         if len(generator) == len(self.generator.get_state()):
             self.generator.set_state(generator)
         self.updates = state["updates"]
 
 
-def network_pieces(modules: Iterable[Any], horizon: int) -> list[Piece]:
+def network_pieces(modules: Iterable[Any], chunk_length: int) -> list[Piece]:
     """What is compiled of ``modules`` before a recurrence (``embed``) and with one (``gru``).
 
     A few steps are compiled together with what comes before them. Of more, one: all written out take minutes.
     """
-    if horizon <= WRITTEN_OUT:
+    if chunk_length <= WRITTEN_OUT:
         return [(module, "forward") for module in modules]
     parts = [((module, "embed"), *([(module.gru, "cell")] if module.gru is not None else [])) for module in modules]
     return [piece for pair in parts for piece in pair]
 
 
-def draw_both_shifts(perception: Perception | SelfPredictive, batch: int, generator: torch.Generator) -> Draws:
-    """Shifts of the pictures of ``obs`` and ``next_obs``, drawn apart; nothing where nothing is shifted."""
-    drawn = {name: perception.draw(batch, generator) for name in ("shifts", "next_shifts")}
+def sample_shifts(perception: Perception | SelfPredictive, batch: int, generator: torch.Generator) -> Noise:
+    """Shifts of the images of ``obs`` and ``next_obs``, drawn apart; nothing where nothing is shifted."""
+    drawn = {name: perception.sample_noise(batch, generator) for name in ("shifts", "next_shifts")}
     return {name: shifts for name, shifts in drawn.items() if shifts is not None}

@@ -50,4 +50,4 @@ def support_metrics(values: Tensor, weight: Tensor, atoms: Tensor, batch: Mappin
 
 def batch_metrics(batch: Mapping[str, Any]) -> Metrics:
     """What every agent reports of its batch."""
-    return {"batch_return": batch["reward"].mean(), "demo_share": batch["is_demo"].to(torch.float32).mean()}
+    return {"batch_return": batch["reward"].mean(), "demo_fraction": batch["is_demo"].to(torch.float32).mean()}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 
-def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+def optimizer_step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     """One step of ``optimizer`` down the gradient of ``loss``."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
@@ -17,7 +17,7 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 
 
 @contextmanager
-def held(*modules: nn.Module) -> Iterator[None]:
+def frozen(*modules: nn.Module) -> Iterator[None]:
     """Leave the weights of ``modules`` out of gradients that would be thrown away."""
     for module in modules:
         module.requires_grad_(False)
@@ -36,7 +36,7 @@ def make_optimizer(kind: str, parameters: list[nn.Parameter], lr: float, weight_
     return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=True, capturable=capturable)
 
 
-def move_towards(target: nn.Module, online: nn.Module, tau: float) -> None:
+def polyak_update(target: nn.Module, online: nn.Module, tau: float) -> None:
     """Exponential moving average of parameters: ``target += tau * (online - target)``."""
     with torch.no_grad():
         torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), tau)

@@ -60,7 +60,7 @@ def make_agent(
     shape = ObservationShape.of(spec, frame_stack)
     encoder = getattr(config, "encoder", None)
     if not shape.views and encoder is not None and (encoder.weights or encoder.frozen):
-        raise ConfigError("agent.encoder.weights and .frozen need pictures, and none are observed; add --env.cameras")
+        raise ConfigError("agent.encoder.weights and .frozen need images, and none are observed; add --env.cameras")
     size = shape.state
     statistics = None
     if config.normalize == "demos" and size:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from zoomrl.math.fsq import code_index
 from zoomrl.math.losses import cosines, directions, masked_mean
-from zoomrl.math.rank import condition_number, rank_shares, singular_values
+from zoomrl.math.rank import condition_number, rank_fractions, singular_values
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 from zoomrl.nets.latent import LatentEncoder, LatentModel
 from zoomrl.nets.perception import ObservationShape, Statistics
@@ -32,7 +32,7 @@ class SelfPredictive(nn.Module):
         shape: of the observations.
         action_dim: action dimensions A.
         config: of the latent.
-        image: of the convolutional encoder, where there are pictures.
+        image: of the convolutional encoder, where there are images.
         statistics: mean and standard deviation of the state, or None.
     """
 
@@ -82,21 +82,21 @@ class SelfPredictive(nn.Module):
         return [*parts, model.dynamics, *(head for head in heads if head is not None)]
 
     def encoders(self) -> list[nn.Module]:
-        """The networks that read pictures, of both encoders."""
+        """The networks that read images, of both encoders."""
         encoders = (self.model.encoder, self.target_encoder)
         return [net for encoder in encoders for net in encoder.perception.encoders()]
 
-    def draw(self, batch: int, generator: torch.Generator) -> Tensor | None:
-        """Random shifts of pictures."""
-        return self.model.encoder.perception.draw(batch, generator)
+    def sample_noise(self, batch: int, generator: torch.Generator) -> Tensor | None:
+        """Random shifts of images."""
+        return self.model.encoder.perception.sample_noise(batch, generator)
 
-    def draw_learning(self, batch: int, generator: torch.Generator) -> Tensors:
-        """Shifts of the pictures that :meth:`loss` reads."""
+    def sample_learning_noise(self, batch: int, generator: torch.Generator) -> Tensors:
+        """Shifts of the images that :meth:`loss` reads."""
         pairs = (("latent_shifts", batch), ("sequence_shifts", batch * self.config.horizon))
-        drawn = {name: self.draw(count, generator) for name, count in pairs}
+        drawn = {name: self.sample_noise(count, generator) for name, count in pairs}
         return {name: shifts for name, shifts in drawn.items() if shifts is not None}
 
-    def loss(self, batch: Mapping[str, Any], draws: Tensors) -> tuple[Tensor, Tensors]:
+    def loss(self, batch: Mapping[str, Any], noise: Tensors) -> tuple[Tensor, Tensors]:
         """``(1/H) sum_h decay^h`` of the terms of each step, which are means over the steps inside the episode.
 
         The published terms: minus the cosine of predicted and target latent. The target is the moving average's
@@ -105,17 +105,17 @@ class SelfPredictive(nn.Module):
         Args:
             batch: ``obs`` and ``sequence`` with ``obs`` [B, H, ...], ``actions`` [B, H, A], ``reward`` [B, H] and
                 ``valid`` [B, H].
-            draws: of :meth:`draw_learning`.
+            draws: of :meth:`sample_learning_noise`.
         """
         config, sequence = self.config, batch["sequence"]
         following = {name: array.flatten(0, 1) for name, array in sequence["obs"].items()}
         with torch.no_grad():
-            targets = self.target_encoder(following, draws.get("sequence_shifts"))
+            targets = self.target_encoder(following, noise.get("sequence_shifts"))
             if self.target_projection is not None:
                 targets = self.target_projection(targets)
             targets = targets.unflatten(0, (-1, config.horizon))
             towards = directions(targets)
-        latent = self.model.encoder(batch["obs"], draws.get("latent_shifts"))
+        latent = self.model.encoder(batch["obs"], noise.get("latent_shifts"))
         weights = sequence["valid"].to(torch.float32)
         total = latent.new_zeros(())
         steps: list[Tensor] = []
@@ -151,8 +151,8 @@ class SelfPredictive(nn.Module):
         """
         latents = self.reader(observation)
         values = singular_values(latents)
-        shares = rank_shares(values, (1e-1, 1e-2, 1e-3))
-        metrics = {f"latent_rank_1e-{place + 1}": 100 * share for place, share in enumerate(shares)}
+        fractions = rank_fractions(values, (1e-1, 1e-2, 1e-3))
+        metrics = {f"latent_rank_1e-{place + 1}": 100 * fraction for place, fraction in enumerate(fractions)}
         metrics["latent_condition"] = condition_number(values)
         if self.config.quantise:
             index = code_index(latents, self.config.levels)

@@ -40,8 +40,8 @@ def draw_curve(
     previous: int | None = None
     for column in range(columns):
         step = steps[0] + span * column / (columns - 1)
-        share = (_interpolate(steps, values, step) - low) / (high - low)
-        row = round((1 - min(max(share, 0.0), 1.0)) * (rows - 1))
+        fraction = (_interpolate(steps, values, step) - low) / (high - low)
+        row = round((1 - min(max(fraction, 0.0), 1.0)) * (rows - 1))
         # A steep piece fills the dots between it and its neighbour, so that the line has no gaps.
         reach = range(row, previous, 1 if previous > row else -1) if previous not in (None, row) else (row,)
         for dot in (row, *reach):

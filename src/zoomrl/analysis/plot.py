@@ -1,4 +1,4 @@
-"""Learning curves of one or several runs, as a picture."""
+"""Learning curves of one or several runs, as an image."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def plot_runs(directories: Sequence[str | Path], out: str | Path, *, metric: Met
 
     Args:
         directories: of the runs; they may still be going on.
-        out: picture to write; its suffix (.png, .pdf or .svg) names the format.
+        out: image to write; its suffix (.png, .pdf or .svg) names the format.
         metric: None takes success where all runs report it, else return.
 
     Returns:
@@ -224,7 +224,7 @@ def _dress(figure: Figure, axes: Axes, metric: Metric, title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     handles, labels = axes.get_legend_handles_labels()
     wrapped = [textwrap.fill(label, 95) for label in labels]
-    # Many runs make the picture taller, not the curves flatter.
+    # Many runs make the image taller, not the curves flatter.
     lines = sum(label.count("\n") + 1 for label in wrapped)
     figure.set_figheight(_HEIGHT + _LEGEND_LINE * max(0, lines - _FEW))
     figure.legend(handles, wrapped, loc="outside lower center", fontsize=8, frameon=False)

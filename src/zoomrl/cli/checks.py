@@ -120,7 +120,7 @@ def probe_backend(backend: str, seconds: float = GL_SECONDS) -> Check:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds)
         found = _answer(done)
     except subprocess.TimeoutExpired:
-        found = {"ok": False, "reason": f"no picture within {seconds:.0f} s"}
+        found = {"ok": False, "reason": f"no image within {seconds:.0f} s"}
     if found["ok"]:
         driver = f", {found['renderer']} ({found['vendor']})" if "renderer" in found else ""
         return Check("rendering", backend, "ok", f"{found['fps']} frames/s{driver}", facts=found)

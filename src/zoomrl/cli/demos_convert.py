@@ -39,7 +39,7 @@ class ImportDemos:
     entries: Annotated[tuple[str, ...], arg(metavar="NAME:SIZE")] = ()
     """The parts that the state is joined of, in the set's order, where the source does not name them."""
     image_size: int = 84
-    """Height and width that pictures are resized to, unless an environment that shows pictures is named."""
+    """Height and width that images are resized to, unless an environment that shows images is named."""
     meaning: tuple[str, ...] = ()
     """What each action dimension commands, one for all or one for each: absolute, delta or gripper."""
     control_hz: float = 0.0
@@ -104,7 +104,7 @@ class ExportDemos:
     out: Annotated[Path, arg(metavar="PATH")]
     """Folder to write."""
     video: FlagCreatePairsOff[bool] = False
-    """Write pictures as videos, which are small and not exact (lerobot)."""
+    """Write images as videos, which are small and not exact (lerobot)."""
     overwrite: FlagCreatePairsOff[bool] = False
     """Replace what was exported there before."""
 

@@ -75,14 +75,14 @@ def _verdict(found: Sequence[Check], backend: str, can_train: bool, can_render: 
     lines = ["", "Training can run." if can_train else "Training cannot run until what FAILED is mended."]
     working = [c.name for c in found if c.group == "rendering" and c.status == "ok"]
     if can_render:
-        lines.append(f"Videos and camera pictures can be made; zoomrl renders with {backend}.")
+        lines.append(f"Videos and camera images can be made; zoomrl renders with {backend}.")
     elif working:
         lines.append(
             f"zoomrl would render with {backend}, which does not work here. "
             f"{working[0]} does: export MUJOCO_GL={working[0]}"
         )
     else:
-        lines.append("Neither videos nor camera pictures can be made here yet; training from state needs neither.")
+        lines.append("Neither videos nor camera images can be made here yet; training from state needs neither.")
     if not any(c.name == "Meta-World" and c.status == "ok" for c in found):
         lines.append(escape(f"Meta-World's presets, quickstart among them, need: {install_command('metaworld')}"))
     return lines

@@ -35,7 +35,7 @@ class Environments:
     steps: int = 1000
     """Most decisions of each episode that is played, and of each measurement."""
     sizes: tuple[int, ...] = ()
-    """Sizes of pictures to measure the speed with, in pixels; needs --env.cameras."""
+    """Sizes of images to measure the speed with, in pixels; needs --env.cameras."""
     json: FlagCreatePairsOff[bool] = False
     """Print JSON instead of a table."""
     env: EnvConfig = field(default_factory=lambda: _UNASKED)

@@ -41,7 +41,7 @@ class Evaluate:
     trust: FlagCreatePairsOff[bool] = False
     """Run the interpreter and import the module that the run's config.json names. Pass it for runs of your own."""
     video: Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="")] = None
-    """Film the first episode into this file (.mp4 or .gif)."""
+    """Video the first episode into this file (.mp4 or .gif)."""
     json: FlagCreatePairsOff[bool] = False
     """Print JSON instead of a table, with the result of each episode."""
 
@@ -129,9 +129,9 @@ class Evaluate:
 
 def _check_rendering(envs: VectorEnv, seed: int) -> None:
     """Render once before the work, so that it is not done in vain."""
-    from zoomrl.training.video import probe_picture
+    from zoomrl.training.video import probe_image
 
-    reason = probe_picture(envs, seed)
+    reason = probe_image(envs, seed)
     if isinstance(reason, str):
         raise ZoomrlError(f"no video can be made: {reason}\n{rendering_fix(reason)}")
 

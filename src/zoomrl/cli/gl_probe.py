@@ -39,9 +39,9 @@ def _render() -> dict[str, object]:
     mujoco.mj_forward(model, data)
     renderer = mujoco.Renderer(model, _SIZE, _SIZE)
     renderer.update_scene(data, camera="eye")
-    picture = renderer.render()
-    if picture.std() < 1:
-        raise RuntimeError("the picture is blank: the driver renders nothing")
+    image = renderer.render()
+    if image.std() < 1:
+        raise RuntimeError("the image is blank: the driver renders nothing")
     frames, started = 0, time.perf_counter()
     while time.perf_counter() - started < _SECONDS:
         renderer.update_scene(data, camera="eye")

@@ -18,13 +18,13 @@ class Plot:
     runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN ...", help_behavior_hint="(required)")]
     """Run directories. Runs that differ only in their seed are drawn as one curve with its range."""
     out: Path = Path("plot.png")
-    """Picture to write: .png, .pdf or .svg."""
+    """Image to write: .png, .pdf or .svg."""
     metric: Literal["auto", "success", "return", "overestimation"] = "auto"
     """What to draw; auto takes success where the environment reports it, else return. overestimation is the value
     that the agent predicted at the first decision, less the discounted return that followed."""
 
     def run(self) -> int:
-        """Write the picture."""
+        """Write the image."""
         if not self.runs:
             raise ConfigError("plot needs at least one run directory, for example: zoomrl plot runs/*")
         from zoomrl.analysis.plot import plot_runs

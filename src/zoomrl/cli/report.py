@@ -124,5 +124,5 @@ def _video(directory: Path, config: TrainConfig, problem: str | None) -> str:
         return "none, since eval.video is off"
     later = _evaluation(directory, config, "--video", path)
     if problem is None:
-        return f"none; `zoomrl doctor` says whether pictures can be rendered here. If so: {later}"
+        return f"none; `zoomrl doctor` says whether images can be rendered here. If so: {later}"
     return f"none: {problem}\n{'':<12}{rendering_fix(problem)}\n{'':<12}Then: {later}"

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from zoomrl.control.chunk import ActionChunk
 from zoomrl.control.config import ControlConfig
 from zoomrl.control.executor import make_executor
 from zoomrl.control.explore import Explorer
-from zoomrl.control.plan import Plan
 from zoomrl.control.scaling import ActionScaler
 from zoomrl.control.stack import FrameStack
 
@@ -21,9 +21,11 @@ from zoomrl.control.stack import FrameStack
 class Planner(Protocol):
     """What the controller needs of an agent."""
 
-    horizon: int
+    chunk_length: int
 
-    def act(self, observation: Mapping[str, Tensor], generator: torch.Generator, *, explore: bool = False) -> Plan:
+    def act(
+        self, observation: Mapping[str, Tensor], generator: torch.Generator, *, explore: bool = False
+    ) -> ActionChunk:
         """Plans for N environments; ``explore`` while training."""
         ...
 
@@ -53,7 +55,7 @@ class Controller:
     ) -> None:
         self._agent = agent
         self._scaler = scaler
-        self._executor = make_executor(config, num_envs, agent.horizon, len(scaler.low))
+        self._executor = make_executor(config, num_envs, agent.chunk_length, len(scaler.low))
         self._stack = FrameStack(num_envs, frame_stack)
         self._explorer = explorer
         self.generator = torch.Generator().manual_seed(seed)
@@ -76,9 +78,9 @@ class Controller:
         """
         stacked = self._stack.push(observation)
         wanted = self._executor.needs_plan()
-        plan = self._agent.act(stacked, self.generator, explore=self._explorer is not None) if wanted.any() else None
-        self.predicted = None if plan is None or plan.value is None else plan.value.numpy()
-        action = self._executor.step(plan)
+        propose = self._agent.act(stacked, self.generator, explore=self._explorer is not None) if wanted.any() else None
+        self.predicted = None if propose is None or propose.value is None else propose.value.numpy()
+        action = self._executor.step(propose)
         if self._explorer is not None:
             action = self._explorer(action, env_steps)
         return self._scaler.to_env(action.numpy())

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from zoomrl.control.chunk import ActionChunk
 from zoomrl.control.config import ControlConfig
-from zoomrl.control.plan import Plan
 from zoomrl.errors import ConfigError
 
 
@@ -26,7 +26,7 @@ class Executor(Protocol):
         """Which environments want a plan before the next action: [N] bool."""
         ...
 
-    def step(self, plan: Plan | None) -> Tensor:
+    def step(self, propose: ActionChunk | None) -> Tensor:
         """Take the plans of the environments that wanted one (rows of others are ignored); actions [N, A]."""
         ...
 
@@ -51,16 +51,16 @@ class TemporalEnsemble:
         favours: rank 0 is the ``oldest`` or the ``newest`` prediction that is available.
     """
 
-    def __init__(self, num_envs: int, horizon: int, action_dim: int, gain: float, favours: str) -> None:
-        self._plans = torch.zeros(num_envs, horizon * horizon, action_dim)
-        self._log_valid = torch.full((num_envs, horizon * horizon), -torch.inf)
+    def __init__(self, num_envs: int, chunk_length: int, action_dim: int, gain: float, favours: str) -> None:
+        self._plans = torch.zeros(num_envs, chunk_length * chunk_length, action_dim)
+        self._log_valid = torch.full((num_envs, chunk_length * chunk_length), -torch.inf)
         self._phase = 0
-        self._horizon = horizon
+        self._horizon = chunk_length
         # At phase p the plan of age k lies in ring row (p - k) mod T, and its entry k is for now.
-        age = torch.arange(horizon)
-        self._entries = [(phase - age) % horizon * horizon + age for phase in range(horizon)]
+        age = torch.arange(chunk_length)
+        self._entries = [(phase - age) % chunk_length * chunk_length + age for phase in range(chunk_length)]
         # A common factor drops out of the normalised mean: ranks may be counted from the oldest possible age.
-        rank = horizon - 1 - age if favours == "oldest" else age
+        rank = chunk_length - 1 - age if favours == "oldest" else age
         self._log_weight = -gain * rank
 
     def reset(self, which: Tensor) -> None:
@@ -72,14 +72,14 @@ class TemporalEnsemble:
         """All environments, at every step."""
         return torch.ones(len(self._plans), dtype=torch.bool)
 
-    def step(self, plan: Plan | None) -> Tensor:
+    def step(self, propose: ActionChunk | None) -> Tensor:
         """Add the newest plans and average: [N, A]."""
-        if plan is None:
+        if propose is None:
             raise ValueError("a temporal ensemble needs a plan at every step")
         row = slice(self._phase * self._horizon, (self._phase + 1) * self._horizon)
         # Zero where invalid: a weight of zero does not hide what is not finite.
-        self._plans[:, row] = plan.actions.masked_fill(~plan.valid[..., None], 0)
-        self._log_valid[:, row] = torch.where(plan.valid, 0.0, -torch.inf)
+        self._plans[:, row] = propose.actions.masked_fill(~propose.valid[..., None], 0)
+        self._log_valid[:, row] = torch.where(propose.valid, 0.0, -torch.inf)
         entries = self._entries[self._phase]
         self._phase = (self._phase + 1) % self._horizon
         # A softmax of logarithms: no gain is too large for it.
@@ -105,11 +105,11 @@ class RecedingHorizon:
     A plan that becomes invalid earlier is left earlier. With ``replan_every`` equal to the horizon this is open loop.
     """
 
-    def __init__(self, num_envs: int, horizon: int, action_dim: int, replan_every: int) -> None:
-        if not 1 <= replan_every <= horizon:
-            raise ConfigError(f"control.replan_every must lie in 1 .. {horizon} (the horizon), got {replan_every}")
+    def __init__(self, num_envs: int, chunk_length: int, action_dim: int, replan_every: int) -> None:
+        if not 1 <= replan_every <= chunk_length:
+            raise ConfigError(f"control.replan_every must lie in 1 .. {chunk_length} (the horizon), got {replan_every}")
         self._every = replan_every
-        self._plans = torch.zeros(num_envs, horizon, action_dim)
+        self._plans = torch.zeros(num_envs, chunk_length, action_dim)
         self._left = torch.zeros(num_envs, dtype=torch.int64)
         self._next = torch.zeros(num_envs, dtype=torch.int64)
 
@@ -121,15 +121,15 @@ class RecedingHorizon:
         """Environments whose plan is used up: [N] bool."""
         return self._left == 0
 
-    def step(self, plan: Plan | None) -> Tensor:
+    def step(self, propose: ActionChunk | None) -> Tensor:
         """Next entry of each environment's plan: [N, A]."""
         fresh = self.needs_plan()
         if fresh.any():
-            if plan is None or not plan.valid[fresh, 0].all():
+            if propose is None or not propose.valid[fresh, 0].all():
                 raise ValueError("an environment is out of actions: a plan whose first entry is valid is needed")
-            self._plans[fresh] = plan.actions[fresh]
+            self._plans[fresh] = propose.actions[fresh]
             # Entries up to the first invalid one.
-            usable = plan.valid.to(torch.int64).cumprod(1).sum(1).clamp(max=self._every)
+            usable = propose.valid.to(torch.int64).cumprod(1).sum(1).clamp(max=self._every)
             self._left[fresh] = usable[fresh]
             self._next[fresh] = 0
         action = self._plans[torch.arange(len(self._next)), self._next]
@@ -148,9 +148,9 @@ class RecedingHorizon:
         self._next.copy_(state["next"])
 
 
-def make_executor(config: ControlConfig, num_envs: int, horizon: int, action_dim: int) -> Executor:
+def make_executor(config: ControlConfig, num_envs: int, chunk_length: int, action_dim: int) -> Executor:
     """The executor that ``config`` names."""
     if config.executor == "temporal_ensemble":
-        return TemporalEnsemble(num_envs, horizon, action_dim, config.ensemble_gain, config.ensemble_favours)
-    every = horizon if config.executor == "open_loop" else config.replan_every
-    return RecedingHorizon(num_envs, horizon, action_dim, every)
+        return TemporalEnsemble(num_envs, chunk_length, action_dim, config.ensemble_gain, config.ensemble_favours)
+    every = chunk_length if config.executor == "open_loop" else config.replan_every
+    return RecedingHorizon(num_envs, chunk_length, action_dim, every)

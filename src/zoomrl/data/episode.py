@@ -66,7 +66,7 @@ class Episode:
 
 
 def is_finite(array: NDArray[Any]) -> bool:
-    """Whether there is no NaN or infinity; integers, of which pictures are made, cannot hold any and are not read."""
+    """Whether there is no NaN or infinity; integers, of which images are made, cannot hold any and are not read."""
     return not np.issubdtype(array.dtype, np.inexact) or bool(np.isfinite(array).all())
 
 

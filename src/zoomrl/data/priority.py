@@ -38,7 +38,7 @@ class Priorities:
         """Make windows start at the new ``slots``."""
         self._values[slots] = self.largest()
 
-    def forget(self, slots: Tensor) -> None:
+    def reset_capture(self, slots: Tensor) -> None:
         """Let no window start at ``slots`` any more."""
         self._values[slots] = 0
 
@@ -72,13 +72,13 @@ class Priorities:
         upto = mass.cumsum(0)
         if upto[-1] == 0:
             raise RuntimeError("the replay holds no complete window to sample; add an episode first")
-        share = torch.rand(count, generator=generator, dtype=torch.float64)
-        wanted = _below(share * upto[-1], upto[-1])
+        fraction = torch.rand(count, generator=generator, dtype=torch.float64)
+        wanted = _below(fraction * upto[-1], upto[-1])
         block = torch.searchsorted(upto, wanted, right=True)
         # How far into its block the draw reaches is the share with which a slot of the block is drawn.
-        share = (wanted - (upto[block] - mass[block])) / mass[block]
+        fraction = (wanted - (upto[block] - mass[block])) / mass[block]
         within = blocks[block].to(torch.float64).cumsum(1)
-        wanted = _below(share * within[:, -1], within[:, -1])
+        wanted = _below(fraction * within[:, -1], within[:, -1])
         return block * BLOCK + torch.searchsorted(within, wanted[:, None], right=True)[:, 0]
 
     def state(self) -> Tensor:

@@ -4,7 +4,7 @@ A batch is a TensorDict [B] with ``obs`` and ``next_obs`` (dicts; ``state`` floa
 [B, F, V, H, W, 3], oldest first), ``actions`` [B, T, A] in [-1, 1], ``valid`` [B, T], ``reward`` [B] (n-step return),
 ``discount`` [B] (gamma^n, 0 at terminal states) and ``is_demo`` [B]. For agents that predict H steps ahead also
 ``sequence``: ``obs`` after each step ([B, H, ...]), ``actions`` [B, H, A], ``reward`` [B, H] and ``valid`` [B, H].
-With ``sampling="priority"`` also ``slot`` [B], by which :meth:`Replay.set_priority` knows the samples.
+With ``sampling="priority"`` also ``slot`` [B], by which :meth:`ReplayBuffer.set_priority` knows the samples.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
+import torchrl.data
 from numpy.typing import NDArray
 from tensordict import TensorDict
-from torchrl.data import ImmutableDatasetWriter, ReplayBuffer
+from torchrl.data import ImmutableDatasetWriter
 
 from zoomrl.data.config import ReplayConfig
 from zoomrl.data.episode import Episode
@@ -30,7 +31,7 @@ from zoomrl.spec import EnvSpec
 Segment = dict[str, NDArray[Any]]
 
 
-class Replay:
+class ReplayBuffer:
     """Stores episodes and draws batches.
 
     Args:
@@ -53,14 +54,14 @@ class Replay:
         self,
         config: ReplayConfig,
         spec: EnvSpec,
-        horizon: int,
+        chunk_length: int,
         demos: Sequence[Episode],
         to_unit: Callable[[NDArray[np.float32]], NDArray[np.float32]],
         seed: int = 0,
         directory: Path | None = None,
         device: torch.device = CPU,
-        span: int = 0,
-        room: int = 0,
+        sequence_length: int = 0,
+        reserved_frames: int = 0,
     ) -> None:
         if config.storage == "gpu" and device.type == "cpu":
             raise ConfigError(
@@ -69,11 +70,11 @@ class Replay:
             )
         self.config = config
         self._to_unit = to_unit
-        self._table = EpisodeTable(sum(len(e) + 1 for e in demos) + room, config.capacity)
+        self._table = EpisodeTable(sum(len(e) + 1 for e in demos) + reserved_frames, config.capacity)
         self._storage = make_storage(config.storage, self._table.slots, directory, device)
         hold = held(spec, to_unit) if config.padding == "hold" else None
-        self.sampler = WindowSampler(config, self._table, horizon, seed, span, hold)
-        self._buffer = ReplayBuffer(
+        self.sampler = WindowSampler(config, self._table, chunk_length, seed, sequence_length, hold)
+        self._buffer = torchrl.data.ReplayBuffer(
             storage=self._storage,
             sampler=self.sampler,
             writer=ImmutableDatasetWriter(),
@@ -102,7 +103,7 @@ class Replay:
         """Store a finished online episode; it becomes a demonstration if successful and relabelling is on."""
         is_demo = episode.is_demo or (self.config.relabel_successes and episode.success)
         columns = self._columns(episode)
-        self.sampler.forget(self._table.make_room(len(episode)))
+        self.sampler.reset_capture(self._table.make_room(len(episode)))
         self._store(self._table.append, columns, episode, is_demo=is_demo)
 
     def protect(self, episode: Episode) -> bool:

@@ -1,4 +1,4 @@
-"""Draws windows of stored episodes: which episode, which start, and the slots that belong to it."""
+"""Noise windows of stored episodes: which episode, which start, and the slots that belong to it."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ class WindowSampler(Sampler):
         self,
         config: ReplayConfig,
         table: EpisodeTable,
-        horizon: int,
+        chunk_length: int,
         seed: int,
-        span: int = 0,
+        sequence_length: int = 0,
         hold: Tensor | None = None,
     ) -> None:
         self.config = config
         self.table = table
         self.generator = torch.Generator().manual_seed(seed)
-        self._steps = torch.arange(max(horizon, config.n_step))
-        self._horizon = horizon
-        self._span = torch.arange(span)
-        self.shortest = 1 if config.tail == "shorten" else max(config.n_step, span)
+        self._steps = torch.arange(max(chunk_length, config.n_step))
+        self._horizon = chunk_length
+        self._span = torch.arange(sequence_length)
+        self.shortest = 1 if config.tail == "shorten" else max(config.n_step, sequence_length)
         """Length of the shortest episode that a window can be drawn from."""
         self._back = torch.arange(config.frame_stack - 1, -1, -1)
         self._priorities = Priorities(table.slots) if config.sampling == "priority" else None
@@ -78,8 +78,8 @@ class WindowSampler(Sampler):
         if self.config.sampling == "episode":
             usable = starts.nonzero()[:, 0]
             episode = usable[torch.randint(len(usable), (count,), generator=self.generator)]
-            share = torch.rand(count, generator=self.generator, dtype=torch.float64)
-            first = (share * starts[episode]).long()
+            fraction = torch.rand(count, generator=self.generator, dtype=torch.float64)
+            first = (fraction * starts[episode]).long()
         else:
             draw = torch.randint(int(ends[-1]), (count,), generator=self.generator)
             episode = torch.searchsorted(ends, draw, right=True)
@@ -96,10 +96,10 @@ class WindowSampler(Sampler):
         if self._priorities is not None:
             self._priorities.enter(slots[: max(0, len(slots) - self.shortest)])
 
-    def forget(self, rows: list[Row]) -> None:
+    def reset_capture(self, rows: list[Row]) -> None:
         """Take the priorities from episodes that were evicted."""
         if self._priorities is not None and rows:
-            self._priorities.forget(torch.cat([self.table.indices(row) for row in rows]))
+            self._priorities.reset_capture(torch.cat([self.table.indices(row) for row in rows]))
 
     def set_priority(self, slot: Tensor, priority: Tensor) -> None:
         """Give the steps that a batch was drawn from new priorities (see :class:`Priorities`)."""

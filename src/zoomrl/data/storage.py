@@ -206,7 +206,7 @@ def _stacked(observations: TensorDict, slots: Tensor, pinned: bool) -> dict[str,
 def _gathered(array: Tensor, slots: Tensor, pinned: bool) -> Tensor:
     """Rows ``slots`` [B, F] of ``array`` [slots, ...], as [B, F, ...].
 
-    ``index_select`` copies whole rows; indexing with brackets goes element by element, seven times slower on pictures.
+    ``index_select`` copies whole rows; indexing with brackets goes element by element, seven times slower on images.
     """
     rows = slots.flatten()
     shape = (len(rows), *array.shape[1:])

@@ -62,7 +62,7 @@ class DemoSummary:
         observations: name -> dtype and shape of one frame, for example ``uint8[2, 64, 64, 3]``.
         state_entries: the parts of ``state`` in their order; empty when unknown.
         cameras: names of the views of ``rgb``.
-        rendering: what its pictures were drawn with.
+        rendering: what its images were drawn with.
         episodes, demos, successes: counts; ``demos`` are those that imitation may copy.
         lengths: decisions per episode.
         returns: undiscounted sum of rewards per episode.
@@ -178,14 +178,14 @@ def render_table(summary: DemoSummary) -> Group:
     from rich.table import Table
 
     overview = Table(title=f"Demonstrations of {summary.env}", show_header=False)
-    pictures = (
+    images = (
         ("cameras", ", ".join(summary.cameras)),
         ("drawn with", ", ".join(summary.rendering) or "no shadows, reflections or antialiasing"),
     )
     for name, value in (
         ("observed", ", ".join(f"{name} {array}" for name, array in summary.observations.items())),
         *((("state made of", list_entries(summary.state_entries)),) if "state" in summary.observations else ()),
-        *(pictures if summary.cameras else ()),
+        *(images if summary.cameras else ()),
         ("episodes", f"{summary.episodes} ({summary.demos} demos, {summary.successes} successful)"),
         ("length", _describe(summary.lengths)),
         ("return", _describe(summary.returns)),
@@ -205,7 +205,7 @@ def render_table(summary: DemoSummary) -> Group:
             str(index),
             *(f"{value:.2g}" for value in (dim.min, dim.max, dim.mean, dim.std)),
             f"{dim.saturated:.0%}",
-            "/".join(f"{100 * share:.0f}" for share in dim.coverage) + "%",
+            "/".join(f"{100 * fraction:.0f}" for fraction in dim.coverage) + "%",
             f"{dim.beyond_outermost:.0%}",
             f"{dim.max_error:.2g}",
         )

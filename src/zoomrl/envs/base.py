@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from zoomrl.envs.answers import brief, check_info, check_observation
 from zoomrl.envs.config import EnvConfig
-from zoomrl.envs.gym_base import Face, Observation, ResetNeeded
+from zoomrl.envs.gym_base import GymBase, Observation, ResetNeeded
 from zoomrl.envs.options import Options
 from zoomrl.envs.versions import with_versions
 from zoomrl.errors import ConfigError, SimulatorError, ZoomrlError
@@ -41,7 +41,7 @@ class ControlStep:
     info: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Env(Face, ABC):
+class Env(GymBase, ABC):
     """A seeded, time-limited environment with named observations and bounded continuous actions.
 
     What a simulator raises arrives as :class:`SimulatorError`, with the exception itself as its cause.
@@ -136,7 +136,7 @@ class Env(Face, ABC):
         # An episode that reaches its goal on the last allowed decision has ended: nothing lies beyond it.
         truncated = not terminated and (now.truncated or self._decisions >= self.env_spec.time_limit)
         self._running = not (terminated or truncated)
-        # Once per decision: a picture takes longer than several control steps.
+        # Once per decision: an image takes longer than several control steps.
         return self._observed(), reward, terminated, truncated, {**now.info, "success": success}
 
     def _accepted(self, action: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -49,12 +49,12 @@ class EnvConfig:
     """Vector observed: everything, what the robot knows of itself (Meta-World: hand and gripper), or none. auto is
     full without cameras; with cameras full for Gymnasium, none for DeepMind Control, and robot elsewhere."""
     shadows: bool = True
-    """Draw shadows in observed pictures. Off, with reflections and antialiasing off too, draws ten to twenty
+    """Draw shadows in observed images. Off, with reflections and antialiasing off too, draws ten to twenty
     times faster. RLBench draws by itself, with everything on."""
     reflections: bool = True
-    """Draw reflections in observed pictures."""
+    """Draw reflections in observed images."""
     antialiasing: bool = True
-    """Smooth edges in observed pictures."""
+    """Smooth edges in observed images."""
 
     def __post_init__(self) -> None:
         # One name alone is easily written without its tuple, whose letters would then be cameras.

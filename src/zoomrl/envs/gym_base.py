@@ -19,7 +19,7 @@ try:
     import gymnasium
     from gymnasium.error import ResetNeeded
 
-    class Face(gymnasium.Env[Observation, NDArray[np.float32]]):
+    class GymBase(gymnasium.Env[Observation, NDArray[np.float32]]):
         """A Gymnasium environment."""
 
         def _show_spaces(self, spec: EnvSpec) -> None:
@@ -41,7 +41,7 @@ except ImportError:
     class ResetNeeded(Exception):  # type: ignore[no-redef]  # noqa: N818  (Gymnasium's name)
         """A step was asked for while no episode was running."""
 
-    class Face:  # type: ignore[no-redef]
+    class GymBase:  # type: ignore[no-redef]
         """What zoomrl uses of ``gymnasium.Env``: a random stream of its own, and nothing to free."""
 
         @cached_property

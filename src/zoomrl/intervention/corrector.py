@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from zoomrl.control.scaling import ActionScaler
 from zoomrl.data.episode import Episode
-from zoomrl.data.replay import Replay
+from zoomrl.data.replay import ReplayBuffer
 from zoomrl.demos.formats.npz.file import read_episode, write_episode
 from zoomrl.demos.formats.npz.reader import SPEC_FILE
 from zoomrl.envs.vector.base import VectorEnv
@@ -46,12 +46,12 @@ class Corrector:
         env: int,
         spec: EnvSpec,
         scaler: ActionScaler,
-        replay: Replay,
+        replay: ReplayBuffer,
         directory: Path,
         say: Callable[[str], None],
     ) -> None:
         self.env = env
-        self.last_share = 0.0
+        self.last_fraction = 0.0
         """Share of corrected decisions in the episode that ended last."""
         self._source = source
         self._bounds = scaler.low, scaler.high
@@ -81,7 +81,7 @@ class Corrector:
     def keep(self, episode: Episode) -> None:
         """The episode has ended: store what was corrected in it, and write it to the disk."""
         flags = np.asarray(self._flags[: len(episode)])
-        self.last_share = float(flags.mean())
+        self.last_fraction = float(flags.mean())
         for stretch in corrections(episode, flags):
             path = self._file(self._kept)
             try:

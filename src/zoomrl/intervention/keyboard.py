@@ -19,7 +19,7 @@ Array = NDArray[np.float32]
 PAIRS = (("d", "a"), ("w", "s"), ("r", "f"), ("e", "q"), ("l", "j"), ("i", "k"), ("o", "u"), ("y", "h"))
 """Keys that raise and lower a dimension; the number keys choose which eight dimensions they move."""
 GRIP = " "
-_PICTURES_PER_S = 10.0
+_IMAGES_PER_S = 10.0
 _USUAL_HZ = 10.0
 
 
@@ -85,7 +85,7 @@ class Keyboard:
     Args:
         config: port and step of the keys.
         spec: of the environment.
-        render: its picture [H, W, 3].
+        render: its image [H, W, 3].
         say: prints a line for the user.
 
     Raises:
@@ -104,7 +104,7 @@ class Keyboard:
         self._say = say
         self._blind = False
         self._period = 1.0 / (spec.control_hz or _USUAL_HZ)
-        self._pictured = self._due = 0.0
+        self._imaged = self._due = 0.0
         names = spec.action_meaning or ("value",) * spec.action_dim
         groups = [[f"{dim} ({names[dim]})" for dim in group] for group in self._keys.groups]
         about = {"env": spec.id, "pairs": PAIRS, "groups": groups, "gripper": self._keys.gripper}
@@ -120,8 +120,8 @@ class Keyboard:
     def action(self, episode: int, step: int, proposed: Array) -> Array | None:
         """What the held keys say; None while nobody has taken over."""
         now = time.monotonic()
-        if self._page.watched and now - self._pictured >= 1 / _PICTURES_PER_S:
-            self._pictured = now
+        if self._page.watched and now - self._imaged >= 1 / _IMAGES_PER_S:
+            self._imaged = now
             self._show(episode, step)
         held, group, taken = self._page.commands()
         if not taken:
@@ -149,9 +149,9 @@ class Keyboard:
         self._page.close()
 
 
-def _jpeg(picture: NDArray[np.uint8]) -> bytes:
+def _jpeg(image: NDArray[np.uint8]) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=85)
+    Image.fromarray(image).save(buffer, "JPEG", quality=85)
     return buffer.getvalue()

@@ -138,7 +138,7 @@ class Page:
             return 200, "text/html; charset=utf-8", Path(__file__).with_name("page.html").read_bytes()
         if asked == ("GET", "/about"):
             return 200, "application/json", self._about
-        if asked == ("GET", "/picture"):
+        if asked == ("GET", "/image"):
             self._asked = time.monotonic()
             with self._lock:
                 image = self._image

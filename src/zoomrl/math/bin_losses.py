@@ -23,12 +23,12 @@ def imitation_terms(
     gradient."""
     bins, count, tokens = logits.shape
     probs = torch.softmax(logits, 1)
-    share = weight / bins
+    fraction = weight / bins
 
     values = atoms @ probs
     hinge = values - values.gather(0, chosen[None]) + margin
     lagging = (hinge > 0).to(logits.dtype)
-    margin_part = (hinge * lagging).sum(0) @ share
+    margin_part = (hinge * lagging).sum(0) @ fraction
     # Values enter with the sign of -d loss / d value, as the distributions below.
     lagging.neg_().scatter_add_(0, chosen[None], -lagging.sum(0, keepdim=True))
 
@@ -40,12 +40,12 @@ def imitation_terms(
     lead = lower @ (probs.gather(0, where) - probs)
     # The side taken at equality: a zero-initialised head must feel the loss.
     behind = lead.sign().add_(1).clamp_(max=1)
-    dominance = lead.clamp_(min=0).sum((0, 1)) @ share
+    dominance = lead.clamp_(min=0).sum((0, 1)) @ fraction
     behind.scatter_add_(0, where, -behind.sum(0, keepdim=True))
 
     grad = (lower.t() @ behind).addcmul_(lagging[:, None], atoms[:, None])
     grad = torch.ops.aten._softmax_backward_data(grad, probs, 1, logits.dtype)
-    torch.mul(grad, -share, out=out)
+    torch.mul(grad, -fraction, out=out)
     return torch.stack([dominance, margin_part])
 
 

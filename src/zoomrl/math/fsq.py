@@ -76,15 +76,15 @@ class _Quantise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, half: float, offset: float, shift: float, scale: float) -> Tensor:
-        share = torch.add(x.new_full((), 2 * shift), x, alpha=2).sigmoid_()
-        result = torch.add(x.new_full((), -half - offset), share, alpha=2 * half).round_().mul_(scale)
+        fraction = torch.add(x.new_full((), 2 * shift), x, alpha=2).sigmoid_()
+        result = torch.add(x.new_full((), -half - offset), fraction, alpha=2 * half).round_().mul_(scale)
         if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(share)
+            ctx.save_for_backward(fraction)
             ctx.slope = 4 * half * scale
         return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
-        (share,) = ctx.saved_tensors
-        return torch.ops.aten.sigmoid_backward(gradients[0], share).mul_(ctx.slope), None, None, None, None
+        (fraction,) = ctx.saved_tensors
+        return torch.ops.aten.sigmoid_backward(gradients[0], fraction).mul_(ctx.slope), None, None, None, None

@@ -51,9 +51,9 @@ class _Cosines(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        x, direction, norm, share = ctx.saved_tensors
+        x, direction, norm, fraction = ctx.saved_tensors
         scale = gradients[0] / norm
-        return (direction * scale[..., None]).addcmul_(x, (scale * share)[..., None], value=-1), None
+        return (direction * scale[..., None]).addcmul_(x, (scale * fraction)[..., None], value=-1), None
 
 
 def dominance_loss(probs: Tensor, chosen: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ def singular_values(latents: Tensor) -> Tensor:
     return torch.linalg.svdvals(latents.to(torch.float32))
 
 
-def rank_shares(values: Tensor, tolerances: Sequence[float]) -> list[Tensor]:
+def rank_fractions(values: Tensor, tolerances: Sequence[float]) -> list[Tensor]:
     """Numerical rank as a share of D, for each tolerance t, from singular ``values`` [D].
 
     Those above ``max(t, t * largest)`` count, as in ``torch.linalg.matrix_rank`` with atol = rtol = t.

@@ -16,8 +16,8 @@ class Mish(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Activate ``x``."""
         if torch.compiler.is_compiling():
-            share = torch.sigmoid(x)
-            top = share * (2 - share)
+            fraction = torch.sigmoid(x)
+            top = fraction * (2 - fraction)
             return x * (top / (2 - top))
         if x.device.type != "cpu":
             return F.mish(x)
@@ -34,12 +34,12 @@ class _Mish(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         full = x.to(torch.float32) if x.dtype == torch.bfloat16 else x
-        share = torch.sigmoid(full)
-        top = (2 - share).mul_(share)
+        fraction = torch.sigmoid(full)
+        top = (2 - fraction).mul_(fraction)
         squashed = top.div_(2 - top)
         if not ctx.needs_input_grad[0]:
             return squashed.mul_(full).to(x.dtype)
-        slope = torch.ops.aten.tanh_backward(share, squashed)
+        slope = torch.ops.aten.tanh_backward(fraction, squashed)
         ctx.save_for_backward(torch.addcmul(squashed, slope, full, out=slope))
         return squashed.mul_(full).to(x.dtype)
 

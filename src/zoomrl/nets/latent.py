@@ -20,7 +20,7 @@ from zoomrl.nets.trunk import image_trunk
 
 
 class LatentEncoder(nn.Module):
-    """Observations to latents [B, D]; pictures pass through a convolutional encoder and a trunk first.
+    """Observations to latents [B, D]; images pass through a convolutional encoder and a trunk first.
 
     Args:
         shape: of the observations.

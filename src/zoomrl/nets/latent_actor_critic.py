@@ -25,7 +25,7 @@ class LatentActor(nn.Module):
         self.head = Linear(hidden_dim, action_dim)
         self.apply(orthogonal_)
 
-    def bulk(self) -> list[nn.Module]:
+    def autocast_modules(self) -> list[nn.Module]:
         """Hidden layers, without the head."""
         return [self.trunk]
 
@@ -44,7 +44,7 @@ class LatentTwinCritic(nn.Module):
         self.heads = nn.ModuleList([Linear(hidden_dim, outputs) for _ in range(2)])
         self.apply(orthogonal_)
 
-    def bulk(self) -> list[nn.Module]:
+    def autocast_modules(self) -> list[nn.Module]:
         """Hidden layers, without the heads."""
         return [self.trunk, *self.bodies]
 

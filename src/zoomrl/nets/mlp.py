@@ -44,7 +44,7 @@ class Ensemble(nn.Module):
         """Outputs of all networks."""
         return torch.stack([network(x) for network in self.networks])
 
-    def some(self, x: Tensor, members: Tensor) -> Tensor:
+    def subset(self, x: Tensor, members: Tensor) -> Tensor:
         """Outputs of the networks that ``members`` [m] numbers: [m, B, outputs]. No gradient of their weights."""
         if not self.capturable:
             return torch.stack([self.networks[index](x) for index in members.tolist()])

@@ -1,4 +1,4 @@
-"""From observations to the vectors that trunks read: standardised state, encoded pictures."""
+"""From observations to the vectors that trunks read: standardised state, encoded images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ObservationShape(NamedTuple):
 
     Attributes:
         state: length S of the stacked state vector; 0 for none.
-        views, frames, size: cameras V, pictures F in a stack, height and width; 0 cameras for none.
+        views, frames, size: cameras V, images F in a stack, height and width; 0 cameras for none.
     """
 
     state: int
@@ -39,8 +39,8 @@ class ObservationShape(NamedTuple):
         views, size, width, _ = spec.observations["rgb"].shape
         if size != width:
             raise ConfigError(
-                f"pictures of {spec.id} have {size} x {width} pixels, and encoders need square ones. Let the "
-                'environment draw square pictures, or observe "render" at --env.image-size.'
+                f"images of {spec.id} have {size} x {width} pixels, and encoders need square ones. Let the "
+                'environment draw square images, or observe "render" at --env.image-size.'
             )
         return ObservationShape(spec.state_dim * frame_stack, views, frame_stack, size)
 
@@ -74,7 +74,7 @@ class Perception(nn.Module):
 
         Args:
             observation: ``state`` [B, S] and ``rgb`` uint8 [B, F, V, H, W, 3].
-            shifts: of :meth:`draw`, while learning; None shows the pictures as they are.
+            shifts: of :meth:`sample_noise`, while learning; None shows the images as they are.
 
         Returns:
             ``state`` [B, S] and ``image`` [B, E].
@@ -101,7 +101,7 @@ class Perception(nn.Module):
         """The encoder's networks: one for each view, or one for all."""
         return [] if self.encoder is None else list(self.encoder.nets)
 
-    def draw(self, batch: int, generator: torch.Generator) -> Tensor | None:
+    def sample_noise(self, batch: int, generator: torch.Generator) -> Tensor | None:
         """Random shifts for :meth:`forward`; None where nothing is shifted."""
         if not self.pad:
             return None

@@ -30,7 +30,7 @@ def bc_metaworld() -> TrainConfig:
 def act_metaworld() -> TrainConfig:
     """ACT on Meta-World from state, demonstrations alone: small transformers for a CPU. Our own settings."""
     agent = ACTConfig(
-        horizon=16, dim=64, heads=4, feedforward=128, encoder_layers=2, decoder_layers=2, style_dim=8, lr=3e-4
+        chunk_length=16, dim=64, heads=4, feedforward=128, encoder_layers=2, decoder_layers=2, style_dim=8, lr=3e-4
     )
     return replace(bc_metaworld(), preset="act-metaworld", agent=agent)
 

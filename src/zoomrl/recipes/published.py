@@ -76,7 +76,7 @@ def cqn_bigym() -> TrainConfig:
 
 def cqn_as_bigym() -> TrainConfig:
     """CQN-AS, BiGym column: sequences of 16; name the environment with --env.id."""
-    agent = CQNASConfig(horizon=16, normalize="demos", encoder=EncoderConfig(layers=2))
+    agent = CQNASConfig(chunk_length=16, normalize="demos", encoder=EncoderConfig(layers=2))
     control = ControlConfig(action_range="demos")
     return replace(cqn_bigym(), preset="cqn_as-bigym", agent=agent, control=control)
 
@@ -91,7 +91,7 @@ def drqv2_plus_bigym() -> TrainConfig:
 def drqv2_as_bigym() -> TrainConfig:
     """DrQ-v2-AS+, BiGym column (released and withdrawn as unstable): sequences of 16, batches of 256."""
     base = cqn_as_bigym()
-    agent = DrQv2ASConfig(horizon=16, normalize="demos")
+    agent = DrQv2ASConfig(chunk_length=16, normalize="demos")
     return replace(base, preset="drqv2_as-bigym", agent=agent, replay=replace(base.replay, batch_size=256))
 
 
@@ -111,7 +111,7 @@ def cqn_rlbench() -> TrainConfig:
 
 def cqn_as_rlbench() -> TrainConfig:
     """CQN-AS, RLBench column: sequences of 4, the padding a command to stay put; name the environment with --env.id."""
-    agent = CQNASConfig(horizon=4, bc_margin=0.01)
+    agent = CQNASConfig(chunk_length=4, bc_margin=0.01)
     control = ControlConfig(action_range="demos", action_margin=0.2)
     return replace(cqn_rlbench(), preset="cqn_as-rlbench", agent=agent, control=control)
 
@@ -124,7 +124,7 @@ def drqv2_plus_rlbench() -> TrainConfig:
 
 def drqv2_as_rlbench() -> TrainConfig:
     """DrQ-v2-AS+, RLBench column (released and withdrawn as unstable): sequences of 4."""
-    return replace(cqn_as_rlbench(), preset="drqv2_as-rlbench", agent=DrQv2ASConfig(horizon=4))
+    return replace(cqn_as_rlbench(), preset="drqv2_as-rlbench", agent=DrQv2ASConfig(chunk_length=4))
 
 
 def cqn_humanoid() -> TrainConfig:
@@ -147,7 +147,7 @@ def cqn_humanoid() -> TrainConfig:
 def cqn_as_humanoid() -> TrainConfig:
     """CQN-AS, HumanoidBench column: sequences of 4, hidden width 1024; name the environment with --env.id."""
     base = cqn_humanoid()
-    agent = CQNASConfig(**{**vars(base.agent), "hidden_dim": 1024}, horizon=4)
+    agent = CQNASConfig(**{**vars(base.agent), "hidden_dim": 1024}, chunk_length=4)
     control = ControlConfig(uniform_steps=10_000)
     return replace(base, preset="cqn_as-humanoid", agent=agent, control=control)
 

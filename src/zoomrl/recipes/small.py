@@ -14,7 +14,7 @@ from zoomrl.training.config import EvalConfig, TrainConfig
 
 # Sparse success is worth 0 to 1: the published support of -2 to 2 would leave three quarters of its atoms unused.
 _SMALL_CQN_AS = CQNASConfig(
-    horizon=4,
+    chunk_length=4,
     hidden_dim=128,
     trunk_dim=0,
     dueling="shared",
@@ -97,7 +97,7 @@ def cqn_as_metaworld_pixels() -> TrainConfig:
 
 
 def drqv2_dmc_cpu() -> TrainConfig:
-    """DrQ-v2 for DeepMind Control from pixels on a CPU: 64x64 pictures, narrow networks. Our own settings."""
+    """DrQ-v2 for DeepMind Control from pixels on a CPU: 64x64 images, narrow networks. Our own settings."""
     base = drqv2_dmc()
     encoder = EncoderConfig(kind="drqv2", channels=16, norm="none", activation="relu", feature_dim=50, shift=3)
     return replace(

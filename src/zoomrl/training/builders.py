@@ -22,7 +22,7 @@ from zoomrl.control.controller import Controller
 from zoomrl.control.explore import Explorer
 from zoomrl.control.scaling import ActionScaler
 from zoomrl.data.episode import Episode
-from zoomrl.data.replay import Replay
+from zoomrl.data.replay import ReplayBuffer
 from zoomrl.demos.check.manifest import check_manifest
 from zoomrl.demos.fit import check_fit
 from zoomrl.demos.store.reader import DemoSet, read_demos
@@ -86,13 +86,14 @@ def choose_episodes(config: TrainConfig, demos: DemoSet | None) -> list[Episode]
     return chosen
 
 
-def hold_out(episodes: list[Episode], share: float) -> tuple[list[Episode], list[Episode]]:
-    """Episodes to learn from, and the last ``share`` of the demonstrations among them to validate with."""
+def hold_out(episodes: list[Episode], fraction: float) -> tuple[list[Episode], list[Episode]]:
+    """Episodes to learn from, and the last ``fraction`` of the demonstrations among them to validate with."""
     demos = [e for e in episodes if e.is_demo]
-    count = max(1, round(share * len(demos))) if share and demos else 0
+    count = max(1, round(fraction * len(demos))) if fraction and demos else 0
     if count and count == len(demos):
         raise ConfigError(
-            f"demos.validation={share} of {len(demos)} demonstrations leaves none to learn from; lower it, or use more"
+            f"demos.validation={fraction} of {len(demos)} demonstrations leaves none to learn from; lower it, or use "
+            "more"
         )
     held = {id(e) for e in demos[len(demos) - count :]}
     return [e for e in episodes if id(e) not in held], [e for e in episodes if id(e) in held]
@@ -113,7 +114,7 @@ def build_validation(
     episodes: Sequence[Episode],
     scaler: ActionScaler,
     device: torch.device,
-) -> Replay | None:
+) -> ReplayBuffer | None:
     """Batches of the demonstrations that are not learnt from."""
     if not episodes:
         return None
@@ -121,7 +122,16 @@ def build_validation(
         config.replay, capacity=2, storage="ram", demo_fraction=0.0, sampling="transition", tail="shorten"
     )
     seed = derive(config.seed, "validation")
-    return Replay(settings, spec, agent.horizon, episodes, scaler.to_unit, seed, device=device, span=agent.span)
+    return ReplayBuffer(
+        settings,
+        spec,
+        agent.chunk_length,
+        episodes,
+        scaler.to_unit,
+        seed,
+        device=device,
+        sequence_length=agent.sequence_length,
+    )
 
 
 def build_agent(
@@ -155,7 +165,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def announce_cameras(config: EnvConfig, spec: EnvSpec, console: Console) -> None:
-    """Say what is seen, and what it is drawn without: drawing fast gives other pictures, which is never silent."""
+    """Say what is seen, and what it is drawn without: drawing fast gives other images, which is never silent."""
     if "rgb" not in spec.observations:
         return
     _, height, width, _ = spec.observations["rgb"].shape
@@ -197,7 +207,7 @@ def build_replay(
     directory: Path,
     console: Console,
     device: torch.device = CPU,
-) -> Replay:
+) -> ReplayBuffer:
     """The replay, after saying what it takes; what cannot fit is refused. Batches go to ``device``."""
     if config.replay.capacity <= spec.time_limit:
         raise ConfigError(
@@ -207,11 +217,11 @@ def build_replay(
     # Each decision is one frame, and each episode's end another: a short run needs no more than that.
     most = 2 * decisions(config, spec) + spec.time_limit + 1
     settings = dataclasses.replace(config.replay, capacity=min(config.replay.capacity, most))
-    room = 0 if config.intervene.source == "none" else config.intervene.capacity
-    demo_frames = sum(len(e) + 1 for e in episodes) + room
+    reserved_frames = 0 if config.intervene.source == "none" else config.intervene.capacity
+    demo_frames = sum(len(e) + 1 for e in episodes) + reserved_frames
     # Slots that no frame reaches take nothing, except on a GPU.
     count = settings.capacity if settings.storage == "gpu" else expected_frames(config, spec)
-    needed = Replay.bytes_needed(dataclasses.replace(settings, capacity=count), spec, demo_frames)
+    needed = ReplayBuffer.bytes_needed(dataclasses.replace(settings, capacity=count), spec, demo_frames)
     place = {"ram": "of memory", "disk": "on disk", "gpu": "of GPU memory"}[settings.storage]
     console.print(
         f"replay: {readable(needed)} {place} for {count:,} online and {demo_frames:,} demonstration frames",
@@ -226,7 +236,18 @@ def build_replay(
             f"Lower replay.capacity{remedy.get(settings.storage, '')}."
         )
     seed = derive(config.seed, "replay")
-    return Replay(settings, spec, agent.horizon, episodes, scaler.to_unit, seed, files, device, agent.span, room)
+    return ReplayBuffer(
+        settings,
+        spec,
+        agent.chunk_length,
+        episodes,
+        scaler.to_unit,
+        seed,
+        files,
+        device,
+        agent.sequence_length,
+        reserved_frames,
+    )
 
 
 def _free(storage: str, files: Path | None, device: torch.device) -> int | None:

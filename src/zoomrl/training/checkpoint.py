@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from zoomrl.data.replay import Replay
+from zoomrl.data.replay import ReplayBuffer
 from zoomrl.errors import CheckpointError, DamagedFileError
 from zoomrl.files import write_atomically
 from zoomrl.seal import check_archive, seal_archive
@@ -48,7 +48,7 @@ class Checkpoints:
         self._keep = keep
         self._oldest: dict[Path, int] = {}
 
-    def save(self, env_steps: int, state: dict[str, Any], replay: Replay) -> Path:
+    def save(self, env_steps: int, state: dict[str, Any], replay: ReplayBuffer) -> Path:
         """Write a checkpoint; on any failure the earlier ones stay as they are.
 
         Raises:
@@ -174,7 +174,7 @@ class Checkpoints:
             )
         return None
 
-    def restore_replay(self, state: dict[str, Any], replay: Replay) -> None:
+    def restore_replay(self, state: dict[str, Any], replay: ReplayBuffer) -> None:
         """Put the online episodes of a loaded checkpoint back, and remove what came after it, or is not needed.
 
         Raises:

@@ -36,7 +36,7 @@ class EvalConfig:
     """Evaluate at the end, and act afterwards, with the weights of the best evaluation during training (by success,
     then by return) instead of the last ones."""
     video: bool = True
-    """Film the first episode of the evaluation at the end, where rendering works."""
+    """Video the first episode of the evaluation at the end, where rendering works."""
 
 
 @dataclass(frozen=True)
@@ -132,13 +132,13 @@ class TrainConfig:
         ):
             if value < low:
                 raise ConfigError(f"{name} must be at least {low}, got {value}")
-        for name, share in (
+        for name, fraction in (
             ("replay.demo_fraction", self.replay.demo_fraction),
             ("replay.discount", self.replay.discount),
             ("demos.validation", self.demos.validation),
         ):
-            if not 0 <= share <= 1:
-                raise ConfigError(f"{name} must lie in 0 .. 1, got {share}")
+            if not 0 <= fraction <= 1:
+                raise ConfigError(f"{name} must lie in 0 .. 1, got {fraction}")
         if self.precision_tolerance < 0:
             raise ConfigError(f"precision_tolerance must be at least 0, got {self.precision_tolerance}")
         if not 0 <= self.intervene.port < 65_536:

@@ -16,7 +16,7 @@ from zoomrl.training.logger import Logger
 from zoomrl.training.measure.memory import peak_rss
 from zoomrl.training.run_files import RESULT
 from zoomrl.training.seeds import derive
-from zoomrl.training.video import VideoRecorder, in_one_line, probe_picture
+from zoomrl.training.video import VideoRecorder, in_one_line, probe_image
 
 _log = logging.getLogger("zoomrl.training")
 
@@ -94,7 +94,7 @@ def _record(
     path: Path, controller: Controller, envs: VectorEnv, seed: int, stop: Callable[[], bool]
 ) -> tuple[Path | None, str | None]:
     """The video of an episode with ``seed`` at ``path``, or why there is none."""
-    probe = probe_picture(envs, seed)
+    probe = probe_image(envs, seed)
     if isinstance(probe, str):
         return None, probe
     recorder = VideoRecorder()

@@ -9,9 +9,9 @@ from scipy.special import stdtrit
 
 def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
     """95 % confidence interval of a success rate (Wilson 1927); honest also at 0 and 100 %."""
-    share = successes / trials
-    centre = share + z * z / (2 * trials)
-    spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    fraction = successes / trials
+    centre = fraction + z * z / (2 * trials)
+    spread = z * math.sqrt(fraction * (1 - fraction) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 

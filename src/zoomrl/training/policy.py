@@ -66,10 +66,8 @@ class Policy:
                 )
             given = np.asarray(named[name])
             if np.issubdtype(spec.dtype, np.integer) and not np.issubdtype(given.dtype, np.integer):
-                # Pictures in 0..1 would all become black.
-                raise ValueError(
-                    f"observation {name!r} must be {spec.dtype} (0 to 255 for pictures), got {given.dtype}"
-                )
+                # Images in 0..1 would all become black.
+                raise ValueError(f"observation {name!r} must be {spec.dtype} (0 to 255 for images), got {given.dtype}")
             with np.errstate(over="ignore"):  # refused below
                 array = given.astype(spec.dtype, copy=False)
             expected = spec.shape if self._num_envs == 1 else (self._num_envs, *spec.shape)

@@ -55,7 +55,7 @@ class RunResult:
         finished: False when a signal stopped it; running the same config again resumes.
         evaluation: the evaluation at the end; None when stopped.
         training_seconds: wall time of the run's learning so far, evaluations during training included.
-        video: the film that was made.
+        video: the video that was made.
         video_problem: why there is none.
         stopped_by: the signal that stopped it, if one did.
     """
@@ -177,7 +177,7 @@ def train(
                 if corrector is not None:
                     corrector.clear()
                 if "rgb" in spec.observations:
-                    for index in range(envs.num_envs):  # renderers are built at the first picture: before measuring
+                    for index in range(envs.num_envs):  # renderers are built at the first image: before measuring
                         envs.reset(index, derive(config.seed, "train_env", index, 0))
             else:
                 checkpoints.restore_replay(loaded[0], replay)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from zoomrl.data.replay import Replay, Segment
+from zoomrl.data.replay import ReplayBuffer, Segment
 from zoomrl.errors import CheckpointError, DamagedFileError
 from zoomrl.files import write_atomically
 from zoomrl.seal import check_archive, seal_archive
@@ -39,7 +39,7 @@ class Segments:
         self._digests: dict[str, str] = {}
         """Of the files that are this run's: others that lie in the folder are not looked at."""
 
-    def save(self, replay: Replay) -> dict[str, Any]:
+    def save(self, replay: ReplayBuffer) -> dict[str, Any]:
         """Write the episodes that came since the last call; returns the entries of a checkpoint that name them.
 
         Raises:
@@ -74,7 +74,7 @@ class Segments:
             if found != hashes.get(file.path.name, found):
                 raise DamagedFileError(f"{file.path} holds other episodes than the checkpoint was saved with")
 
-    def load(self, state: Mapping[str, Any], replay: Replay) -> None:
+    def load(self, state: Mapping[str, Any], replay: ReplayBuffer) -> None:
         """Put the online episodes of a checkpoint's ``state`` back into an empty ring, and remove what came after.
 
         Raises:

@@ -16,7 +16,7 @@ from zoomrl.agents.contract import Agent, Metrics
 from zoomrl.control.controller import Controller
 from zoomrl.data.episode import EpisodeBuilder
 from zoomrl.data.finite import simulator_fault
-from zoomrl.data.replay import Replay
+from zoomrl.data.replay import ReplayBuffer
 from zoomrl.envs.vector.base import StepResult, VectorEnv
 from zoomrl.errors import CheckpointError, NonFiniteLossError, SimulatorError, plural
 from zoomrl.files import write_atomically
@@ -63,11 +63,11 @@ class Trainer:
         directory: Path,
         *,
         agent: Agent,
-        replay: Replay,
+        replay: ReplayBuffer,
         controller: Controller,
         envs: VectorEnv,
         evaluator: Evaluator,
-        validation: Replay | None,
+        validation: ReplayBuffer | None,
         corrector: Corrector | None,
         checkpoints: Checkpoints,
         logger: Logger,
@@ -354,7 +354,7 @@ class Trainer:
             if reports_success:
                 row["success"] = episode.success
             if self._corrector is not None:
-                row["corrected"] = self._corrector.last_share if index == self._corrector.env else 0.0
+                row["corrected"] = self._corrector.last_fraction if index == self._corrector.env else 0.0
             self._logger.write("episode", {**self.counters, **row})
 
     def _begin_episode(self, index: int) -> None:

@@ -110,7 +110,7 @@ def in_one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
-def probe_picture(envs: VectorEnv, seed: int) -> NDArray[np.uint8] | str:
+def probe_image(envs: VectorEnv, seed: int) -> NDArray[np.uint8] | str:
     """An image of environment 0, or why there is none. What renderers print while failing is kept quiet."""
     envs.reset(0, seed)
     hook = sys.unraisablehook

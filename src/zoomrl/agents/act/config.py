@@ -20,7 +20,7 @@ class ACTConfig:
     name: ClassVar[str] = "act"
 
     # The networks.
-    horizon: int = 100
+    chunk_length: int = 100
     """Length T of the action sequence."""
     encoder: EncoderConfig = field(default_factory=lambda: EncoderConfig(kind="resnet18", shift=0))
     normalize: Literal["none", "demos"] = "demos"
@@ -57,6 +57,6 @@ class ACTConfig:
         if self.dim % self.heads:
             raise ConfigError(f"agent.dim ({self.dim}) must be a multiple of agent.heads ({self.heads})")
         if self.dim % 4:
-            # Positions in a picture are sines and cosines of row and column.
+            # Positions in an image are sines and cosines of row and column.
             raise ConfigError(f"agent.dim must be a multiple of 4, got {self.dim}")
         check_supervised(self)

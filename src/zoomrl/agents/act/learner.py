@@ -16,9 +16,9 @@ from zoomrl.agents.act.networks import Policy, Posterior, Sizes
 from zoomrl.agents.bc.learner import demonstrated, imitation_error
 from zoomrl.agents.configs import ACTConfig
 from zoomrl.agents.contract import Metrics
-from zoomrl.agents.learner import Draws, Learner, Tensors
+from zoomrl.agents.learner import Learner, Noise, Tensors
 from zoomrl.agents.metrics import batch_metrics
-from zoomrl.agents.optimization import descend, make_optimizer
+from zoomrl.agents.optimization import make_optimizer, optimizer_step
 from zoomrl.math.divergence import kl_to_standard_normal
 from zoomrl.math.losses import masked_mean
 from zoomrl.nets.perception import Perception
@@ -31,7 +31,7 @@ class ACT(Learner):
     """
 
     losses = ("loss",)
-    gauge = "loss"
+    parity_metric = "loss"
     config: ACTConfig
     perception: Perception
 
@@ -41,7 +41,7 @@ class ACT(Learner):
             state=self.perception.shape.state,
             maps=None if encoder is None else encoder.keep_maps(),
             actions=self.action_dim,
-            horizon=config.horizon,
+            chunk_length=config.chunk_length,
             style=config.style_dim,
             dim=config.dim,
             heads=config.heads,
@@ -54,48 +54,48 @@ class ACT(Learner):
         self.optimizer = make_optimizer("adamw", learnt, config.lr, config.weight_decay)
 
     @property
-    def own_parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+    def components(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         """What is saved."""
         return {"posterior": self.posterior, "policy": self.policy, "optimizer": self.optimizer}
 
-    def bulk(self) -> list[nn.Module]:
+    def autocast_modules(self) -> list[nn.Module]:
         """Encoder and transformers, without embeddings and heads."""
         return [*self.perception.networks(), self.posterior.stack, self.policy.encoder, self.policy.decoder]
 
-    def plan(self, observation: Mapping[str, Tensor], draws: Draws) -> Tensors:
+    def propose(self, observation: Mapping[str, Tensor], noise: Noise) -> Tensors:
         """The chunk of style 0; there is no value."""
         return {"actions": self.only_movable(self._greedy(self.perception(observation)).clamp(-1, 1))}
 
-    def draw(self, batch: int) -> Draws:
-        """Shifts of the pictures, normal numbers for the style, and what dropout keeps."""
+    def sample_noise(self, batch: int) -> Noise:
+        """Shifts of the images, normal numbers for the style, and what dropout keeps."""
         generator = self.generator
         policy = self.policy
         drawn = {
-            "shifts": self.perception.draw(batch, generator),
+            "shifts": self.perception.sample_noise(batch, generator),
             "style": torch.randn(batch, self.config.style_dim, generator=generator, device=self.device),
-            "posterior_keep": self.posterior.stack.draw(batch, self.posterior.tokens, generator),
-            "encoder_keep": policy.encoder.draw(batch, policy.tokens, generator),
-            "decoder_keep": policy.decoder.draw(batch, self.horizon, generator),
+            "posterior_keep": self.posterior.stack.sample_noise(batch, self.posterior.tokens, generator),
+            "encoder_keep": policy.encoder.sample_noise(batch, policy.tokens, generator),
+            "decoder_keep": policy.decoder.sample_noise(batch, self.chunk_length, generator),
         }
         return {name: tensor for name, tensor in drawn.items() if tensor is not None}
 
-    def learn(self, batch: Mapping[str, Any], draws: Draws) -> Metrics:
+    def learn(self, batch: Mapping[str, Any], noise: Noise) -> Metrics:
         """One step on the demonstrated samples.
 
         Args:
             batch: ``obs``, ``actions`` [B, T, A] in [-1, 1], ``valid`` [B, T], ``is_demo`` [B].
-            draws: of :meth:`draw`.
+            draws: of :meth:`sample_noise`.
         """
-        loss, metrics = self.loss(batch, draws)
-        descend(self.optimizer, loss)
+        loss, metrics = self.loss(batch, noise)
+        optimizer_step(self.optimizer, loss)
         return {"loss": loss.detach(), **metrics, **batch_metrics(batch)}
 
-    def loss(self, batch: Mapping[str, Any], draws: Draws) -> tuple[Tensor, Metrics]:
+    def loss(self, batch: Mapping[str, Any], noise: Noise) -> tuple[Tensor, Metrics]:
         """``|a - policy(z, s)| + kl_coef KL(q(z | a, s) || N(0, I))``, z drawn from q; and what to report."""
-        features = self.perception(batch["obs"], draws.get("shifts"))
-        mean, log_variance = self._style(features, batch, draws.get("posterior_keep"))
-        style = mean + (0.5 * log_variance).exp() * draws["style"]
-        keeps = (draws.get("encoder_keep"), draws.get("decoder_keep"))
+        features = self.perception(batch["obs"], noise.get("shifts"))
+        mean, log_variance = self._style(features, batch, noise.get("posterior_keep"))
+        style = mean + (0.5 * log_variance).exp() * noise["style"]
+        keeps = (noise.get("encoder_keep"), noise.get("decoder_keep"))
         chunk = self.policy(style, features.get("state"), features.get("image"), *keeps)
         error = imitation_error(chunk, batch, "l1", self.movable)
         divergence = self._divergence(mean, log_variance, batch)

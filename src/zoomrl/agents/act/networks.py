@@ -22,7 +22,7 @@ class Sizes(NamedTuple):
 
     Attributes:
         state: numbers S of the state; 0 for none.
-        maps: shape of the pictures' maps; None without pictures.
+        maps: shape of the images' maps; None without images.
         actions: dimensions A.
         horizon: steps T.
         style: numbers in z.
@@ -32,7 +32,7 @@ class Sizes(NamedTuple):
     state: int
     maps: MapShape | None
     actions: int
-    horizon: int
+    chunk_length: int
     style: int
     dim: int
     heads: int
@@ -47,7 +47,7 @@ class Sizes(NamedTuple):
 class Posterior(nn.Module):
     """The style of a demonstrated chunk: tokens [CLS, state, actions] through a transformer, read at [CLS].
 
-    Pictures are left out, as published: the chunk and the state say enough, and it is faster.
+    Images are left out, as published: the chunk and the state say enough, and it is faster.
     """
 
     positions: Tensor
@@ -57,7 +57,7 @@ class Posterior(nn.Module):
         self.summary = nn.Parameter(torch.randn(sizes.dim))
         self.state = Linear(sizes.state, sizes.dim) if sizes.state else None
         self.actions = Linear(sizes.actions, sizes.dim)
-        self.tokens = 1 + bool(sizes.state) + sizes.horizon
+        self.tokens = 1 + bool(sizes.state) + sizes.chunk_length
         self.register_buffer("positions", sine_positions(self.tokens, sizes.dim), persistent=False)
         self.stack = EncoderStack(*sizes.stack(), layers, sizes.dropout)
         self.head = Linear(sizes.dim, 2 * sizes.style)
@@ -86,7 +86,7 @@ class Posterior(nn.Module):
 
 
 class Policy(nn.Module):
-    """Style and observation to a chunk: tokens [z, state, picture patches] through a transformer encoder, which T
+    """Style and observation to a chunk: tokens [z, state, image patches] through a transformer encoder, which T
     learnt queries read through a decoder."""
 
     patches: Tensor
@@ -104,7 +104,7 @@ class Policy(nn.Module):
             self.views = nn.Parameter(torch.randn(views, 1, sizes.dim))
             self.register_buffer("patches", sine_positions_2d(rows, columns, sizes.dim), persistent=False)
             self.tokens += views * rows * columns
-        self.queries = nn.Parameter(torch.randn(sizes.horizon, sizes.dim))
+        self.queries = nn.Parameter(torch.randn(sizes.chunk_length, sizes.dim))
         self.encoder = EncoderStack(*sizes.stack(), encoder_layers, sizes.dropout)
         self.decoder = DecoderStack(*sizes.stack(), decoder_layers, sizes.dropout)
         self.head = Linear(sizes.dim, sizes.actions)

@@ -113,7 +113,7 @@ class _Stack(nn.Module):
             if parameter.ndim == 2:
                 nn.init.xavier_uniform_(parameter)
 
-    def draw(self, batch: int, length: int, generator: torch.Generator) -> Tensor | None:
+    def sample_noise(self, batch: int, length: int, generator: torch.Generator) -> Tensor | None:
         """What dropout keeps: bool [layers, B, L, width of the masks]; None without dropout."""
         if not self.dropout:
             return None
@@ -137,7 +137,7 @@ class EncoderStack(_Stack):
         Args:
             x: the tokens, with their positions.
             attend: bool [B, L], False for padding, which no token sees; None for no padding.
-            keep: of :meth:`draw`; None drops nothing.
+            keep: of :meth:`sample_noise`; None drops nothing.
         """
         for index, layer in enumerate(self.layers):
             x = layer(x, attend, None if keep is None else keep[index])

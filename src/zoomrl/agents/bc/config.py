@@ -17,7 +17,7 @@ class BCConfig:
     name: ClassVar[str] = "bc"
 
     # The networks.
-    horizon: int = 4
+    chunk_length: int = 4
     """Length T of the action sequence."""
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     normalize: Literal["none", "demos"] = "demos"

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from zoomrl.agents.configs import BCConfig
 from zoomrl.agents.contract import Metrics
-from zoomrl.agents.learner import Draws, Learner, Tensors
+from zoomrl.agents.learner import Learner, Noise, Tensors
 from zoomrl.agents.metrics import batch_metrics
-from zoomrl.agents.optimization import descend, make_optimizer
+from zoomrl.agents.optimization import make_optimizer, optimizer_step
 from zoomrl.math.losses import masked_mean
 from zoomrl.nets.mlp import mlp
 from zoomrl.nets.perception import Perception
@@ -26,63 +26,63 @@ class BC(Learner):
     """One network from the observation to a chunk, trained on demonstrated chunks alone."""
 
     losses = ("loss",)
-    gauge = "loss"
+    parity_metric = "loss"
     config: BCConfig
     perception: Perception
 
     def _build(self) -> None:
         config = self.config
         self.trunk = image_trunk(self.perception.sizes, config.encoder).to(self.device)
-        outputs = self.horizon * self.action_dim
+        outputs = self.chunk_length * self.action_dim
         net = mlp(self.trunk.out_dim, config.hidden, outputs, norm=config.norm, activation=config.activation)
         self.net = net.to(self.device)
         learnt = [*self.perception.learnt(), *self.trunk.parameters(), *self.net.parameters()]
         self.optimizer = make_optimizer("adamw", learnt, config.lr, config.weight_decay)
 
     @property
-    def own_parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+    def components(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         """What is saved."""
         return {"trunk": self.trunk, "net": self.net, "optimizer": self.optimizer}
 
-    def bulk(self) -> list[nn.Module]:
+    def autocast_modules(self) -> list[nn.Module]:
         """Everything that is a product of matrices."""
         return [*self.perception.networks(), self.trunk, self.net]
 
-    def plan(self, observation: Mapping[str, Tensor], draws: Draws) -> Tensors:
+    def propose(self, observation: Mapping[str, Tensor], noise: Noise) -> Tensors:
         """The chunk; there is no value."""
         return {"actions": self.only_movable(self._chunk(observation, None))}
 
-    def draw(self, batch: int) -> Draws:
-        """Shifts of the pictures."""
-        shifts = self.perception.draw(batch, self.generator)
+    def sample_noise(self, batch: int) -> Noise:
+        """Shifts of the images."""
+        shifts = self.perception.sample_noise(batch, self.generator)
         return {} if shifts is None else {"shifts": shifts}
 
-    def learn(self, batch: Mapping[str, Any], draws: Draws) -> Metrics:
+    def learn(self, batch: Mapping[str, Any], noise: Noise) -> Metrics:
         """One step on the demonstrated samples.
 
         Args:
             batch: ``obs``, ``actions`` [B, T, A] in [-1, 1], ``valid`` [B, T], ``is_demo`` [B].
-            draws: of :meth:`draw`.
+            draws: of :meth:`sample_noise`.
         """
-        loss, metrics = self.loss(batch, draws)
-        descend(self.optimizer, loss)
+        loss, metrics = self.loss(batch, noise)
+        optimizer_step(self.optimizer, loss)
         return {"loss": loss.detach(), **metrics, **batch_metrics(batch)}
 
-    def loss(self, batch: Mapping[str, Any], draws: Draws) -> tuple[Tensor, Metrics]:
+    def loss(self, batch: Mapping[str, Any], noise: Noise) -> tuple[Tensor, Metrics]:
         """Error of the chunks, and what to report."""
-        actions = self._chunk(batch["obs"], draws.get("shifts"))
+        actions = self._chunk(batch["obs"], noise.get("shifts"))
         error = imitation_error(actions, batch, self.config.loss, self.movable)
         return error, {"imitation_loss": error.detach()}
 
     @torch.inference_mode()
     def validate(self, batch: Mapping[str, Any]) -> Metrics:
-        """The same error on samples that are not learnt from, of pictures as they are."""
+        """The same error on samples that are not learnt from, of images as they are."""
         actions = self._chunk(batch["obs"], None)
         return {"validation_loss": imitation_error(actions, batch, self.config.loss, self.movable)}
 
     def _chunk(self, observation: Mapping[str, Tensor], shifts: Tensor | None) -> Tensor:
         features = self.trunk(self.perception(observation, shifts))
-        return torch.tanh(self.net(features)).view(-1, self.horizon, self.action_dim)
+        return torch.tanh(self.net(features)).view(-1, self.chunk_length, self.action_dim)
 
 
 def demonstrated(batch: Mapping[str, Any]) -> Tensor:

@@ -96,12 +96,12 @@ class CQNASConfig(CQNConfig):
 
     name: ClassVar[str] = "cqn_as"
 
-    horizon: int = 4
+    chunk_length: int = 4
     """Length T of the action sequence."""
     gru_layers: int = 1
     """Layers of the GRU over the sequence."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, "horizon", 1)
+        at_least(self, "chunk_length", 1)
         at_least(self, "gru_layers", 1)

@@ -57,7 +57,7 @@ class CoarseToFineCritic(nn.Module):
         *,
         sizes: Mapping[str, int],
         action_dim: int,
-        horizon: int,
+        chunk_length: int,
         levels: int,
         bins: int,
         outputs: int,
@@ -71,7 +71,7 @@ class CoarseToFineCritic(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = (action_dim, bins, outputs)
-        self.horizon = horizon
+        self.chunk_length = chunk_length
         self.shared = dueling == "shared"
 
         def stream() -> _Stream:
@@ -82,7 +82,7 @@ class CoarseToFineCritic(nn.Module):
                 image_layers=image_layers,
                 hidden_dim=hidden_dim,
             )
-            return _Stream(trunk, action_dim, horizon, levels, hidden_dim, hidden_bias, gru_layers)
+            return _Stream(trunk, action_dim, chunk_length, levels, hidden_dim, hidden_bias, gru_layers)
 
         self.streams = nn.ModuleList([stream() for _ in range(2 if dueling == "separate" else 1)])
         self.advantage = Linear(hidden_dim, action_dim * bins * outputs)
@@ -131,7 +131,7 @@ class CoarseToFineCritic(nn.Module):
         value = linear_columns(self.value.weight, self.value.bias, hidden[0])
         return advantage.add_(value.view(action_dim, 1, outputs, -1))
 
-    def bulk(self) -> list[nn.Module]:
+    def autocast_modules(self) -> list[nn.Module]:
         """Trunks and hidden layers, without the heads."""
         return [part for stream in self._streams() for part in (stream, stream.trunk)]
 
@@ -149,7 +149,7 @@ class _Stream(nn.Module):
         self,
         trunk: Trunk,
         action_dim: int,
-        horizon: int,
+        chunk_length: int,
         levels: int,
         hidden_dim: int,
         hidden_bias: bool,
@@ -158,7 +158,7 @@ class _Stream(nn.Module):
         super().__init__()
         self.trunk = trunk
         # A sequence of one step needs no step one-hot.
-        self.positions = horizon if gru_layers else 0
+        self.positions = chunk_length if gru_layers else 0
         self.register_buffer("level_ids", torch.eye(levels), persistent=False)
         self.register_buffer("step_ids", torch.eye(self.positions), persistent=False)
         self.first = Linear(trunk.out_dim + action_dim + self.positions + levels, hidden_dim, bias=hidden_bias)
@@ -175,11 +175,11 @@ class _Stream(nn.Module):
 
     def embed(self, features: Tensor, centres: Tensor, levels: Tensor) -> Tensor:
         """The two layers before the recurrence: [B, l, T, H]."""
-        batch, count, horizon, _ = centres.shape
-        parts = [features[:, None, None].expand(-1, count, horizon, -1), centres]
+        batch, count, chunk_length, _ = centres.shape
+        parts = [features[:, None, None].expand(-1, count, chunk_length, -1), centres]
         if self.positions:
             parts.append(self.step_ids.expand(batch, count, -1, -1))
-        parts.append(levels[:, None].expand(batch, -1, horizon, -1))
+        parts.append(levels[:, None].expand(batch, -1, chunk_length, -1))
         x = self.first(torch.cat(parts, -1))
         # In place where no gradient needs the input.
         inplace = not torch.is_grad_enabled()

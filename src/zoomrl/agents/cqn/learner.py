@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from zoomrl.agents.configs import CQNASConfig, CQNConfig
 from zoomrl.agents.contract import Metrics
 from zoomrl.agents.cqn.critic import CoarseToFineCritic
-from zoomrl.agents.learner import Draws, Learner, Piece, Tensors, draw_both_shifts, network_pieces
+from zoomrl.agents.learner import Learner, Noise, Piece, Tensors, network_pieces, sample_shifts
 from zoomrl.agents.metrics import batch_metrics, support_metrics
-from zoomrl.agents.optimization import descend, make_optimizer, move_towards
+from zoomrl.agents.optimization import make_optimizer, optimizer_step, polyak_update
 from zoomrl.math import grid
 from zoomrl.math.bin_losses import categorical_bin_losses, imitation_terms
 from zoomrl.math.categorical import project, support
@@ -41,7 +41,7 @@ class CQN(Learner):
         self.critic = CoarseToFineCritic(
             sizes=self.perception.sizes,
             action_dim=self.action_dim,
-            horizon=self.horizon,
+            chunk_length=self.chunk_length,
             levels=config.levels,
             bins=config.bins,
             outputs=config.atoms if config.value == "categorical" else 1,
@@ -64,17 +64,17 @@ class CQN(Learner):
     def pieces(self) -> list[Piece]:
         """What repeats: encoders by view, streams by level and network, imitation terms by action dimension.
 
-        Without pictures and recurrence these are few, and the loss as a whole is compiled in less time.
+        Without images and recurrence these are few, and the loss as a whole is compiled in less time.
         """
         if not self.perception.encoders() and all(stream.gru is None for stream in self.critic.streams):
             return super().pieces()
         streams = [stream for critic in (self.critic, self.target_critic) for stream in critic.streams]
         encoders: list[Piece] = [(net, "forward") for net in self.perception.encoders()]
-        own = [*encoders, *network_pieces(streams, self.horizon), (self, "imitation")]
+        own = [*encoders, *network_pieces(streams, self.chunk_length), (self, "imitation")]
         return [*own, *self.representation_pieces()]
 
     @property
-    def own_parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+    def components(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         """What is saved."""
         return {
             "critic": self.critic,
@@ -82,50 +82,50 @@ class CQN(Learner):
             "optimizer": self.optimizer,
         }
 
-    def bulk(self) -> list[nn.Module]:
+    def autocast_modules(self) -> list[nn.Module]:
         """Encoder and streams, without the heads."""
-        return [*self.perception.networks(), *self.critic.bulk(), *self.target_critic.bulk()]
+        return [*self.perception.networks(), *self.critic.autocast_modules(), *self.target_critic.autocast_modules()]
 
-    def draw_plan(self, count: int, generator: torch.Generator, explore: bool) -> Draws:
+    def sample_acting_noise(self, count: int, generator: torch.Generator, explore: bool) -> Noise:
         """Tied bins."""
-        return {"ties": self._draw_ties(count, generator)}
+        return {"ties": self._sample_ties(count, generator)}
 
-    def plan(self, observation: Mapping[str, Tensor], draws: Draws) -> Tensors:
+    def propose(self, observation: Mapping[str, Tensor], noise: Noise) -> Tensors:
         """Greedy chunk at the centres of the finest intervals (CQN paper, algorithm 1), and its value."""
         critic = self.target_critic if self.config.act_with == "target" else self.critic
         features = self.perception(observation)
         count = len(next(iter(features.values())))
-        cell, kept = self._descend(critic, features, count, draws["ties"])
+        cell, kept = self._descend(critic, features, count, noise["ties"])
         actions = grid.cell_centre(cell, self.config.levels, self.config.bins)
         # All steps and dimensions estimate the value of the same state; the finest level decides the action.
         last = self._moving(kept[-1])
-        value = self._expected(last[:, None])[:, 0].view(-1, count, self.horizon).mean((0, 2))
+        value = self._expected(last[:, None])[:, 0].view(-1, count, self.chunk_length).mean((0, 2))
         return {"actions": actions, "value": value}
 
-    def draw(self, batch: int) -> Draws:
-        """Tied bins of the bootstrap action, and shifts of the pictures."""
-        ties = self._draw_ties(batch, self.generator)
-        return {"ties": ties, **draw_both_shifts(self.perception, batch, self.generator)}
+    def sample_noise(self, batch: int) -> Noise:
+        """Tied bins of the bootstrap action, and shifts of the images."""
+        ties = self._sample_ties(batch, self.generator)
+        return {"ties": ties, **sample_shifts(self.perception, batch, self.generator)}
 
-    def learn(self, batch: Mapping[str, Any], draws: Draws) -> Metrics:
+    def learn(self, batch: Mapping[str, Any], noise: Noise) -> Metrics:
         """One step on the temporal-difference loss and, for demonstrated samples, the imitation losses.
 
         Args:
             batch: ``obs`` and ``next_obs`` (``state`` [B, S], ``rgb`` uint8 [B, F, V, H, W, 3]), ``actions``
                 [B, T, A] in [-1, 1], ``valid`` [B, T], ``reward`` [B] (n-step return), ``discount`` [B],
                 ``is_demo`` [B].
-            draws: of :meth:`draw`.
+            draws: of :meth:`sample_noise`.
         """
-        loss, metrics = self.loss(batch, draws)
-        descend(self.optimizer, loss)
+        loss, metrics = self.loss(batch, noise)
+        optimizer_step(self.optimizer, loss)
         return {"loss": loss.detach(), **metrics}
 
-    def loss(self, batch: Mapping[str, Any], draws: Draws) -> tuple[Tensor, Metrics]:
+    def loss(self, batch: Mapping[str, Any], noise: Noise) -> tuple[Tensor, Metrics]:
         """Total loss, with gradient, and what to report."""
         config = self.config
-        target, values = self._target(batch, draws)
+        target, values = self._target(batch, noise)
         cell = grid.to_cell(batch["actions"], config.levels, config.bins)
-        features = self.critic.features(self.perception(batch["obs"], draws.get("shifts")))
+        features = self.critic.features(self.perception(batch["obs"], noise.get("shifts")))
         outputs = self.critic(features, self._levels(grid.centres, cell))
 
         # Padded steps of a chunk are no data: they reach neither mean.
@@ -139,17 +139,17 @@ class CQN(Learner):
             metrics |= support_metrics(values, weight, self.atoms, batch)
         return loss, metrics | batch_metrics(batch)
 
-    def move_target(self) -> None:
+    def update_target(self) -> None:
         """Move the target critic."""
-        move_towards(self.target_critic, self.critic, self.config.target_tau)
+        polyak_update(self.target_critic, self.critic, self.config.target_tau)
 
     def _moving(self, rows: Tensor) -> Tensor:
         """``rows`` [A, ...] of the dimensions that can be moved."""
         return rows if self.rows is None else rows.index_select(0, self.rows)
 
-    def _draw_ties(self, batch: int, generator: torch.Generator) -> Tensor:
+    def _sample_ties(self, batch: int, generator: torch.Generator) -> Tensor:
         """A bin [L, B * T, A] for each choice that may be tied."""
-        size = (self.config.levels, batch * self.horizon, self.critic.shape[0])
+        size = (self.config.levels, batch * self.chunk_length, self.critic.shape[0])
         return torch.randint(self.config.bins, size, generator=generator, device=generator.device)
 
     def _levels(self, function: Any, cell: Tensor) -> Tensor:
@@ -166,7 +166,7 @@ class CQN(Learner):
         """
         config = self.config
         features = critic.features(observation)
-        cell = torch.zeros(count, self.horizon, critic.shape[0], dtype=torch.int64, device=self.device)
+        cell = torch.zeros(count, self.chunk_length, critic.shape[0], dtype=torch.int64, device=self.device)
         kept = []
         for level in range(config.levels):
             centre = grid.cell_centre(cell, level, config.bins)
@@ -196,7 +196,7 @@ class CQN(Learner):
         return torch.bmm(self.atoms.expand(len(probs), 1, -1), probs).view(*outputs.shape[:2], -1)
 
     @torch.no_grad()
-    def _target(self, batch: Mapping[str, Any], draws: Draws) -> tuple[Tensor, Tensor]:
+    def _target(self, batch: Mapping[str, Any], noise: Noise) -> tuple[Tensor, Tensor]:
         """Bootstrap target of every dimension and (sample, level, step) (CQN paper, equation 2).
 
         Returns:
@@ -204,15 +204,15 @@ class CQN(Learner):
             atoms.
         """
         reward, discount = batch["reward"], batch["discount"]
-        observation = self.perception(batch["next_obs"], draws.get("next_shifts"))
+        observation = self.perception(batch["next_obs"], noise.get("next_shifts"))
         chooser = self.critic if self.config.double_q else self.target_critic
-        cell, kept = self._descend(chooser, observation, len(reward), draws["ties"])
+        cell, kept = self._descend(chooser, observation, len(reward), noise["ties"])
         if self.config.double_q:
             features = self.target_critic.features(observation)
             outputs = self.target_critic(features, self._levels(grid.centres, cell))
             outputs = _pick(outputs, _tokens(self._levels(grid.path, cell)))
         else:
-            levels = torch.stack(kept, 2).unflatten(-1, (len(reward), self.horizon))
+            levels = torch.stack(kept, 2).unflatten(-1, (len(reward), self.chunk_length))
             outputs = levels.movedim(3, 2).flatten(2)
         if self.config.value == "scalar":
             per_token = outputs.shape[-1] // len(reward)

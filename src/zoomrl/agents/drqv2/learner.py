@@ -1,4 +1,4 @@
-"""DrQ-v2, DrQ-v2+ and DrQ-v2-AS+: deterministic actor, twin critics, random shifts of the pictures.
+"""DrQ-v2, DrQ-v2+ and DrQ-v2-AS+: deterministic actor, twin critics, random shifts of the images.
 
 Papers: Yarats, Fergus, Lazaric, Pinto, "Mastering Visual Continuous Control: Improved Data-Augmented Reinforcement
 Learning" (2021); the plus variants are the baselines of Seo, Uruc, James (2024) and Seo, Abbeel (2024).
@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from zoomrl.agents.configs import DrQv2ASConfig, DrQv2Config
 from zoomrl.agents.contract import Metrics
 from zoomrl.agents.drqv2.networks import Actor, Body, TwinCritic
-from zoomrl.agents.learner import Draws, Learner, Piece, Tensors, draw_both_shifts, network_pieces
+from zoomrl.agents.learner import Learner, Noise, Piece, Tensors, network_pieces, sample_shifts
 from zoomrl.agents.metrics import batch_metrics, support_metrics
-from zoomrl.agents.optimization import descend, held, make_optimizer, move_towards
+from zoomrl.agents.optimization import frozen, make_optimizer, optimizer_step, polyak_update
 from zoomrl.math.categorical import support, two_hot
 from zoomrl.math.losses import masked_mean
 from zoomrl.nets.latent_actor_critic import LatentActor, LatentTwinCritic
@@ -50,9 +50,9 @@ class DrQv2(Learner):
     def _networks(self, outputs: int) -> tuple[Actor | LatentActor, TwinCritic | LatentTwinCritic]:
         config = self.config
         layers = config.gru_layers if isinstance(config, DrQv2ASConfig) else 0
-        width, hidden, horizon = self.action_dim, config.hidden_dim, self.horizon
-        actor = Actor(self._trunk(), width, hidden, horizon, layers)
-        return actor, TwinCritic(self._trunk(), width, hidden, outputs, horizon, layers)
+        width, hidden, chunk_length = self.action_dim, config.hidden_dim, self.chunk_length
+        actor = Actor(self._trunk(), width, hidden, chunk_length, layers)
+        return actor, TwinCritic(self._trunk(), width, hidden, outputs, chunk_length, layers)
 
     def _learnt_with_critics(self) -> list[nn.Parameter]:
         """What the critics' optimiser moves."""
@@ -80,10 +80,10 @@ class DrQv2(Learner):
         if not bodies:
             return super().pieces()
         encoders: list[Piece] = [(net, "forward") for net in self.perception.encoders()]
-        return [*encoders, *network_pieces(bodies, self.horizon), *self.representation_pieces()]
+        return [*encoders, *network_pieces(bodies, self.chunk_length), *self.representation_pieces()]
 
     @property
-    def own_parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+    def components(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         """What is saved."""
         return {
             "actor": self.actor,
@@ -93,45 +93,45 @@ class DrQv2(Learner):
             "actor_optimizer": self.actor_optimizer,
         }
 
-    def bulk(self) -> list[nn.Module]:
+    def autocast_modules(self) -> list[nn.Module]:
         """Encoder, trunks and hidden layers, without the heads."""
         networks = (self.actor, self.critic, self.target_critic)
-        return [*self.perception.networks(), *(part for network in networks for part in network.bulk())]
+        return [*self.perception.networks(), *(part for network in networks for part in network.autocast_modules())]
 
-    def plan(self, observation: Mapping[str, Tensor], draws: Draws) -> Tensors:
+    def propose(self, observation: Mapping[str, Tensor], noise: Noise) -> Tensors:
         """The actor's mean chunk, and the smaller of the critics' values for it."""
         features = self._features(observation, None)
         actions = self.only_movable(self.actor(features).clamp(EDGE - 1, 1 - EDGE))
         return {"actions": actions, "value": self._values(self._judge(self.critic, features, actions)).amin(0).mean(1)}
 
-    def draw(self, batch: int) -> Draws:
-        """Shifts of the pictures, and normal noise for the actions of both losses."""
-        size = (batch, self.horizon, self.action_dim)
+    def sample_noise(self, batch: int) -> Noise:
+        """Shifts of the images, and normal noise for the actions of both losses."""
+        size = (batch, self.chunk_length, self.action_dim)
         names = ("next_noise", "actor_noise")
-        draws = {name: torch.randn(size, generator=self.generator, device=self.device) for name in names}
-        return {**draws, **draw_both_shifts(self.perception, batch, self.generator)}
+        noise = {name: torch.randn(size, generator=self.generator, device=self.device) for name in names}
+        return {**noise, **sample_shifts(self.perception, batch, self.generator)}
 
-    def learn(self, batch: Mapping[str, Any], draws: Draws) -> Metrics:
+    def learn(self, batch: Mapping[str, Any], noise: Noise) -> Metrics:
         """One step of encoder and critics, then one of the actor on the same batch.
 
         Args:
             batch: ``obs`` and ``next_obs`` (``state`` [B, S], ``rgb`` uint8 [B, F, V, H, W, 3]), ``actions``
                 [B, T, A] in [-1, 1], ``valid`` [B, T], ``reward`` [B] (n-step return), ``discount`` [B],
                 ``is_demo`` [B].
-            draws: of :meth:`draw`, and ``noise``.
+            draws: of :meth:`sample_noise`, and ``noise``.
         """
-        critic_loss, features, metrics = self.critic_loss(batch, draws)
-        descend(self.critic_optimizer, critic_loss)
-        # The actor sees what the encoder made of the pictures before that step, and the critics after it (published).
-        with held(*self._judges()):
-            actor_loss, more = self.actor_loss(features, batch, draws)
-            descend(self.actor_optimizer, actor_loss)
+        critic_loss, features, metrics = self.critic_loss(batch, noise)
+        optimizer_step(self.critic_optimizer, critic_loss)
+        # The actor sees what the encoder made of the images before that step, and the critics after it (published).
+        with frozen(*self._judges()):
+            actor_loss, more = self.actor_loss(features, batch, noise)
+            optimizer_step(self.actor_optimizer, actor_loss)
         return {"loss": (critic_loss + actor_loss).detach(), **metrics, **more, **batch_metrics(batch)}
 
-    def critic_loss(self, batch: Mapping[str, Any], draws: Draws) -> tuple[Tensor, dict[str, Tensor], Metrics]:
+    def critic_loss(self, batch: Mapping[str, Any], noise: Noise) -> tuple[Tensor, dict[str, Tensor], Metrics]:
         """Temporal-difference loss of both critics; the observation's features, detached; what to report."""
-        target = self._target(batch, draws)
-        features = self._features(batch["obs"], draws.get("shifts"))
+        target = self._target(batch, noise)
+        features = self._features(batch["obs"], noise.get("shifts"))
         loss, metrics = self._difference_loss(features, target, batch)
         return loss, {name: array.detach() for name, array in features.items()}, metrics
 
@@ -157,12 +157,12 @@ class DrQv2(Learner):
         return loss, metrics
 
     def actor_loss(
-        self, features: Mapping[str, Tensor], batch: Mapping[str, Any], draws: Draws
+        self, features: Mapping[str, Tensor], batch: Mapping[str, Any], noise: Noise
     ) -> tuple[Tensor, Metrics]:
         """Negative smaller value of the actor's noisy actions, and behaviour cloning of demonstrated ones."""
         weight = batch["valid"].to(torch.float32)
         mean = self.actor(features)
-        actions = self._noisy(mean, draws["actor_noise"], draws["noise"])
+        actions = self._noisy(mean, noise["actor_noise"], noise["exploration_std"])
         value = self._values(self._judge(self.critic, features, actions)).amin(0)
         policy = -masked_mean(value, weight)
         metrics = {"actor_loss": policy.detach()}
@@ -174,15 +174,15 @@ class DrQv2(Learner):
         cloning = masked_mean(cloning, demo)
         return policy + self.config.bc_lambda * cloning, {**metrics, "bc_loss": cloning.detach()}
 
-    def move_target(self) -> None:
+    def update_target(self) -> None:
         """Move the target critics."""
-        move_towards(self.target_critic, self.critic, self.config.target_tau)
+        polyak_update(self.target_critic, self.critic, self.config.target_tau)
 
     @torch.no_grad()
-    def _target(self, batch: Mapping[str, Any], draws: Draws) -> Tensor:
+    def _target(self, batch: Mapping[str, Any], noise: Noise) -> Tensor:
         """``r + discount * min_j Q_j(s', a')`` with the actor's noisy action: [B, T], one per step."""
-        features = self._features(batch["next_obs"], draws.get("next_shifts"))
-        actions = self._noisy(self.actor(features), draws["next_noise"], draws["noise"])
+        features = self._features(batch["next_obs"], noise.get("next_shifts"))
+        actions = self._noisy(self.actor(features), noise["next_noise"], noise["exploration_std"])
         value = self._values(self._judge(self.target_critic, features, actions)).amin(0)
         return batch["reward"][:, None] + batch["discount"][:, None] * value
 

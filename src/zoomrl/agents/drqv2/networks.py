@@ -21,20 +21,20 @@ from zoomrl.nets.trunk import Trunk
 class Actor(nn.Module):
     """Features by name [B, ...] to mean actions [B, T, A] in (-1, 1)."""
 
-    def __init__(self, trunk: Trunk, action_dim: int, hidden_dim: int, horizon: int, gru_layers: int) -> None:
+    def __init__(self, trunk: Trunk, action_dim: int, hidden_dim: int, chunk_length: int, gru_layers: int) -> None:
         super().__init__()
         self.trunk = trunk
-        self.body = Body(trunk.out_dim, hidden_dim, horizon, gru_layers)
+        self.body = Body(trunk.out_dim, hidden_dim, chunk_length, gru_layers)
         self.head = Linear(hidden_dim, action_dim)
         self.apply(orthogonal_)
 
-    def bulk(self) -> list[nn.Module]:
+    def autocast_modules(self) -> list[nn.Module]:
         """Trunk and hidden layers, without the head."""
         return [self.trunk, self.body]
 
     def forward(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Mean action of every step."""
-        features = self.trunk(observation)[:, None].expand(-1, self.body.horizon, -1)
+        features = self.trunk(observation)[:, None].expand(-1, self.body.chunk_length, -1)
         return torch.tanh(self.head(self.body(features)))
 
 
@@ -45,16 +45,16 @@ class TwinCritic(nn.Module):
     """
 
     def __init__(
-        self, trunk: Trunk, action_dim: int, hidden_dim: int, outputs: int, horizon: int, gru_layers: int
+        self, trunk: Trunk, action_dim: int, hidden_dim: int, outputs: int, chunk_length: int, gru_layers: int
     ) -> None:
         super().__init__()
         self.trunk = trunk
         width = trunk.out_dim + action_dim
-        self.bodies = nn.ModuleList([Body(width, hidden_dim, horizon, gru_layers) for _ in range(2)])
+        self.bodies = nn.ModuleList([Body(width, hidden_dim, chunk_length, gru_layers) for _ in range(2)])
         self.heads = nn.ModuleList([Linear(hidden_dim, outputs) for _ in range(2)])
         self.apply(orthogonal_)
 
-    def bulk(self) -> list[nn.Module]:
+    def autocast_modules(self) -> list[nn.Module]:
         """Trunk and hidden layers, without the heads."""
         return [self.trunk, *self.bodies]
 
@@ -71,11 +71,11 @@ class Body(nn.Module):
 
     step_ids: Tensor
 
-    def __init__(self, width: int, hidden_dim: int, horizon: int, gru_layers: int) -> None:
+    def __init__(self, width: int, hidden_dim: int, chunk_length: int, gru_layers: int) -> None:
         super().__init__()
-        self.horizon = horizon
+        self.chunk_length = chunk_length
         # A single action needs no step one-hot.
-        positions = horizon if gru_layers else 0
+        positions = chunk_length if gru_layers else 0
         self.register_buffer("step_ids", torch.eye(positions), persistent=False)
         self.first = Linear(width + positions, hidden_dim)
         self.second = Linear(hidden_dim, hidden_dim)

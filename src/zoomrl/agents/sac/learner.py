@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from zoomrl.agents.actor_critic import ActorCritic
 from zoomrl.agents.configs import SACConfig
 from zoomrl.agents.contract import Metrics
-from zoomrl.agents.learner import Draws, Tensors, draw_both_shifts
+from zoomrl.agents.learner import Noise, Tensors, sample_shifts
 from zoomrl.agents.metrics import batch_metrics
-from zoomrl.agents.optimization import descend, held, make_optimizer, move_towards
+from zoomrl.agents.optimization import frozen, make_optimizer, optimizer_step, polyak_update
 from zoomrl.agents.sac.networks import SquashedGaussian, Temperature
 from zoomrl.errors import ConfigError
 
@@ -47,78 +47,78 @@ class SAC(ActorCritic):
             self.temperature_optimizer = make_optimizer("adam", list(self.temperature.parameters()), config.lr, 0.0)
 
     @property
-    def own_parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+    def components(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         """What is saved."""
         networks = {"actor": self.actor, "temperature": self.temperature}
-        parts = {**super().own_parts, **networks, "actor_optimizer": self.actor_optimizer}
+        parts = {**super().components, **networks, "actor_optimizer": self.actor_optimizer}
         if self.temperature_optimizer is not None:
             parts["temperature_optimizer"] = self.temperature_optimizer
         return parts
 
-    def bulk(self) -> list[nn.Module]:
+    def autocast_modules(self) -> list[nn.Module]:
         """Everything that is a product of matrices, but for the policy's last layer."""
-        return [*super().bulk(), *self.actor.bulk()]
+        return [*super().autocast_modules(), *self.actor.autocast_modules()]
 
-    def draw_plan(self, count: int, generator: torch.Generator, explore: bool) -> Draws:
+    def sample_acting_noise(self, count: int, generator: torch.Generator, explore: bool) -> Noise:
         """Noise [N, A] that selects actions of the policy while training; nothing for its mode."""
         if not explore:
             return {}
         return {"policy_noise": torch.randn(count, self.action_dim, generator=generator, device=generator.device)}
 
-    def plan(self, observation: Mapping[str, Tensor], draws: Draws) -> Tensors:
+    def propose(self, observation: Mapping[str, Tensor], noise: Noise) -> Tensors:
         """An action of the policy where noise was drawn, else the squashed mean; the smaller value for it."""
         features = self.trunk(self.perception(observation))
-        if "policy_noise" in draws:
-            actions, _ = self.actor.sample(features, draws["policy_noise"], self.movable)
+        if "policy_noise" in noise:
+            actions, _ = self.actor.sample(features, noise["policy_noise"], self.movable)
         else:
             actions = self.only_movable(torch.tanh(self.actor(features)[0]))
         return {"actions": actions[:, None], "value": self._smaller(self.critic, features, actions)}
 
-    def draw(self, batch: int) -> Draws:
-        """Noise that selects the target's and the actor's actions, shifts of the pictures."""
+    def sample_noise(self, batch: int) -> Noise:
+        """Noise that selects the target's and the actor's actions, shifts of the images."""
         size = (batch, self.action_dim)
         names = ("next_noise", "actor_noise")
-        draws = {name: torch.randn(size, generator=self.generator, device=self.device) for name in names}
-        return {**draws, **draw_both_shifts(self.perception, batch, self.generator)}
+        noise = {name: torch.randn(size, generator=self.generator, device=self.device) for name in names}
+        return {**noise, **sample_shifts(self.perception, batch, self.generator)}
 
-    def learn(self, batch: Mapping[str, Any], draws: Draws) -> Metrics:
+    def learn(self, batch: Mapping[str, Any], noise: Noise) -> Metrics:
         """One step of the critics, one of the actor, one of the temperature.
 
         Args:
             batch: ``obs`` and ``next_obs``, ``actions`` [B, 1, A] in [-1, 1], ``reward`` [B] (n-step return),
                 ``discount`` [B], ``is_demo`` [B].
-            draws: of :meth:`draw`.
+            draws: of :meth:`sample_noise`.
         """
-        loss, features, metrics = self.critic_loss(batch, draws)
-        descend(self.critic_optimizer, loss)
-        with held(self.critic):
-            actor_loss, more = self.actor_loss(features, draws)
-            descend(self.actor_optimizer, actor_loss)
+        loss, features, metrics = self.critic_loss(batch, noise)
+        optimizer_step(self.critic_optimizer, loss)
+        with frozen(self.critic):
+            actor_loss, more = self.actor_loss(features, noise)
+            optimizer_step(self.actor_optimizer, actor_loss)
         metrics |= {"loss": (loss + actor_loss).detach(), **more, **batch_metrics(batch)}
         if self.temperature_optimizer is not None:
             temperature_loss = self.temperature() * (more["entropy"] - self.target_entropy)
-            descend(self.temperature_optimizer, temperature_loss)
+            optimizer_step(self.temperature_optimizer, temperature_loss)
             metrics["temperature_loss"] = temperature_loss.detach()
             metrics["loss"] = metrics["loss"] + temperature_loss.detach()
         return metrics
 
-    def actor_loss(self, features: Tensor, draws: Draws) -> tuple[Tensor, Metrics]:
+    def actor_loss(self, features: Tensor, noise: Noise) -> tuple[Tensor, Metrics]:
         """``mean(alpha log pi(a|s) - min_k Q_k(s, a))`` of the policy's own actions."""
-        actions, log_density = self.actor.sample(features, draws["actor_noise"], self.movable)
+        actions, log_density = self.actor.sample(features, noise["actor_noise"], self.movable)
         temperature = self.temperature().detach()
         loss = (temperature * log_density - self._smaller(self.critic, features, actions)).mean()
         entropy = -log_density.detach().mean()
         return loss, {"actor_loss": loss.detach(), "entropy": entropy, "temperature": temperature.clone()}
 
-    def move_target(self) -> None:
+    def update_target(self) -> None:
         """Move the target critics."""
-        move_towards(self.target_critic, self.critic, self.config.target_tau)
+        polyak_update(self.target_critic, self.critic, self.config.target_tau)
 
     @torch.no_grad()
-    def _target(self, batch: Mapping[str, Any], draws: Draws) -> Tensor:
+    def _target(self, batch: Mapping[str, Any], noise: Noise) -> Tensor:
         """``r + discount * (min_k Q'_k(s', a') - alpha log pi(a'|s'))`` with an action of the policy: [B]."""
-        features = self.trunk(self.perception(batch["next_obs"], draws.get("next_shifts")))
-        actions, log_density = self.actor.sample(features, draws["next_noise"], self.movable)
+        features = self.trunk(self.perception(batch["next_obs"], noise.get("next_shifts")))
+        actions, log_density = self.actor.sample(features, noise["next_noise"], self.movable)
         value = self._smaller(self.target_critic, features, actions) - self.temperature() * log_density
         return batch["reward"] + batch["discount"] * value
 

@@ -27,7 +27,7 @@ class SquashedGaussian(nn.Module):
         self.body, self.head = nn.Sequential(*body), head
         self._low, self._range = low, high - low
 
-    def bulk(self) -> list[nn.Module]:
+    def autocast_modules(self) -> list[nn.Module]:
         """Hidden layers, without the head."""
         return [self.body]
 

@@ -20,9 +20,9 @@ class TACOConfig(DrQv2Config):
     token_hidden: int = 64
     """Width of the action tokeniser's hidden layer."""
     state_hidden: tuple[int, ...] = (256, 256)
-    """Widths of the hidden layers of the state's encoder (our own port; as published there are pictures only)."""
+    """Widths of the hidden layers of the state's encoder (our own port; as published there are images only)."""
     curl_coef: float = 1.0
-    """Weight of the contrast between two shifts of the same picture; 0 turns it off."""
+    """Weight of the contrast between two shifts of the same image; 0 turns it off."""
     reward_coef: float = 1.0
     """Weight of predicting the n-step return from state and action sequence; 0 for no such head."""
 

@@ -16,7 +16,7 @@ from zoomrl.agents.configs import TACOConfig
 from zoomrl.agents.contract import Metrics
 from zoomrl.agents.drqv2.learner import DrQv2
 from zoomrl.agents.drqv2.networks import Actor, TwinCritic
-from zoomrl.agents.learner import Draws
+from zoomrl.agents.learner import Noise
 from zoomrl.agents.representation import SelfPredictive
 from zoomrl.agents.taco.networks import Contrast, action_tokeniser, state_encoder, token_dim
 from zoomrl.math.contrastive import info_nce
@@ -27,8 +27,8 @@ from zoomrl.nets.perception import Perception
 class TACO(DrQv2):
     """The critics read tokens of actions. Encoder and tokeniser learn from them and from contrastive losses too.
 
-    From pictures as published; from a state alone by a port of our own, with an MLP in the place of the convolutions
-    and no contrast between two shifts of a picture.
+    From images as published; from a state alone by a port of our own, with an MLP in the place of the convolutions
+    and no contrast between two shifts of an image.
     """
 
     config: TACOConfig
@@ -53,7 +53,7 @@ class TACO(DrQv2):
 
     @property
     def _shows_twice(self) -> bool:
-        """Whether two shifts of the same picture are compared."""
+        """Whether two shifts of the same image are compared."""
         seen = self.perception
         return self.config.curl_coef > 0 and isinstance(seen, Perception) and seen.pad > 0
 
@@ -64,67 +64,67 @@ class TACO(DrQv2):
         return networks if self.state_encoder is None else {**networks, "state_encoder": self.state_encoder}
 
     @property
-    def own_parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+    def components(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         """What is saved."""
-        return {**super().own_parts, **self._own_networks}
+        return {**super().components, **self._own_networks}
 
     @property
-    def span(self) -> int:
+    def sequence_length(self) -> int:
         """Actions K of a sequence; more where a representation looks further ahead."""
-        return max(self.config.sequence, super().span)
+        return max(self.config.sequence, super().sequence_length)
 
-    def bulk(self) -> list[nn.Module]:
+    def autocast_modules(self) -> list[nn.Module]:
         """Encoder, trunks, projection and hidden layers, without the heads."""
         encoder = [] if self.state_encoder is None else [self.state_encoder]
-        return [*super().bulk(), *encoder, *self.contrast.bulk()]
+        return [*super().autocast_modules(), *encoder, *self.contrast.autocast_modules()]
 
-    def draw(self, batch: int) -> Draws:
+    def sample_noise(self, batch: int) -> Noise:
         """What DrQ-v2 draws, shifts of the observation at the end of the sequence, and other shifts of the first."""
-        draws = super().draw(batch)
+        noise = super().sample_noise(batch)
         names = ("key_shifts", "curl_shifts") if self._shows_twice else ("key_shifts",)
-        drawn = {name: self.perception.draw(batch, self.generator) for name in names}
-        return draws | {name: shifts for name, shifts in drawn.items() if shifts is not None}
+        drawn = {name: self.perception.sample_noise(batch, self.generator) for name in names}
+        return noise | {name: shifts for name, shifts in drawn.items() if shifts is not None}
 
-    def critic_loss(self, batch: Mapping[str, Any], draws: Draws) -> tuple[Tensor, dict[str, Tensor], Metrics]:
+    def critic_loss(self, batch: Mapping[str, Any], noise: Noise) -> tuple[Tensor, dict[str, Tensor], Metrics]:
         """Temporal-difference and contrastive losses on one pass of the encoder; else as DrQ-v2's."""
-        target = self._target(batch, draws)
-        features = self._features(batch["obs"], draws.get("shifts"))
+        target = self._target(batch, noise)
+        features = self._features(batch["obs"], noise.get("shifts"))
         loss, metrics = self._difference_loss(features, target, batch)
-        contrast, more = self._contrastive_loss(features, batch, draws)
+        contrast, more = self._contrastive_loss(features, batch, noise)
         return loss + contrast, {name: array.detach() for name, array in features.items()}, metrics | more
 
-    def representation_loss(self, batch: Mapping[str, Any], draws: Draws) -> tuple[Tensor, Metrics]:
+    def representation_loss(self, batch: Mapping[str, Any], noise: Noise) -> tuple[Tensor, Metrics]:
         """Loss of a self-predictive representation, on as many steps as it predicts."""
-        if isinstance(self.perception, SelfPredictive) and self.span > self.perception.config.horizon:
+        if isinstance(self.perception, SelfPredictive) and self.sequence_length > self.perception.config.horizon:
             batch = {"obs": batch["obs"], "sequence": _first(batch["sequence"], self.perception.config.horizon)}
-        return super().representation_loss(batch, draws)
+        return super().representation_loss(batch, noise)
 
     def _contrastive_loss(
-        self, features: Mapping[str, Tensor], batch: Mapping[str, Any], draws: Draws
+        self, features: Mapping[str, Tensor], batch: Mapping[str, Any], noise: Noise
     ) -> tuple[Tensor, Metrics]:
-        """InfoNCE over time, that between two shifts of a picture, and the error of the predicted return.
+        """InfoNCE over time, that between two shifts of an image, and the error of the predicted return.
 
         Sequences that leave their episode have no end to predict: they are neither queries nor keys of the first, and
         predict no return. Their first observation is as good as any other for the second.
 
         Args:
-            features: of ``obs`` under ``draws["shifts"]``, with gradient.
+            features: of ``obs`` under ``noise["shifts"]``, with gradient.
             batch: ``reward`` [B], and ``sequence`` with ``obs`` [B, K, ...], ``actions`` [B, K, A], ``valid`` [B, K].
-            draws: of :meth:`draw`.
+            draws: of :meth:`sample_noise`.
         """
         config, sequence, contrast = self.config, batch["sequence"], self.contrast
         last = config.sequence - 1
         real = sequence["valid"][:, last]
         with torch.no_grad():
             following = {name: array[:, last] for name, array in sequence["obs"].items()}
-            keys = contrast.embed(self._features(following, draws.get("key_shifts")))
+            keys = contrast.embed(self._features(following, noise.get("key_shifts")))
         embedding = contrast.embed(features)
         joined = contrast.join(embedding, self.tokeniser(sequence["actions"][:, : config.sequence]))
         loss, accuracy = info_nce(contrast.logits(contrast.predict(joined), keys), real)
         metrics = {"taco_loss": loss.detach(), "taco_accuracy": accuracy}
-        if "curl_shifts" in draws:
+        if "curl_shifts" in noise:
             with torch.no_grad():
-                keys = contrast.embed(_blind(self._features(batch["obs"], draws["curl_shifts"])))
+                keys = contrast.embed(_blind(self._features(batch["obs"], noise["curl_shifts"])))
             query = contrast.embed(_blind(features)) if "state" in features else embedding
             curl, _ = info_nce(contrast.logits(query, keys), torch.ones_like(real))
             loss = loss + config.curl_coef * curl

@@ -29,7 +29,7 @@ def action_tokeniser(action_dim: int, hidden_dim: int) -> nn.Sequential:
 
 
 def state_encoder(size: int, hidden: Sequence[int], dim: int) -> nn.Sequential:
-    """In the place of convolutions where there are no pictures: an MLP, LayerNorm, tanh, [B, size] to [B, D]."""
+    """In the place of convolutions where there are no images: an MLP, LayerNorm, tanh, [B, size] to [B, D]."""
     network = mlp(size, hidden, dim, norm=False, activation="relu")
     return nn.Sequential(*network, nn.LayerNorm(dim), nn.Tanh()).apply(orthogonal_)
 
@@ -59,8 +59,8 @@ class Contrast(nn.Module):
         self.weight = nn.Parameter(nn.init.orthogonal_(torch.empty(dim, dim)))
         self.apply(orthogonal_)
 
-    def bulk(self) -> list[nn.Module]:
-        """The projection: it reads the whole picture."""
+    def autocast_modules(self) -> list[nn.Module]:
+        """The projection: it reads the whole image."""
         return [self.project]
 
     def embed(self, features: Mapping[str, Tensor]) -> Tensor:

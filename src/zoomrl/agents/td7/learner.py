@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from zoomrl.agents.configs import TD7Config
 from zoomrl.agents.contract import Metrics
-from zoomrl.agents.learner import Draws, Learner, Tensors
+from zoomrl.agents.learner import Learner, Noise, Tensors
 from zoomrl.agents.metrics import batch_metrics, q_metrics
-from zoomrl.agents.optimization import descend, held, make_optimizer, move_towards
+from zoomrl.agents.optimization import frozen, make_optimizer, optimizer_step, polyak_update
 from zoomrl.agents.td7.bounds import TargetBounds
 from zoomrl.agents.td7.networks import SaleActor, SaleCritics, SaleEncoder
-from zoomrl.agents.td7.policy_checkpoint import Assessment
+from zoomrl.agents.td7.policy_checkpoint import PolicyCheckpoint
 from zoomrl.errors import ConfigError
 from zoomrl.math.lap import lap_loss, lap_priority
 from zoomrl.math.losses import masked_mean
@@ -34,10 +34,10 @@ class TD7(Learner):
 
     There are three encoders: one learns; the *fixed* one is what actor and critics read; the *fixed target* is for
     targets. All targets are copied together, every ``refresh`` updates. The policy that is evaluated is the one kept
-    by an :class:`Assessment`, and the present one before any was kept.
+    by an :class:`PolicyCheckpoint`, and the present one before any was kept.
 
     Raises:
-        ConfigError: pictures are observed.
+        ConfigError: images are observed.
     """
 
     losses = ("encoder_loss", "critic_loss", "actor_loss")
@@ -47,7 +47,7 @@ class TD7(Learner):
     def _perceive(self, shape: ObservationShape, statistics: Statistics | None) -> None:
         if shape.views or not shape.state:
             raise ConfigError(
-                "td7 learns from the state vector, and has no encoder for the pictures that are observed here. "
+                "td7 learns from the state vector, and has no encoder for the images that are observed here. "
                 "Leave out --env.cameras, or use td3 or drqv2."
             )
         super()._perceive(shape, statistics)
@@ -66,7 +66,7 @@ class TD7(Learner):
         self.encoder_optimizer = make_optimizer("adam", list(self.encoder.parameters()), config.lr, 0.0)
         self.critic_optimizer = make_optimizer("adam", list(self.critic.parameters()), config.lr, 0.0)
         self.actor_optimizer = make_optimizer("adam", list(self.actor.parameters()), config.lr, 0.0)
-        self.assessment = Assessment(config)
+        self.assessment = PolicyCheckpoint(config)
 
     @property
     def target_interval(self) -> int:
@@ -74,7 +74,7 @@ class TD7(Learner):
         return self.config.refresh
 
     @property
-    def own_parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+    def components(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         """What is saved."""
         return {
             "encoder": self.encoder,
@@ -92,53 +92,53 @@ class TD7(Learner):
             "actor_optimizer": self.actor_optimizer,
         }
 
-    def bulk(self) -> list[nn.Module]:
+    def autocast_modules(self) -> list[nn.Module]:
         """Every product of matrices in an update."""
         encoders, actors = (self.encoder, self.fixed_encoder, self.fixed_target), (self.actor, self.target_actor)
         networks = (*encoders, *actors, self.critic, self.target_critic)
-        return [part for network in networks for part in network.bulk()]
+        return [part for network in networks for part in network.autocast_modules()]
 
-    def draw_plan(self, count: int, generator: torch.Generator, explore: bool) -> Draws:
+    def sample_acting_noise(self, count: int, generator: torch.Generator, explore: bool) -> Noise:
         """Nothing random. The presence of ``present`` asks for the present policy, in place of the one kept."""
         return {"present": torch.zeros(0)} if explore or not self.assessment.kept else {}
 
-    def plan(self, observation: Mapping[str, Tensor], draws: Draws) -> Tensors:
+    def propose(self, observation: Mapping[str, Tensor], noise: Noise) -> Tensors:
         """The policy's action, and the smaller of the present critics' values for it."""
         state, zs = self._embedded(observation)
-        actions = self.actor(state, zs) if "present" in draws else self.kept_actor(state, self.kept_encoder(state))
+        actions = self.actor(state, zs) if "present" in noise else self.kept_actor(state, self.kept_encoder(state))
         actions = self.only_movable(actions)
         value = self.critic(state, actions, self.fixed_encoder.predict(zs, actions), zs).amin(0)
         return {"actions": actions[:, None], "value": value}
 
-    def draw(self, batch: int) -> Draws:
+    def sample_noise(self, batch: int) -> Noise:
         """Noise of the target's action. The presence of ``actors_turn`` tells :meth:`learn` to move the actor too."""
         size = (batch, self.action_dim)
-        draws = {"target_noise": torch.randn(size, generator=self.generator, device=self.device)}
+        noise = {"target_noise": torch.randn(size, generator=self.generator, device=self.device)}
         if (self.updates + 1) % self.config.policy_delay == 0:
-            draws["actors_turn"] = torch.zeros(0, device=self.device)
-        return draws
+            noise["actors_turn"] = torch.zeros(0, device=self.device)
+        return noise
 
-    def learn(self, batch: Mapping[str, Any], draws: Draws) -> Metrics:
+    def learn(self, batch: Mapping[str, Any], noise: Noise) -> Metrics:
         """One step of the encoder, one of the critics and, at the actor's turn, one of the actor.
 
         Args:
             batch: ``obs`` and ``next_obs`` (``state`` [B, S]), ``actions`` [B, 1, A] in [-1, 1], ``reward`` [B]
                 (n-step return), ``discount`` [B], ``is_demo`` [B].
-            draws: of :meth:`draw`.
+            draws: of :meth:`sample_noise`.
 
         Returns:
             0-d tensors, and the samples' new ``priority`` [B].
         """
         encoder_loss = self.encoder_loss(batch)
-        descend(self.encoder_optimizer, encoder_loss)
-        critic_loss, target, metrics = self.critic_loss(batch, draws["target_noise"])
-        descend(self.critic_optimizer, critic_loss)
+        optimizer_step(self.encoder_optimizer, encoder_loss)
+        critic_loss, target, metrics = self.critic_loss(batch, noise["target_noise"])
+        optimizer_step(self.critic_optimizer, critic_loss)
         self.bounds.see(target)
         loss = (encoder_loss + critic_loss).detach()
-        if "actors_turn" in draws:
-            with held(self.critic):
+        if "actors_turn" in noise:
+            with frozen(self.critic):
                 actor_loss, more = self.actor_loss(batch)
-                descend(self.actor_optimizer, actor_loss)
+                optimizer_step(self.actor_optimizer, actor_loss)
             loss, metrics = loss + actor_loss.detach(), metrics | more
         return {"loss": loss, "encoder_loss": encoder_loss.detach(), **metrics, **batch_metrics(batch)}
 
@@ -191,7 +191,7 @@ class TD7(Learner):
         scale = self.config.bc_lambda * values.detach().abs().mean()
         return loss + scale * cloning, {**metrics, "bc_loss": cloning.detach()}
 
-    def move_target(self) -> None:
+    def update_target(self) -> None:
         """Copy all targets, in this order: the fixed target becomes what the fixed encoder was until now."""
         for target, source in (
             (self.target_actor, self.actor),
@@ -199,7 +199,7 @@ class TD7(Learner):
             (self.fixed_target, self.fixed_encoder),
             (self.fixed_encoder, self.encoder),
         ):
-            move_towards(target, source, 1.0)
+            polyak_update(target, source, 1.0)
         self.bounds.publish()
 
     def episode_ended(self, episode_return: float) -> bool:
@@ -211,8 +211,8 @@ class TD7(Learner):
             return True
         verdict = self.assessment.judge(episode_return, self.updates)
         if verdict == "keep":
-            move_towards(self.kept_actor, self.actor, 1.0)
-            move_towards(self.kept_encoder, self.fixed_encoder, 1.0)
+            polyak_update(self.kept_actor, self.actor, 1.0)
+            polyak_update(self.kept_encoder, self.fixed_encoder, 1.0)
         return verdict != "go on"
 
     def state_dict(self) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class SaleEncoder(nn.Module):
         embedding: Tensor = self.joint(torch.cat([zs, action], -1))
         return embedding
 
-    def bulk(self) -> list[nn.Module]:
+    def autocast_modules(self) -> list[nn.Module]:
         """The modules that hold the arithmetic."""
         return [self.state, self.joint]
 
@@ -77,7 +77,7 @@ class SaleCritics(nn.Module):
         """Values [2, B]."""
         return torch.stack([network(state, action, zsa, zs) for network in self.networks])
 
-    def bulk(self) -> list[nn.Module]:
+    def autocast_modules(self) -> list[nn.Module]:
         """The modules that hold the arithmetic."""
         return [part for network in self.networks for part in network.children()]
 
@@ -98,6 +98,6 @@ class SaleActor(nn.Module):
         """Actions [B, A] in [-1, 1]."""
         return torch.tanh(self.body(torch.cat([avg_l1_norm(self.first(state)), zs], -1)))
 
-    def bulk(self) -> list[nn.Module]:
+    def autocast_modules(self) -> list[nn.Module]:
         """The modules that hold the arithmetic."""
         return list(self.children())

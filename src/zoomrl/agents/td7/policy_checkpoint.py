@@ -10,7 +10,7 @@ from zoomrl.agents.configs import TD7Config
 Verdict = Literal["go on", "abandon", "keep"]
 
 
-class Assessment:
+class PolicyCheckpoint:
     """Judges the policy that is not changed while it is judged (Fujimoto et al. 2023).
 
     Args:

@@ -84,9 +84,11 @@ def grid_findings(actions: Mapping[int, Actions], grid: GridSummary, spec: EnvSp
         elif factor is not None and factor >= OUTLIER_FACTOR and meaning[dim] != "gripper":
             yield _outlier(actions, dim, factor)
     for name, dims in (("bounds", grid.bounds), ("demonstrations' own range", grid.own)):
-        shares = [(dim, d.beyond_outermost, d.max_error) for dim, d in enumerate(dims) if d and d.beyond_outermost]
-        if shares:
-            listed = ", ".join(f"{dim}: {share:.1%} (off by up to {error:.2g})" for dim, share, error in shares)
+        fractions = [(dim, d.beyond_outermost, d.max_error) for dim, d in enumerate(dims) if d and d.beyond_outermost]
+        if fractions:
+            listed = ", ".join(
+                f"{dim}: {fraction:.1%} (off by up to {error:.2g})" for dim, fraction, error in fractions
+            )
             yield Finding(
                 "note",
                 "beyond-outermost",

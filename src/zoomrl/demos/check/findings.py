@@ -50,7 +50,7 @@ class Replay:
         ended: ``terminated``, ``truncated``, or empty when the environment would have gone on.
         divergence: first row that differs beyond the tolerance; None when none does.
         observation: the observation that differs there.
-        largest: per observation, its largest difference over all rows; for ``rgb`` the mean over a picture.
+        largest: per observation, its largest difference over all rows; for ``rgb`` the mean over an image.
         differing: rows that differ beyond the tolerance.
         rewards_sum, rewards_last: what the environment paid, in all and at last.
         reward_step: first action whose reward differs beyond the tolerance; None when none does.

@@ -25,8 +25,8 @@ from zoomrl.spec import EnvSpec
 STATE_TOLERANCE = 1e-4
 """Largest difference of a number that counts as equal: absolute, or as a share of the stored number."""
 
-PICTURE_TOLERANCE = 1.0
-"""Largest mean difference of a picture that counts as equal, in grey levels of 255: drivers round differently."""
+IMAGE_TOLERANCE = 1.0
+"""Largest mean difference of an image that counts as equal, in grey levels of 255: drivers round differently."""
 
 
 def recorded_config(spec: EnvSpec, episodes: Sequence[EpisodeAccount]) -> tuple[EnvConfig, list[str]]:
@@ -132,7 +132,7 @@ def replay(env: Env, episode: Episode) -> Replay:
     can still be played.
 
     Raises:
-        MissingDependencyError: when no picture can be drawn here.
+        MissingDependencyError: when no image can be drawn here.
     """
     differences = _Differences(episode.observations)
     rewards: list[float] = []
@@ -213,12 +213,12 @@ class _Differences:
 def difference(stored: NDArray[Any], seen: NDArray[Any]) -> tuple[float, bool]:
     """Size of the difference between two observations of the same kind, and whether it is beyond the tolerance.
 
-    For pictures, uint8 [V, H, W, C], the mean over the view that differs most; else the largest of any number.
+    For images, uint8 [V, H, W, C], the mean over the view that differs most; else the largest of any number.
     """
     gap = np.abs(stored.astype(np.float64) - seen.astype(np.float64))
     if stored.dtype == np.uint8:
         size = float(gap.reshape(len(gap), -1).mean(1).max())
-        return size, size > PICTURE_TOLERANCE
+        return size, size > IMAGE_TOLERANCE
     # A number that is not one differs from everything.
     gap = np.where(np.isfinite(gap), gap, np.inf)
     allowed = STATE_TOLERANCE * np.maximum(1.0, np.abs(stored))

@@ -45,7 +45,7 @@ def read(format: str, path: str | Path, options: ImportOptions | None = None) ->
 
 
 def write(format: str, path: str | Path, demos: DemoSet, overwrite: bool = False, *, video: bool = False) -> None:
-    """Write ``demos`` to ``path`` as ``format``, one of :data:`WRITERS`; pictures as ``video`` for LeRobot alone.
+    """Write ``demos`` to ``path`` as ``format``, one of :data:`WRITERS`; images as ``video`` for LeRobot alone.
 
     Raises:
         ConfigError: for an unknown format, or one that has no videos.

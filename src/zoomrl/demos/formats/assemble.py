@@ -244,7 +244,7 @@ class Assembly:
         return state
 
     def _stacked(self, views: list[NDArray[np.uint8]], steps: int) -> NDArray[np.uint8]:
-        """The pictures [T + 1, V, H, W, 3] of ``views``."""
+        """The images [T + 1, V, H, W, 3] of ``views``."""
         rows = self._rows("rgb", views, steps)
         if len({view.shape[1:] for view in views}) > 1:
             raise ValueError(f"its cameras show {', '.join(str(list(view.shape[1:])) for view in views)}")
@@ -264,22 +264,22 @@ class Assembly:
         return steps + 1
 
     def sized(self, view: NDArray[Any]) -> NDArray[np.uint8]:
-        """Pictures [N, H, W, 3] at the size that is asked for; readers of large ones pass a few at a time.
+        """Images [N, H, W, 3] at the size that is asked for; readers of large ones pass a few at a time.
 
         Raises:
-            ValueError: they are no pictures.
+            ValueError: they are no images.
         """
         if view.ndim != 4 or view.shape[-1] != 3 or view.dtype != np.uint8:
-            raise ValueError(f"pictures must be uint8 [T, H, W, 3], got {view.dtype}{list(view.shape)}")
-        size = self.picture_size
+            raise ValueError(f"images must be uint8 [T, H, W, 3], got {view.dtype}{list(view.shape)}")
+        size = self.image_size
         if view.shape[1:3] != size:
             height, width = view.shape[1:3]
-            self.meta["resized"] = f"pictures from {height} x {width} to {size[0]} x {size[1]}, {METHOD}"
+            self.meta["resized"] = f"images from {height} x {width} to {size[0]} x {size[1]}, {METHOD}"
         return resized(view, size)
 
     @property
-    def picture_size(self) -> tuple[int, int]:
-        """Height and width of the pictures that are kept."""
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images that are kept."""
         rgb = self._expected.observations.get("rgb") if self._expected else None
         return (rgb.shape[1], rgb.shape[2]) if rgb else (self._options.image_size,) * 2
 

@@ -28,7 +28,7 @@ class ImportOptions:
     entries: tuple[StateEntry, ...] = ()
     """The parts of the joined ``state`` in its order, for sources that give them no names; () is the source's."""
     image_size: int = 84
-    """Pictures of another size are resized to this square."""
+    """Images of another size are resized to this square."""
     action_meaning: tuple[str, ...] = ()
     """Meaning per action dimension, or one for all; () is the format's or the environment's."""
     control_hz: float = 0.0

@@ -21,7 +21,7 @@ def read(path: Path, options: ImportOptions) -> Imported:
 
     A set that shows ``state`` and ``rgb`` is taken as it is. Of others, ``state`` joins all vectors, and all
     floating-point arrays, in the order of the space that the metadata describe, which is that of the environment they
-    come from; unless ``options.state`` names some. Entries that are pictures are its cameras.
+    come from; unless ``options.state`` names some. Entries that are images are its cameras.
 
     Raises:
         DemonstrationError: when no episode can be read; lists every fault.
@@ -29,15 +29,15 @@ def read(path: Path, options: ImportOptions) -> Imported:
     """
     demos, numbers, faults = read_intact(path)
     entries = _entries(demos.spec)
-    pictures = {name: name for name, (array, _) in entries.items() if _is_picture(array)}
-    vectors = [name for name in entries if name not in pictures]
+    images = {name: name for name, (array, _) in entries.items() if _is_image(array)}
+    vectors = [name for name in entries if name not in images]
     default = [name for name in vectors if len(entries[name][0].shape) < 2 or entries[name][0].dtype == "float32"]
     own = replace(demos.spec, state_entries=set_entries(demos.spec, demos.meta))
     assembly = Assembly("minari", path, options, own=_usual(own), name=demos.spec.id)
     assembly.faults.extend(faults)
     if demos.meta:
         assembly.meta["recorded"] = demos.meta
-    cameras, state = assembly.choose_cameras(pictures), assembly.choose_state(vectors, default, vectors)
+    cameras, state = assembly.choose_cameras(images), assembly.choose_state(vectors, default, vectors)
     views = [(entries[name][1], name) for name in cameras]
     for number in numbers:
         # Taken out of the list: what was read and what is made of it are not both kept.
@@ -62,7 +62,7 @@ def _entries(spec: EnvSpec) -> dict[str, tuple[ArraySpec, int | None]]:
     return found
 
 
-def _is_picture(array: ArraySpec) -> bool:
+def _is_image(array: ArraySpec) -> bool:
     return array.dtype == "uint8" and len(array.shape) == 3 and array.shape[-1] == 3
 
 

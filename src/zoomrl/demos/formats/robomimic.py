@@ -22,9 +22,9 @@ from zoomrl.envs.base import MAX_SEED
 from zoomrl.errors import DemonstrationError
 from zoomrl.files import parse_json
 
-_PICTURE = "_image"
+_IMAGE = "_image"
 _SLICE_BYTES = 16 << 20
-"""Pictures that are read at once: large ones are made smaller before the next are read."""
+"""Images that are read at once: large ones are made smaller before the next are read."""
 
 
 def read(path: Path, options: ImportOptions) -> Imported:
@@ -93,13 +93,13 @@ def _choices(data: Any, names: list[str], assembly: Assembly) -> tuple[list[str]
             entries = _arrays(data[name]["obs"])
         except (KeyError, OSError, RuntimeError, AttributeError, TypeError):
             continue
-        pictures = [key for key in entries if key.endswith(_PICTURE) or _is_picture(*entries[key])]
-        shorter = {key: key.removesuffix(_PICTURE) for key in pictures}
+        images = [key for key in entries if key.endswith(_IMAGE) or _is_image(*entries[key])]
+        shorter = {key: key.removesuffix(_IMAGE) for key in images}
         cameras = {key if short in entries else short: key for key, short in shorter.items()}
         vectors = [
             key
             for key, (dtype, shape) in sorted(entries.items())
-            if dtype.kind in "biuf" and len(shape) in (1, 2) and key not in pictures
+            if dtype.kind in "biuf" and len(shape) in (1, 2) and key not in images
         ]
         floating = [key for key in vectors if entries[key][0].kind == "f"]
         return assembly.choose_cameras(cameras), assembly.choose_state(vectors, floating, vectors)
@@ -118,7 +118,7 @@ def _arrays(group: Any) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
     return found
 
 
-def _is_picture(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
+def _is_image(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
     return dtype == np.uint8 and len(shape) == 4 and shape[-1] == 3
 
 
@@ -137,7 +137,7 @@ def _episode(data: Any, name: str, cameras: list[str], state: list[str], there: 
     return Raw(
         actions=actions,
         state={key: _with_next(group, key, there) for key in state},
-        views=[_pictures(group, key, there, sized) for key in cameras],
+        views=[_images(group, key, there, sized) for key in cameras],
         rewards=rewards,
         success=_success(group, there),
         seed=_seed(group),
@@ -176,8 +176,8 @@ def _with_next(group: Any, key: str, there: int) -> NDArray[Any]:
     return joined
 
 
-def _pictures(group: Any, key: str, there: int, sized: Sized) -> NDArray[np.uint8]:
-    """Pictures [T or T + 1, H, W, 3] of one camera as ``sized`` makes them."""
+def _images(group: Any, key: str, there: int, sized: Sized) -> NDArray[np.uint8]:
+    """Images [T or T + 1, H, W, 3] of one camera as ``sized`` makes them."""
     now, last = _now_and_last(group, key, there)
     count = max(1, _SLICE_BYTES // max(1, now.nbytes // max(1, len(now))))
     whole = now.chunks[0] if now.chunks else 1  # a chunk is unpacked as a whole
@@ -189,7 +189,7 @@ def _pictures(group: Any, key: str, there: int, sized: Sized) -> NDArray[np.uint
             made = np.empty((len(now) + (last is not None), *part.shape[1:]), np.uint8)
         made[first : first + len(part)] = part
     if made is None:
-        raise ValueError(f"obs/{key} holds no pictures")
+        raise ValueError(f"obs/{key} holds no images")
     if last is not None:
         made[-1:] = sized(last)
     return made

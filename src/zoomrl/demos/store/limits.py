@@ -2,7 +2,7 @@
 
 A file says how large its arrays are, and a few bytes can say a lot. So what a file declares is held against what it
 stores, before anything is allocated, with the copies that are made on the way. Numbers are believed as far as memory of
-:data:`NUMBERS` times the file and :data:`FREE` bytes suffices; pictures, which pack better, up to a factor.
+:data:`NUMBERS` times the file and :data:`FREE` bytes suffices; images, which pack better, up to a factor.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ NUMBERS = 1.5
 """Bytes of memory that are believed per stored byte, of whatever kind: with the allocator's losses about twice."""
 FREE = 48 << 20
 """Bytes of memory that a set is given besides, whatever is stored."""
-PICTURES = 32
-"""Bytes that are believed per stored byte of pictures. Those of simulators pack 2 to 30 times."""
+IMAGES = 32
+"""Bytes that are believed per stored byte of images. Those of simulators pack 2 to 30 times."""
 VIDEO = 128
-"""Bytes of pictures, at the size that they are kept in, that are believed per stored byte of video."""
+"""Bytes of images, at the size that they are kept in, that are believed per stored byte of video."""
 MAX_WIDTH = 1 << 15
 """Numbers of a state or action: a spec says several things of each, which take more memory than the numbers."""
 VARIABLE = "ZOOMRL_MAX_EXPANSION"
@@ -105,10 +105,10 @@ class Size(NamedTuple):
 
 
 def array_size(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Size:
-    """Of an array in a file: pictures stay bytes, all else is kept as float32."""
+    """Of an array in a file: images stay bytes, all else is kept as float32."""
     count = math.prod(shape)
     if dtype == np.uint8 and len(shape) > 3:
-        return Size(count, count, PICTURES)
+        return Size(count, count, IMAGES)
     return Size(4 * count, max(4, dtype.itemsize) * count, NUMBERS)
 
 

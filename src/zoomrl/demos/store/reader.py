@@ -244,7 +244,7 @@ def _load(dataset: Any, spec: ArraySpec) -> NDArray[Any]:
     if len(spec.shape) == 1 and spec.shape[0] > MAX_WIDTH:
         raise ValueError(f"{dataset.name} has {spec.shape[0]:,} numbers per step; {MAX_WIDTH:,} are read at most")
     if dataset.shape[1:] != spec.shape:
-        jpeg = ". Pictures encoded as JPEG are not read: write the set with jpeg_encoding=False"
+        jpeg = ". Images encoded as JPEG are not read: write the set with jpeg_encoding=False"
         raise ValueError(
             f"{dataset.name} must have shape {list(spec.shape)} per step, got {list(dataset.shape[1:])}"
             + (jpeg if spec.dtype == "uint8" else "")

@@ -102,7 +102,7 @@ def _array_spec(space: Mapping[str, Any], what: str) -> ArraySpec:
     shape, dtype = tuple(space["shape"]), np.dtype(space["dtype"])
     if dtype.kind not in "biuf":
         raise ValueError(f"{what} must hold numbers, got {space['dtype']!r:.40}")
-    # Everything above the file works in float32; integers (pictures) stay as they are.
+    # Everything above the file works in float32; integers (images) stay as they are.
     name = "float32" if np.issubdtype(dtype, np.floating) else str(dtype)
     low, high = np.ravel(space["low"]), np.ravel(space["high"])
     if np.issubdtype(dtype, np.integer):

@@ -23,7 +23,7 @@ from zoomrl.errors import DemonstrationError
 from zoomrl.files import finite_or_null, write_json
 from zoomrl.spec import EnvSpec
 
-_PICTURES_PER_CHUNK = 4
+_IMAGES_PER_CHUNK = 4
 
 
 def write_demos(
@@ -126,8 +126,8 @@ def _write_episode(group: Any, index: int, episode: Episode, budget: Budget) -> 
 
 
 def _dataset(group: Any, name: str, array: np.ndarray, budget: Budget) -> None:
-    # A few whole pictures per chunk: neighbours compress well together, and one is read without unpacking many.
-    chunks = (min(_PICTURES_PER_CHUNK, len(array)), *array.shape[1:]) if array.ndim > 2 else True
+    # A few whole images per chunk: neighbours compress well together, and one is read without unpacking many.
+    chunks = (min(_IMAGES_PER_CHUNK, len(array)), *array.shape[1:]) if array.ndim > 2 else True
     # The checksum turns a flipped bit into a read error instead of a wrong number.
     made = group.create_dataset(
         name, data=array, chunks=chunks, compression="gzip", compression_opts=1, shuffle=True, fletcher32=True
@@ -189,7 +189,7 @@ def _metadata(spec: EnvSpec, total_episodes: int, total_steps: int, meta: dict[s
         "total_episodes": total_episodes,
         "total_steps": total_steps,
         "data_format": "hdf5",
-        "jpeg_encoding": False,  # pictures are stored as they are: what was recorded is what is read
+        "jpeg_encoding": False,  # images are stored as they are: what was recorded is what is read
         "observation_space": dict_space_json(spec.observations),
         "action_space": box_space_json(spec.action),
         "dataset_id": f"zoomrl/{name}-v0",

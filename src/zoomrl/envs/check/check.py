@@ -48,7 +48,7 @@ def check_env(
     Args:
         config: which environment, and its options.
         steps: most decisions per episode that is played, and per measurement of speed.
-        sizes: of pictures whose speed is measured, in pixels; needs cameras.
+        sizes: of images whose speed is measured, in pixels; needs cameras.
         make: builds an environment.
 
     Raises:
@@ -57,7 +57,7 @@ def check_env(
     if steps < 1:
         raise ConfigError(f"steps must be at least 1, got {steps}")
     if sizes and not config.cameras:
-        raise ConfigError("sizes of pictures need cameras to take them: add --env.cameras")
+        raise ConfigError("sizes of images need cameras to take them: add --env.cameras")
     config = replace(config, num_envs=1, workers="serial")
     domain, _, name = config.id.partition(":")
     if domain == "rlbench" and not config.python and make is make_env:

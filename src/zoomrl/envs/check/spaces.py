@@ -30,7 +30,7 @@ def check_actions_space(subject: Subject) -> Iterator[Check]:
 
 
 def check_observation_space(subject: Subject) -> Iterator[Check]:
-    """Observations must be boxes, or dicts of boxes, whose pictures can be told from vectors."""
+    """Observations must be boxes, or dicts of boxes, whose images can be told from vectors."""
     faults, seen = [], []
     for name, space in boxes(subject.env.observation_space):
         faults += list(_leaf_faults(name, space))
@@ -67,7 +67,7 @@ def check_contract_shapes(env: Env) -> Iterator[Check]:
                 (
                     "error",
                     f"observation {name!r} is {array.dtype}{list(array.shape)}",
-                    "show state as float32 [S] and pictures as rgb, uint8 [V, H, W, 3]",
+                    "show state as float32 [S] and images as rgb, uint8 [V, H, W, 3]",
                 )
             )
     seen, _ = env.reset(seed=0)
@@ -96,9 +96,9 @@ def observation_faults(space: spaces.Space[Any], observation: Any) -> Iterator[F
             yield "error", f"entry {name!r} has shape {list(array.shape)}, its space says {list(box.shape)}", fix
             continue
         if array.dtype != box.dtype:
-            picture = box.dtype == np.uint8
+            image = box.dtype == np.uint8
             fix = f"return np.asarray(..., np.{box.dtype}), or change the space's dtype"
-            yield "error" if picture else "warning", f"entry {name!r} is {array.dtype}, its space says {box.dtype}", fix
+            yield "error" if image else "warning", f"entry {name!r} is {array.dtype}, its space says {box.dtype}", fix
         if np.issubdtype(array.dtype, np.inexact) and not np.isfinite(array).all():
             yield "error", f"entry {name!r} holds NaN or infinite values", "find where the simulator leaves its range"
         elif ((array < box.low) | (array > box.high)).any():
@@ -143,16 +143,16 @@ def _leaf_faults(name: str, space: spaces.Space[Any]) -> Iterator[Fault]:
     coloured = len(shape) == 3 and sides >= 2 and (shape[-1] in _CHANNELS or shape[0] in _CHANNELS)
     if coloured and np.issubdtype(space.dtype, np.floating):
         unit = f" in {float(space.low.min()):g} .. {float(space.high.max()):g}"
-        fix = f"show uint8 in 0 .. 255: {_WRAPPER} with (255 * picture).astype(np.uint8)"
-        yield "error", f"entry {name!r} looks like a picture, {space.dtype}{list(shape)}{unit}", fix
+        fix = f"show uint8 in 0 .. 255: {_WRAPPER} with (255 * image).astype(np.uint8)"
+        yield "error", f"entry {name!r} looks like an image, {space.dtype}{list(shape)}{unit}", fix
     elif space.dtype == np.uint8 and sides >= 2 and (len(shape) != 3 or not {shape[0], shape[-1]} & {1, 3}):
         fix = (
             f"show uint8 [H, W, 3], [H, W, 1], [3, H, W] or [1, H, W], one entry per camera: {_WRAPPER}. zoomrl stacks "
             "frames itself (--replay.frame-stack)"
         )
-        yield "error", f"entry {name!r} is uint8{list(shape)}, which is no picture that can be used", fix
+        yield "error", f"entry {name!r} is uint8{list(shape)}, which is no image that can be used", fix
     elif coloured and int(space.high.max()) <= 1:
-        yield "warning", f"entry {name!r} is a picture whose values end at 1", "show uint8 in 0 .. 255"
+        yield "warning", f"entry {name!r} is an image whose values end at 1", "show uint8 in 0 .. 255"
 
 
 def _checks(group: str, name: str, detail: str, faults: list[Fault]) -> Iterator[Check]:

@@ -1,4 +1,4 @@
-"""How fast an environment is: decisions with and without pictures, resets, and its own picture."""
+"""How fast an environment is: decisions with and without images, resets, and its own image."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ _RESETS = 5
 def check_speed(
     config: EnvConfig, env: Env, make: Callable[[EnvConfig], Env], steps: int, sizes: tuple[int, ...]
 ) -> Iterator[Check]:
-    """Measure without pictures, then with the cameras of ``config`` at each of ``sizes``.
+    """Measure without images, then with the cameras of ``config`` at each of ``sizes``.
 
     Args:
         config: of the environment.
         env: built from it; left where the last episode ended.
         make: builds others.
         steps: most decisions per measurement.
-        sizes: of the pictures, in pixels; none for ``config.image_size``.
+        sizes: of the images, in pixels; none for ``config.image_size``.
     """
     yield _render(env)
     if not config.cameras:
-        # Some environments show pictures of themselves without being asked.
-        yield _measured(env, "with its own pictures" if env.env_spec.cameras else "without pictures", steps)
+        # Some environments show images of themselves without being asked.
+        yield _measured(env, "with its own images" if env.env_spec.cameras else "without images", steps)
         return
     plain = replace(config, cameras=(), state="auto" if config.state == "none" else config.state)
     try:
         with closing(make(plain)) as other:
-            yield _measured(other, "without pictures", steps)
+            yield _measured(other, "without images", steps)
     except ConfigError as error:
-        yield Check(_GROUP, "without pictures", "note", f"it has no form without pictures: {error}")
+        yield Check(_GROUP, "without images", "note", f"it has no form without images: {error}")
     views = f"{len(config.cameras)} camera{'s' * (len(config.cameras) > 1)}"
     for size in sizes or (config.image_size,):
         try:
@@ -59,7 +59,7 @@ def _measured(env: Env, name: str, steps: int) -> Check:
 
 
 def _rate(env: Env, steps: int) -> float:
-    env.reset(seed=0)  # renderers are built at the first picture: before measuring
+    env.reset(seed=0)  # renderers are built at the first image: before measuring
     done, spent = 0, 0.0
     for action in actions_of(env, 0):
         began = time.perf_counter()
@@ -85,10 +85,10 @@ def _reset_ms(env: Env) -> float:
 
 def _render(env: Env) -> Check:
     try:
-        picture = env.render()
-    except Exception as error:  # simulators raise what they like; only films need this
-        return Check("zoomrl", "render", "note", f"draws nothing, so that there are no films: {error}")
-    if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.shape[2:] != (3,):
-        text = f"render returned {getattr(picture, 'dtype', type(picture).__name__)}{list(np.shape(picture))}"
+        image = env.render()
+    except Exception as error:  # simulators raise what they like; only videos need this
+        return Check("zoomrl", "render", "note", f"draws nothing, so that there are no videos: {error}")
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,):
+        text = f"render returned {getattr(image, 'dtype', type(image).__name__)}{list(np.shape(image))}"
         return Check("zoomrl", "render", "warning", text, "return uint8 [H, W, 3]")
-    return Check("zoomrl", "render", "ok", f"{picture.shape[1]}x{picture.shape[0]} pixels")
+    return Check("zoomrl", "render", "ok", f"{image.shape[1]}x{image.shape[0]} pixels")

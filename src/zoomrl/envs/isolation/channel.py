@@ -67,7 +67,7 @@ class Channel:
 
 
 class Block:
-    """The action, the observation and a picture of one environment, in memory that both sides see.
+    """The action, the observation and an image of one environment, in memory that both sides see.
 
     Both sides compute the same places from the spec. The memory is a file without a name, so that nothing is
     left of it when both are gone, however they went.
@@ -94,15 +94,15 @@ class Block:
             name: np.ndarray(array.shape, array.dtype, memory, places[name])
             for name, array in spec.observations.items()
         }
-        self._picture_at = end
-        self._with_picture = memory
+        self._image_at = end
+        self._with_image = memory
 
-    def picture(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        """The picture's place, uint8 of this shape; the file grows to hold it."""
-        end = self._picture_at + int(np.prod(shape))
-        if end > len(self._with_picture):
-            self._with_picture = self._map(end)
-        return np.ndarray(shape, np.uint8, self._with_picture, self._picture_at)
+    def image(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """The image's place, uint8 of this shape; the file grows to hold it."""
+        end = self._image_at + int(np.prod(shape))
+        if end > len(self._with_image):
+            self._with_image = self._map(end)
+        return np.ndarray(shape, np.uint8, self._with_image, self._image_at)
 
     def _map(self, size: int) -> mmap.mmap:
         if self._allocate:

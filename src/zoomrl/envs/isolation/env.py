@@ -21,7 +21,7 @@ _log = logging.getLogger("zoomrl.envs")
 class IsolatedEnv(Env):
     """The environment of ``config``, run by the interpreter ``config.python``.
 
-    Observations, rewards, flags, experts and pictures are those of the environment itself, bit for bit where both
+    Observations, rewards, flags, experts and images are those of the environment itself, bit for bit where both
     interpreters have the same versions. Of its info, numbers, truth values and strings arrive.
 
     Args:
@@ -71,10 +71,10 @@ class IsolatedEnv(Env):
         return self._observe(), reply["reward"], terminated, truncated, reply["info"]
 
     def _render(self) -> NDArray[np.uint8]:
-        """The simulator's picture, uint8 [H, W, 3]."""
+        """The simulator's image, uint8 [H, W, 3]."""
         simulator = self._alive()
         shape = tuple(self._ask(simulator, "render")["shape"])
-        return simulator.block.picture(shape).copy()
+        return simulator.block.image(shape).copy()
 
     def close(self) -> None:
         """End the simulator's process. Safe to call twice."""
@@ -115,7 +115,7 @@ class IsolatedEnv(Env):
         try:
             return simulator.receive()
         except SimulatorDied as death:
-            raise self._mourned(death) from None
+            raise self._record_crash(death) from None
 
     def _alive(self) -> Simulator:
         if self._simulator is None:
@@ -127,13 +127,13 @@ class IsolatedEnv(Env):
         try:
             simulator = Simulator(self._config)
         except SimulatorDied as death:
-            raise self._mourned(death) from None
+            raise self._record_crash(death) from None
         if simulator.spec != self.env_spec:
             simulator.close()
             raise WorkerError(f"{self.env_spec.id} is another environment after its simulator was started again")
         return simulator
 
-    def _mourned(self, death: SimulatorDied) -> WorkerError:
+    def _record_crash(self, death: SimulatorDied) -> WorkerError:
         """What to raise: the death itself, or that it was one too many."""
         self._simulator = None
         self._running = False
@@ -147,7 +147,7 @@ class IsolatedEnv(Env):
         )
 
 
-def patience(config: EnvConfig) -> float:
+def worst_case_timeout(config: EnvConfig) -> float:
     """Seconds that the environment of ``config`` may take to answer.
 
     An isolated simulator is watched over by its own parent, which starts it again; who watches that parent has to

@@ -110,7 +110,7 @@ class _Server:
 
     def _render(self, request: dict[str, Any]) -> dict[str, Any]:
         frame = as_image(self.env.render())
-        self._block.picture(frame.shape)[...] = frame
+        self._block.image(frame.shape)[...] = frame
         return {"shape": frame.shape}
 
 

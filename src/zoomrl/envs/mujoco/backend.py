@@ -17,7 +17,7 @@ def prefer_headless_gl() -> None:
 
     MuJoCo reads the variable once, when it is imported (torchrl does that in passing). With MUJOCO_GL=egl and no EGL
     library that import itself fails, so that a backend is named only if its libraries are there; glfw can always be
-    imported, and fails when a picture is asked for. Where both backends could be had, EGL is tried out first: its
+    imported, and fails when an image is asked for. Where both backends could be had, EGL is tried out first: its
     libraries may be there without a driver.
     """
     has_display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")

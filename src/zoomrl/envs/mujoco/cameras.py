@@ -1,4 +1,4 @@
-"""Pictures of a MuJoCo scene, taken by the cameras of its model."""
+"""Images of a MuJoCo scene, taken by the cameras of its model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zoomrl.errors import ConfigError, MissingDependencyError, unknown_name
 from zoomrl.spec import ArraySpec
 
 EVERYTHING = ("shadows", "reflections", "antialiasing")
-"""What a picture can be drawn with."""
+"""What an image can be drawn with."""
 
 _MAX_GEOMS = 10_000
 
@@ -24,16 +24,16 @@ _MAX_GEOMS = 10_000
 class SceneCameras:
     """Some cameras of one MuJoCo model, drawn by one renderer.
 
-    The OpenGL context is made at the first picture, and thereby in the process that draws.
+    The OpenGL context is made at the first image, and thereby in the process that draws.
 
     Args:
         env_id: for messages.
         model: ``mujoco.MjModel``; left as it is.
         data: ``mujoco.MjData`` whose present poses are drawn.
         cameras: names or numbers of the V cameras.
-        size: height and width of a picture, in pixels.
+        size: height and width of an image, in pixels.
         drawn_with: those of :data:`EVERYTHING` that are on.
-        rolled: names of cameras that are mounted upside down; their pictures are righted.
+        rolled: names of cameras that are mounted upside down; their images are righted.
 
     Raises:
         ConfigError: for a camera that the model lacks.
@@ -74,24 +74,24 @@ class SceneCameras:
             for index in range(self._model.nhfield):
                 mujoco.mjr_uploadHField(self._model, self._context, index)
             self._stale = False
-        pictures = np.empty((len(self._ids), self._size, self._size, 3), np.uint8)
-        for index, rolled, picture in zip(self._ids, self._rolled, pictures, strict=True):
+        images = np.empty((len(self._ids), self._size, self._size, 3), np.uint8)
+        for index, rolled, image in zip(self._ids, self._rolled, images, strict=True):
             self._camera.fixedcamid = index
             mujoco.mjv_updateScene(
                 self._model, self._data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
             )
             mujoco.mjr_render(self._rect, self._scene, self._context)
-            mujoco.mjr_readPixels(picture, None, self._rect, self._context)
-            # OpenGL's first row is the lowest. A picture rolled by 180 degrees then lacks the mirroring alone.
-            picture[:] = picture[:, ::-1] if rolled else picture[::-1]
-        return pictures
+            mujoco.mjr_readPixels(image, None, self._rect, self._context)
+            # OpenGL's first row is the lowest. An image rolled by 180 degrees then lacks the mirroring alone.
+            image[:] = image[:, ::-1] if rolled else image[::-1]
+        return images
 
     def new_episode(self) -> None:
         """Say that a reset may have changed what the renderer holds a copy of: the heights of a terrain."""
         self._stale = True
 
     def close(self) -> None:
-        """Free the renderer; another picture makes a new one. Safe to call twice."""
+        """Free the renderer; another image makes a new one. Safe to call twice."""
         if self._free is not None:
             self._free()
             atexit.unregister(self._free)
@@ -127,7 +127,7 @@ class SceneCameras:
 
 
 def drawn_with(config: EnvConfig) -> tuple[str, ...]:
-    """Those of :data:`EVERYTHING` that observed pictures are drawn with; none without cameras."""
+    """Those of :data:`EVERYTHING` that observed images are drawn with; none without cameras."""
     on = (config.shadows, config.reflections, config.antialiasing)
     return tuple(name for name, is_on in zip(EVERYTHING, on, strict=True) if is_on and config.cameras)
 
@@ -153,7 +153,7 @@ def check_cameras(config: EnvConfig) -> None:
 def no_opengl(error: Exception) -> MissingDependencyError:
     """Build the error for a renderer that failed with ``error``."""
     return MissingDependencyError(
-        f"no picture can be drawn here, OpenGL failed with {type(error).__name__}: {error}\n"
+        f"no image can be drawn here, OpenGL failed with {type(error).__name__}: {error}\n"
         "`zoomrl doctor` tries every way of rendering and names what is missing"
     )
 

@@ -1,4 +1,4 @@
-"""What environments share whose scenes MuJoCo draws: the observation, the picture for films, and their end."""
+"""What environments share whose scenes MuJoCo draws: the observation, the image for videos, and their end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zoomrl.envs.mujoco.cameras import SceneCameras
 
 
 class SceneEnv(Env):
-    """Observes what :meth:`_state` says and ``_views`` see, and films with ``_video``. Adapters set both."""
+    """Observes what :meth:`_state` says and ``_views`` see, and videos with ``_video``. Adapters set both."""
 
     _sim: Any
     _views: SceneCameras
@@ -32,7 +32,7 @@ class SceneEnv(Env):
         return observation
 
     def _render(self) -> NDArray[np.uint8]:
-        """The scene from the camera that films are taken with, uint8 [240, 240, 3]."""
+        """The scene from the camera that videos are taken with, uint8 [240, 240, 3]."""
         frame: NDArray[np.uint8] = self._video.draw()[0]
         return frame
 

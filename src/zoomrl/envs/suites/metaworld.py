@@ -96,7 +96,7 @@ class MetaWorldEnv(SceneEnv):
         self._sim.set_task(self._draw_task(seed))
         self._full_state, info = self._sim.reset()
         # Upstream moves some objects (the window of window-close) after it has computed where everything is, and
-        # pictures show what was computed. The next step computes it again in any case.
+        # images show what was computed. The next step computes it again in any case.
         mujoco.mj_kinematics(self._sim.model, self._sim.data)
         mujoco.mj_camlight(self._sim.model, self._sim.data)
         reset_info: Mapping[str, Any] = info

@@ -136,7 +136,7 @@ class VectorEnv(ABC):
 
     @abstractmethod
     def render(self, index: int) -> NDArray[np.uint8]:
-        """Picture of environment ``index``, uint8 [H, W, 3]."""
+        """Image of environment ``index``, uint8 [H, W, 3]."""
 
     @abstractmethod
     def close(self) -> None:

@@ -10,7 +10,7 @@ import gymnasium
 
 from zoomrl.envs.base import Env
 from zoomrl.envs.config import EnvConfig
-from zoomrl.envs.isolation.env import patience
+from zoomrl.envs.isolation.env import worst_case_timeout
 from zoomrl.envs.registry import make_env
 from zoomrl.envs.suites.gym.env import wrap_gym_env
 from zoomrl.envs.vector.base import VectorEnv
@@ -49,7 +49,7 @@ def make_vector_env(
     build: Callable[[], Env] = partial(make_env, config) if factory is None else partial(_wrapped, factory, config)
     factories = [build] * count
     if config.workers == "process":
-        return ProcessVectorEnv(factories, patience(config))
+        return ProcessVectorEnv(factories, worst_case_timeout(config))
     return SerialVectorEnv(factories, apart_from)
 
 

@@ -119,7 +119,7 @@ class ProcessVectorEnv(VectorEnv):
         return [int(worker.process.pid or -1) for worker in self._workers]
 
     def render(self, index: int) -> NDArray[np.uint8]:
-        """Picture of environment ``index``, uint8 [H, W, 3]. WorkerError when its worker dies over it."""
+        """Image of environment ``index``, uint8 [H, W, 3]. WorkerError when its worker dies over it."""
         reply = self._ask({index: ("render", None)})[index]
         if isinstance(reply, _Died):
             raise WorkerError(f"{self._workers[index].name} died while rendering ({reply.reason})")

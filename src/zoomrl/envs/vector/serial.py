@@ -52,7 +52,7 @@ class SerialVectorEnv(VectorEnv):
         return tuple(_innermost(env) for env in self._envs)
 
     def render(self, index: int) -> NDArray[np.uint8]:
-        """Picture of environment ``index``, uint8 [H, W, 3]."""
+        """Image of environment ``index``, uint8 [H, W, 3]."""
         return self._envs[index].render()
 
     def close(self) -> None:
@@ -75,7 +75,7 @@ class SerialVectorEnv(VectorEnv):
     def _outcome(self, index: int, action: NDArray[np.float32]) -> Outcome | None:
         env = self._envs[index]
         if isinstance(env, IsolatedEnv) and env.pid is None:
-            return None  # it died since its last step, over a picture; the next reset starts it again
+            return None  # it died since its last step, over an image; the next reset starts it again
         try:
             answer = env.receive_step() if isinstance(env, IsolatedEnv) else env.step(action)
         except SimulatorDied as death:

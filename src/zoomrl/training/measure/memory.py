@@ -18,12 +18,12 @@ import numpy as np
 import psutil
 import torch
 
-from zoomrl.data.replay import Replay
+from zoomrl.data.replay import ReplayBuffer
 from zoomrl.envs.vector.base import VectorEnv
 from zoomrl.spec import EnvSpec
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.measure.trial import Trial
-from zoomrl.training.video import MAX_BYTES, probe_picture
+from zoomrl.training.video import MAX_BYTES, probe_image
 
 _POLL_S = 0.002
 
@@ -55,24 +55,24 @@ class Expected:
 
 
 def expected_memory(
-    config: TrainConfig, replay: Replay, envs: VectorEnv, eval_envs: VectorEnv, trial: Callable[[], Trial]
+    config: TrainConfig, replay: ReplayBuffer, envs: VectorEnv, eval_envs: VectorEnv, trial: Callable[[], Trial]
 ) -> Expected:
     """Measure what can be measured once everything is built, and add what is known to come.
 
     Measured: everything built so far, and updates of the agent that ``trial`` builds. Added: frames that the replay
-    will yet receive, episodes in flight, and the larger of an update, the film at the end and a checkpoint's copy of
+    will yet receive, episodes in flight, and the larger of an update, the video at the end and a checkpoint's copy of
     new episodes. An update here is one after which the agent measures itself, where it does.
     """
     spec, settings = envs.env_spec, replay.config
     frame = frame_bytes(config, spec)
     frames = expected_frames(config, spec)
     if "rgb" in spec.observations:
-        for index in range(eval_envs.num_envs):  # renderers are built at the first picture
+        for index in range(eval_envs.num_envs):  # renderers are built at the first image
             eval_envs.reset(index, 0)
-    film = 0
-    picture = probe_picture(eval_envs, 0) if config.eval.video else ""
-    if isinstance(picture, np.ndarray):
-        film = min(picture.nbytes * spec.time_limit, MAX_BYTES)
+    video = 0
+    image = probe_image(eval_envs, 0) if config.eval.video else ""
+    if isinstance(image, np.ndarray):
+        video = min(image.nbytes * spec.time_limit, MAX_BYTES)
     # A ring that goes round is copied where its end lies between: see Replay.segment.
     fresh = min(config.checkpoint.every // spec.action_repeat, frames) if frames >= settings.capacity else 0
     coming = (max(0, frames - replay.online_frames) + replay.free_frames) * frame
@@ -82,7 +82,7 @@ def expected_memory(
         coming = 0
     in_flight = (envs.num_envs + 1) * spec.time_limit * frame  # one is copied when it is stored
     steady, update = _trial_bytes(trial)
-    total = steady + coming + in_flight + max(update, film, fresh * frame)
+    total = steady + coming + in_flight + max(update, video, fresh * frame)
     children = psutil.Process().children(recursive=True) if config.env.workers == "process" else []
     workers = sum(process.memory_info().rss for process in children)
     return Expected(max(total, peak_rss()), (replay.protected_frames + frames) * frame, workers, settings.storage)
@@ -102,7 +102,7 @@ def expected_frames(config: TrainConfig, spec: EnvSpec) -> int:
 
 def frame_bytes(config: TrainConfig, spec: EnvSpec) -> int:
     """Bytes of one frame."""
-    return Replay.bytes_needed(replace(config.replay, capacity=1), spec, 0)
+    return ReplayBuffer.bytes_needed(replace(config.replay, capacity=1), spec, 0)
 
 
 def peak_rss() -> int:

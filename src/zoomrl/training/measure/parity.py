@@ -101,7 +101,7 @@ class _Run:
         self.gradients = []
         for index in range(updates):
             started = time.perf_counter()
-            losses.append(trial.update()[trial.agent.gauge])
+            losses.append(trial.update()[trial.agent.parity_metric])
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             times.append(1e3 * (time.perf_counter() - started))

@@ -14,7 +14,7 @@ from zoomrl.agents.engine import Precision, Speed, accelerate
 from zoomrl.agents.learner import Learner
 from zoomrl.agents.registry import make_agent
 from zoomrl.data.episode import Episode
-from zoomrl.data.replay import Replay
+from zoomrl.data.replay import ReplayBuffer
 from zoomrl.spec import EnvSpec
 from zoomrl.training.config import TrainConfig
 
@@ -47,12 +47,18 @@ class Trial:
         _excite(self.agent)
         accelerate(self.agent, speed, precision)
         random = np.random.default_rng(0)
-        steps = config.replay.n_step + max(self.agent.horizon, self.agent.span)
+        steps = config.replay.n_step + max(self.agent.chunk_length, self.agent.sequence_length)
         with_demos = config.demos.source != "none"
         episodes = [_random_episode(random, spec, steps, with_demos and index % 2 == 0) for index in range(EPISODES)]
         settings = dataclasses.replace(config.replay, capacity=2, storage="ram")
-        self._replay = Replay(
-            settings, spec, self.agent.horizon, episodes, lambda action: action, device=device, span=self.agent.span
+        self._replay = ReplayBuffer(
+            settings,
+            spec,
+            self.agent.chunk_length,
+            episodes,
+            lambda action: action,
+            device=device,
+            sequence_length=self.agent.sequence_length,
         )
 
     def batch(self) -> TensorDict:

@@ -36,8 +36,8 @@ class Tables:
 
     Args:
         root: of the data set.
-        budget: what its rows and pictures may ask for.
-        ratio: believed of the tables: more where they hold pictures.
+        budget: what its rows and images may ask for.
+        ratio: believed of the tables: more where they hold images.
     """
 
     def __init__(self, root: Path, budget: Budget, ratio: float = NUMBERS) -> None:

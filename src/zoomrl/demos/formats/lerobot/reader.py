@@ -1,4 +1,4 @@
-"""Reading a LeRobot v3 data set: tables of pyarrow, pictures in them or in videos."""
+"""Reading a LeRobot v3 data set: tables of pyarrow, images in them or in videos."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from zoomrl.demos.formats.lerobot.files import Tables, filled
 from zoomrl.demos.formats.lerobot.video import read_frames
 from zoomrl.demos.formats.output import Provenance, read_provenance
 from zoomrl.demos.outcome import truth
-from zoomrl.demos.store.limits import NUMBERS, PICTURES, VIDEO, Budget, regular
+from zoomrl.demos.store.limits import IMAGES, NUMBERS, VIDEO, Budget, regular
 from zoomrl.errors import DemonstrationError
 from zoomrl.files import parse_json, read_json
 
@@ -92,9 +92,9 @@ class _Source:
     ) -> None:
         self._root, self._info = root.resolve(), info
         self._own = own is not None
-        self._sized, self._picture_bytes = assembly.sized, 3 * math.prod(assembly.picture_size)
+        self._sized, self._image_bytes = assembly.sized, 3 * math.prod(assembly.image_size)
         self._budget = Budget(_COPIES)
-        self._tables = Tables(self._root, self._budget, PICTURES if cameras else NUMBERS)
+        self._tables = Tables(self._root, self._budget, IMAGES if cameras else NUMBERS)
         self._own_cameras = [layout.IMAGES + name for name in own.spec.cameras] if own else []
         self._cameras, self._state = cameras, state
         self._open: tuple[Path, Any] | None = None
@@ -113,7 +113,7 @@ class _Source:
         raw = Raw(
             actions=self._numbers(table, layout.ACTION),
             state={name: part for column in parts for name, part in column.items()},
-            views=[self._pictures(table, key, entry) for key in self._cameras],
+            views=[self._images(table, key, entry) for key in self._cameras],
             rewards=rewards,
             success=None if solved is None else truth(solved, "next.success"),
             meta={"episode": int(entry["episode_index"]), "tasks": list(entry.get("tasks") or [])},
@@ -165,13 +165,13 @@ class _Source:
         groups = layout.dimension_groups(names, column.shape[1])
         return {f"{key}[{name}]": column[:, part] for name, part in groups.items()} or {key: column}
 
-    def _pictures(self, table: Any, key: str, entry: dict[str, Any]) -> NDArray[np.uint8]:
+    def _images(self, table: Any, key: str, entry: dict[str, Any]) -> NDArray[np.uint8]:
         count = len(table)
-        self._budget.add("its pictures", count * self._picture_bytes, 0, part=str(entry["episode_index"]))
+        self._budget.add("its images", count * self._image_bytes, 0, part=str(entry["episode_index"]))
         if key in table.column_names:
             self._budget.check()
             cells = (cell.as_py() for chunk in table[key].chunks for cell in chunk)
-            return gathered(((f"frame {n}", self._picture(cell)) for n, cell in enumerate(cells)), count, self._sized)
+            return gathered(((f"frame {n}", self._image(cell)) for n, cell in enumerate(cells)), count, self._sized)
         place = {name: entry[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index", "from_timestamp")}
         indices = {name: int(place[name]) for name in ("chunk_index", "file_index")}
         path = self._inside(filled(self._info["video_path"], video_key=key, **indices))
@@ -195,11 +195,11 @@ class _Source:
         raw.seed, raw.meta = int(own["seed"]), parse_json(own["meta"], "meta")
         return raw
 
-    def _picture(self, cell: dict[str, Any]) -> NDArray[np.uint8]:
+    def _image(self, cell: dict[str, Any]) -> NDArray[np.uint8]:
         if cell["bytes"]:
             return decode(cell["bytes"])
         path = self._inside(cell["path"])
-        self._budget.file(path, PICTURES)
+        self._budget.file(path, IMAGES)
         return decode(path.read_bytes())
 
 

@@ -8,25 +8,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
-_MOST_PICTURES = 100
+_MOST_IMAGES = 100
 
 Stats = dict[str, NDArray[Any]]
 
 
 def episode_stats(array: NDArray[Any]) -> Stats:
-    """Statistics over the first axis: of [T, D] per entry; of pictures [T, H, W, 3] per channel, [3, 1, 1], in 0 .. 1.
+    """Statistics over the first axis: of [T, D] per entry; of images [T, H, W, 3] per channel, [3, 1, 1], in 0 .. 1.
 
-    Of many pictures, 100 that are evenly spread are measured.
+    Of many images, 100 that are evenly spread are measured.
     """
-    pictures = array.ndim == 4
-    if pictures:
-        chosen = np.unique(np.linspace(0, len(array) - 1, _MOST_PICTURES).round().astype(int))
+    images = array.ndim == 4
+    if images:
+        chosen = np.unique(np.linspace(0, len(array) - 1, _MOST_IMAGES).round().astype(int))
         rows = array[chosen].reshape(-1, 3) / 255.0
     else:
         chosen, rows = np.arange(len(array)), array.astype(np.float64)
     found = {"min": rows.min(0), "max": rows.max(0), "mean": rows.mean(0), "std": rows.std(0)}
-    found |= {name: np.quantile(rows, share, axis=0) for name, share in QUANTILES.items()}
-    shaped = {name: value.reshape(3, 1, 1) if pictures else value for name, value in found.items()}
+    found |= {name: np.quantile(rows, fraction, axis=0) for name, fraction in QUANTILES.items()}
+    shaped = {name: value.reshape(3, 1, 1) if images else value for name, value in found.items()}
     return shaped | {"count": np.array([len(chosen)])}
 
 

@@ -81,7 +81,7 @@ def _column(array: NDArray[Any], kind: Any) -> Any:
     import pyarrow as pa
 
     if pa.types.is_struct(kind):
-        return pa.array([{"bytes": encode(picture), "path": None} for picture in array], kind)
+        return pa.array([{"bytes": encode(image), "path": None} for image in array], kind)
     if pa.types.is_fixed_size_list(kind):
         return pa.FixedSizeListArray.from_arrays(pa.array(np.ravel(array), kind.value_type), kind.list_size)
     return pa.array(np.ravel(array), kind)

@@ -29,13 +29,13 @@ class VideoWriter:
         self._output: Any = None
         self._stream: Any = None
 
-    def add(self, pictures: NDArray[np.uint8]) -> dict[str, Any]:
-        """Append ``pictures`` [T, H, W, 3]; where they lie, as the table of episodes tells it."""
+    def add(self, images: NDArray[np.uint8]) -> dict[str, Any]:
+        """Append ``images`` [T, H, W, 3]; where they lie, as the table of episodes tells it."""
         if self._output is None or self._bytes > FILE_BYTES:
-            self._begin(*pictures.shape[1:3])
+            self._begin(*images.shape[1:3])
         first = self._frames
-        for picture in pictures:
-            frame = av().VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        for image in images:
+            frame = av().VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             frame.pts, frame.time_base = self._frames, Fraction(1, self._fps)
             self._mux(frame)
             self._frames += 1
@@ -75,7 +75,7 @@ class VideoWriter:
 
 
 def read_frames(path: Path, start: float, count: int, fps: float, sized: Sized) -> NDArray[np.uint8]:
-    """The ``count`` pictures [T, H, W, 3] from ``start`` seconds on, as ``sized`` makes them.
+    """The ``count`` images [T, H, W, 3] from ``start`` seconds on, as ``sized`` makes them.
 
     One at a time has its full size: thousands of large ones fit into a small file.
 
@@ -99,10 +99,10 @@ def read_frames(path: Path, start: float, count: int, fps: float, sized: Sized) 
             if place >= count:
                 break
             if place >= 0 and abs(frame.time - wanted[place]) < 0.5 / fps:
-                picture = sized(frame.to_ndarray(format="rgb24")[None])
+                image = sized(frame.to_ndarray(format="rgb24")[None])
                 if made is None:
-                    made = np.empty((count, *picture.shape[1:]), np.uint8)
-                made[place], there[place] = picture[0], True
+                    made = np.empty((count, *image.shape[1:]), np.uint8)
+                made[place], there[place] = image[0], True
     if made is None or not there.all():
-        raise ValueError(f"{path.name} has no picture at {wanted[int(np.argmin(there))]:.3f} s")
+        raise ValueError(f"{path.name} has no image at {wanted[int(np.argmin(there))]:.3f} s")
     return made

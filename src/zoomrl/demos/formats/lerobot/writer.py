@@ -27,7 +27,7 @@ _RATE_UNKNOWN = 30
 
 
 def write(path: Path, demos: DemoSet, overwrite: bool, video: bool = False) -> None:
-    """Write ``demos``; pictures as PNG in the tables, which is exact, or as ``video``, which is small and is not.
+    """Write ``demos``; images as PNG in the tables, which is exact, or as ``video``, which is small and is not.
 
     LeRobot keeps T observations of an episode and a whole number of frames per second. The last observation, the flags,
     the seed and the exact spec go into files of ours, so that reading the set again gives it back.
@@ -120,10 +120,10 @@ def _features(demos: DemoSet, cameras: list[str], fps: int, video: bool) -> dict
         features[layout.STATE]["names"] = layout.dimension_names(demos.spec.state_entries)
     for key in cameras:
         height, width = demos.spec.observations["rgb"].shape[1:3]
-        picture = {"shape": [height, width, 3], "names": ["height", "width", "channels"]}
+        image = {"shape": [height, width, 3], "names": ["height", "width", "channels"]}
         about = {"video.fps": fps, "video.codec": "h264", "video.pix_fmt": "yuv444p", "video.is_depth_map": False}
         about |= {"video.height": height, "video.width": width, "video.channels": 3, "has_audio": False}
-        features[key] = {"dtype": "video", **picture, "info": about} if video else {"dtype": "image", **picture}
+        features[key] = {"dtype": "video", **image, "info": about} if video else {"dtype": "image", **image}
     features[layout.ACTION] = vector("float32", demos.spec.action_dim)
     features["next.reward"] = vector("float32")
     features |= {"next.done": vector("bool"), "next.success": vector("bool")}
@@ -168,7 +168,7 @@ def _own_row(number: int, episode: Episode) -> dict[str, Any]:
     if "state" in last:
         row["state"] = last["state"].tolist()
     if "rgb" in last:
-        row["rgb"] = [encode(picture) for picture in last["rgb"]]
+        row["rgb"] = [encode(image) for image in last["rgb"]]
     return row
 
 

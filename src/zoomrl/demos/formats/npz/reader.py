@@ -90,10 +90,10 @@ def _choices(files: list[Path], assembly: Assembly) -> tuple[list[str], list[str
             entries = {name: (len(shape), dtype) for name, (shape, dtype) in arrays.items()}
         except Exception:  # named when it is read as an episode
             continue
-        pictures = {name: name for name, (axes, dtype) in entries.items() if axes == 4 and dtype == np.uint8}
+        images = {name: name for name, (axes, dtype) in entries.items() if axes == 4 and dtype == np.uint8}
         vectors = [name for name, (axes, _) in entries.items() if axes in (1, 2) and name not in _KNOWN]
         state = [name for name in vectors if name == UNNAMED]
-        return assembly.choose_cameras(pictures), assembly.choose_state(vectors, state, vectors)
+        return assembly.choose_cameras(images), assembly.choose_state(vectors, state, vectors)
     return [], []
 
 

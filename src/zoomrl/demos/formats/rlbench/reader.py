@@ -19,7 +19,7 @@ from zoomrl.demos.formats.assemble import Assembly, Raw, reason
 from zoomrl.demos.formats.base import Imported, ImportOptions
 from zoomrl.demos.formats.images import Sized, decode, gathered
 from zoomrl.demos.formats.rlbench.pickles import read_frames
-from zoomrl.demos.store.limits import PICTURES, Budget, regular
+from zoomrl.demos.store.limits import IMAGES, Budget, regular
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.suites.rlbench.backend import Backend
 from zoomrl.envs.suites.rlbench.env import CAMERAS, MAX_DELTA, RLBenchEnv
@@ -115,7 +115,7 @@ def _numbered(folder: Path, pattern: str) -> list[Path]:
 
 
 def _shown(task: str, options: ImportOptions) -> EnvConfig:
-    """The environment's options, with the pictures and the state that are wanted of it."""
+    """The environment's options, with the images and the state that are wanted of it."""
     config = options.env or EnvConfig(id=f"rlbench:{task}", state="robot")
     cameras = options.cameras or config.cameras
     size = config.image_size if config.cameras else options.image_size
@@ -150,7 +150,7 @@ def _load(folder: Path, cameras: Sequence[str], entries: Sequence[str], budget: 
     return Raw(
         actions=actions,
         state={name: _column(frames, name) for name in entries},
-        views=[_pictures(folder / name, len(frames), budget, sized) for name in cameras],
+        views=[_images(folder / name, len(frames), budget, sized) for name in cameras],
         rewards=rewards,
         terminated=True,
         truncated=False,
@@ -199,30 +199,30 @@ def _column(frames: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.float6
     return np.stack(rows)
 
 
-def _pictures(folder: Path, frames: int, budget: Budget, sized: Sized) -> NDArray[np.uint8]:
-    """The pictures of one camera, uint8 [T, H, W, 3], as ``sized`` makes them."""
+def _images(folder: Path, frames: int, budget: Budget, sized: Sized) -> NDArray[np.uint8]:
+    """The images of one camera, uint8 [T, H, W, 3], as ``sized`` makes them."""
     files = _numbered(folder, r"(\d+)\.png")
     numbers = [int(file.stem) for file in files]
     if numbers != list(range(frames)):
         lacking = sorted(set(range(frames)) - set(numbers))
         what = f"; {lacking[0]}.png is missing" if lacking else ""
-        raise ValueError(f"{folder.name} holds {len(files)} pictures for {frames} frames{what}")
+        raise ValueError(f"{folder.name} holds {len(files)} images for {frames} frames{what}")
 
-    def kept(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        small = sized(pictures)
-        budget.add("its pictures", small.nbytes, 0, part=str(folder.parent))
+    def kept(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        small = sized(images)
+        budget.add("its images", small.nbytes, 0, part=str(folder.parent))
         budget.check()
         return small
 
     try:
-        return gathered(((file.name, _picture(file, budget)) for file in files), frames, kept)
+        return gathered(((file.name, _image(file, budget)) for file in files), frames, kept)
     except ValueError as error:
         raise ValueError(f"{folder.name}: {error}") from error
 
 
-def _picture(file: Path, budget: Budget) -> NDArray[np.uint8]:
+def _image(file: Path, budget: Budget) -> NDArray[np.uint8]:
     try:
-        budget.file(regular(file, file.parents[2]), PICTURES)
+        budget.file(regular(file, file.parents[2]), IMAGES)
         return decode(file.read_bytes())
-    except Exception as error:  # a damaged picture makes its decoder fail in any way
+    except Exception as error:  # a damaged image makes its decoder fail in any way
         raise ValueError(f"{file.parent.name}/{file.name} cannot be read ({reason(error)})") from error

@@ -117,7 +117,7 @@ class BiGymEnv(SceneEnv):
         self._sim._step_cache.clean()
         with self._stream.lent():
             self._entries, info = self._sim.reset(seed=seed)
-        # Upstream moves doors and targets without computing where everything is, and pictures show what was
+        # Upstream moves doors and targets without computing where everything is, and images show what was
         # computed. The next step computes it again in any case.
         mujoco.mj_kinematics(self._sim.mojo.model, self._sim.mojo.data)
         mujoco.mj_camlight(self._sim.mojo.model, self._sim.mojo.data)

@@ -1,4 +1,4 @@
-"""Any Gymnasium environment with box observations, pictures among them, and bounded box actions."""
+"""Any Gymnasium environment with box observations, images among them, and bounded box actions."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _log = logging.getLogger("zoomrl.envs")
 class GymEnv(Env):
     """A Gymnasium environment behind zoomrl's contract.
 
-    ``state`` is the observation flattened to float32; the boxes of a Dict are joined in its key order. Pictures among
+    ``state`` is the observation flattened to float32; the boxes of a Dict are joined in its key order. Images among
     them become views of ``rgb``, as does the environment's own drawing of itself where the camera "render" is named.
     Same seed, same episode holds as far as the wrapped environment's own ``reset(seed=...)`` keeps it.
 
@@ -280,7 +280,7 @@ def _closed_if_refused(env: gymnasium.Env[Any, Any], wrap: Callable[[], GymEnv])
 
 
 def can_render(registered: str) -> bool:
-    """Whether the environment offers pictures; building it with a mode it lacks would warn or fail."""
+    """Whether the environment offers images; building it with a mode it lacks would warn or fail."""
     entry = gymnasium.registry[registered].entry_point
     creator = gymnasium.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
     metadata = getattr(creator, "metadata", None)

@@ -33,9 +33,9 @@ _SMALLEST_SIDE = 16
 class GymObserver:
     """Takes what ``config`` asks for from the observations of one environment.
 
-    A picture is a uint8 box [H, W, C] or [C, H, W] with 1 or 3 channels. It is called by its key, joined by "/" where
+    An image is a uint8 box [H, W, C] or [C, H, W] with 1 or 3 channels. It is called by its key, joined by "/" where
     dicts are nested, and "pixels" where it is the whole observation. All other boxes are vectors, but for those that
-    look like pictures of another form: such a box is refused, unless ``config.state`` is none.
+    look like images of another form: such a box is refused, unless ``config.state`` is none.
 
     They are observed where ``config.cameras`` names them, or says "all". Where it is empty, only an environment that
     observes nothing else shows them.
@@ -46,7 +46,7 @@ class GymObserver:
         cameras: names of the views.
 
     Raises:
-        ConfigError: for options or spaces that cannot be used, a box that looks like a picture of another form, an
+        ConfigError: for options or spaces that cannot be used, a box that looks like an image of another form, an
             unknown camera, or views of several sizes.
     """
 
@@ -57,23 +57,23 @@ class GymObserver:
         names = [entry.name for entry in entries]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ConfigError(f"{env_id} observes several entries of one name: {', '.join(sorted(twice))}; rename one")
-        pictures = {entry.name: entry for entry in entries if entry.is_picture}
-        vectors = [entry for entry in entries if entry.name not in pictures]
-        self.cameras = _chosen(env_id, config, tuple(pictures), alone=not vectors)
+        images = {entry.name: entry for entry in entries if entry.is_image}
+        vectors = [entry for entry in entries if entry.name not in images]
+        self.cameras = _chosen(env_id, config, tuple(images), alone=not vectors)
         for name in self.cameras:
-            if name not in (RENDER, *pictures):
+            if name not in (RENDER, *images):
                 _check_known(env_id, name, entries)
-                raise unknown_name(f"picture of {env_id}", name, (RENDER, *pictures))
+                raise unknown_name(f"image of {env_id}", name, (RENDER, *images))
         # An entry of that name comes first.
-        self._views = [pictures.get(name) for name in self.cameras]
+        self._views = [images.get(name) for name in self.cameras]
         self._size = config.image_size
         self._vectors = [] if config.state == "none" else vectors
         for entry in self._vectors:
-            if entry.looks_like_picture:
-                raise _no_picture(env_id, entry)
+            if entry.looks_like_image:
+                raise _no_image(env_id, entry)
         if config.state == "full" and not self._vectors:
             raise ConfigError(
-                f"{env_id} observes images alone ({', '.join(pictures)}) and has no vector; leave state at 'auto', or "
+                f"{env_id} observes images alone ({', '.join(images)}) and has no vector; leave state at 'auto', or "
                 "name cameras (and not 'none')"
             )
         self.arrays = self._arrays(env_id)
@@ -96,7 +96,7 @@ class GymObserver:
         if self._views:
             found["rgb"] = np.stack(
                 [
-                    _resized(render(), self._size) if view is None else view.picture(observation, self._id)
+                    _resized(render(), self._size) if view is None else view.image(observation, self._id)
                     for view in self._views
                 ]
             )
@@ -156,17 +156,17 @@ class _Entry:
         return "/".join(map(str, self.path)) or _BARE
 
     @property
-    def is_picture(self) -> bool:
+    def is_image(self) -> bool:
         box = self.space
         if not isinstance(box, spaces.Box) or box.dtype != np.uint8 or len(box.shape) != 3:
             return False
         return box.shape[-1] in _CHANNELS or box.shape[0] in _CHANNELS
 
     @property
-    def looks_like_picture(self) -> bool:
-        """Whether it is no vector by its shape, and no picture that can be used: grey planes, RGBA, stacks, floats."""
+    def looks_like_image(self) -> bool:
+        """Whether it is no vector by its shape, and no image that can be used: grey planes, RGBA, stacks, floats."""
         box = self.space
-        if not isinstance(box, spaces.Box) or self.is_picture:
+        if not isinstance(box, spaces.Box) or self.is_image:
             return False
         shape = box.shape
         if box.dtype == np.uint8:
@@ -186,7 +186,7 @@ class _Entry:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of a picture, in pixels."""
+        """Height and width of an image, in pixels."""
         assert self.space.shape is not None
         height, width = self.space.shape[1:] if self._channels_first else self.space.shape[:2]
         return int(height), int(width)
@@ -202,7 +202,7 @@ class _Entry:
             raise self._unlike(env_id, given)
         return value
 
-    def picture(self, observation: Any, env_id: str) -> NDArray[np.uint8]:
+    def image(self, observation: Any, env_id: str) -> NDArray[np.uint8]:
         """This entry's value as uint8 [H, W, 3], grey repeated; SimulatorError for one that its space does not hold."""
         value = self._given(observation, env_id)
         if value.dtype != np.uint8:  # floats up to 1 would all be black
@@ -243,58 +243,58 @@ def _entries(space: spaces.Space[Any], path: tuple[Any, ...] = ()) -> Iterator[_
         yield _Entry(path, space)
 
 
-def _chosen(env_id: str, config: EnvConfig, pictures: tuple[str, ...], *, alone: bool) -> tuple[str, ...]:
+def _chosen(env_id: str, config: EnvConfig, images: tuple[str, ...], *, alone: bool) -> tuple[str, ...]:
     """Names of the views: those asked for, and all where there is nothing but images to observe."""
     if config.cameras == (ALL_CAMERAS,):
-        if not pictures:
+        if not images:
             raise ConfigError(
                 f"cameras {ALL_CAMERAS!r} names none: {env_id} observes no images. Leave it out, or name {RENDER!r}"
             )
-        return pictures
+        return images
     if config.cameras or alone:
-        return config.cameras or pictures
-    if pictures and config.state == "none":
+        return config.cameras or images
+    if images and config.state == "none":
         raise ConfigError(
             f"{env_id} would show nothing: state is 'none', and no cameras are named. Name some of "
-            f"{', '.join(pictures)}, or {ALL_CAMERAS!r}, or ask for the state"
+            f"{', '.join(images)}, or {ALL_CAMERAS!r}, or ask for the state"
         )
-    if pictures and config.state == "auto":
-        _mention_unused(env_id, pictures)
+    if images and config.state == "auto":
+        _mention_unused(env_id, images)
     return ()
 
 
 @cache
-def _mention_unused(env_id: str, pictures: tuple[str, ...]) -> None:
+def _mention_unused(env_id: str, images: tuple[str, ...]) -> None:
     """Say, once in a process, that there are images to learn from."""
     _log.warning(
         "%s observes images too (%s), which are not used. To learn from them, name them or all: --env.cameras %s; "
         "--env.cameras none leaves them out without this message",
-        *(env_id, ", ".join(pictures), ALL_CAMERAS),
+        *(env_id, ", ".join(images), ALL_CAMERAS),
     )
 
 
 def _check_known(env_id: str, name: str, entries: Iterable[_Entry]) -> None:
     """Say why an entry that exists cannot be a view."""
     for entry in entries:
-        if entry.name == name and entry.looks_like_picture:
-            raise _no_picture(env_id, entry)
+        if entry.name == name and entry.looks_like_image:
+            raise _no_image(env_id, entry)
 
 
-def _no_picture(env_id: str, entry: _Entry) -> ConfigError:
+def _no_image(env_id: str, entry: _Entry) -> ConfigError:
     box = entry.space
     return ConfigError(
-        f"entry {entry.name!r} of {env_id} is {box.dtype}{list(box.shape or ())}, which is no picture that can be "
-        "used: pictures are uint8 [H, W, 3], [H, W, 1], [3, H, W] or [1, H, W]. For stacks let the environment show "
+        f"entry {entry.name!r} of {env_id} is {box.dtype}{list(box.shape or ())}, which is no image that can be "
+        "used: images are uint8 [H, W, 3], [H, W, 1], [3, H, W] or [1, H, W]. For stacks let the environment show "
         "single frames, and set --replay.frame-stack; convert the others with gymnasium.wrappers.TransformObservation. "
         "To learn without it, name the cameras to use and set --env.state none (from Python: "
         "EnvConfig(cameras=(...), state='none'))"
     )
 
 
-def _resized(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """``picture`` [H, W, 3] as [size, size, 3], each pixel the mean of the area that it covers."""
-    if picture.shape[:2] == (size, size):
-        return picture
+def _resized(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """``image`` [H, W, 3] as [size, size, 3], each pixel the mean of the area that it covers."""
+    if image.shape[:2] == (size, size):
+        return image
     from PIL import Image
 
-    return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BOX))
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BOX))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Plan:
+class ActionChunk:
     """An action chunk per environment.
 
     Attributes:
