@@ -95,4 +95,4 @@ class FailingImage(Failing, ImageToy):
 
 def failing(where: str, value: float = math.nan, fraction: float = 0.4, kind: type = Failing) -> Any:
     """A class of its own, so that worker processes and tests do not share settings."""
-    return type("Failing", (kind,), {"where": where, "value": value, "share": fraction})
+    return type("Failing", (kind,), {"where": where, "value": value, "fraction": fraction})

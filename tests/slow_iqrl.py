@@ -64,7 +64,7 @@ class SlowTD3:
         config, sequence = self.latent, batch["sequence"]
         count, total = len(batch), 0.0
         z = self.quantised(self.encoder(batch["obs"]["state"]))
-        for h in range(config.chunk_length):
+        for h in range(config.horizon):
             action = sequence["actions"][:, h]
             if self.reward is not None:
                 guess = self.reward(torch.cat([z, action], 1))[:, 0]
@@ -93,7 +93,7 @@ class SlowTD3:
                 terms.append(term)
             if inside:
                 total = total + config.decay**h * sum(terms) / inside
-        return total / config.chunk_length
+        return total / config.horizon
 
     def update(self, batch, noise):
         losses = {}
@@ -109,8 +109,8 @@ class SlowTD3:
         config = self.config
         z, after = self.read(batch["obs"]["state"]), self.read(batch["next_obs"]["state"])
         with torch.no_grad():
-            noise = (config.target_noise * noise["target_noise"]).clamp(-config.noise_clip, config.noise_clip)
-            action = (torch.tanh(self.target_actor(after)) + noise).clamp(-1, 1)
+            smoothing = (config.target_noise * noise["target_noise"]).clamp(-config.noise_clip, config.noise_clip)
+            action = (torch.tanh(self.target_actor(after)) + smoothing).clamp(-1, 1)
             values = [self.target_critics[k](torch.cat([after, action], 1))[:, 0] for k in noise["target_subset"]]
             target = batch["reward"] + batch["discount"] * torch.stack(values).min(0).values
         taken = torch.cat([z, batch["actions"][:, 0]], 1)

@@ -132,11 +132,11 @@ def test_a_frozen_dimension_is_no_part_of_the_loss(case):
     agent = made(CQNS[case])
     batch, noise = batch_of(agent), None
     losses, gradients = [], []
-    for noise in (0.0, 3.0):
+    for size in (0.0, 3.0):
         for critic in (agent.critic, agent.target_critic):
             with torch.no_grad():
                 rows = critic.advantage.bias.view(*critic.shape)
-                rows[FROZEN] = noise * torch.randn(rows[FROZEN].shape, generator=torch.Generator().manual_seed(1))
+                rows[FROZEN] = size * torch.randn(rows[FROZEN].shape, generator=torch.Generator().manual_seed(1))
         noise = agent.sample_noise(len(batch)) if noise is None else noise
         loss, metrics = agent.loss(batch, noise)
         agent.critic.zero_grad()
