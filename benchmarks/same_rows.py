@@ -31,9 +31,9 @@ SHORT = (
     "--steps 1500 --eval.every 500 --eval.episodes 2 --eval.final-episodes 2 --eval.no-video --log.every 100 "
     "--log.no-tensorboard --threads 1 --seed-steps 400"
 )
-NEW_OPTIONS: dict[str, str] = {}
+NEW_OPTIONS: dict[str, str] = {"--agent.chunk-length": "--agent.horizon"}
 """Options that are called otherwise in the other checkout: name here -> name there."""
-NEW_FIELDS: dict[str, str] = {}
+NEW_FIELDS: dict[str, str] = {"demo_fraction": "demo_share"}
 """Fields of rows that are: name here -> name there."""
 OF_THE_CLOCK = ("seconds", "updates_per_s", "env_steps_per_s", "digest")
 

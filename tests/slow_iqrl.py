@@ -51,7 +51,7 @@ class SlowTD3:
         return [part for part in parts if part is not None]
 
     def quantised(self, x):
-        return slow_fsq(x, self.latent.levels) if self.latent.quantise else x
+        return slow_fsq(x, self.latent.fsq_levels) if self.latent.quantise else x
 
     def read(self, state):
         if not self.latent:

@@ -150,7 +150,7 @@ class SlowTD7:
             size_of_values = sum(abs(float(v.detach())) for v in values) / len(values)
             self.step("actor", actor_loss + config.bc_lambda * size_of_values * cloning / max(demos, 1))
 
-        if self.updates % config.refresh == 0:
+        if self.updates % config.target_interval == 0:
             self.actor_target = self.copied(self.actor)
             self.critics_target = [self.copied(critic) for critic in self.critics]
             self.fixed_target = self.fixed

@@ -48,7 +48,7 @@ ONLINE = {
     "tcrl": TCRLConfig(hidden_dim=6, representation=dataclasses.replace(LATENT, quantise=False, reward_coef=1.0)),
     "taco": TACOConfig(hidden_dim=6, sequence=2, state_hidden=(6,), token_hidden=4),
     "sac": SACConfig(hidden=(6, 6)),
-    "td7": TD7Config(hidden_dim=6, embedding_dim=5, refresh=7),
+    "td7": TD7Config(hidden_dim=6, embedding_dim=5, target_interval=7),
 }
 
 

@@ -1,17 +1,29 @@
 """Run configs: round trips, refusals, presets."""
 
 import dataclasses
+import functools
 import json
 import subprocess
 import sys
 
 import pytest
 
-from zoomrl.agents.configs import CQNASConfig, CQNConfig, DrQv2ASConfig, DrQv2PlusConfig, convert
+from zoomrl.agents.configs import (
+    CQNASConfig,
+    CQNConfig,
+    DrQv2ASConfig,
+    DrQv2PlusConfig,
+    IQRLConfig,
+    TD7Config,
+    convert,
+)
+from zoomrl.cli.main import main
 from zoomrl.control.config import ControlConfig
 from zoomrl.errors import ConfigError
+from zoomrl.nets.config import RepresentationConfig
 from zoomrl.recipes.presets import PRESETS, preset
 from zoomrl.training.config import EvalConfig, ReplayConfig, TrainConfig, differences
+from zoomrl.training.renamed import RENAMED
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -100,3 +112,28 @@ def test_the_support_of_a_scalar_value_is_not_carried_over():
 def test_snapping_needs_a_grid():
     with pytest.raises(ConfigError, match=r"control\.snap"):
         TrainConfig(agent=DrQv2PlusConfig(), control=ControlConfig(snap=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "agent", "value"),
+    [
+        ("agent.horizon", CQNASConfig(chunk_length=7), 7),
+        ("agent.refresh", TD7Config(target_interval=9), 9),
+        ("agent.representation.levels", IQRLConfig(representation=RepresentationConfig(fsq_levels=(2, 4))), (2, 4)),
+    ],
+)
+def test_a_config_with_an_earlier_name_is_read(name, agent, value):
+    config = dataclasses.replace(preset("td3-dmc"), agent=agent)
+    old = config.to_dict()
+    *path, last = RENAMED[name].split(".")
+    place = functools.reduce(dict.get, path, old)
+    place[name.rpartition(".")[2]] = place.pop(last)
+    assert value in place.values()
+    assert TrainConfig.from_dict(old) == config
+
+
+@pytest.mark.parametrize("old", RENAMED)
+def test_an_option_by_its_earlier_name_is_refused_with_the_new_one(old, capsys):
+    option = f"--{old}".replace("_", "-")
+    assert main(["train", option, "3"]) == 2
+    assert f"{option} is called --{RENAMED[old]} now".replace("_", "-") in capsys.readouterr().err

@@ -44,7 +44,7 @@ CASES = {
     "td3, state": (TD3Config(hidden=(10, 10)), ONLY_STATE),
     "iqrl, state": (IQRLConfig(hidden=(10, 10), representation=LATENT, critics=3), ONLY_STATE),
     "sac, state": (SACConfig(hidden=(10, 10)), ONLY_STATE),
-    "td7, state": (TD7Config(hidden_dim=10, embedding_dim=8, refresh=2, bc_lambda=0.3), ONLY_STATE),
+    "td7, state": (TD7Config(hidden_dim=10, embedding_dim=8, target_interval=2, bc_lambda=0.3), ONLY_STATE),
     "taco, pixels": (TACOConfig(**TINY, encoder=ENCODER, sequence=2), ONLY_PIXELS),
     "tcrl, state": (TCRLConfig(hidden_dim=10, representation=LATENT, lr=1e-3), ONLY_STATE),
     "bc, pixels": (BCConfig(hidden=(10, 10), chunk_length=2, encoder=ENCODER, lr=1e-3), ONLY_PIXELS),

@@ -379,7 +379,7 @@ def test_environments_built_before_a_failure_are_closed() -> None:
 
 SCRIPT = """
 from test_envs_vector import moody
-from zoomrl.envs.vector import ProcessVectorEnv
+from zoomrl.envs.vector.process import ProcessVectorEnv
 from zoomrl.errors import ZoomrlError
 try:
     ProcessVectorEnv([moody, moody]).close()

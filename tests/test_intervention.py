@@ -155,7 +155,7 @@ def test_a_plan_that_was_broken_off_is_made_anew(tmp_path, monkeypatch):
 
 
 PRIORITIES = {
-    "agent": TD7Config(hidden_dim=6, embedding_dim=5, refresh=7),
+    "agent": TD7Config(hidden_dim=6, embedding_dim=5, target_interval=7),
     "replay": ReplayConfig(batch_size=6, capacity=35, sampling="priority", demo_fraction=0.0),
     "control": ControlConfig(executor="open_loop"),
 }

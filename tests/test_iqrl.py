@@ -35,7 +35,7 @@ CASES = {
     ),
     "iqrl, released": IQRLConfig(**IQRL),
     "iqrl, paper": IQRLConfig(**IQRL, critics=2, actor_value="min"),
-    "iqrl, uneven levels": IQRLConfig(**TINY, representation=dataclasses.replace(LATENT, levels=(8, 6, 5))),
+    "iqrl, uneven levels": IQRLConfig(**TINY, representation=dataclasses.replace(LATENT, fsq_levels=(8, 6, 5))),
     "iqrl, no quantisation": IQRLConfig(**TINY, representation=dataclasses.replace(LATENT, quantise=False)),
     "iqrl, squared distance": IQRLConfig(**TINY, representation=dataclasses.replace(LATENT, consistency="mse")),
     "iqrl, reward head": IQRLConfig(**TINY, representation=dataclasses.replace(LATENT, reward_coef=0.7)),
@@ -305,7 +305,7 @@ def orthogonal(module):
 
 
 def test_codes_are_counted_at_each_position_over_the_batch():
-    agent = TD3(IQRLConfig(**TINY, representation=dataclasses.replace(LATENT, levels=(3,))), ONLY_STATE, ACTIONS)
+    agent = TD3(IQRLConfig(**TINY, representation=dataclasses.replace(LATENT, fsq_levels=(3,))), ONLY_STATE, ACTIONS)
     # One sample uses one of the three codes at each position; many use more.
     one = {"state": torch.randn(1, STATE)}
     assert agent.perception.diagnose(one)["codes_used"] == pytest.approx(100 / 3)
@@ -319,7 +319,7 @@ def test_refusals():
     with pytest.raises(ConfigError, match="multiple of the number of channels"):
         TD3Config(representation=RepresentationConfig(kind="self_predictive", dim=7))
     with pytest.raises(ConfigError, match="2 or more"):
-        TD3Config(representation=RepresentationConfig(levels=(1, 8)))
+        TD3Config(representation=RepresentationConfig(fsq_levels=(1, 8)))
     with pytest.raises(ConfigError, match=r"representation\.decay must be positive"):
         CQNConfig(representation=RepresentationConfig(decay=0))
     with pytest.raises(ConfigError, match="kind must be self_predictive"):

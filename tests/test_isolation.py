@@ -602,10 +602,10 @@ def test_the_plain_face_draws_seeds_as_gymnasium_does() -> None:
     code = (
         "import sys\n"
         "sys.modules['gymnasium'] = None\n"
-        "from zoomrl.envs.gym_base import Face, ResetNeeded\n"
-        "face = Face()\n"
+        "from zoomrl.envs.gym_base import GymBase, ResetNeeded\n"
+        "face = GymBase()\n"
         "face.reset(seed=5); a = face.np_random.integers(2**32); face.reset(); b = face.np_random.integers(2**32)\n"
-        "face.close(); print(a, b, issubclass(ResetNeeded, Exception), Face().np_random.random() < 1)\n"
+        "face.close(); print(a, b, issubclass(ResetNeeded, Exception), GymBase().np_random.random() < 1)\n"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     env = gymnasium.make("Pendulum-v1").unwrapped

@@ -28,11 +28,11 @@ from zoomrl.training.config import TrainConfig
 from zoomrl.training.run import train
 from zoomrl.training.trainer import Trainer
 
-TINY = {"hidden_dim": 5, "embedding_dim": 4, "lr": 1e-2, "refresh": 3}
+TINY = {"hidden_dim": 5, "embedding_dim": 4, "lr": 1e-2, "target_interval": 3}
 CASES = {
     "plain": TD7Config(**TINY),
     "normalised, cloning, noisy": TD7Config(**TINY, normalize="demos", bc_lambda=0.1, target_noise=0.9, noise_clip=0.3),
-    "actor at every update, refresh at every one": TD7Config(**{**TINY, "refresh": 1}, policy_delay=1),
+    "actor at every update, refresh at every one": TD7Config(**{**TINY, "target_interval": 1}, policy_delay=1),
     "actor at every third": TD7Config(**TINY, policy_delay=3, priority_power=1.0),
 }
 
@@ -154,7 +154,7 @@ def test_the_actor_climbs_through_the_embedding_too():
 
 
 def test_before_the_first_refresh_only_the_reward_is_learnt():
-    agent = make(TD7Config(**{**TINY, "refresh": 4}))
+    agent = make(TD7Config(**{**TINY, "target_interval": 4}))
     for step in range(4):
         batch = batch_of(step)
         _, target, _ = agent.critic_loss(batch, torch.zeros(len(batch), ACTIONS))
@@ -172,7 +172,7 @@ def test_before_the_first_refresh_only_the_reward_is_learnt():
 
 
 def test_bounds_only_widen_and_clamp():
-    agent = make(TD7Config(**{**TINY, "refresh": 2}))
+    agent = make(TD7Config(**{**TINY, "target_interval": 2}))
     spans = []
     for step in range(12):
         agent.update(batch_of(step, reward=5.0 / (step + 1)))
@@ -187,7 +187,7 @@ def test_bounds_only_widen_and_clamp():
 
 
 def test_copies_are_made_in_order():
-    agent = make(TD7Config(**{**TINY, "refresh": 2}))
+    agent = make(TD7Config(**{**TINY, "target_interval": 2}))
     agent.update(batch_of(0))
     before = {name: flat(getattr(agent, name)) for name in ("fixed_encoder", "fixed_target")}
     assert not torch.equal(flat(agent.encoder), before["fixed_encoder"])
@@ -222,33 +222,33 @@ def test_images_are_refused(shape):
 
 
 def judged(assessment, *returns, updates=1):
-    return [assessment.judge(value, updates) for value in returns]
+    return [assessment.record(value, updates) for value in returns]
 
 
 def test_one_episode_judges_at_first():
     assessment = PolicyCheckpoint(TD7Config())
-    assert not assessment.kept
-    assert judged(assessment, 5.0, 4.0, 5.0, 7.0, 6.9) == ["keep", "abandon", "keep", "keep", "abandon"]
+    assert not assessment.saved
+    assert judged(assessment, 5.0, 4.0, 5.0, 7.0, 6.9) == ["save", "reject", "save", "save", "reject"]
     assert assessment.best == 7.0
 
 
 def test_the_worst_of_several_episodes_counts():
     assessment = PolicyCheckpoint(TD7Config(first_episodes=3))
-    assert judged(assessment, 5.0, 3.0, 9.0) == ["go on", "go on", "keep"]
+    assert judged(assessment, 5.0, 3.0, 9.0) == ["continue", "continue", "save"]
     assert assessment.best == 3.0
-    assert judged(assessment, 4.0, 2.9) == ["go on", "abandon"]
-    assert judged(assessment, 3.0, 8.0, 3.5) == ["go on", "go on", "keep"]
+    assert judged(assessment, 4.0, 2.9) == ["continue", "reject"]
+    assert judged(assessment, 3.0, 8.0, 3.5) == ["continue", "continue", "save"]
     assert assessment.best == 3.0
 
 
 def test_later_more_episodes_judge_and_the_bar_is_lowered_once():
-    config = TD7Config(later=100, later_episodes=2, forgetting=0.9)
+    config = TD7Config(checkpoint_after=100, later_episodes=2, reset_weight=0.9)
     assessment = PolicyCheckpoint(config)
     judged(assessment, 10.0, updates=99)
-    assert judged(assessment, 9.5, updates=99) == ["abandon"]
-    assert judged(assessment, 9.1, updates=100) == ["go on"]
+    assert judged(assessment, 9.5, updates=99) == ["reject"]
+    assert judged(assessment, 9.1, updates=100) == ["continue"]
     assert assessment.best == pytest.approx(9.0)
-    assert judged(assessment, 9.2, 9.5, updates=200) == ["keep", "go on"]
+    assert judged(assessment, 9.2, 9.5, updates=200) == ["save", "continue"]
     assert assessment.best == pytest.approx(9.1)
     # A negative return is lowered too.
     assessment = PolicyCheckpoint(config)
@@ -256,8 +256,8 @@ def test_later_more_episodes_judge_and_the_bar_is_lowered_once():
     judged(assessment, -10.5, updates=100)
     assert assessment.best == pytest.approx(-11.0)
     # Nothing was kept yet: nothing to lower.
-    assessment = PolicyCheckpoint(dataclasses.replace(config, forgetting=1.0))
-    assert judged(assessment, 1.0, 2.0, updates=100) == ["go on", "keep"]
+    assessment = PolicyCheckpoint(dataclasses.replace(config, reset_weight=1.0))
+    assert judged(assessment, 1.0, 2.0, updates=100) == ["continue", "save"]
 
 
 def test_evaluation_takes_the_policy_kept_and_training_the_present_one():
@@ -269,7 +269,7 @@ def test_evaluation_takes_the_policy_kept_and_training_the_present_one():
 
     for step in range(4):
         agent.update(batch_of(step))
-    assert not agent.assessment.kept
+    assert not agent.policy_checkpoint.saved
     assert torch.equal(acted(True), acted(False))
     assert not agent.episode_ended(5.0)
     assert agent.episode_ended(6.0)
@@ -291,10 +291,10 @@ def test_evaluation_takes_the_policy_kept_and_training_the_present_one():
 def test_a_policy_that_has_learnt_nothing_is_judged_too():
     agent = make()
     assert agent.episode_ended(7.0)
-    assert (agent.assessment.kept, agent.assessment.best) == (True, 7.0)
+    assert (agent.policy_checkpoint.saved, agent.policy_checkpoint.best) == (True, 7.0)
     agent.update(batch_of(0))
     assert agent.episode_ended(6.9)
-    assert agent.assessment.best == 7.0, "a worse one must not set the bar"
+    assert agent.policy_checkpoint.best == 7.0, "a worse one must not set the bar"
 
 
 def test_without_checkpoints_the_newest_policy_is_evaluated():
@@ -341,7 +341,7 @@ def test_state_dict_continues_bit_for_bit(case):
         for explore in (True, False):
             plans = [agent.act(observation, torch.Generator(), explore=explore).actions for agent in (one, two)]
             assert torch.equal(*plans)
-    assert one.assessment.state_dict() == two.assessment.state_dict()
+    assert one.policy_checkpoint.state_dict() == two.policy_checkpoint.state_dict()
 
 
 def test_a_fresh_state_is_finite():
@@ -401,7 +401,15 @@ def test_low_precision_stays_near():
 
 
 def td7_run(directory, **changes):
-    agent = TD7Config(hidden_dim=8, embedding_dim=6, lr=1e-3, refresh=7, first_episodes=2, later=20, later_episodes=3)
+    agent = TD7Config(
+        hidden_dim=8,
+        embedding_dim=6,
+        lr=1e-3,
+        target_interval=7,
+        first_episodes=2,
+        checkpoint_after=20,
+        later_episodes=3,
+    )
     changes = {
         "agent": agent,
         "replay__sampling": "priority",
@@ -493,7 +501,7 @@ def test_the_first_policy_is_judged_and_the_warm_up_is_not(tmp_path, monkeypatch
     judge, begin = TD7.episode_ended, Trainer._begin_episode
     monkeypatch.setattr(TD7, "episode_ended", lambda self, r: seen.append(self.updates) or judge(self, r))
     monkeypatch.setattr(Trainer, "_begin_episode", lambda self, i: begun.append(self.env_steps) or begin(self, i))
-    agent = TD7Config(hidden_dim=8, embedding_dim=6, refresh=7)
+    agent = TD7Config(hidden_dim=8, embedding_dim=6, target_interval=7)
     control = ControlConfig(executor="open_loop", noise="0.3", uniform_steps=24)
     config = td7_run(tmp_path / "run", agent=agent, control=control, env__action_repeat=2, env__time_limit=6)
     config = dataclasses.replace(config, seed_steps=24, steps=60)
@@ -530,7 +538,7 @@ def test_diverged_priorities_end_the_run(tmp_path, monkeypatch):
 @pytest.mark.long
 def test_a_simple_task_is_learnt():
     """One step; the reward is highest where the action is minus the first two numbers of the state."""
-    config = TD7Config(hidden_dim=32, embedding_dim=16, lr=3e-3, refresh=50)
+    config = TD7Config(hidden_dim=32, embedding_dim=16, lr=3e-3, target_interval=50)
     agent = TD7(config, ONLY_STATE, 2, 0)
     generator = torch.Generator().manual_seed(0)
 

@@ -23,7 +23,7 @@ SMALL: dict[str, str] = {
     "td3": "--agent.hidden 8",
     "iqrl": "--agent.hidden 8 --agent.critics 2 --agent.representation.dim 8 --agent.representation.encoder-hidden 8 "
     "--agent.representation.model-hidden 8 --agent.representation.horizon 2",
-    "td7": "--agent.hidden-dim 8 --agent.embedding-dim 8 --agent.refresh 10",
+    "td7": "--agent.hidden-dim 8 --agent.embedding-dim 8 --agent.target-interval 10",
     "sac": "--agent.hidden 8",
     "bc": "--agent.hidden 8 --agent.chunk-length 3",
     "act": "--agent.dim 8 --agent.heads 2 --agent.feedforward 8 --agent.encoder-layers 1 --agent.style-dim 2 "

@@ -88,11 +88,11 @@ def check_representation(config: _Represented) -> None:
             raise ConfigError(f"{place}.{name} must be at most 1, got {getattr(latent, name)}")
     for name in ("encoder_hidden", "model_hidden"):
         check_widths(latent, name, place)
-    if latent.quantise and (not latent.levels or min(latent.levels) < 2):
-        raise ConfigError(f"{place}.levels must be 2 or more for each channel, got {latent.levels}")
-    if latent.quantise and latent.dim % len(latent.levels):
+    if latent.quantise and (not latent.fsq_levels or min(latent.fsq_levels) < 2):
+        raise ConfigError(f"{place}.fsq_levels must be 2 or more for each channel, got {latent.fsq_levels}")
+    if latent.quantise and latent.dim % len(latent.fsq_levels):
         raise ConfigError(
-            f"{place}.dim ({latent.dim}) must be a multiple of the number of channels ({len(latent.levels)})"
+            f"{place}.dim ({latent.dim}) must be a multiple of the number of channels ({len(latent.fsq_levels)})"
         )
 
 

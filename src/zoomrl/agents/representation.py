@@ -155,8 +155,8 @@ class SelfPredictive(nn.Module):
         metrics = {f"latent_rank_1e-{place + 1}": 100 * fraction for place, fraction in enumerate(fractions)}
         metrics["latent_condition"] = condition_number(values)
         if self.config.quantise:
-            index = code_index(latents, self.config.levels)
-            count = torch.Size(self.config.levels).numel()
+            index = code_index(latents, self.config.fsq_levels)
+            count = torch.Size(self.config.fsq_levels).numel()
             used = torch.zeros(index.shape[1], count, dtype=torch.bool, device=index.device)
             used.scatter_(1, index.t(), torch.ones_like(index.t(), dtype=torch.bool))
             metrics["codes_used"] = 100 * used.to(torch.float32).mean()

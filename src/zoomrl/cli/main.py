@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from zoomrl.cli.rendering import broken_backend
-from zoomrl.cli.tree import PROG, check_command, parse
+from zoomrl.cli.tree import PROG, check_command, check_options, parse
 from zoomrl.errors import ConfigError, ZoomrlError
 from zoomrl.version import __version__
 
@@ -39,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         check_command(words)
+        check_options(words)
         return parse(words or ["--help"]).run()
     except SystemExit as request:  # the parser has said what was wrong, or shown its help
         return request.code if isinstance(request.code, int) else USAGE_ERROR if request.code else 0

@@ -22,7 +22,8 @@ from zoomrl.cli.parity import Parity
 from zoomrl.cli.plot import Plot
 from zoomrl.cli.presets import Presets, preset_list
 from zoomrl.cli.train import Train, defaults
-from zoomrl.errors import unknown_name
+from zoomrl.errors import ConfigError, unknown_name
+from zoomrl.training.renamed import RENAMED
 
 PROG = "zoomrl"
 _DESCRIPTION = """\
@@ -105,6 +106,15 @@ def check_command(words: Sequence[str]) -> None:
     nested = _NESTED.get(words[0], ()) if len(words) > 1 else ()
     if nested and not words[1].startswith("-") and words[1] not in nested:
         raise unknown_name(f"{words[0]} command", words[1], nested)
+
+
+def check_options(words: Sequence[str]) -> None:
+    """Refuse an option by its earlier name, and say the new one."""
+    for word in words:
+        name = word.partition("=")[0].removeprefix("--").replace("-", "_")
+        if word.startswith("--") and name in RENAMED:
+            new = RENAMED[name].replace("_", "-")
+            raise ConfigError(f"{word.partition('=')[0]} is called --{new} now")
 
 
 def parse(words: Sequence[str]) -> Command:

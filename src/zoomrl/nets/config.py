@@ -42,7 +42,7 @@ class RepresentationConfig:
     """Numbers D in the latent."""
     quantise: bool = True
     """Round the latent to a few levels (FSQ)."""
-    levels: tuple[int, ...] = (8, 8)
+    fsq_levels: tuple[int, ...] = (8, 8)
     """Levels of each channel of a code; neighbouring numbers of the latent form one code."""
     encoder_hidden: tuple[int, ...] = (256,)
     """Widths of the encoder's hidden layers."""

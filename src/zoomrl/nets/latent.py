@@ -33,7 +33,7 @@ class LatentEncoder(nn.Module):
         self, shape: ObservationShape, config: RepresentationConfig, image: EncoderConfig, statistics: Statistics | None
     ) -> None:
         super().__init__()
-        self.levels = config.levels if config.quantise else ()
+        self.levels = config.fsq_levels if config.quantise else ()
         self.perception = Perception(shape, image, statistics)
         self.trunk = image_trunk(self.perception.sizes, image)
         if config.init == "orthogonal":

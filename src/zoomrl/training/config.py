@@ -18,6 +18,7 @@ from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import ConfigError, unknown_name
 from zoomrl.intervention.config import InterventionConfig
 from zoomrl.math.schedules import parse_schedule
+from zoomrl.training.renamed import with_new_names
 
 
 @dataclass(frozen=True)
@@ -201,13 +202,13 @@ class TrainConfig:
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> TrainConfig:
-        """Inverse of :meth:`to_dict`.
+        """Inverse of :meth:`to_dict`; configs of earlier versions are read too.
 
         Raises:
             ConfigError: for an unknown field or a value of the wrong type.
         """
-        fields = dict(data)
-        agent = dict(fields["agent"])
+        fields = with_new_names(data)
+        agent = fields["agent"]
         name = agent.pop("name")
         if name not in AGENT_CONFIGS:
             raise unknown_name("agent", name, AGENT_CONFIGS)

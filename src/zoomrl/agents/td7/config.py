@@ -27,7 +27,7 @@ class TD7Config:
     """Width of the state and state-action embeddings."""
     lr: float = 3e-4
     """Learning rate of encoder, actor and critics (Adam)."""
-    refresh: int = 250
+    target_interval: int = 250
     """Updates between copies of all target networks."""
     policy_delay: int = 2
     """Critic updates for each update of the actor."""
@@ -45,15 +45,22 @@ class TD7Config:
     """Episodes that judge a policy at first."""
     later_episodes: int = 20
     """Episodes that judge a policy later."""
-    later: int = 750_000
+    checkpoint_after: int = 750_000
     """Updates after which a policy is judged by more episodes."""
-    forgetting: float = 0.9
+    reset_weight: float = 0.9
     """Share of the worst return of the policy kept that remains as the bar when that changes."""
 
     def __post_init__(self) -> None:
-        for name in ("hidden_dim", "embedding_dim", "refresh", "policy_delay", "first_episodes", "later_episodes"):
+        for name in (
+            "hidden_dim",
+            "embedding_dim",
+            "target_interval",
+            "policy_delay",
+            "first_episodes",
+            "later_episodes",
+        ):
             at_least(self, name, 1)
-        for name in ("target_noise", "noise_clip", "priority_power", "bc_lambda", "later", "forgetting"):
+        for name in ("target_noise", "noise_clip", "priority_power", "bc_lambda", "checkpoint_after", "reset_weight"):
             at_least(self, name, 0)
         if not self.lr > 0:
             raise ConfigError(f"agent.lr must be positive, got {self.lr}")

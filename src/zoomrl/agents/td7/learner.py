@@ -33,8 +33,8 @@ class TD7(Learner):
     """Actor and critics read the state beside embeddings of it, learnt by predicting the next state's.
 
     There are three encoders: one learns; the *fixed* one is what actor and critics read; the *fixed target* is for
-    targets. All targets are copied together, every ``refresh`` updates. The policy that is evaluated is the one kept
-    by an :class:`PolicyCheckpoint`, and the present one before any was kept.
+    targets. All targets are copied together, every ``target_interval`` updates. The policy that is evaluated is the
+    one saved by a :class:`PolicyCheckpoint`, and the current one before any was saved.
 
     Raises:
         ConfigError: images are observed.
@@ -58,20 +58,15 @@ class TD7(Learner):
         self.actor = SaleActor(*sizes).to(device)
         self.critic = SaleCritics(*sizes).to(device)
         self.encoder = SaleEncoder(*sizes).to(device)
-        self.target_actor, self.kept_actor = _copy(self.actor), _copy(self.actor)
+        self.target_actor, self.saved_actor = _copy(self.actor), _copy(self.actor)
         self.target_critic = _copy(self.critic)
         self.fixed_encoder, self.fixed_target = _copy(self.encoder), _copy(self.encoder)
-        self.kept_encoder = _copy(self.encoder)
+        self.saved_encoder = _copy(self.encoder)
         self.bounds = TargetBounds().to(device)
         self.encoder_optimizer = make_optimizer("adam", list(self.encoder.parameters()), config.lr, 0.0)
         self.critic_optimizer = make_optimizer("adam", list(self.critic.parameters()), config.lr, 0.0)
         self.actor_optimizer = make_optimizer("adam", list(self.actor.parameters()), config.lr, 0.0)
-        self.assessment = PolicyCheckpoint(config)
-
-    @property
-    def target_interval(self) -> int:
-        """Updates between copies of all targets."""
-        return self.config.refresh
+        self.policy_checkpoint = PolicyCheckpoint(config)
 
     @property
     def components(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
@@ -84,8 +79,8 @@ class TD7(Learner):
             "target_actor": self.target_actor,
             "critic": self.critic,
             "target_critic": self.target_critic,
-            "kept_actor": self.kept_actor,
-            "kept_encoder": self.kept_encoder,
+            "kept_actor": self.saved_actor,
+            "kept_encoder": self.saved_encoder,
             "bounds": self.bounds,
             "encoder_optimizer": self.encoder_optimizer,
             "critic_optimizer": self.critic_optimizer,
@@ -99,13 +94,13 @@ class TD7(Learner):
         return [part for network in networks for part in network.autocast_modules()]
 
     def sample_acting_noise(self, count: int, generator: torch.Generator, explore: bool) -> Noise:
-        """Nothing random. The presence of ``present`` asks for the present policy, in place of the one kept."""
-        return {"present": torch.zeros(0)} if explore or not self.assessment.kept else {}
+        """Nothing random. The presence of ``current`` asks for the current policy, in place of the saved one."""
+        return {"current": torch.zeros(0)} if explore or not self.policy_checkpoint.saved else {}
 
     def propose(self, observation: Mapping[str, Tensor], noise: Noise) -> Tensors:
         """The policy's action, and the smaller of the present critics' values for it."""
         state, zs = self._embedded(observation)
-        actions = self.actor(state, zs) if "present" in noise else self.kept_actor(state, self.kept_encoder(state))
+        actions = self.actor(state, zs) if "current" in noise else self.saved_actor(state, self.saved_encoder(state))
         actions = self.only_movable(actions)
         value = self.critic(state, actions, self.fixed_encoder.predict(zs, actions), zs).amin(0)
         return {"actions": actions[:, None], "value": value}
@@ -209,20 +204,20 @@ class TD7(Learner):
         """
         if not self.config.checkpoints:
             return True
-        verdict = self.assessment.judge(episode_return, self.updates)
-        if verdict == "keep":
-            polyak_update(self.kept_actor, self.actor, 1.0)
-            polyak_update(self.kept_encoder, self.fixed_encoder, 1.0)
-        return verdict != "go on"
+        outcome = self.policy_checkpoint.record(episode_return, self.updates)
+        if outcome == "save":
+            polyak_update(self.saved_actor, self.actor, 1.0)
+            polyak_update(self.saved_encoder, self.fixed_encoder, 1.0)
+        return outcome != "continue"
 
     def state_dict(self) -> dict[str, Any]:
         """What every learner saves, and the assessment."""
-        return {**super().state_dict(), "assessment": self.assessment.state_dict()}
+        return {**super().state_dict(), "assessment": self.policy_checkpoint.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore :meth:`state_dict`."""
         super().load_state_dict(state)
-        self.assessment.load_state_dict(state["assessment"])
+        self.policy_checkpoint.load_state_dict(state["assessment"])
 
     def _embedded(self, observation: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """State and its embedding by the fixed encoder, without gradient."""

@@ -9,23 +9,24 @@ import os
 import signal
 import sys
 
-# Run by path, beside this file.
-from protocol import OLDEST, PROTOCOL  # type: ignore[import-not-found]
+HERE = os.path.dirname(os.path.abspath(__file__))
+AGREED = {}  # type: ignore[var-annotated]
+# Read, not imported: nothing of this folder may be found by the name of a module.
+with open(os.path.join(HERE, "protocol.py")) as _file:
+    exec(_file.read(), AGREED)
 
 
 def main():  # type: ignore[no-untyped-def]
     """Say what this interpreter is; where it will do, serve until the parent hangs up."""
     # Ctrl-C reaches the whole process group; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    here = os.path.dirname(os.path.abspath(__file__))
     # Python searches the folder of a script first. A simulator that imports "gym" does not mean ours.
-    sys.path[:] = [path for path in sys.path if os.path.abspath(path) != here]
-    del sys.modules["protocol"]  # nor by any other name
+    sys.path[:] = [path for path in sys.path if os.path.abspath(path) != HERE]
     connection, memory = int(sys.argv[1]), int(sys.argv[2])
     # Some simulators read the arguments of the command line.
     del sys.argv[1:]
-    facts = {"protocol": PROTOCOL, "python": list(sys.version_info[:3]), "numpy": "", "problem": ""}
-    if sys.version_info >= OLDEST:
+    facts = {"protocol": AGREED["PROTOCOL"], "python": list(sys.version_info[:3]), "numpy": "", "problem": ""}
+    if sys.version_info >= AGREED["OLDEST"]:
         try:
             import numpy
 
@@ -34,7 +35,7 @@ def main():  # type: ignore[no-untyped-def]
             facts["problem"] = str(error)
     os.write(connection, (json.dumps(facts) + "\n").encode())
     if facts["numpy"]:
-        load_package(os.path.dirname(os.path.dirname(here)))
+        load_package(os.path.dirname(os.path.dirname(HERE)))
         from zoomrl.envs.isolation.server import serve
 
         serve(connection, memory)
