@@ -71,7 +71,7 @@ class SlowCQN:
     def __init__(self, like: CQN):
         self.config = like.config
         self.chunk_length = like.chunk_length if isinstance(like.config, CQNASConfig) else 1
-        self.perception, self.atoms = copy.deepcopy(like.perception), like.atoms
+        self.perception, self.atoms = copy.deepcopy(like.perception), like.critic.atoms
         self.critic = SlowCritic(like.critic)
         self.target_critic = SlowCritic(like.target_critic).requires_grad_(False)
         self.generator = torch.Generator()

@@ -71,7 +71,6 @@ def in_double(agent):
     """The same agent in float64, where rounding hides nothing."""
     for module in (agent.critic, agent.target_critic, agent.perception):
         module.double()
-    agent.atoms = agent.atoms.double()
     return agent
 
 

@@ -61,7 +61,6 @@ def test_updates_equal_the_slow_version(case, precision):
     if double:
         for module in (fast.critic, fast.target_critic, fast.perception):
             module.double()
-        fast.atoms = fast.atoms.double()
     slow = SlowCQN(fast)
     slow.perception = SlowPerception(fast.perception, config.encoder)
     kind = type(slow.optimizer)
@@ -120,7 +119,7 @@ def test_acting_does_not_shift():
 def test_the_target_pass_leaves_no_gradient_in_the_encoder():
     agent = make(*CASES["cqn_as, pixels, shared views"])
     batch = make_batch(TWO_VIEWS, 3)
-    target, _ = agent._target(batch, agent.sample_noise(8))
+    target, _ = agent.target(batch, agent.sample_noise(8))
     assert not target.requires_grad
     # With a target held fixed, the gradients are the same: nothing flows through the next observation.
     noise = agent.sample_noise(8)

@@ -26,26 +26,32 @@ def q_metrics(values: Tensor, batch: Mapping[str, Any]) -> Metrics:
     return {"q": values.mean(), "q_max": values.amax(), "q_bound": bound}
 
 
-def support_metrics(values: Tensor, weight: Tensor, atoms: Tensor, batch: Mapping[str, Any]) -> Metrics:
-    """Fractions of the targets that lie below and above the atoms, and between what the values of this batch must lie.
+def clipped_fractions(values: Tensor, weight: Tensor, atoms: Tensor) -> Metrics:
+    """Fractions of the targets that lie below and above the atoms.
+
+    Args:
+        values: [...], means of the targets before they are projected onto the atoms.
+        weight: broadcastable to it; 0 leaves a target out.
+        atoms: [Z].
+    """
+    low, high = outside(values, atoms)
+    return {
+        "target_clipped_low": masked_mean(low.to(torch.float32), weight),
+        "target_clipped_high": masked_mean(high.to(torch.float32), weight),
+    }
+
+
+def value_bounds(batch: Mapping[str, Any]) -> Metrics:
+    """Between what the values of this batch must lie.
 
     A value v is a window's reward R plus its discount d times another value: none can stay beyond the extremes of
     ``R / (1 - d)``.
 
     Args:
-        values: [...], means of the targets before they are moved onto the atoms.
-        weight: broadcastable to it; 0 leaves a target out.
-        atoms: [Z].
         batch: whose ``reward`` [B] are the windows' and ``discount`` [B] are gamma^n, or 0 at terminal states.
     """
-    low, high = outside(values, atoms)
     bounds = batch["reward"] / (1 - batch["discount"]).clamp(min=1e-6)
-    return {
-        "target_clipped_low": masked_mean(low.to(torch.float32), weight),
-        "target_clipped_high": masked_mean(high.to(torch.float32), weight),
-        "value_bound_low": bounds.amin(),
-        "value_bound_high": bounds.amax(),
-    }
+    return {"value_bound_low": bounds.amin(), "value_bound_high": bounds.amax()}
 
 
 def batch_metrics(batch: Mapping[str, Any]) -> Metrics:

@@ -1,192 +1,272 @@
-"""The coarse-to-fine critic: values of every bin of every action dimension at one or several zoom levels.
+"""The critic of CQN and CQN-AS: zooming, greedy descent, bootstrap targets and losses.
 
-CQN (Seo et al. 2024, section 3.2) and CQN-AS (Seo & Abbeel 2024, section 3.2) differ by the GRU over the sequence only.
+All that depends on how values lie in memory is here. A *token* is one (sample, level, step of the chunk); the outputs
+of all bins are [A, K, Z, N] with the N = B * L * T tokens innermost, so that everything done to the K bins or Z atoms
+runs along long contiguous vectors. Callers see cells [B, T, A] and masks [B, L, T] alone.
+Axes: B batch, L level, T step, A action dimension, K bin, Z atom (1 for scalar values), N token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from zoomrl.nets.gru import GRU
-from zoomrl.nets.init import orthogonal_, zero_
-from zoomrl.nets.linear import Linear, linear_columns
-from zoomrl.nets.trunk import Trunk
+from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
+from zoomrl.agents.cqn.networks import CoarseToFineNetwork
+from zoomrl.agents.metrics import clipped_fractions
+from zoomrl.math import grid
+from zoomrl.math.bin_losses import categorical_bin_losses, imitation_terms
+from zoomrl.math.categorical import project, support
+from zoomrl.math.losses import margin_loss, masked_mean
 
-Dueling = Literal["separate", "shared", "none"]
 
-
-class Features(NamedTuple):
-    """What a critic computes once for a batch of observations.
+class Greedy(NamedTuple):
+    """Where greedy zooming leads, and what is predicted there.
 
     Attributes:
-        inputs: per stream, what its trunk makes of the observation [B, F].
-        weight, bias: of the advantage head, centred over the bins; with the value's added if they share a stream.
+        cell: [B, T, A] int64, finest cell.
+        chosen: outputs [A, Z, B * T] of the chosen bins, of one level or of all, coarsest first.
     """
 
-    inputs: list[Tensor]
-    weight: Tensor
-    bias: Tensor
+    cell: Tensor
+    chosen: list[Tensor]
 
 
-class CoarseToFineCritic(nn.Module):
-    """Q-network over the zoom grid.
+class Target(NamedTuple):
+    """What the bins on the way to an action are to predict.
 
-    The input of each (level, step) is [features, centre of the interval chosen so far, step one-hot, level one-hot].
+    Attributes:
+        outputs: [A, Z, N] distribution over the atoms, or the value itself.
+        mean: [A, N] its mean before a projection, which may lie beyond the atoms.
+    """
+
+    outputs: Tensor
+    mean: Tensor
+
+
+class Path(NamedTuple):
+    """Predictions on the way to an action.
+
+    Attributes:
+        outputs: [A, K, Z, N] of all bins.
+        bins: [A, N] int64, those that lead to the action.
+    """
+
+    outputs: Tensor
+    bins: Tensor
+
+
+class CoarseToFineCritic(CoarseToFineNetwork):
+    """Q-values of every bin of every action dimension, one zoom level after the other.
 
     Args:
+        config: of the agent.
         sizes: lengths of the observation's features by name, ``state`` and ``image``.
         action_dim: action dimensions A.
-        horizon: sequence steps T.
-        levels, bins: the zoom grid (L, K).
-        outputs: numbers per bin: Z atoms, or 1 for a scalar critic.
-        hidden_dim: width H of the two hidden layers and of the GRU.
-        hidden_bias: biases in the hidden layers.
-        trunk_dim: width of the Linear-LayerNorm-tanh trunk of the state; 0 feeds the state itself.
-        image_dim, image_layers: width of the image's trunk, and the layers before it.
-        gru_layers: layers of the recurrence over the sequence; 0 for none (CQN).
-        dueling: ``separate`` value and advantage streams (published), two heads on one ``shared`` stream, or ``none``.
+        movable: [A] bool, dimensions that can be moved; None for all. Bins of the others are never trained: there the
+            bins that lead to the action 0 are chosen, and losses and means leave the dimension out.
     """
 
+    atoms: Tensor
+    home: Tensor
+    movable: Tensor | None
+    rows: Tensor | None
+
     def __init__(
-        self,
-        *,
-        sizes: Mapping[str, int],
-        action_dim: int,
-        chunk_length: int,
-        levels: int,
-        bins: int,
-        outputs: int,
-        hidden_dim: int,
-        hidden_bias: bool,
-        trunk_dim: int,
-        image_dim: int,
-        image_layers: int,
-        gru_layers: int,
-        dueling: Dueling,
+        self, config: CQNConfig, sizes: Mapping[str, int], action_dim: int, movable: Tensor | None = None
     ) -> None:
-        super().__init__()
-        self.shape = (action_dim, bins, outputs)
-        self.chunk_length = chunk_length
-        self.shared = dueling == "shared"
+        chunk_length, gru_layers = (
+            (config.chunk_length, config.gru_layers) if isinstance(config, CQNASConfig) else (1, 0)
+        )
+        super().__init__(
+            sizes=sizes,
+            action_dim=action_dim,
+            chunk_length=chunk_length,
+            levels=config.levels,
+            bins=config.bins,
+            outputs=config.atoms if config.value == "categorical" else 1,
+            hidden_dim=config.hidden_dim,
+            hidden_bias=config.hidden_bias,
+            trunk_dim=config.trunk_dim,
+            image_dim=config.encoder.feature_dim,
+            image_layers=config.encoder.layers,
+            gru_layers=gru_layers,
+            dueling=config.dueling,
+        )
+        self.config = config
+        self.imitation: Callable[..., Tensor] = imitation_terms
+        self.register_buffer("atoms", support(config.v_min, config.v_max, config.atoms), persistent=False)
+        home = grid.encode(torch.zeros(1), config.levels, config.bins)[:, 0]
+        self.register_buffer("home", home, persistent=False)
+        self.register_buffer("movable", movable, persistent=False)
+        self.register_buffer("rows", None if movable is None else movable.nonzero()[:, 0], persistent=False)
 
-        def stream() -> _Stream:
-            trunk = Trunk(
-                sizes,
-                image_dim=image_dim,
-                state_dim=trunk_dim,
-                image_layers=image_layers,
-                hidden_dim=hidden_dim,
-            )
-            return _Stream(trunk, action_dim, chunk_length, levels, hidden_dim, hidden_bias, gru_layers)
+    # ---- zooming ---------------------------------------------------------------------------------------------
 
-        self.streams = nn.ModuleList([stream() for _ in range(2 if dueling == "separate" else 1)])
-        self.advantage = Linear(hidden_dim, action_dim * bins * outputs)
-        self.value = None if dueling == "none" else Linear(hidden_dim, action_dim * outputs)
-        self.apply(orthogonal_)
-        zero_(self.advantage)
-        if self.value is not None:
-            zero_(self.value)
+    def cell(self, actions: Tensor) -> Tensor:
+        """Finest cell of actions in [-1, 1]: [B, T, A]."""
+        return grid.to_cell(actions, self.config.levels, self.config.bins)
 
-    def features(self, observation: Mapping[str, Tensor]) -> Features:
-        """What all levels and steps share, from an observation's features by name [B, ...]."""
-        weight: Tensor = self.advantage.weight
-        bias: Tensor = self.advantage.bias
-        if self.value is not None:
-            # The mean over bins is linear: centring the head's weights equals centring its outputs, on far fewer
-            # numbers. Likewise the value may be added to the weights where both heads read the same stream.
-            weight = _centred(weight.view(*self.shape, -1))
-            bias = _centred(bias.view(self.shape))
-            if self.shared:
-                action_dim, _, outputs = self.shape
-                weight = weight + self.value.weight.view(action_dim, 1, outputs, -1)
-                bias = bias + self.value.bias.view(action_dim, 1, outputs)
-            weight, bias = weight.view(self.advantage.weight.shape), bias.view(-1)
-        return Features([stream.trunk(observation) for stream in self._streams()], weight, bias)
+    def centre(self, cell: Tensor) -> Tensor:
+        """Action at the centre of a finest cell: [B, T, A]."""
+        return grid.cell_centre(cell, self.config.levels, self.config.bins)
 
-    def forward(self, features: Features, centres: Tensor, first_level: int = 0) -> Tensor:
-        """Outputs of every bin.
+    def greedy(self, observation: Mapping[str, Tensor], ties: Tensor, *, all_levels: bool = False) -> Greedy:
+        """Zoom into the best bin of every dimension, level by level (CQN paper, algorithm 1).
 
         Args:
-            features: of :meth:`features`.
-            centres: [B, l, T, A] centres of the intervals chosen so far, for l consecutive levels.
-            first_level: level of ``centres[:, 0]``.
-
-        Returns:
-            [A, K, Z, N] logits, or values when Z is 1, for the N = B * l * T tokens in that order. Tokens are
-            innermost: everything done to the rows of K or Z numbers then runs along long contiguous vectors.
+            observation: features by name [B, ...].
+            ties: [L, B * T, A], the bin to take where all values are within ``tie_threshold``.
+            all_levels: keep the chosen bins' outputs of every level, not those of the finest alone.
         """
-        action_dim, bins, outputs = self.shape
-        shape = (action_dim, bins, outputs, centres.shape[:3].numel())
-        pairs = zip(self._streams(), features.inputs, strict=True)
-        last = first_level + centres.shape[1]
-        hidden = [stream(inputs, centres, stream.level_ids[first_level:last]).flatten(0, 2) for stream, inputs in pairs]
-        advantage = linear_columns(features.weight, features.bias, hidden[-1]).view(shape)
-        if self.value is None or self.shared:
-            return advantage
-        value = linear_columns(self.value.weight, self.value.bias, hidden[0])
-        return advantage.add_(value.view(action_dim, 1, outputs, -1))
+        config = self.config
+        features = self.features(observation)
+        count = len(features.inputs[0])
+        cell = torch.zeros(count, self.chunk_length, self.shape[0], dtype=torch.int64, device=ties.device)
+        chosen = []
+        for level in range(config.levels):
+            centre = grid.cell_centre(cell, level, config.bins)
+            outputs = self(features, centre[:, None], level)
+            index = self._best_bin(self.expected(outputs), ties[level])
+            if self.movable is not None:
+                index = torch.where(self.movable[:, None], index, self.home[level])
+            if all_levels or level == config.levels - 1:
+                chosen.append(_pick(outputs, index))
+            cell = grid.zoom(cell, index.t().view(cell.shape), config.bins)
+        return Greedy(cell, chosen)
 
-    def autocast_modules(self) -> list[nn.Module]:
-        """Trunks and hidden layers, without the heads."""
-        return [part for stream in self._streams() for part in (stream, stream.trunk)]
+    def along(self, observation: Mapping[str, Tensor], cell: Tensor) -> Path:
+        """Predictions at all levels on the way to ``cell`` [B, T, A]."""
+        outputs = self(self.features(observation), self._levels(grid.centres, cell))
+        return Path(outputs, _tokens(self._levels(grid.path, cell)))
 
-    def _streams(self) -> Iterator[_Stream]:
-        return iter(self.streams)  # type: ignore[arg-type]
+    # ---- values ----------------------------------------------------------------------------------------------
+
+    def expected(self, outputs: Tensor) -> Tensor:
+        """Expected value of each bin: [A, K, Z, N] -> [A, K, N]."""
+        if self.config.value == "scalar":
+            return outputs[:, :, 0]
+        probs = torch.softmax(outputs, 2).flatten(0, 1)
+        return torch.bmm(self.atoms.expand(len(probs), 1, -1), probs).view(*outputs.shape[:2], -1)
+
+    def value_of(self, best: Greedy) -> Tensor:
+        """Value of the greedy chunk: [B].
+
+        All steps and dimensions estimate the value of the same state; the finest level decides the action.
+        """
+        last = self._moving(best.chosen[-1])
+        return self.expected(last[:, None])[:, 0].view(-1, *best.cell.shape[:2]).mean((0, 2))
+
+    def backup(self, chosen: Tensor, reward: Tensor, discount: Tensor) -> Target:
+        """``reward + discount * value`` of chosen bins.
+
+        Categorical values are projected back onto the atoms (C51, equation 7).
+
+        Args:
+            chosen: [A, Z, N] outputs.
+            reward, discount: [B].
+        """
+        if self.config.value == "scalar":
+            per_token = chosen.shape[-1] // len(reward)
+            target = reward.repeat_interleave(per_token) + discount.repeat_interleave(per_token) * chosen
+            return Target(target, target[:, 0])
+        # All rows of a sample share its projection.
+        by_row = torch.softmax(chosen, 1)
+        probs = by_row.unflatten(-1, (len(reward), -1)).permute(2, 0, 3, 1)
+        projected = project(probs.flatten(1, 2), reward, discount, self.atoms)
+        means = (self.atoms @ by_row).unflatten(-1, (len(reward), -1))
+        values = (reward[:, None] + discount[:, None] * means).flatten(1)
+        return Target(projected.view(probs.shape).permute(1, 3, 0, 2).flatten(2), values)
+
+    def chosen_on(self, path: Path) -> Tensor:
+        """Outputs [A, Z, N] of the bins that a path leads through."""
+        return _pick(path.outputs, path.bins)
+
+    def chosen_by(self, best: Greedy) -> Tensor:
+        """Outputs [A, Z, N] of the bins that a greedy search over ``all_levels`` has chosen."""
+        levels = torch.stack(best.chosen, 2).unflatten(-1, best.cell.shape[:2])
+        return levels.movedim(3, 2).flatten(2)
+
+    # ---- losses ----------------------------------------------------------------------------------------------
+
+    def losses(self, path: Path, target: Target, weight: Tensor, demo: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """``critic_lambda * TD + bc_lambda * (dominance + margin)``, and its parts without gradient.
+
+        Args:
+            path: predictions on the way to the actions taken.
+            target: of the same tokens.
+            weight: [B, L, T], 1 for tokens that count in the temporal-difference loss.
+            demo: [B, L, T], 1 for tokens that are to be imitated.
+        """
+        config, weight, demo = self.config, weight.flatten(), demo.flatten()
+        outputs, bins, wanted, mean = (self._moving(rows) for rows in (*path, *target))
+        if config.value == "scalar":
+            predicted = _pick(outputs, bins)
+            td = masked_mean(F.mse_loss(predicted, wanted, reduction="none")[:, 0], weight)
+            loss, parts = config.critic_lambda * td, {"critic_loss": td.detach()}
+            if config.bc_lambda > 0:
+                # Only the mean of a scalar value is known: there is no dominance.
+                margin = masked_mean(margin_loss(outputs[:, :, 0].movedim(1, -1), bins, config.bc_margin), demo)
+                loss = loss + config.bc_lambda * margin
+                parts["margin_loss"] = margin.detach()
+            return loss, parts | _report(wanted, weight)
+        rows = len(outputs)  # every token counts once for each action dimension
+        loss, sums = categorical_bin_losses(
+            outputs,
+            bins,
+            wanted,
+            weight * (config.critic_lambda / (rows * weight.sum().clamp(min=1))),
+            demo * (config.bc_lambda / (rows * demo.sum().clamp(min=1))),
+            self.atoms,
+            config.bc_margin,
+            self.imitation,
+        )
+        # Divided one by one: a tensor made of numbers would be copied to the device, which a capture forbids.
+        td, dominance, margin = sums.unbind()
+        td = td / max(config.critic_lambda, 1e-12)
+        dominance, margin = (part / max(config.bc_lambda, 1e-12) for part in (dominance, margin))
+        parts = {"critic_loss": td, "dominance_loss": dominance, "margin_loss": margin}
+        reported = _report(self.atoms @ wanted, weight) | clipped_fractions(mean, weight, self.atoms)
+        return loss, parts | reported
+
+    # ---- layout ----------------------------------------------------------------------------------------------
+
+    def _levels(self, function: Callable[[Tensor, int, int], Tensor], cell: Tensor) -> Tensor:
+        """Apply a grid function over [B, T, A] as flat dimensions: [B, L, T, A]."""
+        flat = function(cell.flatten(1), self.config.levels, self.config.bins)
+        return flat.view(len(cell), self.config.levels, *cell.shape[1:])
+
+    def _moving(self, rows: Tensor) -> Tensor:
+        """``rows`` [A, ...] of the dimensions that can be moved."""
+        return rows if self.rows is None else rows.index_select(0, self.rows)
+
+    def _best_bin(self, values: Tensor, tie: Tensor) -> Tensor:
+        """Argmax over bins [A, K, N], or the bin ``tie`` [N, A] where all are within the tie threshold: [A, N]."""
+        best = values.max(1).indices  # several times faster than argmax on the CPU
+        if self.config.tie_threshold <= 0:
+            return best
+        tied = values.amax(1) - values.amin(1) < self.config.tie_threshold
+        return torch.where(tied, tie.t(), best)
 
 
-class _Stream(nn.Module):
-    """Observation and intervals to hidden units: trunk, two layers, recurrence over the sequence."""
-
-    level_ids: Tensor
-    step_ids: Tensor
-
-    def __init__(
-        self,
-        trunk: Trunk,
-        action_dim: int,
-        chunk_length: int,
-        levels: int,
-        hidden_dim: int,
-        hidden_bias: bool,
-        gru_layers: int,
-    ) -> None:
-        super().__init__()
-        self.trunk = trunk
-        # A sequence of one step needs no step one-hot.
-        self.positions = chunk_length if gru_layers else 0
-        self.register_buffer("level_ids", torch.eye(levels), persistent=False)
-        self.register_buffer("step_ids", torch.eye(self.positions), persistent=False)
-        self.first = Linear(trunk.out_dim + action_dim + self.positions + levels, hidden_dim, bias=hidden_bias)
-        self.first_norm = nn.LayerNorm(hidden_dim)
-        self.second = Linear(hidden_dim, hidden_dim, bias=hidden_bias)
-        self.second_norm = nn.LayerNorm(hidden_dim)
-        self.gru = GRU(hidden_dim, hidden_dim, gru_layers) if gru_layers else None
-
-    def forward(self, features: Tensor, centres: Tensor, levels: Tensor) -> Tensor:
-        """[B, l, T, H]. The one-hot ``levels`` [l, L] are handed in: all single levels are one case to a compiler."""
-        x = self.embed(features, centres, levels)
-        # Each level is a sequence of its own.
-        return x if self.gru is None else self.gru(x.flatten(0, 1)).view(x.shape)
-
-    def embed(self, features: Tensor, centres: Tensor, levels: Tensor) -> Tensor:
-        """The two layers before the recurrence: [B, l, T, H]."""
-        batch, count, chunk_length, _ = centres.shape
-        parts = [features[:, None, None].expand(-1, count, chunk_length, -1), centres]
-        if self.positions:
-            parts.append(self.step_ids.expand(batch, count, -1, -1))
-        parts.append(levels[:, None].expand(batch, -1, chunk_length, -1))
-        x = self.first(torch.cat(parts, -1))
-        # In place where no gradient needs the input.
-        inplace = not torch.is_grad_enabled()
-        x = F.silu(self.first_norm(x), inplace)
-        return F.silu(self.second_norm(self.second(x)), inplace)
+def _report(values: Tensor, weight: Tensor) -> dict[str, Tensor]:
+    """Mean and largest target of the tokens that count."""
+    return {
+        "q_target": masked_mean(values, weight),
+        "q_target_max": torch.where(weight > 0, values, values.amin()).amax(),
+    }
 
 
-def _centred(weight: Tensor) -> Tensor:
-    """Subtract the mean over bins (axis 1) from [A, K, ...]."""
-    return weight - weight.mean(1, keepdim=True)
+def _tokens(index: Tensor) -> Tensor:
+    """[B, L, T, A] to the critic's order [A, N]."""
+    return index.flatten(0, 2).t().contiguous()
+
+
+def _pick(outputs: Tensor, index: Tensor) -> Tensor:
+    """Outputs [A, K, Z, N] of the bins ``index`` [A, N]: [A, Z, N]."""
+    where = index[:, None, None].expand(-1, 1, outputs.shape[2], -1)
+    return outputs.gather(1, where)[:, 0]

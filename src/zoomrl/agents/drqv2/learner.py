@@ -19,7 +19,7 @@ from zoomrl.agents.configs import DrQv2ASConfig, DrQv2Config
 from zoomrl.agents.contract import Metrics
 from zoomrl.agents.drqv2.networks import Actor, Body, TwinCritic
 from zoomrl.agents.learner import Learner, Noise, Piece, Tensors, network_pieces, sample_shifts
-from zoomrl.agents.metrics import batch_metrics, support_metrics
+from zoomrl.agents.metrics import batch_metrics, clipped_fractions, value_bounds
 from zoomrl.agents.optimization import frozen, make_optimizer, optimizer_step, polyak_update
 from zoomrl.math.categorical import support, two_hot
 from zoomrl.math.losses import masked_mean
@@ -153,7 +153,7 @@ class DrQv2(Learner):
             "q_target_max": torch.where(weight > 0, target, target.amin()).amax(),
         }
         if self.config.value == "categorical":
-            metrics |= support_metrics(target, weight, self.atoms, batch)
+            metrics |= clipped_fractions(target, weight, self.atoms) | value_bounds(batch)
         return loss, metrics
 
     def actor_loss(
