@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from provenance import keep, provenance
-from zoomrl.agents.configs import AGENT_CONFIGS
+from zoomrl.agents.registry import AGENT_CONFIGS
 from zoomrl.analysis.metrics import read_rows
 from zoomrl.recipes.latent import ABLATIONS
 from zoomrl.recipes.presets import preset

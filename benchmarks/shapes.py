@@ -9,10 +9,10 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from zoomrl.agents.configs import CQNConfig
+from zoomrl.agents.build import assemble
+from zoomrl.agents.cqn.config import CQNConfig
 from zoomrl.agents.cqn.learner import CQN
 from zoomrl.agents.learner import Learner
-from zoomrl.agents.registry import assemble
 from zoomrl.nets.perception import ObservationShape
 from zoomrl.recipes.presets import preset
 

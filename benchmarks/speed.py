@@ -119,8 +119,8 @@ def replay_sample() -> dict[str, Any]:
 def temporal_ensemble() -> dict[str, Any]:
     """One step of one environment with chunks of 16 actions of 16 dimensions."""
     ensemble = TemporalEnsemble(1, 16, 16, 0.01, "oldest")
-    propose = ActionChunk(torch.rand(1, 16, 16), torch.ones(1, 16, dtype=torch.bool))
-    seconds, _ = interleaved(lambda: ensemble.step(propose), lambda: None, repeats=500)
+    chunk = ActionChunk(torch.rand(1, 16, 16), torch.ones(1, 16, dtype=torch.bool))
+    seconds, _ = interleaved(lambda: ensemble.step(chunk), lambda: None, repeats=500)
     return {"horizon": 16, "action": 16, "step_ms": 1e3 * seconds}
 
 

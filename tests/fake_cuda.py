@@ -1,7 +1,7 @@
 """A CUDA device on a machine without one: what Python sees is on ``cuda:0``, what computes is the CPU.
 
 It refuses what a GPU refuses (operations across devices, pinning what is there already, its numbers in NumPy), counts
-what makes the host wait, and captures graphs as CUDA does: operations are recorded with the memory they work on, a
+what makes the host wait, and captures graphs as CUDA does: operations are kept with the memory they work on, a
 replay runs these again and no Python, and what would read a value back or copy from the host is an error meanwhile.
 """
 
@@ -77,7 +77,7 @@ class OnGpu(torch.Tensor):
 
 
 class FakeGraph:
-    """What was recorded: operations and the tensors they read and wrote."""
+    """What was captured: operations and the tensors they read and wrote."""
 
     def __init__(self) -> None:
         self.operations: list[tuple[Any, Any, Any, Any]] = []
@@ -101,7 +101,7 @@ class _Stream:
 
 
 class _Gpu:
-    """Counts, and what is being recorded."""
+    """Counts, and what is being captured."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from zoomrl.agents.configs import CQNASConfig
+from zoomrl.agents.cqn.config import CQNASConfig
 from zoomrl.agents.cqn.learner import CQN
 
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from slow_perception import SlowPerception
-from zoomrl.agents.configs import DrQv2ASConfig
+from zoomrl.agents.drqv2.config import DrQv2ASConfig
 from zoomrl.agents.drqv2.learner import DrQv2
 
 LIMIT = 1 - 1e-6

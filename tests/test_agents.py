@@ -7,7 +7,7 @@ import torch
 from tensordict import TensorDict
 
 from slow_cqn import SlowCQN
-from zoomrl.agents.configs import CQNASConfig, CQNConfig
+from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
 from zoomrl.agents.cqn.learner import CQN
 from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.math import grid
@@ -156,8 +156,8 @@ def test_a_batch_without_demonstrations_has_finite_losses():
 
 def test_zero_heads_start_with_equal_values_and_uniform_actions():
     agent = CQN(CQNConfig(hidden_dim=16, v_min=-2, v_max=2), SHAPE, ACTIONS)
-    propose = agent.act({"state": torch.randn(2000, STATE)}, torch.Generator().manual_seed(0))
-    cells = grid.to_cell(propose.actions, 3, 5).flatten()
+    chunk = agent.act({"state": torch.randn(2000, STATE)}, torch.Generator().manual_seed(0))
+    cells = grid.to_cell(chunk.actions, 3, 5).flatten()
     counts = torch.bincount(cells, minlength=125).float()
     expected = len(cells) / 125
     assert ((counts - expected) ** 2 / expected).sum() < 190  # chi-square, 124 degrees of freedom, p > 1e-4
@@ -169,8 +169,8 @@ def test_zero_heads_start_with_equal_values_and_uniform_actions():
 
 def test_without_tie_break_the_first_bin_is_taken():
     agent = CQN(dataclasses.replace(SCALAR, tie_threshold=0.0), SHAPE, ACTIONS)
-    propose = agent.act({"state": torch.randn(3, STATE)}, torch.Generator())
-    torch.testing.assert_close(propose.actions, torch.full((3, 1, ACTIONS), -0.992))
+    chunk = agent.act({"state": torch.randn(3, STATE)}, torch.Generator())
+    torch.testing.assert_close(chunk.actions, torch.full((3, 1, ACTIONS), -0.992))
 
 
 @pytest.mark.parametrize("network", ["online", "target"])
@@ -181,9 +181,9 @@ def test_the_named_network_acts(network):
         # Prefer the highest bin everywhere, in this network alone.
         bias = critic.advantage.bias.view(ACTIONS, 5, 11)
         bias[:, 4, -1] = 50.0
-    propose = agent.act({"state": torch.randn(3, STATE)}, torch.Generator())
-    torch.testing.assert_close(propose.actions, torch.full((3, 4, ACTIONS), 0.992))
-    assert propose.valid.all()
+    chunk = agent.act({"state": torch.randn(3, STATE)}, torch.Generator())
+    torch.testing.assert_close(chunk.actions, torch.full((3, 4, ACTIONS), 0.992))
+    assert chunk.valid.all()
 
 
 def test_hard_and_soft_targets():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from zoomrl.agents.configs import AGENT_CONFIGS
+from zoomrl.agents.registry import AGENT_CONFIGS
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.demos.config import DemoConfig
@@ -24,6 +24,7 @@ FLOOR = {
     "files": 0,
     "seal": 0,
     "version": 0,
+    "plugins": 0,
     "math": 0,
     "nets": 1,
     "data": 1,

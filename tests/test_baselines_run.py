@@ -11,17 +11,14 @@ import torch
 
 from test_resume import CrashError, at_step, crash
 from toy import assert_same_run, checkpoint_files, demo_set, rows, run, tiny
-from zoomrl.agents.configs import (
-    ACTConfig,
-    BCConfig,
-    CQNConfig,
-    IQRLConfig,
-    SACConfig,
-    TACOConfig,
-    TCRLConfig,
-    TD3Config,
-    TD7Config,
-)
+from zoomrl.agents.act.config import ACTConfig
+from zoomrl.agents.bc.config import BCConfig
+from zoomrl.agents.cqn.config import CQNConfig
+from zoomrl.agents.sac.config import SACConfig
+from zoomrl.agents.taco.config import TACOConfig
+from zoomrl.agents.tcrl.config import TCRLConfig
+from zoomrl.agents.td3.config import IQRLConfig, TD3Config
+from zoomrl.agents.td7.config import TD7Config
 from zoomrl.analysis.metrics import read_run
 from zoomrl.cli.ablate import Ablate
 from zoomrl.demos.store.reader import read_demos

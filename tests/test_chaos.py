@@ -18,7 +18,7 @@ from benchmarks.chaos.runs import Material, kinds
 
 from forked import Forked
 from toy import checkpoint_files, run, tiny
-from zoomrl.agents.configs import AGENT_CONFIGS
+from zoomrl.agents.registry import AGENT_CONFIGS
 
 
 def attack(*words: str, out: Path) -> dict[str, dict[str, object]]:

@@ -19,7 +19,8 @@ import pytest
 
 import zoomrl
 from forked import Forked
-from zoomrl.agents.configs import AGENT_CONFIGS, CQNASConfig, CQNConfig
+from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
+from zoomrl.agents.registry import AGENT_CONFIGS
 from zoomrl.cli.main import main
 from zoomrl.cli.presets import _about
 from zoomrl.cli.train import defaults, with_agent

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from zoomrl.agents.configs import AGENT_CONFIGS
+from zoomrl.agents.registry import AGENT_CONFIGS
 from zoomrl.cli import env_ids
 from zoomrl.cli.complete import complete, main
 from zoomrl.cli.completion import completion_script

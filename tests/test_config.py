@@ -8,15 +8,11 @@ import sys
 
 import pytest
 
-from zoomrl.agents.configs import (
-    CQNASConfig,
-    CQNConfig,
-    DrQv2ASConfig,
-    DrQv2PlusConfig,
-    IQRLConfig,
-    TD7Config,
-    convert,
-)
+from zoomrl.agents.convert import convert
+from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
+from zoomrl.agents.drqv2.config import DrQv2ASConfig, DrQv2PlusConfig
+from zoomrl.agents.td3.config import IQRLConfig
+from zoomrl.agents.td7.config import TD7Config
 from zoomrl.cli.main import main
 from zoomrl.control.config import ControlConfig
 from zoomrl.errors import ConfigError

@@ -81,12 +81,12 @@ def test_temporal_ensemble_equals_a_list_of_plans(seed, chunk_length, gain, favo
     for _ in range(20):
         resets = torch.rand(N, generator=generator) < share_reset
         ensemble.reset(resets)
-        propose = plan_of(generator, chunk_length, 1.0)
-        action = ensemble.step(propose)
+        chunk = plan_of(generator, chunk_length, 1.0)
+        action = ensemble.step(chunk)
         for i in range(N):
             if resets[i]:
                 history[i] = []
-            history[i].append((propose.actions[i], propose.valid[i]))
+            history[i].append((chunk.actions[i], chunk.valid[i]))
             want = slow_ensemble(history[i], chunk_length, gain, favours)
             np.testing.assert_allclose(action[i].numpy(), want, rtol=1e-5, atol=1e-6)
 
@@ -117,12 +117,12 @@ def test_temporal_ensemble_with_gaps_in_every_plan(seed, chunk_length, gain, fav
     for _ in range(20):
         resets = torch.rand(N, generator=generator) < 0.15
         ensemble.reset(resets)
-        propose = plan_of(generator, chunk_length, share_valid)
-        action = ensemble.step(propose)
+        chunk = plan_of(generator, chunk_length, share_valid)
+        action = ensemble.step(chunk)
         for i in range(N):
             if resets[i]:
                 history[i] = []
-            history[i].append((propose.actions[i], propose.valid[i]))
+            history[i].append((chunk.actions[i], chunk.valid[i]))
             want = slow_by_age(history[i], chunk_length, gain, favours)
             np.testing.assert_allclose(action[i].numpy(), want, rtol=1e-5, atol=1e-6)
 
@@ -140,8 +140,8 @@ def test_entries_that_are_not_valid_reach_no_action(poison):
     ensemble = TemporalEnsemble(1, 3, 1, 0.01, "oldest")
     valid = torch.tensor([[True, False, False]])
     for step in range(5):
-        propose = torch.tensor([[[0.1 * step], [poison], [poison]]])
-        assert float(ensemble.step(ActionChunk(propose, valid))) == pytest.approx(0.1 * step)
+        chunk = torch.tensor([[[0.1 * step], [poison], [poison]]])
+        assert float(ensemble.step(ActionChunk(chunk, valid))) == pytest.approx(0.1 * step)
 
 
 def test_a_reset_forgets_plans_that_were_not_finite():
@@ -164,11 +164,11 @@ def test_a_large_gain_picks_one_prediction(favours):
 
 def test_temporal_ensemble_needs_a_valid_first_entry_and_a_plan():
     ensemble = TemporalEnsemble(2, 2, 1, 0.01, "oldest")
-    with pytest.raises(ValueError, match="first entry must be valid"):
+    with pytest.raises(ValueError, match="first action of a chunk must be valid"):
         ensemble.step(ActionChunk(torch.ones(2, 2, 1), torch.tensor([[True, True], [False, True]])))
-    with pytest.raises(ValueError, match="plan at every step"):
+    with pytest.raises(ValueError, match="action chunk at every step"):
         ensemble.step(None)
-    assert ensemble.needs_plan().all()
+    assert ensemble.needs_chunk().all()
 
 
 def test_temporal_ensemble_does_not_grow():
@@ -229,15 +229,15 @@ def test_receding_horizon_equals_a_queue(seed, shape, share_valid, share_reset, 
         executor.reset(resets)
         for i in resets.nonzero()[:, 0].tolist():
             slow[i].queue = []
-        wanted = executor.needs_plan()
+        wanted = executor.needs_chunk()
         assert wanted.tolist() == [not s.queue for s in slow]
-        propose = plan_of(generator, chunk_length, share_valid)
+        chunk = plan_of(generator, chunk_length, share_valid)
         # Rows that were not asked for are rubbish.
-        propose.actions[~wanted] = math.nan
-        propose.valid[~wanted] = False
-        action = executor.step(propose if generous or wanted.any() else None)
+        chunk.actions[~wanted] = math.nan
+        chunk.valid[~wanted] = False
+        action = executor.step(chunk if generous or wanted.any() else None)
         for i in range(N):
-            np.testing.assert_array_equal(action[i].numpy(), slow[i].step(propose.actions[i], propose.valid[i]))
+            np.testing.assert_array_equal(action[i].numpy(), slow[i].step(chunk.actions[i], chunk.valid[i]))
 
 
 @pytest.mark.parametrize("every", [0, 5, -1])
@@ -259,9 +259,9 @@ def test_all_executors_play_plans_of_one_step_as_they_are(name):
     executor = make_executor(ControlConfig(executor=name), N, 1, A)
     generator = torch.Generator().manual_seed(3)
     for _ in range(5):
-        assert executor.needs_plan().all()
-        propose = plan_of(generator, 1, 1.0)
-        torch.testing.assert_close(executor.step(propose), propose.actions[:, 0])
+        assert executor.needs_chunk().all()
+        chunk = plan_of(generator, 1, 1.0)
+        torch.testing.assert_close(executor.step(chunk), chunk.actions[:, 0])
 
 
 @pytest.mark.parametrize("name", ["temporal_ensemble", "receding_horizon", "open_loop"])
@@ -279,7 +279,7 @@ def test_executor_state_continues_mid_episode(name):
     second.step(plans[29])
     second.load_state_dict(saved)
     for t in range(11, 29):
-        assert torch.equal(first.needs_plan(), second.needs_plan())
+        assert torch.equal(first.needs_chunk(), second.needs_chunk())
         assert torch.equal(first.step(plans[t]), second.step(plans[t]))
     # Neither going on changed what was saved.
     for key, value in kept.items():

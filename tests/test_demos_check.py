@@ -406,11 +406,11 @@ def test_ends_and_errors_of_the_replay(tmp_path):
     class Ends(Walk):
         def _advance(self, action):
             step = super()._advance(action)
-            return replace(step, terminated=self._decisions == 9)
+            return replace(step, terminated=self._agent_steps == 9)
 
     class Breaks(Walk):
         def _advance(self, action):
-            if self._decisions == 5:
+            if self._agent_steps == 5:
                 raise RuntimeError("the solver diverged")
             return super()._advance(action)
 
@@ -434,7 +434,7 @@ def test_an_environment_that_is_missing_or_another(tmp_path):
 
     class Blind(Walk):
         def _observe(self):
-            raise MissingDependencyError("no image can be drawn here")
+            raise MissingDependencyError("no image can be rendered here")
 
     assert found(checked(path, lambda config: Blind())) == [("not-replayed", None, None, None)]
     report = checked(path, lambda config: Walk(low=-2.0))

@@ -16,22 +16,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from zoomrl.agents.configs import (
-    AGENT_CONFIGS,
-    ACTConfig,
-    BCConfig,
-    CQNASConfig,
-    CQNConfig,
-    DrQv2ASConfig,
-    DrQv2Config,
-    DrQv2PlusConfig,
-    IQRLConfig,
-    SACConfig,
-    TACOConfig,
-    TCRLConfig,
-    TD3Config,
-    TD7Config,
-)
+from zoomrl.agents.act.config import ACTConfig
+from zoomrl.agents.bc.config import BCConfig
+from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
+from zoomrl.agents.drqv2.config import DrQv2ASConfig, DrQv2Config, DrQv2PlusConfig
+from zoomrl.agents.registry import AGENT_CONFIGS
+from zoomrl.agents.sac.config import SACConfig
+from zoomrl.agents.taco.config import TACOConfig
+from zoomrl.agents.tcrl.config import TCRLConfig
+from zoomrl.agents.td3.config import IQRLConfig, TD3Config
+from zoomrl.agents.td7.config import TD7Config
 from zoomrl.cli.ablate import Ablate
 from zoomrl.cli.demos import CollectDemos, InspectDemos
 from zoomrl.cli.demos_check import CheckDemos

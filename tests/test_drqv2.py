@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from batches import ACTIONS, BOTH, ONLY_PIXELS, ONLY_STATE, STATE, in_double, make_batch, make_observation
 from slow_drqv2 import SlowDrQv2, gradients
-from zoomrl.agents.configs import DrQv2ASConfig, DrQv2Config, DrQv2PlusConfig
 from zoomrl.agents.cqn.learner import CQN
+from zoomrl.agents.drqv2.config import DrQv2ASConfig, DrQv2Config, DrQv2PlusConfig
 from zoomrl.agents.drqv2.learner import DrQv2
 from zoomrl.math.categorical import support, two_hot
 from zoomrl.nets.config import EncoderConfig
@@ -170,14 +170,14 @@ def test_acting_shows_the_images_as_they_are():
     config, shape, _ = CASES["drqv2, pixels"]
     agent = make(config, shape)
     observation = make_observation(shape, 5, torch.Generator().manual_seed(0))
-    propose, again = (agent.act(observation, torch.Generator().manual_seed(s)) for s in (0, 1))
-    assert torch.equal(propose.actions, again.actions)
+    chunk, again = (agent.act(observation, torch.Generator().manual_seed(s)) for s in (0, 1))
+    assert torch.equal(chunk.actions, again.actions)
     slow = SlowDrQv2(agent)
-    torch.testing.assert_close(propose.actions, slow.actor(slow.perception(observation)))
+    torch.testing.assert_close(chunk.actions, slow.actor(slow.perception(observation)))
     features = slow.perception(observation)
     value = slow.smaller(slow.critic(features, slow.actor(features))).mean(1)
-    torch.testing.assert_close(propose.value, value)
-    assert propose.valid.all()
+    torch.testing.assert_close(chunk.value, value)
+    assert chunk.valid.all()
 
 
 def test_without_noise_an_update_draws_nothing_that_matters():

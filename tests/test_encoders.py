@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from zoomrl.errors import ConfigError
-from zoomrl.nets.augment import draw_shifts, shift
+from zoomrl.nets.augment import sample_offsets, shift
 from zoomrl.nets.config import EncoderConfig
 from zoomrl.nets.encoders import make_encoder
 from zoomrl.nets.init import orthogonal_
@@ -62,7 +62,7 @@ def sampled_shift(images, pad, offsets):
 )
 def test_shift_equals_pad_and_slice(shape, pad):
     frames = random_images(*shape)
-    offsets = draw_shifts(shape[0], shape[2], pad, generator())
+    offsets = sample_offsets(shape[0], shape[2], pad, generator())
     out = shift(frames, pad, offsets)
     assert out.dtype == torch.uint8
     assert torch.equal(out, pad_and_slice(frames, pad, offsets))
@@ -70,14 +70,14 @@ def test_shift_equals_pad_and_slice(shape, pad):
 
 def test_shift_reads_frames_that_are_not_contiguous():
     frames = random_images(4, 3, 6, 8, 2, 3).permute(0, 1, 4, 3, 2, 5)[:, ::2]
-    offsets = draw_shifts(4, 2, 2, generator())
+    offsets = sample_offsets(4, 2, 2, generator())
     assert torch.equal(shift(frames, 2, offsets), pad_and_slice(frames, 2, offsets))
 
 
 @pytest.mark.parametrize("size", [84, 64])
 def test_shift_equals_bilinear_sampling(size):
     frames = random_images(12, 2, 1, size, size, 3)
-    offsets = draw_shifts(12, 1, 4, generator())
+    offsets = sample_offsets(12, 1, 4, generator())
     images = frames[:, :, 0].permute(0, 1, 4, 2, 3).flatten(1, 2).float()
     want = sampled_shift(images, 4, offsets[:, :, 0].t())
     got = shift(frames, 4, offsets)[:, :, 0].permute(0, 1, 4, 2, 3).flatten(1, 2).float()
@@ -85,7 +85,7 @@ def test_shift_equals_bilinear_sampling(size):
 
 
 def test_shifts_are_uniform_and_differ_between_samples_and_views():
-    offsets = draw_shifts(3000, 3, 4, generator())
+    offsets = sample_offsets(3000, 3, 4, generator())
     assert offsets.shape == (2, 3000, 3)
     fractions = torch.bincount(offsets.flatten(), minlength=9) / offsets.numel()
     assert len(fractions) == 9
@@ -98,7 +98,7 @@ def test_shifts_are_uniform_and_differ_between_samples_and_views():
 @pytest.mark.long
 def test_shift_has_no_graph_breaks():
     frames = random_images(2, 2, 2, 8, 8, 3)
-    offsets = draw_shifts(2, 2, 2, generator())
+    offsets = sample_offsets(2, 2, 2, generator())
     compiled = torch.compile(shift, fullgraph=True, backend="eager")
     assert torch.equal(compiled(frames, 2, offsets), shift(frames, 2, offsets))
 

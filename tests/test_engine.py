@@ -10,23 +10,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from batches import ACTIONS, BOTH, ONLY_PIXELS, ONLY_STATE, make_batch, make_observation
 from zoomrl.agents import engine
-from zoomrl.agents.configs import (
-    ACTConfig,
-    BCConfig,
-    CQNASConfig,
-    CQNConfig,
-    DrQv2ASConfig,
-    DrQv2Config,
-    IQRLConfig,
-    SACConfig,
-    TACOConfig,
-    TCRLConfig,
-    TD3Config,
-    TD7Config,
-)
+from zoomrl.agents.act.config import ACTConfig
+from zoomrl.agents.bc.config import BCConfig
+from zoomrl.agents.build import assemble
+from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
 from zoomrl.agents.cqn.learner import CQN
+from zoomrl.agents.drqv2.config import DrQv2ASConfig, DrQv2Config
 from zoomrl.agents.engine import WARM_UP, Captured, accelerate, capture, unavailable
-from zoomrl.agents.registry import _AGENTS, assemble
+from zoomrl.agents.registry import AGENT_CONFIGS
+from zoomrl.agents.sac.config import SACConfig
+from zoomrl.agents.taco.config import TACOConfig
+from zoomrl.agents.tcrl.config import TCRLConfig
+from zoomrl.agents.td3.config import IQRLConfig, TD3Config
+from zoomrl.agents.td7.config import TD7Config
 from zoomrl.errors import ConfigError
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 
@@ -66,14 +62,14 @@ CASES = {
 }
 DIFFERENTIATED = ("cqn_as, state", "drqv2, pixels", "td7, state", "bc, pixels")
 """Cases whose compiled graphs are differentiated in every run of the suite; those of the others are traced."""
-RECORDED = ("cqn_as, state", "td7, state")
-"""Cases that are compiled and recorded in every run of the suite; both by itself is tested of all."""
+CAPTURED = ("cqn_as, state", "td7, state")
+"""Cases that are compiled and captured in every run of the suite; both by itself is tested of all."""
 REAL_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
 
 def test_there_is_a_case_for_every_kind_of_agent():
     classes = {type(make(config, shape)) for config, shape in CASES.values()}
-    assert {kind.__name__ for kind in classes} == {name for _, name in _AGENTS.values()}
+    assert {kind.__name__ for kind in classes} == {kind.learner.partition(":")[2] for kind in AGENT_CONFIGS.values()}
 
 
 def make(config, shape, device="cpu"):
@@ -218,10 +214,10 @@ def test_the_real_compiler_equals_eager(case):
 
 
 class Again:
-    """Stands in for CUDA graphs: a replay does the work again, on the inputs and into the results of the recording."""
+    """Stands in for CUDA graphs: a replay does the work again, on the inputs and into the results of the capture."""
 
     def __init__(self):
-        self.warm_ups = self.recordings = self.replays = 0
+        self.warm_ups = self.captures = self.replays = 0
 
     def warm_up(self, work):
         self.warm_ups += 1
@@ -230,8 +226,8 @@ class Again:
     def reset_capture(self):
         pass
 
-    def record(self, work):
-        self.recordings += 1
+    def capture(self, work):
+        self.captures += 1
         results = {}
 
         def replay():
@@ -243,22 +239,22 @@ class Again:
 
 
 def captured(config, shape):
-    agent, recorder = make(config, shape), Again()
-    agent.run_step = Captured(agent.step, recorder)
-    return agent, recorder
+    agent, capturer = make(config, shape), Again()
+    agent.run_step = Captured(agent.step, capturer)
+    return agent, capturer
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_captured_equals_eager_bit_for_bit(case):
     config, shape = CASES[case]
     plain = make(config, shape)
-    fast, recorder = captured(config, shape)
+    fast, capturer = captured(config, shape)
     kept = []
     for step in range(8):
         batch = batch_for(plain, shape, seed=step)
         before = batch.clone()
         expected, metrics = plain.update(batch, NOISE), fast.update(batch, NOISE)
-        assert (batch == before).all()  # recorded inputs are copies: replays do not write to the caller's batch
+        assert (batch == before).all()  # captured inputs are copies: replays do not write to the caller's batch
         kept.append((expected, metrics))
         batch["obs"].apply_(torch.Tensor.zero_)
         batch["actions"].fill_(0.7)
@@ -268,16 +264,16 @@ def test_captured_equals_eager_bit_for_bit(case):
     same_state(fast, plain)
     # Updates with and without a step of the actor are two functions.
     kinds = getattr(config, "policy_delay", 1)
-    assert recorder.recordings == kinds
-    assert (recorder.warm_ups, recorder.replays) == (kinds * WARM_UP, 8 - kinds * WARM_UP)
+    assert capturer.captures == kinds
+    assert (capturer.warm_ups, capturer.replays) == (kinds * WARM_UP, 8 - kinds * WARM_UP)
 
 
 @pytest.mark.parametrize(
-    "case", [case if case in RECORDED else pytest.param(case, marks=pytest.mark.slow) for case in CASES]
+    "case", [case if case in CAPTURED else pytest.param(case, marks=pytest.mark.slow) for case in CASES]
 )
 @pytest.mark.long
-def test_nothing_is_compiled_again_inside_a_recording(case, quick_compile, monkeypatch):
-    """What was compiled in the warm-up must serve the recording: a GPU cannot compile in the middle of one."""
+def test_nothing_is_compiled_again_inside_a_capture(case, quick_compile, monkeypatch):
+    """What was compiled in the warm-up must serve the capture: a GPU cannot compile in the middle of one."""
     monkeypatch.setattr(engine, "unavailable", lambda speed, device: None)
     monkeypatch.setattr(engine, "CudaCapturer", Again)
     config, shape = CASES[case]
@@ -286,18 +282,18 @@ def test_nothing_is_compiled_again_inside_a_recording(case, quick_compile, monke
     compare_over_updates(fast, make(config, shape), config, shape, 6, 1e-4)
 
 
-def test_each_batch_shape_has_its_warm_up_and_one_recording():
+def test_each_batch_shape_has_its_warm_up_and_one_capture():
     config, shape = CASES["cqn_as, state"]
     plain = make(config, shape)
-    fast, recorder = captured(config, shape)
+    fast, capturer = captured(config, shape)
     for step in range(12):
         batch = batch_for(plain, shape, size=(8, 6)[step % 2], seed=step)
         torch.testing.assert_close(fast.update(batch), plain.update(batch), rtol=0, atol=0)
-    assert (recorder.warm_ups, recorder.recordings, recorder.replays) == (2 * WARM_UP, 2, 2 * (6 - WARM_UP))
+    assert (capturer.warm_ups, capturer.captures, capturer.replays) == (2 * WARM_UP, 2, 2 * (6 - WARM_UP))
     same_state(fast, plain)
 
 
-def test_a_recording_reads_the_same_places_every_time():
+def test_a_capture_reads_the_same_places_every_time():
     places = []
 
     def step(batch, noise):
@@ -319,8 +315,8 @@ def test_a_recording_reads_the_same_places_every_time():
 @pytest.mark.parametrize("case", CASES)
 def test_captured_acting_equals_eager_and_follows_the_weights(case):
     config, shape = CASES[case]
-    plain, fast, recorder = make(config, shape), make(config, shape), Again()
-    fast.run_propose = Captured(fast.propose, recorder)
+    plain, fast, capturer = make(config, shape), make(config, shape), Again()
+    fast.run_propose = Captured(fast.propose, capturer)
     chosen = []
     for step in range(WARM_UP + 3):
         observation = make_observation(shape, 4, torch.Generator().manual_seed(step))
@@ -331,16 +327,16 @@ def test_captured_acting_equals_eager_and_follows_the_weights(case):
         chosen.append(plans[1].actions)
         for agent in (plain, fast):
             agent.update(batch_for(plain, shape, seed=step), NOISE)
-    assert (recorder.warm_ups, recorder.recordings, recorder.replays) == (WARM_UP, 1, 3)
+    assert (capturer.warm_ups, capturer.captures, capturer.replays) == (WARM_UP, 1, 3)
     assert not torch.equal(chosen[-1], chosen[-2])
     fast.act(make_observation(shape, 2, torch.Generator()), torch.Generator())
-    assert (recorder.warm_ups, recorder.recordings) == (WARM_UP + 1, 1)
+    assert (capturer.warm_ups, capturer.captures) == (WARM_UP + 1, 1)
 
 
-def test_loading_a_state_drops_what_was_recorded(monkeypatch):
-    """An optimiser takes new tensors when it loads; a recording would go on with its old ones."""
-    recorder = Again()
-    monkeypatch.setattr(engine, "CudaCapturer", lambda: recorder)
+def test_loading_a_state_drops_what_was_captured(monkeypatch):
+    """An optimizer takes new tensors when it loads; a capture would go on with its old ones."""
+    capturer = Again()
+    monkeypatch.setattr(engine, "CudaCapturer", lambda: capturer)
     monkeypatch.setattr(engine, "unavailable", lambda speed, device: None)
     monkeypatch.setattr(torch, "compile", lambda function, **options: function)
     config, shape = CASES["drqv2_as, state"]
@@ -349,10 +345,10 @@ def test_loading_a_state_drops_what_was_recorded(monkeypatch):
     saved = agent.state_dict()
     for _ in range(WARM_UP + 1):
         agent.update(make_batch(shape, 2))
-    assert recorder.recordings == 1
+    assert capturer.captures == 1
     agent.load_state_dict(saved)
     agent.update(make_batch(shape, 2))
-    assert (recorder.warm_ups, recorder.replays) == (WARM_UP + 1, 1)
+    assert (capturer.warm_ups, capturer.replays) == (WARM_UP + 1, 1)
 
 
 def test_a_state_of_another_kind_of_device_can_be_loaded():
@@ -401,7 +397,7 @@ def test_a_cuda_graph_equals_eager(case, gpu, monkeypatch):
         monkeypatch.setattr(engine, "WARM_UP", 1)
     capture(fast)
     kinds = getattr(config, "policy_delay", 1)
-    first = (engine.WARM_UP + 1) * kinds  # all kinds are recorded
+    first = (engine.WARM_UP + 1) * kinds  # all kinds are captured
     for step in range(first + 2):
         if step == first + 1:  # a loaded optimiser has other tensors
             fast.load_state_dict(copy.deepcopy(fast.state_dict()))
@@ -445,7 +441,7 @@ def test_graphs_share_a_stream_and_a_pool_until_all_are_dropped(gpu):
     assert gpu.captures[3][1] is not pool
 
 
-def test_numbers_leave_a_recording_together_in_their_order():
+def test_numbers_leave_a_capture_together_in_their_order():
     config, shape = CASES["td7, state"]
     plain = make(config, shape)
     fast, _ = captured(config, shape)

@@ -459,7 +459,7 @@ def test_command_line(capsys, registered, monkeypatch):
     command(env_id, "--steps", "20").run()
     assert "Traceback" in capsys.readouterr().out
     assert command(registered(Healthy), "--steps", "5", "--env.action-repeat", "2").run() == 0
-    assert "6 decisions" in capsys.readouterr().out
+    assert "6 agent steps" in capsys.readouterr().out
 
 
 def test_misuse(registered):

@@ -279,7 +279,7 @@ def test_images_are_the_simulators_own(reach: BiGymEnv) -> None:
     rng = np.random.default_rng(0)
     for _ in range(3):
         reach.step(random_action(reach, rng) * np.float32(0.3))
-    ours = views.draw()
+    ours = views.render()
     sim.observation_config.cameras.extend(CameraConfig(name, resolution=(size, size)) for name in CAMERAS)
     try:
         sim._initialize_renderers()
@@ -304,11 +304,11 @@ def test_the_first_image_is_of_this_episode(drawer: BiGymEnv, monkeypatch: pytes
         data.qpos[model.joint("h1/pelvis_x").qposadr[0]] += 0.3
 
     drawer.reset(seed=0)
-    plain = drawer._views.draw()
+    plain = drawer._views.render()
     monkeypatch.setattr(sim, "_on_reset", shift)
     first = drawer.reset(seed=0)[0]["rgb"]
     mujoco.mj_forward(model, data)
-    np.testing.assert_array_equal(first, drawer._views.draw())
+    np.testing.assert_array_equal(first, drawer._views.render())
     assert not np.array_equal(first, plain)
 
 

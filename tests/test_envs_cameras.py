@@ -23,13 +23,13 @@ FAST = {"shadows": False, "reflections": False, "antialiasing": False}
 
 
 def opengl_problem() -> str:
-    """Why nothing can be drawn here; empty when images can be drawn."""
+    """Why nothing can be rendered here; empty when images can be rendered."""
     prefer_headless_gl()
     import mujoco
 
     model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><camera name='eye'/></worldbody></mujoco>")
     try:
-        SceneCameras("test", model, mujoco.MjData(model), ("eye",), 4).draw()
+        SceneCameras("test", model, mujoco.MjData(model), ("eye",), 4).render()
     except MissingDependencyError as error:
         return str(error)
     return ""
@@ -276,15 +276,15 @@ def test_images_do_not_change_the_episode(env_id: str) -> None:
 @pytest.mark.parametrize("build", [pytest.param(drawer, marks=pytest.mark.slow), cartpole])
 @pytest.mark.long
 def test_one_image_per_decision(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    draw, drawn = SceneCameras.draw, []
-    monkeypatch.setattr(SceneCameras, "draw", lambda self: drawn.append(1) or draw(self))
+    render, rendered = SceneCameras.render, []
+    monkeypatch.setattr(SceneCameras, "render", lambda self: rendered.append(1) or render(self))
     repeated, single = build(action_repeat=4, **FAST), build(**FAST)
     repeated.reset(seed=0)
     single.reset(seed=0)
-    drawn.clear()
+    rendered.clear()
     action = np.ones(single.env_spec.action_dim, np.float32)
     held = repeated.step(action)[0]
-    assert len(drawn) == 1
+    assert len(rendered) == 1
     last = [single.step(action)[0] for _ in range(4)][-1]
     np.testing.assert_array_equal(held["rgb"], last["rgb"])
 

@@ -186,7 +186,7 @@ def test_entries_that_are_not_observed_may_be_anything() -> None:
         ({"shadows": False}, "shadows cannot be switched off for gym.*add --env.shadows.*shadows=True"),
         ({"reflections": False}, "reflections cannot"),
         ({"antialiasing": False}, "antialiasing cannot"),
-        ({"cameras": ("render",), "render_mode": None}, "draws of itself, and that fails.*does not render"),
+        ({"cameras": ("render",), "render_mode": None}, "renders of itself, and that fails.*does not render"),
     ],
 )
 def test_refusals(options: dict[str, Any], message: str) -> None:
@@ -220,7 +220,7 @@ def test_what_draws_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         raise gymnasium.error.DependencyNotInstalled("pygame is not installed")
 
     monkeypatch.setattr(Drawn, "render", missing)
-    with pytest.raises(MissingDependencyError, match="cannot draw itself: pygame"):
+    with pytest.raises(MissingDependencyError, match="cannot render itself: pygame"):
         own(spaces.Box(-1, 1, (2,)), cameras=("render",))
 
 

@@ -118,7 +118,7 @@ def test_success_on_the_last_decision_is_terminal() -> None:
 
 
 def test_a_limit_beyond_the_simulators_is_refused() -> None:
-    with pytest.raises(ConfigError, match="250 decisions at action_repeat 2"):
+    with pytest.raises(ConfigError, match="250 agent steps at action_repeat 2"):
         make(time_limit=251, action_repeat=2)
 
 

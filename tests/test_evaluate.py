@@ -147,8 +147,8 @@ class Foretelling(Steady):
     """Predicts a value that its observation decides."""
 
     def act(self, observation: Any, generator: torch.Generator, *, explore: bool = False) -> ActionChunk:
-        propose = super().act(observation, generator)
-        return ActionChunk(propose.actions, propose.valid, 10 * observation["state"][:, -1])
+        chunk = super().act(observation, generator)
+        return ActionChunk(chunk.actions, chunk.valid, 10 * observation["state"][:, -1])
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -314,8 +314,8 @@ def test_an_evaluation_whose_episodes_are_all_lost_has_no_result():
 def test_the_best_is_kept_among_evaluations_that_have_a_result(tmp_path, monkeypatch):
     good, poor = (Evaluation([value] * 2, [3, 3], [False] * 2, [1, 2]) for value in (5.0, 1.0))
     none = Evaluation([], [], [], [], lost=[1, 2])
-    propose = iter([none, good, none, poor, none])
-    monkeypatch.setattr("zoomrl.training.run.evaluate", lambda *_, **__: next(propose))
+    chunk = iter([none, good, none, poor, none])
+    monkeypatch.setattr("zoomrl.training.run.evaluate", lambda *_, **__: next(chunk))
     result, said = trained(tiny(tmp_path / "run", seed_steps=1000, eval__every=15, eval__keep_best=True), ToyEnv)
     assert result.finished
     assert "best evaluation: after 15 steps" in said
@@ -362,8 +362,8 @@ def test_an_action_that_is_not_finite_ends_an_evaluation_by_name(tmp_path, monke
     act = CQN.act
 
     def broken(self: CQN, observation: Any, generator: Any, *, explore: bool = False) -> ActionChunk:
-        propose = act(self, observation, generator, explore=explore)
-        return propose if explore or self.updates < 15 else ActionChunk(propose.actions * math.nan, propose.valid)
+        chunk = act(self, observation, generator, explore=explore)
+        return chunk if explore or self.updates < 15 else ActionChunk(chunk.actions * math.nan, chunk.valid)
 
     monkeypatch.setattr(CQN, "act", broken)
     with pytest.raises(

@@ -91,13 +91,13 @@ def test_a_cut_or_garbled_file_is_never_a_raw_error(name, tmp_path_factory, data
     """Cut anywhere, or with a byte flipped anywhere: what loads is right, what does not is named."""
     source, work = _exported(name, tmp_path_factory), tmp_path_factory.mktemp("cut")
     files = files_of(source)
-    victim = data.sample_noise(st.sampled_from(sorted(files)))
+    victim = data.draw(st.sampled_from(sorted(files)))
     content = bytearray(files[victim])
-    place = data.sample_noise(st.integers(0, len(content) - 1))
-    if data.sample_noise(st.booleans()):
+    place = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans()):
         content = content[:place]
     else:
-        content[place] ^= data.sample_noise(st.integers(1, 255))
+        content[place] ^= data.draw(st.integers(1, 255))
     for relative, original in (files | {victim: bytes(content)}).items():
         (work / relative).parent.mkdir(parents=True, exist_ok=True)
         (work / relative).write_bytes(original)

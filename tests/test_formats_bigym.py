@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from zoomrl.demos.formats.base import Imported, ImportOptions
 from zoomrl.demos.formats.bigym import reader as bigym
-from zoomrl.demos.formats.bigym.rollout import to_decisions
+from zoomrl.demos.formats.bigym.rollout import to_agent_steps
 from zoomrl.demos.formats.bigym.store import find_files, read_file
 from zoomrl.envs.base import ControlStep, Env
 from zoomrl.envs.config import EnvConfig
@@ -141,13 +141,13 @@ def by_hand(actions: np.ndarray, steps: int, spec: EnvSpec) -> list[list[float]]
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 60), st.sampled_from([(20.0, 25), (25.0, 20), (50.0, 10), (500.0, 1)]), st.sampled_from([1, 2]))
-def test_decisions_equal_plain_loops(length, rate, repeat):
+def test_agent_steps_equal_plain_loops(length, rate, repeat):
     hz, steps = rate
     spec = EnvSpec(**{**vars(SPEC), "control_hz": hz / repeat, "action_repeat": repeat})
     random = np.random.default_rng(length)
     actions = random.uniform(-3, 3, (length, 15))
     actions[:, :3] = random.uniform(-0.02, 0.02, (length, 3))
-    found = to_decisions(actions, 500.0, spec)
+    found = to_agent_steps(actions, 500.0, spec)
     np.testing.assert_allclose(found, by_hand(actions, steps * repeat, spec), atol=1e-6)
     assert (found >= np.float32(LOW)).all()
     assert (found <= np.float32(HIGH)).all()
@@ -156,12 +156,12 @@ def test_decisions_equal_plain_loops(length, rate, repeat):
 def test_what_exceeds_the_bounds_is_made_up_for():
     actions = np.zeros((30, 15))
     actions[:10, 0] = 0.025  # 0.25 in the first decision, of which 0.1 is allowed
-    np.testing.assert_allclose(to_decisions(actions, 500.0, SPEC)[:, 0], [0.1, 0.1, 0.05], atol=1e-7)
+    np.testing.assert_allclose(to_agent_steps(actions, 500.0, SPEC)[:, 0], [0.1, 0.1, 0.05], atol=1e-7)
 
 
 def test_a_recording_of_the_same_rate_stays_as_it_is():
     actions = np.random.default_rng(0).uniform(LOW, HIGH, (7, 15))
-    np.testing.assert_allclose(to_decisions(actions, 50.0, SPEC), actions, atol=1e-7)
+    np.testing.assert_allclose(to_agent_steps(actions, 50.0, SPEC), actions, atol=1e-7)
 
 
 # ---- replays -----------------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ def test_a_replay_has_the_first_observation_and_every_one_after(tmp_path, stand_
     (episode,) = found.episodes
     assert episode.observations["state"][:, 0] == pytest.approx([0.05, 0.14, 0.23, 0.32, 0.41, 0.5], abs=1e-6)
     assert episode.observations["state"][:, 3].tolist() == [0, 1, 2, 3, 4, 5]
-    np.testing.assert_array_equal(episode.actions, to_decisions(drive(0.45, 50), 500.0, SPEC))
+    np.testing.assert_array_equal(episode.actions, to_agent_steps(drive(0.45, 50), 500.0, SPEC))
     assert episode.rewards.tolist() == [0, 0, 0, 0, 1]
     assert (episode.terminated, episode.truncated, episode.success, episode.is_demo) == (True, False, True, True)
     assert episode.seed == 5
@@ -210,7 +210,7 @@ def test_the_time_limit_cuts_no_demonstration_short(tmp_path, stand_in):
     assert [(len(episode), episode.success) for episode in found.episodes] == [(20, True), (5, True)]
     assert [env.env_spec.time_limit for env in stand_in] == [8, 20]
     assert found.spec.time_limit == 8
-    assert found.meta["time_limit"].startswith("8 decisions; demonstrations of up to 20")
+    assert found.meta["time_limit"].startswith("8 agent steps; demonstrations of up to 20")
 
 
 def test_a_broken_observation_is_a_fault(tmp_path, stand_in, monkeypatch):
@@ -260,7 +260,7 @@ def test_decimated_files_are_replayed_at_their_rate(tmp_path, stand_in):
     write(tmp_path / "50hz" / "a.safetensors", drive(0.5, 5))
     assert [len(episode) for episode in imported(tmp_path / "50hz").episodes] == [5]
     write(tmp_path / "20hz" / "a.safetensors", drive(0.5, 5))
-    with pytest.raises(DemonstrationError, match="its 20 steps per second cannot be turned into the 50 decisions"):
+    with pytest.raises(DemonstrationError, match="its 20 steps per second cannot be converted to the 50 agent steps"):
         imported(tmp_path / "20hz")
 
 

@@ -343,10 +343,10 @@ def test_arrays_of_anything_but_numbers_are_refused(tmp_path):
 @pytest.mark.long
 def test_damaged_pickles_never_end_in_another_error(tmp_path_factory, data):
     content = bytearray(files.pickled(files.Demo(files.observations(2))))
-    for _ in range(data.sample_noise(st.integers(1, 4))):
-        place = data.sample_noise(st.integers(0, len(content) - 1))
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(content) - 1))
         # A memo index is a number of entries to make room for.
-        content[place] = data.sample_noise(st.integers(0, 255).filter(lambda b: b not in b"rj"))
+        content[place] = data.draw(st.integers(0, 255).filter(lambda b: b not in b"rj"))
     file = tmp_path_factory.mktemp("damaged") / "low_dim_obs.pkl"
     file.write_bytes(content)
     try:

@@ -8,20 +8,16 @@ import torch
 
 from batches import ACTIONS, ONLY_STATE, STATE, make_batch
 from toy import demo_set, run, tiny
-from zoomrl.agents.configs import (
-    ACTConfig,
-    BCConfig,
-    CQNASConfig,
-    CQNConfig,
-    DrQv2ASConfig,
-    DrQv2PlusConfig,
-    SACConfig,
-    TACOConfig,
-    TCRLConfig,
-    TD3Config,
-    TD7Config,
-)
-from zoomrl.agents.registry import assemble
+from zoomrl.agents.act.config import ACTConfig
+from zoomrl.agents.bc.config import BCConfig
+from zoomrl.agents.build import assemble
+from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
+from zoomrl.agents.drqv2.config import DrQv2ASConfig, DrQv2PlusConfig
+from zoomrl.agents.sac.config import SACConfig
+from zoomrl.agents.taco.config import TACOConfig
+from zoomrl.agents.tcrl.config import TCRLConfig
+from zoomrl.agents.td3.config import TD3Config
+from zoomrl.agents.td7.config import TD7Config
 from zoomrl.control.config import ControlConfig
 from zoomrl.control.scaling import make_scaler
 from zoomrl.data.episode import Episode
@@ -155,9 +151,9 @@ def test_a_frozen_dimension_is_chosen_where_it_is_stored(case):
     with torch.no_grad():
         for critic in (agent.critic, agent.target_critic):
             critic.advantage.bias.view(*critic.shape)[FROZEN, 0] += 5  # the lowest bin looks best
-    propose = agent.act({"state": torch.randn(4, STATE)}, torch.Generator().manual_seed(0))
+    chunk = agent.act({"state": torch.randn(4, STATE)}, torch.Generator().manual_seed(0))
     zero = grid.snap(torch.zeros(()), config.levels, config.bins)
-    assert (propose.actions[..., FROZEN] == zero).all()
+    assert (chunk.actions[..., FROZEN] == zero).all()
     free = made(CQNS[case], None).act({"state": torch.randn(4, STATE)}, torch.Generator().manual_seed(0))
     assert (free.actions[..., FROZEN] != zero).any()
 
@@ -233,7 +229,7 @@ def test_a_run_names_what_stands_still_and_its_policy_knows(tmp_path):
     config = tiny(tmp_path / "run", demos, control__action_range="demos", agent__normalize="demos", steps=20)
     _, said = run(config)
     assert "dimension 1 has one value in the demonstrations" in said
-    assert "state: 1 of 3 entries stand still in the demonstrations" in said
+    assert "state: 1 of 3 entries have a constant value in the demonstrations" in said
     held = read_policy_file(tmp_path / "run")
     assert held.action_low[1] == held.action_high[1] == 0.5
     policy = load_policy(tmp_path / "run")
@@ -301,7 +297,7 @@ def test_constant_entries_are_found_and_named():
 def test_checking_a_set_names_its_constant_entries(tmp_path):
     report = conclude(survey_set(frozen_set(tmp_path)))
     (note,) = [f for f in report.findings if f.kind == "constant-state"]
-    assert "1 of 3 state entries stand still in every demonstration: 0" in note.message
+    assert "1 of 3 state entries have a constant value in all demonstrations: 0" in note.message
     (action,) = [f for f in report.findings if f.kind == "constant-dimension"]
     assert action.dimension == 1
     assert "never moved" in action.remedy

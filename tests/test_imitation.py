@@ -9,10 +9,11 @@ from torch import nn
 
 from batches import ACTIONS, BOTH, ONLY_PIXELS, ONLY_STATE, SIZE, STATE, make_batch, make_observation
 from slow_act import SlowACT
+from zoomrl.agents.act.config import ACTConfig
 from zoomrl.agents.act.learner import ACT
 from zoomrl.agents.act.transformer import DecoderLayer, EncoderLayer, EncoderStack, sine_positions, sine_positions_2d
+from zoomrl.agents.bc.config import BCConfig
 from zoomrl.agents.bc.learner import BC, imitation_error
-from zoomrl.agents.configs import ACTConfig, BCConfig
 from zoomrl.agents.engine import accelerate
 from zoomrl.errors import ConfigError
 from zoomrl.math.divergence import kl_to_standard_normal
@@ -206,12 +207,12 @@ def test_errors_by_loops(kind):
 def test_bc_plans_what_it_is_trained_on():
     agent = make(*CASES["bc, both"])
     batch = make_batch(BOTH, T, demo=1.0)
-    propose = agent.act(dict(batch["obs"].items()), torch.Generator())
-    assert agent.validate(batch)["validation_loss"] == imitation_error(propose.actions, batch, "mse")
+    chunk = agent.act(dict(batch["obs"].items()), torch.Generator())
+    assert agent.validate(batch)["validation_loss"] == imitation_error(chunk.actions, batch, "mse")
     loss, _ = agent.loss(batch, {})
-    torch.testing.assert_close(loss, imitation_error(propose.actions, batch, "mse"))
-    assert propose.actions.abs().max() < 1
-    assert propose.value is None
+    torch.testing.assert_close(loss, imitation_error(chunk.actions, batch, "mse"))
+    assert chunk.actions.abs().max() < 1
+    assert chunk.value is None
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
@@ -350,16 +351,16 @@ def test_acting_is_deterministic(case):
     agent = make(config, shape)
     agent.update(make_batch(shape, T))
     observation = make_observation(shape, 4, torch.Generator().manual_seed(0))
-    propose, again = (
+    chunk, again = (
         agent.act(observation, torch.Generator().manual_seed(s), explore=e) for s, e in ((0, False), (1, True))
     )
-    assert torch.equal(propose.actions, again.actions)
-    assert propose.actions.shape == (4, T, ACTIONS)
-    assert propose.actions.abs().max() <= 1
-    assert propose.valid.all()
-    assert propose.value is None
+    assert torch.equal(chunk.actions, again.actions)
+    assert chunk.actions.shape == (4, T, ACTIONS)
+    assert chunk.actions.abs().max() <= 1
+    assert chunk.valid.all()
+    assert chunk.value is None
     alone = agent.act({name: array[:1] for name, array in observation.items()}, torch.Generator())
-    torch.testing.assert_close(alone.actions, propose.actions[:1])
+    torch.testing.assert_close(alone.actions, chunk.actions[:1])
 
 
 def test_act_acts_with_style_zero():

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from envs_toy import ToyEnv
 from toy import assert_same_run, demo_set, last_state, rows, run, tiny
-from zoomrl.agents.configs import TD7Config
+from zoomrl.agents.td7.config import TD7Config
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.data.episode import Episode
@@ -145,7 +145,7 @@ def test_a_plan_that_was_broken_off_is_made_anew(tmp_path, monkeypatch):
     step = Trainer._step
 
     def watched(self):
-        wanted.append(bool(self._controller._executor.needs_plan()[0]))
+        wanted.append(bool(self._controller._executor.needs_chunk()[0]))
         step(self)
 
     monkeypatch.setattr(Trainer, "_step", watched)
@@ -275,7 +275,9 @@ def test_a_source_that_cannot_be_used_leaves_the_run_directory_free(tmp_path):
 
 
 def test_an_environment_that_cannot_be_drawn_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"intervene\.source=keyboard shows the environment, which cannot be drawn"):
+    with pytest.raises(
+        ConfigError, match=r"intervene\.source=keyboard shows the environment, which cannot be rendered"
+    ):
         run(tiny(tmp_path / "run", intervene__source="keyboard", intervene__port=0))
 
 

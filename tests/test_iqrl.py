@@ -8,11 +8,15 @@ import torch
 
 from batches import ACTIONS, BOTH, ONLY_PIXELS, ONLY_STATE, STATE, in_double, make_batch, make_observation
 from slow_iqrl import SlowTD3
-from zoomrl.agents.configs import CQNASConfig, CQNConfig, DrQv2Config, IQRLConfig, SACConfig, TCRLConfig, TD3Config
+from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
 from zoomrl.agents.cqn.learner import CQN
+from zoomrl.agents.drqv2.config import DrQv2Config
 from zoomrl.agents.drqv2.learner import DrQv2
+from zoomrl.agents.sac.config import SACConfig
 from zoomrl.agents.sac.learner import SAC
+from zoomrl.agents.tcrl.config import TCRLConfig
 from zoomrl.agents.tcrl.learner import TCRL
+from zoomrl.agents.td3.config import IQRLConfig, TD3Config
 from zoomrl.agents.td3.learner import TD3
 from zoomrl.errors import ConfigError
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig

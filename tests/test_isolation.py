@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from toy import assert_equal_trees, last_state, rows
-from zoomrl.agents.configs import CQNConfig
+from zoomrl.agents.cqn.config import CQNConfig
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.demos.config import DemoConfig

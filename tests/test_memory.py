@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from toy import run, tiny
-from zoomrl.agents.configs import CQNConfig
+from zoomrl.agents.cqn.config import CQNConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.envs.vector.base import VectorEnv
 from zoomrl.nets.config import EncoderConfig
 from zoomrl.spec import ArraySpec, EnvSpec
-from zoomrl.training.measure.memory import decisions, expected_frames, frame_bytes, peak_rss, readable
+from zoomrl.training.measure.memory import agent_steps, expected_frames, frame_bytes, peak_rss, readable
 from zoomrl.training.measure.trial import Trial
 from zoomrl.training.trainer import Trainer
 
@@ -69,7 +69,7 @@ train(config, make_env=Images)
 
 def test_arithmetic():
     config = tiny(Path("unused"), steps=10_001, env__num_envs=2, replay__capacity=1_000_000)
-    assert decisions(config, SPEC) == 5002
+    assert agent_steps(config, SPEC) == 5002
     assert expected_frames(config, SPEC) == 5002 + 50 + 1
     assert expected_frames(tiny(Path("unused"), steps=10_001), SPEC) == ReplayConfig(capacity=35).capacity
     assert frame_bytes(config, SPEC) == 84 * 84 * 3 + 4 * 3

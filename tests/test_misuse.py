@@ -159,8 +159,8 @@ def test_an_action_that_is_not_finite_names_the_last_good_checkpoint(tmp_path, m
     act = CQN.act
 
     def broken(self, observation, generator, *, explore=False):
-        propose = act(self, observation, generator)
-        return propose if self.updates < 20 else ActionChunk(propose.actions * float("nan"), propose.valid)
+        chunk = act(self, observation, generator)
+        return chunk if self.updates < 20 else ActionChunk(chunk.actions * float("nan"), chunk.valid)
 
     monkeypatch.setattr(CQN, "act", broken)
     config = tiny(tmp_path / "run", control__executor="open_loop", eval__every=0, checkpoint__every=5)
@@ -233,7 +233,7 @@ def test_fast_drawing_is_never_silent(tmp_path):
     shape = {"rgb": ArraySpec((2, 64, 64, 3), "uint8")}
     spec = EnvSpec("x", shape, ArraySpec((1,), low=(-1,), high=(1,)), 0, 9, cameras=("eye", "hand"))
     builders.announce_cameras(EnvConfig(shadows=False, antialiasing=False), spec, said)
-    assert "cameras: eye, hand, 64x64 pixels, drawn fast: without shadows, antialiasing" in said.export_text()
+    assert "cameras: eye, hand, 64x64 pixels, rendered without shadows, antialiasing" in said.export_text()
     builders.announce_cameras(EnvConfig(), spec, said)
     assert "drawn" not in said.export_text()
     _, text = run(tiny(tmp_path / "state", steps=5, eval__every=0))

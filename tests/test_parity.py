@@ -7,8 +7,10 @@ import torch
 
 from toy import tiny
 from zoomrl.agents import engine
-from zoomrl.agents.configs import CQNASConfig, CQNConfig, DrQv2PlusConfig, TD3Config
+from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
+from zoomrl.agents.drqv2.config import DrQv2PlusConfig
 from zoomrl.agents.engine import Captured
+from zoomrl.agents.td3.config import TD3Config
 from zoomrl.cli.main import main
 from zoomrl.errors import ConfigError
 from zoomrl.spec import ArraySpec, EnvSpec
@@ -69,12 +71,12 @@ def test_broken_arithmetic_disagrees(name, fault, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", AGENTS)
-def test_a_recording_that_never_takes_new_inputs_disagrees(name, tmp_path, monkeypatch):
+def test_a_capture_that_never_takes_new_inputs_disagrees(name, tmp_path, monkeypatch):
     class Stale:
         def warm_up(self, work):
             return work()
 
-        def record(self, work):
+        def capture(self, work):
             results = work()
             return lambda: results.update(work()), results
 
@@ -90,7 +92,7 @@ def test_a_recording_that_never_takes_new_inputs_disagrees(name, tmp_path, monke
 
 @pytest.mark.parametrize("updates", [10, 11])
 @pytest.mark.long
-def test_recordings_of_two_kinds_agree_whichever_ran_last(updates, tmp_path, gpu, monkeypatch):
+def test_captures_of_two_kinds_agree_whichever_ran_last(updates, tmp_path, gpu, monkeypatch):
     """Of updates with and without a step of the actor, each writes its gradients to places of its own."""
     monkeypatch.setattr(torch, "compile", lambda function, **options: function)
     agent = TD3Config(hidden=(16, 16))

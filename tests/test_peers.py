@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from peers.loader import Samples, make_loader, write_episode
 from peers.update import Peer, random_shift
-from zoomrl.agents.configs import CQNASConfig
+from zoomrl.agents.cqn.config import CQNASConfig
 from zoomrl.agents.cqn.learner import CQN
 from zoomrl.data.config import ReplayConfig
 from zoomrl.data.episode import Episode

@@ -9,7 +9,7 @@ from batches import ACTIONS, BOTH, ONLY_PIXELS, STATE, in_double, make_batch, ma
 from slow_cqn import SlowCQN
 from slow_drqv2 import gradients
 from slow_perception import SlowPerception
-from zoomrl.agents.configs import CQNASConfig, CQNConfig
+from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
 from zoomrl.agents.cqn.learner import CQN
 from zoomrl.nets.config import EncoderConfig
 
@@ -107,13 +107,13 @@ def test_acting_does_not_shift():
     agent = make(config, shape)
     observation = make_observation(shape, 6, torch.Generator().manual_seed(0))
     before = agent.generator.get_state()
-    propose, again = (agent.act(observation, torch.Generator().manual_seed(s)) for s in (0, 1))
+    chunk, again = (agent.act(observation, torch.Generator().manual_seed(s)) for s in (0, 1))
     assert torch.equal(agent.generator.get_state(), before)
-    assert torch.equal(propose.actions, again.actions)  # ties, not images, are all that acting draws
+    assert torch.equal(chunk.actions, again.actions)  # ties, not images, are all that acting draws
     slow = SlowCQN(agent)
     features = SlowPerception(agent.perception, config.encoder)(observation)
     ties = torch.zeros(config.levels, 6 * 3, ACTIONS, dtype=torch.int64)
-    torch.testing.assert_close(propose.actions, slow.greedy(slow.target_critic, features, ties), rtol=0, atol=1e-5)
+    torch.testing.assert_close(chunk.actions, slow.greedy(slow.target_critic, features, ties), rtol=0, atol=1e-5)
 
 
 def test_the_target_pass_leaves_no_gradient_in_the_encoder():
@@ -126,8 +126,8 @@ def test_the_target_pass_leaves_no_gradient_in_the_encoder():
     agent.loss(batch, noise)[0].backward()
     expected = gradients(agent.perception)
     assert any(g.any() for g in expected.values())
-    fixed = agent._target(batch, noise)
-    agent._target = lambda *_: fixed
+    fixed = agent.target(batch, noise)
+    agent.target = lambda *_: fixed
     agent.perception.zero_grad()
     agent.loss(batch, noise)[0].backward()
     for name, gradient in gradients(agent.perception).items():
@@ -139,8 +139,8 @@ def test_pixels_alone_need_no_state():
     agent = make(config, shape)
     assert agent.perception.normalizer is None
     assert set(agent.perception.sizes) == {"image"}
-    propose = agent.act(make_observation(shape, 2, torch.Generator().manual_seed(0)), torch.Generator())
-    assert propose.actions.shape == (2, 1, ACTIONS)
+    chunk = agent.act(make_observation(shape, 2, torch.Generator().manual_seed(0)), torch.Generator())
+    assert chunk.actions.shape == (2, 1, ACTIONS)
     metrics = agent.update(make_batch(shape, 1))
     assert all(torch.isfinite(v) for v in metrics.values())
 

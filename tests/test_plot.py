@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from zoomrl.analysis.curve import draw_curve
+from zoomrl.analysis.curve import plot_curve
 from zoomrl.analysis.groups import experiments
 from zoomrl.analysis.metrics import read_rows, read_run
 from zoomrl.analysis.plot import plot_runs
@@ -255,7 +255,7 @@ def dots(image: str) -> list[list[bool]]:
 
 
 def test_terminal_curve_runs_from_corner_to_corner():
-    image = draw_curve([0, 10], [0.0, 1.0], bounds=(0, 1), percent=True, width=20, height=5)
+    image = plot_curve([0, 10], [0.0, 1.0], bounds=(0, 1), percent=True, width=20, height=5)
     grid = dots(image)
     assert grid[-1][0]
     assert grid[0][-1]
@@ -269,19 +269,19 @@ def test_terminal_curve_runs_from_corner_to_corner():
 
 
 def test_terminal_curve_has_no_gaps_at_a_jump():
-    grid = dots(draw_curve([0, 1, 1.001, 2], [0, 0, 1, 1], bounds=(0, 1), width=20, height=5))
+    grid = dots(plot_curve([0, 1, 1.001, 2], [0, 0, 1, 1], bounds=(0, 1), width=20, height=5))
     assert all(any(row) for row in grid)
 
 
 @pytest.mark.parametrize("values", [[3.0], [3.0, 3.0], [-1e6, 2e6]])
 def test_terminal_curve_fits_any_values(values):
-    grid = dots(draw_curve(list(range(len(values))), values))
+    grid = dots(plot_curve(list(range(len(values))), values))
     assert all(any(row[c] for row in grid) for c in range(len(grid[0])))
 
 
 def test_terminal_curve_refuses_nothing_to_draw():
     with pytest.raises(ValueError, match="one value per step"):
-        draw_curve([], [])
+        plot_curve([], [])
 
 
 def test_a_damaged_row_costs_itself_alone_and_is_named(tmp_path, caplog):

@@ -64,7 +64,7 @@ def test_draws_are_in_proportion(slots):
     priorities.enter(used)
     priorities.set(used, weights[used])
     count = 20_000
-    drawn = np.bincount(priorities.draw(count, generator(2)).numpy(), minlength=slots)
+    drawn = np.bincount(priorities.sample(count, generator(2)).numpy(), minlength=slots)
     assert len(drawn) == slots
     assert drawn[weights.numpy() == 0].sum() == 0
     if slots > 1:
@@ -88,7 +88,7 @@ def test_slots_without_priority_are_never_drawn(weights, seed):
     slots = torch.tensor(list(weights))
     priorities.enter(slots)
     priorities.set(slots, torch.tensor(list(weights.values())))
-    assert set(priorities.draw(500, generator(seed)).tolist()) <= set(weights)
+    assert set(priorities.sample(500, generator(seed)).tolist()) <= set(weights)
 
 
 class Ends:
@@ -105,7 +105,7 @@ def test_the_ends_of_the_uniform_draw_hit_slots_with_priority(seed, monkeypatch)
     priorities.enter(slots)
     priorities.set(slots, 1000 * torch.rand(len(slots), generator=generator(seed)) + 1)
     monkeypatch.setattr(torch, "rand", Ends())
-    first, last = priorities.draw(2, generator()).tolist()
+    first, last = priorities.sample(2, generator()).tolist()
     assert (first, last) == (slots.min(), slots.max())
 
 
@@ -120,7 +120,7 @@ def test_rounding_between_blocks_cannot_hit_a_slot_without_priority(monkeypatch)
     fraction = torch.tensor([before / total], dtype=torch.float64)
     assert fraction * total == before
     monkeypatch.setattr(torch, "rand", lambda count, **kwargs: fraction)
-    assert priorities.draw(1, generator()).tolist() == [2 * BLOCK + 5]
+    assert priorities.sample(1, generator()).tolist() == [2 * BLOCK + 5]
 
 
 def test_new_steps_get_the_largest_priority_of_those_there_are():
@@ -134,7 +134,7 @@ def test_new_steps_get_the_largest_priority_of_those_there_are():
     priorities.set(torch.tensor([0, 5]), torch.tensor([2.0, 1.5]))
     priorities.enter(torch.tensor([3]))
     assert priorities.state()[3] == 2.0
-    priorities.reset_capture(torch.tensor([0, 3]))
+    priorities.remove(torch.tensor([0, 3]))
     assert priorities.largest() == 1.5
     assert priorities.state().tolist() == [0.0, 1.0, 0.5, 0.0, 0.0, 1.5]
 
@@ -162,7 +162,7 @@ def test_priorities_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="must be positive, got 0"):
         priorities.set(torch.tensor([0]), torch.tensor([0.0]))
     with pytest.raises(RuntimeError, match="add an episode first"):
-        Priorities(10).draw(1, generator())
+        Priorities(10).sample(1, generator())
 
 
 def test_a_saved_state_fits_a_larger_replay():
@@ -172,7 +172,7 @@ def test_a_saved_state_fits_a_larger_replay():
     small.set(torch.arange(2, BLOCK + 1), torch.rand(BLOCK - 1, generator=generator()) + 1)
     large.enter(torch.arange(50))
     large.load(small.state())
-    assert torch.equal(small.draw(100, generator(3)), large.draw(100, generator(3)))
+    assert torch.equal(small.sample(100, generator(3)), large.sample(100, generator(3)))
 
 
 # In the replay.

@@ -33,8 +33,8 @@ from toy import (
     run,
     tiny,
 )
-from zoomrl.agents.configs import DrQv2ASConfig, DrQv2Config
 from zoomrl.agents.cqn.learner import CQN
+from zoomrl.agents.drqv2.config import DrQv2ASConfig, DrQv2Config
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.replay import ReplayBuffer
 from zoomrl.envs.config import EnvConfig

@@ -380,7 +380,7 @@ def test_an_entry_of_a_checkpoint_that_is_not_what_it_should_be_is_named(name, c
 def test_a_checkpoint_that_is_not_there_is_told_from_a_run(copy):
     with pytest.raises(CheckpointError, match=r"no checkpoint .*step_99\.pt; .*holds step_0000000030\.pt, step_"):
         load_policy(copy / "checkpoints" / "step_99.pt")
-    with pytest.raises(CheckpointError, match="there is none beside it"):
+    with pytest.raises(CheckpointError, match="its folder holds none"):
         load_policy(copy / "step_99.pt")
 
 

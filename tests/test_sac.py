@@ -10,9 +10,9 @@ from batches import ACTIONS, BOTH, ONLY_PIXELS, ONLY_STATE, STATE, in_double, ma
 from slow_drqv2 import gradients
 from slow_sac import SlowSAC
 from toy import assert_same_run, run, tiny
-from zoomrl.agents.configs import SACConfig
 from zoomrl.agents.engine import accelerate
 from zoomrl.agents.metrics import q_metrics
+from zoomrl.agents.sac.config import SACConfig
 from zoomrl.agents.sac.learner import SAC
 from zoomrl.errors import ConfigError
 from zoomrl.math.gaussian import squashed_log_density

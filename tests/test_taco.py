@@ -12,7 +12,7 @@ from batches import ACTIONS, BOTH, ONLY_PIXELS, ONLY_STATE, STATE, in_double, ma
 from slow_drqv2 import gradients
 from slow_taco import SlowTACO, width
 from toy import rows, run, tiny
-from zoomrl.agents.configs import TACOConfig
+from zoomrl.agents.taco.config import TACOConfig
 from zoomrl.agents.taco.learner import TACO
 from zoomrl.agents.taco.networks import token_dim
 from zoomrl.errors import ConfigError
@@ -290,12 +290,12 @@ def test_acting_is_the_actors_mean_and_its_smaller_value():
     agent = make(*CASES["state"])
     observation = make_observation(ONLY_STATE, 5, torch.Generator().manual_seed(0))
     assert agent.sample_acting_noise(5, torch.Generator(), True) == {}
-    propose = agent.act(observation, torch.Generator())
+    chunk = agent.act(observation, torch.Generator())
     slow = SlowTACO(agent)
     features = slow.features(observation, None)
-    torch.testing.assert_close(propose.actions, slow.actor(features))
-    torch.testing.assert_close(propose.value, slow.smaller(slow.critic, features, slow.actor(features)))
-    assert propose.actions.shape == (5, 1, ACTIONS)
+    torch.testing.assert_close(chunk.actions, slow.actor(features))
+    torch.testing.assert_close(chunk.value, slow.smaller(slow.critic, features, slow.actor(features)))
+    assert chunk.actions.shape == (5, 1, ACTIONS)
 
 
 @pytest.mark.long

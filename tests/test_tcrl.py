@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from batches import ACTIONS, ONLY_STATE
-from zoomrl.agents.configs import IQRLConfig, TCRLConfig
-from zoomrl.agents.registry import assemble
+from zoomrl.agents.build import assemble
+from zoomrl.agents.tcrl.config import TCRLConfig
+from zoomrl.agents.td3.config import IQRLConfig
 from zoomrl.math.schedules import schedule
 from zoomrl.recipes.latent import EPISODE
 from zoomrl.recipes.presets import preset

@@ -14,8 +14,9 @@ from batches import ACTIONS, BOTH, ONLY_PIXELS, ONLY_STATE, STATE, in_double, ma
 from envs_toy import ToyEnv
 from slow_td7 import SlowTD7
 from toy import assert_same_run, last_state, run, tiny
-from zoomrl.agents.configs import CQNConfig, TD7Config
+from zoomrl.agents.cqn.config import CQNConfig
 from zoomrl.agents.engine import WARM_UP, Captured, accelerate
+from zoomrl.agents.td7.config import TD7Config
 from zoomrl.agents.td7.learner import TD7
 from zoomrl.agents.td7.policy_checkpoint import PolicyCheckpoint
 from zoomrl.control.config import ControlConfig
@@ -313,12 +314,12 @@ def test_the_value_is_the_smaller_critics():
     for step in range(3):
         agent.update(batch_of(step))
     state = torch.randn(4, STATE)
-    propose = agent.act({"state": state}, torch.Generator())
+    chunk = agent.act({"state": state}, torch.Generator())
     zs = agent.fixed_encoder(state)
     actions = agent.actor(state, zs)
     values = agent.critic(state, actions, agent.fixed_encoder.predict(zs, actions), zs)
-    torch.testing.assert_close(propose.actions[:, 0], actions)
-    torch.testing.assert_close(propose.value, values.amin(0))
+    torch.testing.assert_close(chunk.actions[:, 0], actions)
+    torch.testing.assert_close(chunk.value, values.amin(0))
 
 
 # Saving, seeds, fast ways.
@@ -355,17 +356,17 @@ def test_the_seed_decides_the_weights():
     assert not torch.equal(one, other)
 
 
-def test_recorded_updates_equal_plain_ones():
+def test_captured_updates_equal_eager_ones():
     """The actor's turn, refreshes and clamps all survive being replayed: nothing is decided by a value read back."""
     fast, plain = make(), make()
-    recordings = []
+    captures = []
 
     class Capturer:
         def warm_up(self, work):
             return work()
 
-        def record(self, work):
-            recordings.append(work)
+        def capture(self, work):
+            captures.append(work)
             results = {}
 
             def replay():
@@ -385,8 +386,8 @@ def test_recorded_updates_equal_plain_ones():
         for explore in (True, False):
             plans = [agent.act(observation, torch.Generator(), explore=explore).actions for agent in (fast, plain)]
             assert torch.equal(*plans)
-    # With and without the actor's turn, and acting with the present policy and with the one kept.
-    assert len(recordings) == 4
+    # With and without the actor's turn, and acting with the current policy and with the saved one.
+    assert len(captures) == 4
 
 
 def test_low_precision_stays_near():

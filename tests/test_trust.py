@@ -14,8 +14,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from chaos.hostile import _COMMANDS, Case, attack, honest_run, honest_set, hostile_cases
-from zoomrl.agents.configs import AGENT_CONFIGS
-from zoomrl.agents.registry import make_agent
+from zoomrl.agents.build import make_agent
+from zoomrl.agents.registry import AGENT_CONFIGS
 from zoomrl.cli.evaluate import Evaluate
 from zoomrl.cli.report import _evaluation
 from zoomrl.data.episode import Episode

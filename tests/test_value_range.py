@@ -13,16 +13,11 @@ from rich.console import Console
 
 from batches import ACTIONS, ONLY_STATE, make_batch
 from toy import demo_set, rows, run, tiny
-from zoomrl.agents.configs import (
-    CQNASConfig,
-    CQNConfig,
-    DrQv2ASConfig,
-    DrQv2PlusConfig,
-    TACOConfig,
-    TCRLConfig,
-    categorical,
-)
-from zoomrl.agents.registry import assemble
+from zoomrl.agents.build import assemble
+from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
+from zoomrl.agents.drqv2.config import DrQv2ASConfig, DrQv2PlusConfig
+from zoomrl.agents.taco.config import TACOConfig
+from zoomrl.agents.tcrl.config import TCRLConfig
 from zoomrl.cli.train import defaults
 from zoomrl.data.episode import Episode
 from zoomrl.errors import ConfigError
@@ -30,7 +25,7 @@ from zoomrl.math.categorical import outside, support
 from zoomrl.recipes.presets import PRESETS, preset
 from zoomrl.recipes.support import value_range
 from zoomrl.training.run import train
-from zoomrl.training.value_range import ValueRange, check_returns, discounted_returns, propose
+from zoomrl.training.value_range import ValueRange, check_returns, discounted_returns
 
 SMALL = {"hidden_dim": 6, "trunk_dim": 0, "v_min": -1.0, "v_max": 1.0, "atoms": 5}
 SCALAR_BY_DEFAULT = {**SMALL, "value": "categorical"}
@@ -257,7 +252,7 @@ def switched(*words):
 )
 def test_atoms_follow_the_task_when_the_preset_has_none(words, expected):
     agent = defaults(words).agent
-    assert categorical(agent)
+    assert agent.support is not None
     assert (agent.v_min, agent.v_max) == pytest.approx(expected)
 
 
@@ -286,7 +281,7 @@ def test_an_unknown_task_must_be_given_a_range():
         defaults(words)
     with pytest.raises(ConfigError, match="not known"):
         defaults([*words, "--agent.v-min", "-2"])
-    assert categorical(defaults([*words, "--agent.v-min", "-1700", "--agent.v-max=0"]).agent)
+    assert defaults([*words, "--agent.v-min", "-1700", "--agent.v-max=0"]).agent.support is not None
     assert defaults([*words, "--agent.value", "scalar"]).agent_name == "cqn"
     assert defaults([*words, "--help"]).agent_name == "cqn"
 
@@ -295,7 +290,7 @@ def test_atoms_of_a_preset_stay_with_its_task():
     assert (switched("--agent", "drqv2_plus").v_min, switched("--agent", "drqv2_plus").v_max) == (0.0, 1.0)
     for name in PRESETS:
         config = preset(name)
-        if categorical(config.agent) and config.env.id:
+        if config.agent.support is not None and config.env.id:
             dense = config.env.id.startswith("dmc:")
             low, high = value_range(config.env, config.replay.discount) if dense else (0.0, 1.0)
             assert config.agent.v_min <= low < high <= config.agent.v_max, name

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from envs_toy import TOYS, ToyEnv
-from zoomrl.agents.configs import CQNASConfig
+from zoomrl.agents.cqn.config import CQNASConfig
 from zoomrl.analysis.metrics import read_rows
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig

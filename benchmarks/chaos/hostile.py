@@ -32,7 +32,7 @@ import h5py
 import numpy as np
 import torch
 
-from zoomrl.agents.configs import CQNConfig
+from zoomrl.agents.cqn.config import CQNConfig
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.data.episode import Episode

@@ -17,7 +17,8 @@ from zoomrl.envs.mujoco.backend import prefer_headless_gl
 from zoomrl.version import __version__
 
 if TYPE_CHECKING:
-    from zoomrl.agents.configs import CQNASConfig, CQNConfig, DrQv2ASConfig, DrQv2Config, DrQv2PlusConfig
+    from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
+    from zoomrl.agents.drqv2.config import DrQv2ASConfig, DrQv2Config, DrQv2PlusConfig
     from zoomrl.control.config import ControlConfig
     from zoomrl.data.config import ReplayConfig
     from zoomrl.data.episode import Episode, EpisodeBuilder

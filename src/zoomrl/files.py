@@ -145,7 +145,7 @@ def finite_or_null(data: Any) -> Any:
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write beside ``path``, flush to the disk, then rename: readers see the old file or the new one, never half.
+    """Write next to ``path``, flush to the disk, then rename: readers see the old file or the new one, never half.
 
     Raises:
         OSError: it could not be written; names the file.

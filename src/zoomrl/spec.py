@@ -40,13 +40,13 @@ class EnvSpec:
         id: full environment id, for example ``metaworld:drawer-open``.
         observations: name -> array; ``state`` is float32 [S], ``rgb`` uint8 [V, H, W, 3]. At least one is there.
         action: float32 [A] with finite bounds, in the environment's own units.
-        control_hz: decisions per second of simulated time (after action repeat); 0 when unknown.
-        time_limit: decisions after which an episode is truncated.
-        action_repeat: simulator control steps per decision.
+        control_hz: agent steps per second of simulated time (after action repeat); 0 when unknown.
+        time_limit: agent steps after which an episode is truncated.
+        action_repeat: simulator control steps per agent step.
         reports_success: whether ``info["success"]`` carries meaning.
         reward: ``sparse``, ``dense`` or ``native``: which reward the environment was built with.
         cameras: names of the V views of ``rgb``.
-        rendering: what the images of ``rgb`` are drawn with, among shadows, reflections and antialiasing.
+        rendering: what the images of ``rgb`` are rendered with, among shadows, reflections and antialiasing.
         action_meaning: of each action dimension, one of :data:`MEANINGS`; empty when unknown.
         success_bar: the return from which the benchmark counts the task as solved, or None where it names none.
         state_entries: the parts that ``state`` is joined of, in their order; empty when unknown, or without a state.
@@ -107,7 +107,7 @@ class EnvSpec:
         """Differences that make data recorded under ``self`` unusable under ``other``, both sides named.
 
         Compared: action shape, bounds and meaning, the shape and dtype of every observation, names, sizes and order of
-        the state's entries where both know them, the cameras and how their images are drawn, control rate and action
+        the state's entries where both know them, the cameras and how their images are rendered, control rate and action
         repeat. Not compared: time limit, reward and id (data may be reused across those).
         """
         found = []

@@ -23,7 +23,7 @@ from zoomrl.nets.trunk import image_trunk
 
 
 class ActorCritic(Learner):
-    """Trunk, critics, their targets and optimiser. A subclass has the actor and the rule of learning."""
+    """Trunk, critics, their targets and optimizer. A subclass has the actor and the rule of learning."""
 
     losses = ("critic_loss", "actor_loss")
 

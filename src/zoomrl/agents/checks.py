@@ -1,4 +1,4 @@
-"""What several families of hyper-parameters must fulfil."""
+"""What several families of hyperparameters must fulfil."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 class _Learning(Protocol):
     @property
     def lr(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
     @property
     def target_tau(self) -> float: ...
     @property
@@ -46,7 +48,7 @@ def check_learning(config: _Learning) -> None:
     """Refuse rates and encoders that cannot work."""
     for name, good, wanted in (
         ("lr", config.lr > 0, "positive"),
-        ("weight_decay", getattr(config, "weight_decay", 0.0) >= 0, "0 or more"),
+        ("weight_decay", config.weight_decay >= 0, "0 or more"),
         ("target_tau", 0 < config.target_tau <= 1, "above 0 and at most 1"),
     ):
         if not good:

@@ -19,7 +19,7 @@ class Agent(Protocol):
     """Three verbs: act, update, save/load."""
 
     chunk_length: int
-    """Length T of the plans it proposes."""
+    """Length T of the action chunks it proposes."""
     device: torch.device
     """Where it learns."""
 
@@ -31,11 +31,11 @@ class Agent(Protocol):
     def act(
         self, observation: Mapping[str, Tensor], generator: torch.Generator, *, explore: bool = False
     ) -> ActionChunk:
-        """Plan for each of N environments. No gradient.
+        """Propose an action chunk for each of N environments. No gradient.
 
         Args:
             observation: by name, [N, ...].
-            generator: breaks ties and draws what a stochastic policy needs.
+            generator: breaks ties and samples the noise of a stochastic policy.
             explore: while training; otherwise the best that the agent knows.
         """
         ...
@@ -48,7 +48,7 @@ class Agent(Protocol):
             exploration_std: current standard deviation of exploration, for agents whose targets are smoothed by it.
 
         Returns:
-            0-d tensors by name; beside them ``priority`` [B], of agents that weigh their samples.
+            0-d tensors by name, and ``priority`` [B] from agents that prioritise their samples.
         """
         ...
 

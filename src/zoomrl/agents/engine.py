@@ -24,12 +24,12 @@ def accelerate(agent: Learner, speed: Speed, precision: Precision = "float32") -
     """Make ``agent.update`` run at ``speed`` and its networks in ``precision``.
 
     ``compile`` compiles the forward passes (and with them their backward passes), in the pieces that the agent names;
-    ``graph`` compiles them too and captures the whole step (losses, gradients, optimisers) as one CUDA graph for each
+    ``graph`` compiles them too and captures the whole step (losses, gradients, optimizers) as one CUDA graph for each
     batch shape, and acting as another.
 
-    ``tf32`` lets the GPU's matrix units round the factors of products to 10 bits. ``bf16`` runs encoder, trunks and
-    hidden layers of updates in bfloat16; weights, output layers, distributions and losses stay float32, as does acting
-    (on a GPU with products as in ``tf32``).
+    ``tf32`` lets the GPU's tensor cores round the inputs of matrix multiplications to 10 bits. ``bf16`` runs encoder,
+    trunks and hidden layers of updates in bfloat16; weights, output layers, distributions and losses stay float32, as
+    does acting (on a GPU with matrix multiplications as in ``tf32``).
 
     Raises:
         ConfigError: what ``speed`` or ``precision`` needs is not there; the message names it.
@@ -50,13 +50,13 @@ def accelerate(agent: Learner, speed: Speed, precision: Precision = "float32") -
 def capture(agent: Learner) -> None:
     """Capture the agent's step, and acting, as CUDA graphs."""
     _read_nothing_back(agent)
-    recorder = CudaCapturer()
-    step, propose = Captured(agent.step, recorder), Captured(agent.propose, recorder)
+    capturer = CudaCapturer()
+    step, propose = Captured(agent.step, capturer), Captured(agent.propose, capturer)
 
     def reset_capture() -> None:
         step.reset_capture()
         propose.reset_capture()
-        recorder.reset_capture()
+        capturer.reset_capture()
 
     agent.run_step, agent.run_propose, agent.reset_capture = step, propose, reset_capture
 
@@ -93,7 +93,7 @@ def unavailable(speed: Speed, device: torch.device) -> str | None:
 
 def _set_precision(agent: Learner, precision: Precision) -> None:
     if agent.device.type == "cuda":
-        # With bf16 too: the output layers alone would take longer in plain float32 than all the rest.
+        # With bf16 too: the output layers alone would take longer in full float32 than all the rest.
         rounded = precision != "float32"
         torch.set_float32_matmul_precision("high" if rounded else "highest")
         torch.backends.cudnn.allow_tf32 = rounded
@@ -111,8 +111,8 @@ def _lower(module: nn.Module, device: str) -> None:
 
     def forward(*inputs: Any) -> Tensor:
         if not torch.compiler.is_compiling() and torch.is_inference_mode_enabled():
-            plain: Tensor = full(*inputs)
-            return plain
+            unrounded: Tensor = full(*inputs)
+            return unrounded
         with torch.autocast(device, torch.bfloat16):
             result: Tensor = full(*inputs)
         return result.to(torch.float32)
@@ -131,23 +131,23 @@ def _cpu_compiler() -> bool:
 
 
 class Capturer(Protocol):
-    """Runs work so that it can be recorded, and records it."""
+    """Runs work as a capture needs it, and captures it."""
 
     def warm_up(self, work: Callable[[], Tensors]) -> Tensors:
-        """Run ``work`` once, where a recording would run it."""
+        """Run ``work`` once, where a capture would run it."""
         ...
 
-    def record(self, work: Callable[[], Tensors]) -> tuple[Callable[[], None], Tensors]:
-        """Record ``work``; the function that runs it again, and the tensors that hold its results then."""
+    def capture(self, work: Callable[[], Tensors]) -> tuple[Callable[[], None], Tensors]:
+        """Capture ``work``; the function that replays it, and the tensors that hold its results then."""
         ...
 
     def reset_capture(self) -> None:
-        """Let go of what belongs to earlier recordings: none of them will run again."""
+        """Release what belongs to earlier captures: none of them will be replayed."""
         ...
 
 
 class CudaCapturer:
-    """Records into CUDA graphs: on one stream, and in one pool of memory.
+    """Captures CUDA graphs: on one stream, and in one pool of memory.
 
     Graphs share a pool since they run one after the other: what one leaves to be read is held by references or copied
     out, and everything else in it is written anew by each replay.
@@ -169,7 +169,7 @@ class CudaCapturer:
         torch.cuda.current_stream().wait_stream(self._stream)
         return results
 
-    def record(self, work: Callable[[], Tensors]) -> tuple[Callable[[], None], Tensors]:
+    def capture(self, work: Callable[[], Tensors]) -> tuple[Callable[[], None], Tensors]:
         """Capture ``work``: nothing is computed before the first replay."""
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
@@ -178,56 +178,56 @@ class CudaCapturer:
 
 
 class Captured:
-    """A closed function replayed from a recording: inputs are copied into fixed tensors, results are copied out.
+    """A closed function replayed from a capture: inputs are copied into static tensors, results are copied out.
 
-    The first calls with each set of shapes are warm-up, each on its own inputs; then one recording serves. Weights,
-    gradients and optimiser states keep their places, so that a replay has the effect of running the function. Whoever
+    The first calls with each set of shapes are warm-up, each on its own inputs; then one capture serves. Weights,
+    gradients and optimizer states keep their places, so that a replay has the effect of running the function. Whoever
     replaces them must call :meth:`reset_capture`.
     """
 
-    def __init__(self, function: Closed, recorder: Capturer) -> None:
+    def __init__(self, function: Closed, capturer: Capturer) -> None:
         self._function = function
-        self._recorder = recorder
+        self._capturer = capturer
         self._runs: dict[Shapes, int] = {}
-        self._recordings: dict[Shapes, _Capture] = {}
+        self._captures: dict[Shapes, _Capture] = {}
 
     def __call__(self, given: Mapping[str, Any], noise: Noise) -> Tensors:
         """Run the function on ``given`` (nested tensors) and ``noise``."""
-        inputs = _flat({"given": given, "draws": noise})
+        inputs = _flat({"given": given, "noise": noise})
         # The function is always handed plain dicts: what is compiled for one kind of mapping in the warm-up would be
-        # compiled again, inside the recording, for another.
-        nested = {"draws": {}, **_nested(inputs)}
+        # compiled again, inside the capture, for another.
+        nested = {"noise": {}, **_nested(inputs)}
         shapes = tuple((name, tensor.shape) for name, tensor in inputs.items())
-        if shapes not in self._recordings:
+        if shapes not in self._captures:
             runs = self._runs.get(shapes, 0)
             self._runs[shapes] = runs + 1
             if runs < WARM_UP:
-                return self._recorder.warm_up(lambda: self._function(nested["given"], nested["draws"]))
-            self._recordings[shapes] = self._record(inputs)
-        recording = self._recordings[shapes]
-        torch._foreach_copy_(list(recording.inputs.values()), list(inputs.values()), non_blocking=True)
-        recording.replay()
-        return recording.outputs()
+                return self._capturer.warm_up(lambda: self._function(nested["given"], nested["noise"]))
+            self._captures[shapes] = self._capture(inputs)
+        captured = self._captures[shapes]
+        torch._foreach_copy_(list(captured.inputs.values()), list(inputs.values()), non_blocking=True)
+        captured.replay()
+        return captured.outputs()
 
     def reset_capture(self) -> None:
-        """Drop all recordings, and start again with warm-up."""
+        """Drop all captures, and start again with warm-up."""
         self._runs.clear()
-        self._recordings.clear()
+        self._captures.clear()
 
-    def _record(self, inputs: Tensors) -> _Capture:
-        fixed = {name: tensor.clone() for name, tensor in inputs.items()}
-        held = {"draws": {}, **_nested(fixed)}
+    def _capture(self, inputs: Tensors) -> _Capture:
+        static = {name: tensor.clone() for name, tensor in inputs.items()}
+        nested = {"noise": {}, **_nested(static)}
         names: list[str] = []
 
         def work() -> Tensors:
-            results = self._function(held["given"], held["draws"])
+            results = self._function(nested["given"], nested["noise"])
             names[:] = results
-            # Numbers leave the recording together: copying each by itself takes longer than some updates.
+            # Numbers leave the capture together: copying each by itself takes longer than some updates.
             numbers = [value for value in results.values() if _is_number(value)]
             others = {name: value for name, value in results.items() if not _is_number(value)}
             return {**others, _NUMBERS: torch.stack(numbers)} if numbers else others
 
-        return _Capture(fixed, *self._recorder.record(work), names)
+        return _Capture(static, *self._capturer.capture(work), names)
 
 
 _NUMBERS = "numbers of all names"

@@ -16,7 +16,6 @@ from zoomrl.agents.optimization import make_optimizer, polyak_update
 from zoomrl.agents.representation import SelfPredictive
 from zoomrl.control.chunk import ActionChunk
 from zoomrl.errors import CheckpointError
-from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 from zoomrl.nets.perception import ObservationShape, Perception, Statistics
 
 CPU = torch.device("cpu")
@@ -34,11 +33,11 @@ Closed = Callable[[Mapping[str, Any], Noise], Tensors]
 class Learner(ABC):
     """An agent that learns in closed steps.
 
-    :meth:`step` is a function of tensors alone: what is random is drawn before it, schedules enter as 0-d tensors, no
+    :meth:`step` is a function of tensors alone: noise is sampled before it, schedules enter as 0-d tensors, and no
     value is read back. It can therefore be compiled, and captured as one CUDA graph (:mod:`zoomrl.agents.engine`).
 
     Args:
-        config: hyper-parameters.
+        config: hyperparameters.
         shape: of the (stacked) observations.
         action_dim: action dimensions A.
         seed: of the weights and of everything random while learning.
@@ -51,9 +50,9 @@ class Learner(ABC):
     losses: tuple[str, ...] = ()
     """Names of the methods that hold the forward passes."""
     parity_metric: str = "critic_loss"
-    """The metric by which fast and plain updates are compared."""
+    """The metric by which accelerated and eager updates are compared."""
     config: Any
-    """Hyper-parameters, of the agent's own class."""
+    """Hyperparameters, of the agent's own class."""
     perception: Perception | SelfPredictive
     """What it reads its observations with."""
 
@@ -70,8 +69,8 @@ class Learner(ABC):
         self.config = config
         self.action_dim = action_dim
         self.movable = None if movable is None or bool(movable.all()) else movable.to(device)
-        self.chunk_length: int = getattr(config, "chunk_length", 1)
-        """Length T of the plans it proposes."""
+        self.chunk_length: int = config.chunk_length
+        """Length T of the action chunks it proposes."""
         self.device = device
         self.generator = torch.Generator(device).manual_seed(seed)
         self.updates = 0
@@ -83,13 +82,12 @@ class Learner(ABC):
         self.run_step: Closed = self.step
         self.run_propose: Closed = self.propose
         self.reset_capture: Callable[[], None] = lambda: None
-        """Drops what ``run_step`` has recorded of the tensors that loading replaces."""
+        """Drops the captures that ``run_step`` made of the tensors that loading replaces."""
 
     def _perceive(self, shape: ObservationShape, statistics: Statistics | None) -> None:
-        """Make what observations are read with, and the optimiser of what learns beside the agent."""
+        """Make what observations are read with, and the optimizer of a jointly trained representation."""
         config = self.config
-        encoder = getattr(config, "encoder", EncoderConfig())
-        latent = getattr(config, "representation", RepresentationConfig())
+        encoder, latent = config.encoder, config.representation
         if latent.kind == "none":
             self.perception = Perception(shape, encoder, statistics).to(self.device)
             return
@@ -99,21 +97,21 @@ class Learner(ABC):
 
     @abstractmethod
     def _build(self) -> None:
-        """Make networks and optimisers; what is random about them is seeded."""
+        """Make networks and optimizers; their random initialization is seeded."""
 
     @property
     def target_interval(self) -> int:
         """Updates between moves of the target networks; 0 where :meth:`learn` moves them, or there are none."""
-        return getattr(self.config, "target_interval", 0)
+        return self.config.target_interval
 
     @property
     @abstractmethod
     def components(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
-        """Networks and optimisers by name, beside what it reads with."""
+        """Networks and optimizers by name, besides those of perception."""
 
     @property
     def parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
-        """Networks and optimisers by name, for saving."""
+        """Networks and optimizers by name, for saving."""
         parts: dict[str, nn.Module | torch.optim.Optimizer] = {"perception": self.perception}
         if self.representation_optimizer is not None:
             parts["representation_optimizer"] = self.representation_optimizer
@@ -134,16 +132,16 @@ class Learner(ABC):
         return [*((self, name) for name in self.losses), *self.representation_pieces()]
 
     def representation_pieces(self) -> list[Piece]:
-        """The loss of a representation that learns beside the agent, where there is one."""
+        """The loss of a jointly trained representation, where there is one."""
         return [(self, "representation_loss")] if isinstance(self.perception, SelfPredictive) else []
 
     @property
     def sequence_length(self) -> int:
-        """Steps H of the sequences that batches must hold beside everything else; 0 for none."""
+        """Steps H of the sequences that batches must hold in addition; 0 for none."""
         return self.perception.config.horizon if isinstance(self.perception, SelfPredictive) else 0
 
     def sample_acting_noise(self, count: int, generator: torch.Generator, explore: bool) -> Noise:
-        """Draw what plans for ``count`` environments need; nothing for a deterministic policy."""
+        """Sample the noise of action chunks for ``count`` environments; nothing for a deterministic policy."""
         return {}
 
     @abstractmethod
@@ -155,10 +153,10 @@ class Learner(ABC):
     def act(
         self, observation: Mapping[str, Tensor], generator: torch.Generator, *, explore: bool = False
     ) -> ActionChunk:
-        """Plan for each environment (see :class:`Agent`)."""
+        """Propose an action chunk for each environment (see :class:`Agent`)."""
         count = len(next(iter(observation.values())))
         noise = {
-            name: drawn.to(self.device) for name, drawn in self.sample_acting_noise(count, generator, explore).items()
+            name: array.to(self.device) for name, array in self.sample_acting_noise(count, generator, explore).items()
         }
         outputs = self.run_propose({name: array.to(self.device) for name, array in observation.items()}, noise)
         actions, value = outputs["actions"].cpu(), outputs.get("value")
@@ -173,7 +171,7 @@ class Learner(ABC):
 
     @abstractmethod
     def sample_noise(self, batch: int) -> Noise:
-        """Draw what one step on ``batch`` samples needs."""
+        """Sample the noise of one step on ``batch`` samples."""
 
     @abstractmethod
     def learn(self, batch: Mapping[str, Any], noise: Noise) -> Metrics:
@@ -188,9 +186,9 @@ class Learner(ABC):
         return values if self.movable is None else values * self.movable
 
     def representation_loss(self, batch: Mapping[str, Any], noise: Noise) -> tuple[Tensor, Metrics]:
-        """Loss of a self-predictive representation, which learns beside the agent."""
+        """Loss of a self-predictive representation, which is jointly trained with the agent."""
         if not isinstance(self.perception, SelfPredictive):
-            raise TypeError(f"{type(self).__name__} reads its observations as they are: nothing is learnt beside it")
+            raise TypeError(f"{type(self).__name__} reads its observations directly and trains no representation")
         return self.perception.loss(batch, noise)
 
     def step(self, batch: Mapping[str, Any], noise: Noise) -> Metrics:
@@ -227,7 +225,7 @@ class Learner(ABC):
 
     @property
     def diagnosed(self) -> int:
-        """As many samples as a latent has numbers: its rank could not show otherwise."""
+        """As many samples as the latent has dimensions: fewer would bound its rank."""
         return self.perception.config.dim if isinstance(self.perception, SelfPredictive) else 0
 
     def diagnose(self, batch: Mapping[str, Any]) -> Metrics:
@@ -247,7 +245,7 @@ class Learner(ABC):
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, targets, optimisers, normaliser, random state and update counter."""
+        """Weights, targets, optimizers, normaliser, random state and update counter."""
         state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
         return {**state, "generator": self.generator.get_state(), "updates": self.updates}
 
@@ -264,12 +262,12 @@ class Learner(ABC):
                 "still load it. Start a new run with this one."
             )
         for name, part in self.parts.items():
-            # An optimiser would keep the very tensors it is given.
+            # An optimizer would keep the very tensors it is given.
             part.load_state_dict(copy.deepcopy(state[name]))
             if isinstance(part, torch.optim.Optimizer):
                 for group in part.param_groups:
                     group["capturable"] = self.device.type == "cuda"
-        # And it puts new tensors in the place of its own, which a recorded step would not see.
+        # And it puts new tensors in the place of its own, which a captured step would not see.
         self.reset_capture()
         generator = state["generator"].cpu()
         if len(generator) == len(self.generator.get_state()):
@@ -289,6 +287,6 @@ def network_pieces(modules: Iterable[Any], chunk_length: int) -> list[Piece]:
 
 
 def sample_shifts(perception: Perception | SelfPredictive, batch: int, generator: torch.Generator) -> Noise:
-    """Shifts of the images of ``obs`` and ``next_obs``, drawn apart; nothing where nothing is shifted."""
-    drawn = {name: perception.sample_noise(batch, generator) for name in ("shifts", "next_shifts")}
-    return {name: shifts for name, shifts in drawn.items() if shifts is not None}
+    """Shifts of the images of ``obs`` and ``next_obs``, sampled independently; nothing where nothing is shifted."""
+    noise = {name: perception.sample_noise(batch, generator) for name in ("shifts", "next_shifts")}
+    return {name: shifts for name, shifts in noise.items() if shifts is not None}

@@ -1,95 +1,27 @@
-"""From a config to an agent."""
+"""The agents by name. Loads no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib import import_module
+from zoomrl.agents.config import AgentConfig
+from zoomrl.plugins import Registry
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from zoomrl.agents.configs import AgentConfig
-from zoomrl.agents.learner import CPU, Learner
-from zoomrl.data.episode import Episode
-from zoomrl.errors import ConfigError
-from zoomrl.nets.perception import ObservationShape, Statistics
-from zoomrl.spec import EnvSpec
-
-_AGENTS = {
-    "cqn": ("cqn", "CQN"),
-    "cqn_as": ("cqn", "CQN"),
-    "drqv2": ("drqv2", "DrQv2"),
-    "drqv2_plus": ("drqv2", "DrQv2"),
-    "drqv2_as": ("drqv2", "DrQv2"),
-    "taco": ("taco", "TACO"),
-    "tcrl": ("tcrl", "TCRL"),
-    "td3": ("td3", "TD3"),
-    "iqrl": ("td3", "TD3"),
-    "td7": ("td7", "TD7"),
-    "sac": ("sac", "SAC"),
-    "bc": ("bc", "BC"),
-    "act": ("act", "ACT"),
-}
-"""Module and class of each agent, imported when it is built."""
-
-
-def make_agent(
-    config: AgentConfig,
-    spec: EnvSpec,
-    *,
-    frame_stack: int = 1,
-    demos: Sequence[Episode] = (),
-    seed: int = 0,
-    restoring: bool = False,
-    device: torch.device = CPU,
-    movable: NDArray[np.bool_] | None = None,
-) -> Learner:
-    """Build the agent that ``config`` describes.
-
-    Args:
-        config: hyper-parameters; their type names the algorithm.
-        spec: of the environment.
-        frame_stack: observations stacked.
-        demos: demonstrations that observation statistics are taken from.
-        seed: of weights and tie-breaks.
-        restoring: saved state will be loaded, statistics included; ``demos`` are not looked at.
-        device: where it learns.
-        movable: [A], action dimensions that the run's scaler can move; None for all.
-    """
-    shape = ObservationShape.of(spec, frame_stack)
-    encoder = getattr(config, "encoder", None)
-    if not shape.views and encoder is not None and (encoder.weights or encoder.frozen):
-        raise ConfigError("agent.encoder.weights and .frozen need images, and none are observed; add --env.cameras")
-    size = shape.state
-    statistics = None
-    if config.normalize == "demos" and size:
-        statistics = (torch.zeros(size), torch.ones(size)) if restoring else _statistics(demos, frame_stack)
-    mask = None if movable is None else torch.from_numpy(movable)
-    return assemble(config, shape, spec.action_dim, seed, statistics, device, mask)
-
-
-def assemble(
-    config: AgentConfig,
-    shape: ObservationShape,
-    action_dim: int,
-    seed: int = 0,
-    statistics: Statistics | None = None,
-    device: torch.device = CPU,
-    movable: torch.Tensor | None = None,
-) -> Learner:
-    """Build the agent of ``config`` for observations of ``shape``; ``statistics`` serve ``normalize="demos"``."""
-    module, name = _AGENTS[config.name]
-    build = getattr(import_module(f"zoomrl.agents.{module}.learner"), name)
-    learner: Learner = build(config, shape, action_dim, seed, statistics, device, movable)
-    return learner
-
-
-def _statistics(demos: Sequence[Episode], frame_stack: int) -> Statistics:
-    """Mean and standard deviation of the state over the successful demonstrations, repeated for the stack."""
-    states = [e.observations["state"] for e in demos if e.is_demo]
-    if not states:
-        raise ConfigError('agent.normalize="demos" needs demonstrations, and there are none; use "none"')
-    rows = np.concatenate(states).astype(np.float64)
-    mean, std = (torch.from_numpy(np.tile(m, frame_stack)).to(torch.float32) for m in (rows.mean(0), rows.std(0)))
-    return mean, std
+AGENT_CONFIGS: Registry[type[AgentConfig]] = Registry(
+    "zoomrl.agents",
+    {
+        "cqn": "zoomrl.agents.cqn.config:CQNConfig",
+        "cqn_as": "zoomrl.agents.cqn.config:CQNASConfig",
+        "drqv2": "zoomrl.agents.drqv2.config:DrQv2Config",
+        "drqv2_plus": "zoomrl.agents.drqv2.config:DrQv2PlusConfig",
+        "drqv2_as": "zoomrl.agents.drqv2.config:DrQv2ASConfig",
+        "taco": "zoomrl.agents.taco.config:TACOConfig",
+        "tcrl": "zoomrl.agents.tcrl.config:TCRLConfig",
+        "td3": "zoomrl.agents.td3.config:TD3Config",
+        "iqrl": "zoomrl.agents.td3.config:IQRLConfig",
+        "td7": "zoomrl.agents.td7.config:TD7Config",
+        "sac": "zoomrl.agents.sac.config:SACConfig",
+        "bc": "zoomrl.agents.bc.config:BCConfig",
+        "act": "zoomrl.agents.act.config:ACTConfig",
+    },
+    AgentConfig,
+)
+"""Hyperparameters of each agent, whose ``learner`` names its update rule."""

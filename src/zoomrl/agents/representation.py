@@ -93,8 +93,8 @@ class SelfPredictive(nn.Module):
     def sample_learning_noise(self, batch: int, generator: torch.Generator) -> Tensors:
         """Shifts of the images that :meth:`loss` reads."""
         pairs = (("latent_shifts", batch), ("sequence_shifts", batch * self.config.horizon))
-        drawn = {name: self.sample_noise(count, generator) for name, count in pairs}
-        return {name: shifts for name, shifts in drawn.items() if shifts is not None}
+        noise = {name: self.sample_noise(count, generator) for name, count in pairs}
+        return {name: shifts for name, shifts in noise.items() if shifts is not None}
 
     def loss(self, batch: Mapping[str, Any], noise: Tensors) -> tuple[Tensor, Tensors]:
         """``(1/H) sum_h decay^h`` of the terms of each step, which are means over the steps inside the episode.
@@ -105,7 +105,7 @@ class SelfPredictive(nn.Module):
         Args:
             batch: ``obs`` and ``sequence`` with ``obs`` [B, H, ...], ``actions`` [B, H, A], ``reward`` [B, H] and
                 ``valid`` [B, H].
-            draws: of :meth:`sample_learning_noise`.
+            noise: of :meth:`sample_learning_noise`.
         """
         config, sequence = self.config, batch["sequence"]
         following = {name: array.flatten(0, 1) for name, array in sequence["obs"].items()}

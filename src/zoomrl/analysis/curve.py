@@ -1,4 +1,4 @@
-"""A small curve for the terminal, drawn with braille dots."""
+"""A small curve for the terminal, plotted with braille dots."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 _BLANK = 0x2800
 
 
-def draw_curve(
+def plot_curve(
     steps: Sequence[float],
     values: Sequence[float],
     *,
@@ -29,7 +29,7 @@ def draw_curve(
         bounds: lowest and highest value of the axis; None fits them to the values.
         percent: label the axis in percent.
         unit: what ``steps`` count.
-        width, height: of the drawing, in characters.
+        width, height: of the plot, in characters.
     """
     if len(steps) != len(values) or not steps:
         raise ValueError(f"a curve needs one value per step, got {len(steps)} steps and {len(values)} values")

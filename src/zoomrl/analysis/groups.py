@@ -10,10 +10,10 @@ from zoomrl.training.config import changes, flat
 
 
 def experiments(runs: Iterable[Run]) -> dict[str, list[Run]]:
-    """Runs that differ only in their seeds, by name; equal names are told apart by the settings that differ.
+    """Runs that differ only in their seeds, by name; equal names are told apart by the options that differ.
 
-    Settings that a resumed run may change, its length among them, do not make another experiment. Nor does one that
-    an older version did not have.
+    Options that a resumed run may change, its length among them, do not make another experiment. Nor does an option
+    that an older version did not have.
     """
     groups: list[list[Run]] = []
     for run in runs:
@@ -33,7 +33,7 @@ def _apart(one: Run, other: Run) -> dict[str, tuple[Any, Any]]:
 
 
 def _name(run: Run, others: Iterable[Run]) -> str:
-    """The name of ``run``, with its values of the settings in which those of the same name differ."""
+    """The name of ``run``, with its values of the options in which runs of the same name differ."""
     told = {key: pair[0] for other in others if other.name == run.name for key, pair in _apart(run, other).items()}
     return ", ".join([run.name, *(f"{key} {_written(value)}" for key, value in sorted(told.items()))])
 

@@ -14,7 +14,7 @@ from zoomrl.training.rows import METRICS, is_whole, read_row
 
 Metric = Literal["success", "return", "overestimation"]
 """What a curve shows: the success rate or the mean return of an evaluation, or by how much the value that the agent
-predicted at the first decision exceeds the discounted return that followed."""
+predicted at the first agent step exceeds the discounted return that followed."""
 
 Counter = Literal["env_steps", "updates"]
 
@@ -144,7 +144,7 @@ _log = logging.getLogger("zoomrl.analysis")
 _HINT = "The run cannot be read"
 _MAX_ROWS_BYTES = 256 << 20
 _LARGEST = 1e100
-"""Of a number in a row: what is drawn is added and squared."""
+"""Of a number in a row: plotted numbers are added and squared."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ _COUNTERS: dict[Counter, str] = {"env_steps": "Environment steps", "updates": "U
 
 
 def plot_runs(directories: Sequence[str | Path], out: str | Path, *, metric: Metric | None = None) -> Path:
-    """Draw the evaluations of runs against environment steps (updates, for runs on demonstrations alone).
+    """Plot the evaluations of runs against environment steps (updates, for runs on demonstrations alone).
 
     Runs that differ only in their seed share a colour: each is a thin line, their mean a thick one over the steps at
     which all of them have been evaluated. Diamonds are the evaluations after training, with fresh seeds and more
@@ -73,17 +73,17 @@ def plot_runs(directories: Sequence[str | Path], out: str | Path, *, metric: Met
         colour = COLOURS[index % len(COLOURS)]
         prefix = "" if alone else f"{name}: "
         if len(members) > 1:
-            _draw_seeds(axes, members, metric, colour, prefix)
+            _plot_seeds(axes, members, metric, colour, prefix)
         else:
-            _draw_run(axes, members[0], metric, colour, prefix, banded=not seeds)
+            _plot_run(axes, members[0], metric, colour, prefix, banded=not seeds)
         # Where there is no curve, nothing else names the runs.
         unnamed = prefix if not any(run.curve(metric) for run in members) else ""
-        _draw_finals(axes, members, metric, colour, unnamed, banded=not seeds)
-    points = [p for run in runs for p in (*run.curve(metric), *_present(run.final(metric)))]
+        _plot_finals(axes, members, metric, colour, unnamed, banded=not seeds)
+    points = [p for run in runs for p in (*run.curve(metric), *_listed(run.final(metric)))]
     if seeds or any(p.high > p.low for p in points):
         axes.fill_between([], [], [], color="0.5", alpha=0.3, linewidth=0, label=_BANDS[seeds])
     if metric == "return":
-        _draw_bars(axes, runs)
+        _plot_bars(axes, runs)
     counters = {run.counter for run in runs}
     axes.set_xlabel(" or ".join(_COUNTERS[counter] for counter in sorted(counters)))
     _dress(figure, axes, metric, next(iter(groups)) if alone else "Learning curves")
@@ -93,7 +93,7 @@ def plot_runs(directories: Sequence[str | Path], out: str | Path, *, metric: Met
 
 
 def load_plotting() -> None:
-    """Draw an empty figure, so that what drawing takes of memory is there before a run measures its own."""
+    """Plot an empty figure, so that the memory that plotting takes is in use before a run measures its own."""
     from matplotlib.figure import Figure
 
     figure = Figure(layout="constrained")
@@ -108,27 +108,27 @@ def _metric(runs: Sequence[Run], asked: Metric | None) -> Metric:
     return asked or ("return" if silent else "success")
 
 
-def _draw_run(axes: Axes, run: Run, metric: Metric, colour: str, prefix: str, banded: bool) -> None:
+def _plot_run(axes: Axes, run: Run, metric: Metric, colour: str, prefix: str, banded: bool) -> None:
     """One run: its evaluations, with the interval of each where the figure's bands are intervals."""
     points = run.curve(metric)
     if not points:
         return
     steps = [p.step for p in points]
     if banded:
-        _draw_band(axes, steps, [p.low for p in points], [p.high for p in points], colour)
+        _plot_band(axes, steps, [p.low for p in points], [p.high for p in points], colour)
     label = f"{prefix}seed {run.config['seed']}, {_episodes(points)} per evaluation"
     values = [p.value for p in points]
     axes.plot(steps, values, color=colour, linewidth=2, marker="o", markersize=4, label=label)
 
 
-def _draw_seeds(axes: Axes, members: Sequence[Run], metric: Metric, colour: str, prefix: str) -> None:
+def _plot_seeds(axes: Axes, members: Sequence[Run], metric: Metric, colour: str, prefix: str) -> None:
     """Several seeds: each of them thin, and their mean where all have been evaluated."""
     curves = [{p.step: p.value for p in run.curve(metric)} for run in members]
     for curve in curves:
         axes.plot(list(curve), list(curve.values()), color=colour, linewidth=0.8, alpha=0.5)
     shared = sorted(set.intersection(*(set(curve) for curve in curves)))
     columns = [[curve[step] for curve in curves] for step in shared]
-    _draw_band(axes, shared, [min(c) for c in columns], [max(c) for c in columns], colour)
+    _plot_band(axes, shared, [min(c) for c in columns], [max(c) for c in columns], colour)
     seeds = "seeds" if len({run.config["seed"] for run in members}) == len(members) else "runs"
     label = f"{prefix}mean of {len(members)} {seeds}"
     if any(set(curve) != set(shared) for curve in curves):
@@ -137,15 +137,15 @@ def _draw_seeds(axes: Axes, members: Sequence[Run], metric: Metric, colour: str,
     axes.plot(shared, [sum(c) / len(c) for c in columns], color=colour, linewidth=2.4, label=label)
 
 
-def _draw_band(axes: Axes, steps: list[int], low: list[float], high: list[float], colour: str) -> None:
+def _plot_band(axes: Axes, steps: list[int], low: list[float], high: list[float], colour: str) -> None:
     axes.fill_between(steps, low, high, color=colour, alpha=0.16, linewidth=0)
 
 
-def _draw_finals(axes: Axes, members: Sequence[Run], metric: Metric, colour: str, prefix: str, banded: bool) -> None:
+def _plot_finals(axes: Axes, members: Sequence[Run], metric: Metric, colour: str, prefix: str, banded: bool) -> None:
     """The evaluations at the end, at the step where training ended. Only runs of one length share a diamond."""
     finals: dict[int, list[Point]] = {}
     for run in members:
-        for final in _present(run.final(metric)):
+        for final in _listed(run.final(metric)):
             finals.setdefault(final.step, []).append(final)
     for step, points in sorted(finals.items()):
         value = sum(p.value for p in points) / len(points)
@@ -190,7 +190,7 @@ _BANDS = {
 """What the bands of a figure are, without and with several seeds."""
 
 
-def _draw_bars(axes: Axes, runs: Sequence[Run]) -> None:
+def _plot_bars(axes: Axes, runs: Sequence[Run]) -> None:
     """A line at each return that counts as success, labelled with the environments it belongs to."""
     tasks: dict[float, dict[str, None]] = {}
     for run in runs:
@@ -201,7 +201,7 @@ def _draw_bars(axes: Axes, runs: Sequence[Run]) -> None:
         axes.axhline(bar, color="0.35", linewidth=1.2, linestyle="--", label=label)
 
 
-def _present(point: Point | None) -> list[Point]:
+def _listed(point: Point | None) -> list[Point]:
     return [] if point is None else [point]
 
 

@@ -154,10 +154,10 @@ def _torch() -> Check:
         return Check("core", "torch", "failed", f"{type(error).__name__}: {error}", "pip install torch")
     cuda = torch.cuda.is_available()
     gpu = torch.cuda.get_device_name(0) if cuda else None
-    products = "oneDNN" if ONEDNN else "PyTorch's default"
+    library = "oneDNN" if ONEDNN else "PyTorch's default"
     facts = {"version": torch.__version__, "threads": torch.get_num_threads(), "cuda": cuda, "gpu": gpu}
-    facts["cpu_products"] = products
-    detail = f"{torch.__version__}, {torch.get_num_threads()} threads, CPU products by {products}, {gpu or 'no CUDA'}"
+    facts["cpu_products"] = library
+    detail = f"{torch.__version__}, {torch.get_num_threads()} threads, CPU matmuls by {library}, {gpu or 'no CUDA'}"
     return Check("core", "torch", "ok", detail, facts=facts)
 
 

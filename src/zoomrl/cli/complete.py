@@ -20,7 +20,7 @@ from typing import cast
 import tyro
 from tyro.conf import AvoidSubcommands
 
-from zoomrl.agents.configs import AGENT_CONFIGS
+from zoomrl.agents.registry import AGENT_CONFIGS
 from zoomrl.cli import env_ids
 from zoomrl.cli.train import Train, defaults
 from zoomrl.cli.tree import COMMANDS

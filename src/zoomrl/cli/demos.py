@@ -28,7 +28,7 @@ class CollectDemos:
     episodes: int = 20
     """Successful episodes to record; failed attempts among them are kept too, and marked."""
     noise: float = 0.0
-    """Standard deviation of noise on the expert's actions, as a share of half the action range."""
+    """Standard deviation of noise on the expert's actions, as a fraction of half the action range."""
     seed: int = 0
     """Seed of the object placements and of the noise."""
     overwrite: FlagCreatePairsOff[bool] = False
@@ -46,8 +46,8 @@ class CollectDemos:
         from zoomrl.envs.registry import make_env
         from zoomrl.training.scripted import scripted_path
 
-        settings = DemoConfig(episodes=self.episodes, noise=self.noise, seed=self.seed)
-        out = self.out or scripted_path(settings, self.env)
+        options = DemoConfig(episodes=self.episodes, noise=self.noise, seed=self.seed)
+        out = self.out or scripted_path(options, self.env)
         if (out / DATA_DIR).exists() and not self.overwrite:
             raise DemonstrationError(f"{out} already holds demonstrations; pass --overwrite or another --out")
         env = make_env(replace(self.env, num_envs=1, workers="serial"))

@@ -33,7 +33,7 @@ class Environments:
     id: Positional[str]
     """Environment id, for example gym:package:Id-v0."""
     steps: int = 1000
-    """Most decisions of each episode that is played, and of each measurement."""
+    """Most agent steps of each episode, and of each measurement."""
     sizes: tuple[int, ...] = ()
     """Sizes of images to measure the speed with, in pixels; needs --env.cameras."""
     json: FlagCreatePairsOff[bool] = False

@@ -26,7 +26,7 @@ _OWN = "For an environment of your own, evaluate from Python with zoomrl.load_po
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Evaluate a trained policy on episodes that it has not met, without exploration noise."""
+    """Evaluate a trained policy on held-out seeds, without exploration noise."""
 
     path: Annotated[Positional[Path], arg(name="run", metavar="RUN")]
     """Run directory (its newest checkpoint is taken; with eval.keep_best its best one), or a checkpoint file in one."""
@@ -41,7 +41,7 @@ class Evaluate:
     trust: FlagCreatePairsOff[bool] = False
     """Run the interpreter and import the module that the run's config.json names. Pass it for runs of your own."""
     video: Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="")] = None
-    """Video the first episode into this file (.mp4 or .gif)."""
+    """Write a video of the first episode to this file (.mp4 or .gif)."""
     json: FlagCreatePairsOff[bool] = False
     """Print JSON instead of a table, with the result of each episode."""
 
@@ -56,7 +56,7 @@ class Evaluate:
         from zoomrl.training.seeds import derive
         from zoomrl.training.video import VideoRecorder
 
-        # Acting takes small products only: a second thread costs more than it brings.
+        # Acting takes small matmuls only: a second thread costs more than it saves.
         torch.set_num_threads(1)
         count = min(self.num_envs, self.episodes)
         policy = load_policy(self.path, num_envs=count, seed=self.seed)
@@ -163,5 +163,5 @@ def _add_summary(table: Table, row: dict[str, Any], reports_success: bool) -> No
     table.add_row("", f"standard deviation over the episodes {row['return_std']:.3g}")
     if "value_predicted" in row:
         predicted, realised = row["value_predicted"], row["value_realised"]
-        table.add_row("value", f"{predicted:.3g} predicted, {realised:.3g} realised (discounted, first decision)")
-    table.add_row("length", f"{row['length_mean']:.1f} decisions")
+        table.add_row("value", f"{predicted:.3g} predicted, {realised:.3g} realised (discounted, first agent step)")
+    table.add_row("length", f"{row['length_mean']:.1f} agent steps")

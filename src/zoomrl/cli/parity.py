@@ -1,4 +1,4 @@
-"""``zoomrl parity``: do compiled, captured and low-precision updates give what plain ones give?"""
+"""``zoomrl parity``: do compiled, captured and low-precision updates agree with eager ones?"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Parity:
-    """Run the same updates plainly, compiled, captured as a CUDA graph and in low precision, and compare."""
+    """Run the same updates eagerly, compiled, captured as a CUDA graph and in low precision, and compare."""
 
     preset: str = "quickstart"
     """Recipe whose agent and batches are used; see `zoomrl presets`."""

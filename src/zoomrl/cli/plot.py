@@ -13,15 +13,15 @@ from zoomrl.errors import ConfigError
 
 @dataclass(frozen=True)
 class Plot:
-    """Draw the learning curves of one or several runs, also while they go on."""
+    """Plot the learning curves of one or several runs, also while they go on."""
 
     runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN ...", help_behavior_hint="(required)")]
-    """Run directories. Runs that differ only in their seed are drawn as one curve with its range."""
+    """Run directories. Runs that differ only in their seed are plotted as one curve with its range."""
     out: Path = Path("plot.png")
     """Image to write: .png, .pdf or .svg."""
     metric: Literal["auto", "success", "return", "overestimation"] = "auto"
-    """What to draw; auto takes success where the environment reports it, else return. overestimation is the value
-    that the agent predicted at the first decision, less the discounted return that followed."""
+    """What to plot; auto takes success where the environment reports it, else return. overestimation is the value
+    that the agent predicted at the first agent step, less the discounted return that followed."""
 
     def run(self) -> int:
         """Write the image."""

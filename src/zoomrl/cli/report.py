@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoomrl.analysis.curve import draw_curve
+from zoomrl.analysis.curve import plot_curve
 from zoomrl.analysis.metrics import read_run
 from zoomrl.analysis.plot import plot_runs
 from zoomrl.cli.command import to_type
@@ -38,7 +38,7 @@ def finished_before(config: TrainConfig, directory: Path) -> bool:
 
 
 def report(directory: Path, config: TrainConfig) -> None:
-    """Print the result of a finished run and where its files are, and draw its curve."""
+    """Print the result of a finished run and where its files are, and plot its curve."""
     run, result = read_run(directory), _result(directory)
     metric = run.natural_metric
     print(f"{_outcome(result)}\n")
@@ -51,7 +51,7 @@ def report(directory: Path, config: TrainConfig) -> None:
         steps, values = [p.step for p in points], [p.value for p in points]
         bounds = (0.0, 1.0) if metric == "success" else None
         unit = run.counter.replace("env_steps", "environment steps")
-        print(f"{draw_curve(steps, values, bounds=bounds, percent=metric == 'success', unit=unit)}\n")
+        print(f"{plot_curve(steps, values, bounds=bounds, percent=metric == 'success', unit=unit)}\n")
     checkpoints = Checkpoints(directory, config.checkpoint.keep)
     best = config.eval.keep_best and checkpoints.best.exists()
     checkpoint = checkpoints.best if best else checkpoints.newest()

@@ -10,19 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
-from zoomrl.agents.configs import (
-    AGENT_CONFIGS,
-    IMITATION,
-    AgentConfig,
-    CQNConfig,
-    DrQv2Config,
-    SACConfig,
-    TD7Config,
-    categorical,
-    chunked,
-    convert,
-)
-from zoomrl.control.config import ControlConfig
+from zoomrl.agents.config import AgentConfig
+from zoomrl.agents.convert import convert
+from zoomrl.agents.registry import AGENT_CONFIGS
 from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import ConfigError, unknown_name
 from zoomrl.recipes.presets import preset
@@ -37,6 +27,10 @@ else:
 
 _PRESET_HELP = "Recipe that the other defaults come from; listed above."
 _AGENT_HELP = "Algorithm; another one than the preset's keeps what belongs to the task."
+
+
+USUAL_NOISE = "0.1"
+"""Exploration noise where the preset has none, since its agent explores by its own policy."""
 
 
 @dataclass(frozen=True)
@@ -139,20 +133,20 @@ def _with_values(agent: AgentConfig, config: TrainConfig, words: Sequence[str]) 
     task in particular.
     """
     asked = _value_of("--agent.value", words)
-    if asked == "categorical" and isinstance(agent, CQNConfig | DrQv2Config):
-        agent = replace(agent, value="categorical")
-    if asked == "scalar" or not categorical(agent) or categorical(config.agent):
+    if asked == "categorical" and hasattr(agent, "value"):
+        agent = agent.replaced(value="categorical")
+    if asked == "scalar" or agent.support is None or config.agent.support is not None:
         return agent
     env, discount = _task(config, words)
     given = all(_value_of(option, words) is not None for option in ("--agent.v-min", "--agent.v-max"))
     if given or not env.id or {"--help", "-h"} & set(words):
         return agent
     fitting = fit_values(agent, env, discount)
-    if fitting is None or (asked and fitting.value != asked):
+    if fitting is None or (asked and fitting.support is None):
         raise ConfigError(
             f"{agent.name} learns values between agent.v_min and agent.v_max, and the range of returns on {env.id} is "
             f"not known: give --agent.v-min and --agent.v-max. They should hold every discounted return: the smallest "
-            f"and the largest reward of a decision, divided by 1 - discount, where episodes go on for ever. Or use "
+            f"and the largest reward of an agent step, divided by 1 - discount, where episodes go on for ever. Or use "
             "--agent.value scalar, which needs no range"
         )
     return fitting
@@ -175,29 +169,28 @@ def _task(config: TrainConfig, words: Sequence[str]) -> tuple[EnvConfig, float]:
 
 
 def with_agent(config: TrainConfig, name: str) -> dict[str, Any]:
-    """The fields of ``config`` with the agent called ``name``, keeping the hyper-parameters that both agents have.
+    """The fields of ``config`` with the agent called ``name``, keeping the hyperparameters that both agents have.
 
     Nothing is checked: other options may yet be given. What belongs to the algorithm and not to the task follows it:
-    how plans are executed, where exploration comes from, what is sampled and when updates are made.
+    how action chunks are executed, where exploration comes from, what is sampled and when updates are made.
     """
     fields = _fields(config)
     if config.agent.name == name:
         return fields
     agent = convert(config.agent, AGENT_CONFIGS[name])
-    # A single action leaves nothing to average, and CQN stores what its grid can express.
-    executor = ControlConfig().executor if chunked(agent) else "open_loop"
-    control = replace(config.control, executor=executor, snap=agent.name == "cqn")
-    replay, demos = config.replay, config.demos
-    if isinstance(agent, SACConfig):
-        control = replace(control, noise="0.0")  # it explores by its own policy
-    elif isinstance(config.agent, SACConfig):
-        control = replace(control, noise="0.1")
-    if isinstance(agent, TD7Config):
+    replay, demos, follows = config.replay, config.demos, agent.task_defaults()
+    control = replace(config.control, executor=follows.executor, snap=follows.snap)
+    if follows.noise is not None:
+        control = replace(control, noise=follows.noise)
+    elif config.agent.task_defaults().noise is not None:
+        control = replace(control, noise=USUAL_NOISE)  # that of the preset stood for none
+    if follows.prioritized:
         replay = replace(replay, sampling="priority")
-        fields["update_at"] = "episode"
     elif replay.sampling == "priority":
         replay = replace(replay, sampling="transition")
-    if isinstance(agent, IMITATION):
+    if follows.update_at is not None:
+        fields["update_at"] = follows.update_at
+    if agent.imitation:
         fields["steps"] = 0
         replay = replace(replay, demo_fraction=1.0)
     else:

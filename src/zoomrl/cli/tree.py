@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Annotated, Any, cast
 
 import tyro
@@ -153,10 +153,14 @@ def _parse_one(name: str, kind: type[Any], words: list[str]) -> Command:
     prog, about = f"{PROG} {name}", _summary(kind) + extra.get(name, "")
     if kind is Train:
         # Without AvoidSubcommands, the agents would be a level of commands of their own.
+        default = defaults(words)
+        # The parser makes options of the fields of a type: of this agent's own.
+        agent = (("agent", type(default.agent), field(default=default.agent)),)
+        own = make_dataclass("Train", agent, bases=(Train,), frozen=True, namespace={"__doc__": Train.__doc__})
         return tyro.cli(
-            Train,
+            own,
             args=words,
-            default=defaults(words),
+            default=own(**{name.name: getattr(default, name.name) for name in fields(default)}),
             prog=prog,
             description=about,
             config=(AvoidSubcommands,),

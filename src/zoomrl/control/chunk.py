@@ -12,7 +12,7 @@ class ActionChunk:
     """An action chunk per environment.
 
     Attributes:
-        actions: [N, T, A] in [-1, 1]; entry t is meant for t decisions from now.
+        actions: [N, T, A] in [-1, 1]; action t is meant for t agent steps from now.
         valid: [N, T] bool, which entries may be executed.
         value: [N] expected discounted return that the agent predicts for the chunk; None from agents without values.
     """

@@ -1,4 +1,4 @@
-"""Options of acting: how plans become actions. Plain data: loads no torch."""
+"""Options of acting: how action chunks become actions. Plain data: loads no torch."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class ControlConfig:
     """From action chunks to executed actions, in training, evaluation and deployment alike."""
 
     executor: Literal["temporal_ensemble", "receding_horizon", "open_loop"] = "temporal_ensemble"
-    """Average all plans made for the present step, re-plan every few steps, or play each chunk to its end."""
+    """Average all action chunks that cover the current step, replan every few steps, or execute each chunk whole."""
     replan_every: int = 1
-    """Decisions between plans (receding horizon)."""
+    """Agent steps between action chunks (receding horizon)."""
     ensemble_gain: float = 0.01
     """Temporal ensemble: weights are exp(-gain * rank)."""
     ensemble_favours: Literal["oldest", "newest"] = "oldest"
@@ -22,12 +22,12 @@ class ControlConfig:
     """Standard deviation of exploration noise in [-1, 1] units: a number, linear(init,final,duration) or
     step_linear(init,f1,d1,f2,d2) over environment steps."""
     uniform_steps: int = 0
-    """Environment steps at the start whose actions are drawn uniformly."""
+    """Environment steps at the start whose actions are sampled uniformly."""
     snap: bool = False
     """Snap explored actions to the finest grid, as CQN stores them (chunked agents do not)."""
     action_range: Literal["env", "demos"] = "env"
     """What [-1, 1] maps to: the environment's bounds, or the range of the successful demonstrations (clipped to the
     bounds; grippers keep the environment's)."""
     action_margin: float = 0.0
-    """Widening of the demonstrations' range at both ends, as a share of each end's magnitude (published for RLBench:
-    0.2)."""
+    """Widening of the demonstrations' range at both ends, as a fraction of each end's magnitude (published for
+    RLBench: 0.2)."""

@@ -18,7 +18,7 @@ from zoomrl.control.scaling import ActionScaler
 from zoomrl.control.stack import FrameStack
 
 
-class Planner(Protocol):
+class ChunkPolicy(Protocol):
     """What the controller needs of an agent."""
 
     chunk_length: int
@@ -26,15 +26,15 @@ class Planner(Protocol):
     def act(
         self, observation: Mapping[str, Tensor], generator: torch.Generator, *, explore: bool = False
     ) -> ActionChunk:
-        """Plans for N environments; ``explore`` while training."""
+        """Action chunks for N environments; ``explore`` while training."""
         ...
 
 
 class Controller:
-    """Stacks observations, asks the agent for plans when the executor wants them, explores and scales.
+    """Stacks observations, asks the agent for action chunks when the executor needs them, explores and scales.
 
     Args:
-        agent: proposes plans.
+        agent: proposes action chunks.
         config: execution options.
         scaler: [-1, 1] to the environment's units.
         num_envs: environments N stepped together.
@@ -45,7 +45,7 @@ class Controller:
 
     def __init__(
         self,
-        agent: Planner,
+        agent: ChunkPolicy,
         config: ControlConfig,
         scaler: ActionScaler,
         num_envs: int,
@@ -60,7 +60,7 @@ class Controller:
         self._explorer = explorer
         self.generator = torch.Generator().manual_seed(seed)
         self.predicted: NDArray[np.float32] | None = None
-        """Values [N] that the agent predicted at the last :meth:`act`; None where it made no plan, or predicts none."""
+        """Values [N] that the agent predicted at the last :meth:`act`; None without a new chunk, or without values."""
 
     def reset(self, which: NDArray[np.bool_]) -> None:
         """Start new episodes in the environments ``which`` [N] bool."""
@@ -68,7 +68,7 @@ class Controller:
         self._stack.reset(which)
 
     def replan(self, which: NDArray[np.bool_]) -> None:
-        """Drop the plans of ``which`` [N] bool, whose environments were led elsewhere; what they saw stays."""
+        """Drop the chunks of ``which`` [N] bool, whose environments executed other actions; observations stay."""
         self._executor.reset(torch.from_numpy(which))
 
     def act(self, observation: Mapping[str, NDArray[Any]], env_steps: int = 0) -> NDArray[np.float32]:
@@ -77,16 +77,16 @@ class Controller:
         ``env_steps`` drives the exploration schedule.
         """
         stacked = self._stack.push(observation)
-        wanted = self._executor.needs_plan()
-        propose = self._agent.act(stacked, self.generator, explore=self._explorer is not None) if wanted.any() else None
-        self.predicted = None if propose is None or propose.value is None else propose.value.numpy()
-        action = self._executor.step(propose)
+        wanted = self._executor.needs_chunk()
+        chunk = self._agent.act(stacked, self.generator, explore=self._explorer is not None) if wanted.any() else None
+        self.predicted = None if chunk is None or chunk.value is None else chunk.value.numpy()
+        action = self._executor.step(chunk)
         if self._explorer is not None:
             action = self._explorer(action, env_steps)
         return self._scaler.to_env(action.numpy())
 
     def state_dict(self) -> dict[str, Any]:
-        """Plans in flight, stacked observations and random states."""
+        """Action chunks in flight, stacked observations and random states."""
         state = {
             "executor": self._executor.state_dict(),
             "stack": self._stack.state_dict(),

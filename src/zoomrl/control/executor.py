@@ -1,4 +1,4 @@
-"""Plans to actions, for N environments stepped together.
+"""From action chunks to actions, for N environments stepped together.
 
 Every environment may be reset at its own time; validity is an explicit mask, never a special value.
 """
@@ -16,18 +16,18 @@ from zoomrl.errors import ConfigError
 
 
 class Executor(Protocol):
-    """Turns a stream of plans into one action per decision."""
+    """Turns a stream of action chunks into one action per agent step."""
 
     def reset(self, which: Tensor) -> None:
-        """Forget the plans of the environments ``which`` [N] bool."""
+        """Forget the chunks of the environments ``which`` [N] bool."""
         ...
 
-    def needs_plan(self) -> Tensor:
-        """Which environments want a plan before the next action: [N] bool."""
+    def needs_chunk(self) -> Tensor:
+        """Which environments need a chunk before the next action: [N] bool."""
         ...
 
-    def step(self, propose: ActionChunk | None) -> Tensor:
-        """Take the plans of the environments that wanted one (rows of others are ignored); actions [N, A]."""
+    def step(self, chunk: ActionChunk | None) -> Tensor:
+        """Take the chunks of the environments that need one (rows of others are ignored); actions [N, A]."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -40,23 +40,24 @@ class Executor(Protocol):
 
 
 class TemporalEnsemble:
-    """Averages all plans made for the present step (ACT; CQN-AS, section 3.3).
+    """Averages all chunks that cover the current step (ACT; CQN-AS, section 3.3).
 
-    The action at step t is the weighted mean of the t-th entries of the plans made at t - T + 1 .. t, with weights
-    exp(-gain * rank). Plans are kept in a ring of T, so that memory is N x T x T x A whatever the episode's length.
+    The action at step t is the weighted mean of what the chunks proposed at t - T + 1 .. t hold for that step, with
+    weights exp(-gain * rank). Chunks are kept in a ring of T, so that memory is N x T x T x A whatever the episode's
+    length.
 
     Args:
-        num_envs, horizon, action_dim: N, T, A.
+        num_envs, chunk_length, action_dim: N, T, A.
         gain: decay of the weights by rank.
         favours: rank 0 is the ``oldest`` or the ``newest`` prediction that is available.
     """
 
     def __init__(self, num_envs: int, chunk_length: int, action_dim: int, gain: float, favours: str) -> None:
-        self._plans = torch.zeros(num_envs, chunk_length * chunk_length, action_dim)
+        self._chunks = torch.zeros(num_envs, chunk_length * chunk_length, action_dim)
         self._log_valid = torch.full((num_envs, chunk_length * chunk_length), -torch.inf)
         self._phase = 0
-        self._horizon = chunk_length
-        # At phase p the plan of age k lies in ring row (p - k) mod T, and its entry k is for now.
+        self._chunk_length = chunk_length
+        # At phase p the chunk of age k lies in ring row (p - k) mod T, and its action k is for now.
         age = torch.arange(chunk_length)
         self._entries = [(phase - age) % chunk_length * chunk_length + age for phase in range(chunk_length)]
         # A common factor drops out of the normalised mean: ranks may be counted from the oldest possible age.
@@ -64,86 +65,89 @@ class TemporalEnsemble:
         self._log_weight = -gain * rank
 
     def reset(self, which: Tensor) -> None:
-        """Forget the plans of ``which`` [N] bool."""
+        """Forget the chunks of ``which`` [N] bool."""
         self._log_valid[which] = -torch.inf
-        self._plans[which] = 0
+        self._chunks[which] = 0
 
-    def needs_plan(self) -> Tensor:
+    def needs_chunk(self) -> Tensor:
         """All environments, at every step."""
-        return torch.ones(len(self._plans), dtype=torch.bool)
+        return torch.ones(len(self._chunks), dtype=torch.bool)
 
-    def step(self, propose: ActionChunk | None) -> Tensor:
-        """Add the newest plans and average: [N, A]."""
-        if propose is None:
-            raise ValueError("a temporal ensemble needs a plan at every step")
-        row = slice(self._phase * self._horizon, (self._phase + 1) * self._horizon)
+    def step(self, chunk: ActionChunk | None) -> Tensor:
+        """Add the newest chunks and average: [N, A]."""
+        if chunk is None:
+            raise ValueError("a temporal ensemble needs an action chunk at every step")
+        row = slice(self._phase * self._chunk_length, (self._phase + 1) * self._chunk_length)
         # Zero where invalid: a weight of zero does not hide what is not finite.
-        self._plans[:, row] = propose.actions.masked_fill(~propose.valid[..., None], 0)
-        self._log_valid[:, row] = torch.where(propose.valid, 0.0, -torch.inf)
+        self._chunks[:, row] = chunk.actions.masked_fill(~chunk.valid[..., None], 0)
+        self._log_valid[:, row] = torch.where(chunk.valid, 0.0, -torch.inf)
         entries = self._entries[self._phase]
-        self._phase = (self._phase + 1) % self._horizon
+        self._phase = (self._phase + 1) % self._chunk_length
         # A softmax of logarithms: no gain is too large for it.
         weight = torch.softmax(self._log_valid[:, entries] + self._log_weight, 1)
         if weight.isnan().any():
-            raise ValueError("no valid prediction for the present step: a plan's first entry must be valid")
-        return torch.bmm(weight[:, None], self._plans[:, entries])[:, 0]
+            raise ValueError("no valid prediction for the current step: the first action of a chunk must be valid")
+        return torch.bmm(weight[:, None], self._chunks[:, entries])[:, 0]
 
     def state_dict(self) -> dict[str, Any]:
         """The ring."""
-        return {"plans": self._plans.clone(), "log_valid": self._log_valid.clone(), "phase": self._phase}
+        return {"plans": self._chunks.clone(), "log_valid": self._log_valid.clone(), "phase": self._phase}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore :meth:`state_dict`."""
-        self._plans.copy_(state["plans"])
+        self._chunks.copy_(state["plans"])
         self._log_valid.copy_(state["log_valid"])
         self._phase = state["phase"]
 
 
 class RecedingHorizon:
-    """Plays the first ``replan_every`` entries of each plan, then asks for the next one.
+    """Executes the first ``replan_every`` actions of each chunk, then asks for the next one.
 
-    A plan that becomes invalid earlier is left earlier. With ``replan_every`` equal to the horizon this is open loop.
+    A chunk that becomes invalid earlier is left earlier. With ``replan_every`` equal to the chunk length this is open
+    loop.
     """
 
     def __init__(self, num_envs: int, chunk_length: int, action_dim: int, replan_every: int) -> None:
         if not 1 <= replan_every <= chunk_length:
-            raise ConfigError(f"control.replan_every must lie in 1 .. {chunk_length} (the horizon), got {replan_every}")
+            raise ConfigError(
+                f"control.replan_every must lie in 1 .. {chunk_length} (the chunk length), got {replan_every}"
+            )
         self._every = replan_every
-        self._plans = torch.zeros(num_envs, chunk_length, action_dim)
+        self._chunks = torch.zeros(num_envs, chunk_length, action_dim)
         self._left = torch.zeros(num_envs, dtype=torch.int64)
         self._next = torch.zeros(num_envs, dtype=torch.int64)
 
     def reset(self, which: Tensor) -> None:
-        """Forget the plans of ``which`` [N] bool."""
+        """Forget the chunks of ``which`` [N] bool."""
         self._left[which] = 0
 
-    def needs_plan(self) -> Tensor:
-        """Environments whose plan is used up: [N] bool."""
+    def needs_chunk(self) -> Tensor:
+        """Environments whose chunk is used up: [N] bool."""
         return self._left == 0
 
-    def step(self, propose: ActionChunk | None) -> Tensor:
-        """Next entry of each environment's plan: [N, A]."""
-        fresh = self.needs_plan()
+    def step(self, chunk: ActionChunk | None) -> Tensor:
+        """The next action of each environment's chunk: [N, A]."""
+        fresh = self.needs_chunk()
         if fresh.any():
-            if propose is None or not propose.valid[fresh, 0].all():
-                raise ValueError("an environment is out of actions: a plan whose first entry is valid is needed")
-            self._plans[fresh] = propose.actions[fresh]
-            # Entries up to the first invalid one.
-            usable = propose.valid.to(torch.int64).cumprod(1).sum(1).clamp(max=self._every)
+            if chunk is None or not chunk.valid[fresh, 0].all():
+                raise ValueError("an environment is out of actions: it needs a chunk whose first action is valid")
+            self._chunks[fresh] = chunk.actions[fresh]
+            # Actions up to the first invalid one.
+            usable = chunk.valid.to(torch.int64).cumprod(1).sum(1).clamp(max=self._every)
             self._left[fresh] = usable[fresh]
             self._next[fresh] = 0
-        action = self._plans[torch.arange(len(self._next)), self._next]
+        action = self._chunks[torch.arange(len(self._next)), self._next]
         self._next += 1
         self._left -= 1
         return action
 
     def state_dict(self) -> dict[str, Any]:
-        """Plans and positions."""
-        return {"plans": self._plans.clone(), "left": self._left.clone(), "next": self._next.clone()}
+        """Action chunks and positions."""
+        return {"plans": self._chunks.clone(), "left": self._left.clone(), "next": self._next.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore :meth:`state_dict`."""
-        self._plans.copy_(state["plans"])
+        self._chunks.copy_(state["plans"])
         self._left.copy_(state["left"])
         self._next.copy_(state["next"])
 

@@ -31,7 +31,7 @@ class Explorer:
         """Action [N, A] in [-1, 1] to execute at ``env_steps``."""
         noise = torch.randn(action.shape, generator=self.generator)
         if env_steps < self._config.uniform_steps:
-            # The normal distribution function makes the same draw uniform: one stream, wherever the phase ends.
+            # The normal distribution function makes the same noise uniform: one stream, wherever the phase ends.
             action = torch.erf(noise / 2**0.5)
         else:
             action = (action + noise * schedule(self._config.noise, env_steps)).clamp(-1, 1)

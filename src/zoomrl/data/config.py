@@ -1,4 +1,4 @@
-"""Options of the replay and of the batches drawn from it. Plain data: loads no torch."""
+"""Options of the replay buffer and of the batches sampled from it. Plain data: loads no torch."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ class ReplayConfig:
     """What is kept, and what a learner's batch is made of."""
 
     capacity: int = 1_000_000
-    """Online frames kept; the oldest episodes make room. Demonstrations are kept beside them for good."""
+    """Online frames kept; the oldest episodes make room. Demonstrations are kept in addition, and never evicted."""
     storage: Literal["ram", "disk", "gpu"] = "ram"
     """Keep frames in memory, in a memory-mapped file in the run directory, or in the memory of the GPU that learns."""
     batch_size: int = 512
     """Samples per update."""
     demo_fraction: float = 0.5
-    """Share of each batch drawn from demonstrations alone; the rest is drawn from everything."""
+    """Fraction of each batch that is sampled from demonstrations alone; the rest is sampled from everything."""
     relabel_successes: bool = True
     """Treat successful online episodes as demonstrations (self-imitation)."""
     sampling: Literal["episode", "transition", "priority"] = "episode"
-    """Uniform over episodes and then over their steps (published), uniform over all steps, or over all steps by the
-    priorities that the agent gives them (TD7); the demonstration share is then uniform over its steps."""
+    """Uniform over episodes and then over their steps (published), uniform over all steps, or over all steps in
+    proportion to the priorities that the agent gives them (TD7; demonstrations are then uniform over their steps)."""
     n_step: int = 1
     """Rewards summed before bootstrapping."""
     discount: float = 0.99
-    """Discount per decision."""
+    """Discount per agent step."""
     tail: Literal["shorten", "exclude"] = "shorten"
     """Near an episode's end: use fewer than n rewards, or leave those starts out (published)."""
     padding: Literal["mask", "last_action", "zeros", "hold"] = "mask"

@@ -14,7 +14,7 @@ from zoomrl.spec import StateEntry
 
 @dataclass
 class Episode:
-    """A finished trajectory of ``T`` decisions.
+    """A finished trajectory of ``T`` agent steps.
 
     Attributes:
         observations: name -> array [T + 1, ...]; row t is what the policy saw before action t, row T the last.
@@ -105,7 +105,7 @@ class EpisodeBuilder:
         observation: Mapping[str, NDArray[Any]],
         success: bool,
     ) -> None:
-        """Append one decision and the observation that followed it."""
+        """Append one agent step and the observation that followed it."""
         self._actions.append(np.array(action, dtype=np.float32))
         self._rewards.append(float(reward))
         self._observations.append(_copied(observation))

@@ -35,7 +35,7 @@ def simulator_fault(observation: Mapping[str, NDArray[Any]], reward: float = 0.0
 
     Args:
         observation: what was shown, name -> array.
-        reward: what was paid for reaching it.
+        reward: for reaching it.
         step: number of the step, from 1; 0 is the reset.
         seed: reset seed of the episode.
 

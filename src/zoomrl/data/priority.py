@@ -1,8 +1,8 @@
-"""Priorities of stored steps, and draws in proportion to them.
+"""Priorities of stored steps, and sampling in proportion to them.
 
 Paper: Fujimoto, Meger, Precup, "An Equivalence between Loss Functions and Non-Uniform Sampling in Experience Replay"
-(2020), as used by TD7 (2023). There is no tree that could fall out of step with the priorities: sums are made afresh
-for each draw, in two levels. For a million slots that takes 0.2 ms.
+(2020), as used by TD7 (2023). There is no tree that could fall out of step with the priorities: sums are computed
+anew for each batch, in two levels. For a million slots that takes 0.2 ms.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class Priorities:
         """Make windows start at the new ``slots``."""
         self._values[slots] = self.largest()
 
-    def reset_capture(self, slots: Tensor) -> None:
+    def remove(self, slots: Tensor) -> None:
         """Let no window start at ``slots`` any more."""
         self._values[slots] = 0
 
     def set(self, slot: Tensor, priority: Tensor) -> None:
-        """Give new priorities to steps that were drawn; of a step drawn several times, the largest counts.
+        """Give new priorities to sampled steps; of a step that was sampled several times, the largest counts.
 
         Args:
             slot: [B] int64. Slots at which no window starts stay as they are.
@@ -51,7 +51,7 @@ class Priorities:
 
         Raises:
             NonFiniteLossError: a priority is NaN or infinite.
-            ValueError: a priority is not positive: its step would never be drawn again.
+            ValueError: a priority is not positive: its step would never be sampled again.
         """
         slot, priority = slot.cpu(), priority.detach().to("cpu", torch.float32)
         if not torch.isfinite(priority).all():
@@ -61,7 +61,7 @@ class Priorities:
         priority = torch.where(self._values[slot] > 0, priority, torch.zeros_like(priority))
         self._values.scatter_reduce_(0, slot, priority, "amax", include_self=False)
 
-    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """``count`` slots, each with a probability in proportion to its priority, with replacement: [count] int64.
 
         Raises:
@@ -75,7 +75,7 @@ class Priorities:
         fraction = torch.rand(count, generator=generator, dtype=torch.float64)
         wanted = _below(fraction * upto[-1], upto[-1])
         block = torch.searchsorted(upto, wanted, right=True)
-        # How far into its block the draw reaches is the share with which a slot of the block is drawn.
+        # How far into its block the sampled mass reaches, as a fraction of the block's mass, selects the slot.
         fraction = (wanted - (upto[block] - mass[block])) / mass[block]
         within = blocks[block].to(torch.float64).cumsum(1)
         wanted = _below(fraction * within[:, -1], within[:, -1])

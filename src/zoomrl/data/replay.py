@@ -32,19 +32,19 @@ Segment = dict[str, NDArray[Any]]
 
 
 class ReplayBuffer:
-    """Stores episodes and draws batches.
+    """Stores episodes and samples batches.
 
     Args:
         config: capacity and batch composition.
         spec: of the environment.
-        horizon: chunk length T.
+        chunk_length: T.
         demos: episodes of the protected region; those with ``is_demo`` feed the imitation losses.
         to_unit: maps actions in the environment's units to [-1, 1].
-        seed: of the draws.
+        seed: of the sampling.
         directory: for the files of ``storage="disk"``.
         device: where batches go; the frames too with ``storage="gpu"``.
-        span: steps H of the sequences in batches; 0 for none.
-        room: frames of the protected region that are kept free for later (see :meth:`protect`).
+        sequence_length: steps H of the sequences in batches; 0 for none.
+        reserved_frames: frames of the protected region that are kept free for later (see :meth:`protect`).
 
     Raises:
         ConfigError: ``storage="gpu"`` without a GPU, or ``padding="hold"`` where actions have no known meaning.
@@ -103,7 +103,7 @@ class ReplayBuffer:
         """Store a finished online episode; it becomes a demonstration if successful and relabelling is on."""
         is_demo = episode.is_demo or (self.config.relabel_successes and episode.success)
         columns = self._columns(episode)
-        self.sampler.reset_capture(self._table.make_room(len(episode)))
+        self.sampler.remove(self._table.make_room(len(episode)))
         self._store(self._table.append, columns, episode, is_demo=is_demo)
 
     def protect(self, episode: Episode) -> bool:
@@ -122,7 +122,7 @@ class ReplayBuffer:
         return torch.cat([self.sample() for _ in range(-(-count // self.config.batch_size))])
 
     def set_priority(self, slot: torch.Tensor, priority: torch.Tensor) -> None:
-        """Give samples new priorities, in proportion to which they will be drawn.
+        """Give samples new priorities, in proportion to which they will be sampled.
 
         Args:
             slot: [B], of the batch.

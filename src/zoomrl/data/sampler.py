@@ -1,4 +1,4 @@
-"""Noise windows of stored episodes: which episode, which start, and the slots that belong to it."""
+"""Samples windows of stored episodes: which episode, which start, and the slots that belong to it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from zoomrl.spec import EnvSpec
 
 
 class WindowSampler(Sampler):
-    """A fixed share of demonstrations, the rest from everything (CQN paper, section 3.3).
+    """Samples a fixed fraction from demonstrations, and the rest from everything (CQN paper, section 3.3).
 
     Args:
         config: batch composition.
         table: the episodes.
-        horizon: chunk length T.
-        seed: of the draws.
-        span: steps H of the sequences that windows hold beside everything else; 0 for none.
+        chunk_length: T.
+        seed: of the sampling.
+        sequence_length: steps H of the sequences that windows hold in addition; 0 for none.
         hold: what ``padding="hold"`` pads with: the result of :func:`held`.
     """
 
@@ -44,10 +44,10 @@ class WindowSampler(Sampler):
         self.table = table
         self.generator = torch.Generator().manual_seed(seed)
         self._steps = torch.arange(max(chunk_length, config.n_step))
-        self._horizon = chunk_length
+        self._chunk_length = chunk_length
         self._span = torch.arange(sequence_length)
         self.shortest = 1 if config.tail == "shorten" else max(config.n_step, sequence_length)
-        """Length of the shortest episode that a window can be drawn from."""
+        """Length of the shortest episode that a window can be sampled from."""
         self._back = torch.arange(config.frame_stack - 1, -1, -1)
         self._priorities = Priorities(table.slots) if config.sampling == "priority" else None
         if config.padding == "hold" and hold is None:
@@ -55,13 +55,14 @@ class WindowSampler(Sampler):
         self._padding = {"zeros": torch.zeros(1), "hold": hold}.get(config.padding)
 
     def sample(self, storage: Any, batch_size: int) -> tuple[Windows, dict[str, Any]]:
-        """Draw ``batch_size`` windows."""
+        """Sample ``batch_size`` windows."""
         demos = self.table.pool(demos_only=True)
         from_demos = round(self.config.demo_fraction * batch_size) if self._starts(demos).any() else 0
-        parts = [self._draw(demos, from_demos)] if from_demos else []
+        parts = [self._sample_from(demos, from_demos)] if from_demos else []
         if count := batch_size - from_demos:
+            by_priority = self._priorities is not None
             everything = self.table.pool(demos_only=False)
-            parts.append(self._draw(everything, count) if self._priorities is None else self._draw_by_priority(count))
+            parts.append(self._sample_by_priority(count) if by_priority else self._sample_from(everything, count))
         columns = parts[0] if len(parts) == 1 else [torch.cat(pair) for pair in zip(*parts, strict=True)]
         return self._windows(*columns), {}
 
@@ -69,7 +70,7 @@ class WindowSampler(Sampler):
         """Number of start indices of each episode [E]."""
         return (pool.length - self.shortest + 1).clamp(min=0)
 
-    def _draw(self, pool: Pool, count: int) -> list[Tensor]:
+    def _sample_from(self, pool: Pool, count: int) -> list[Tensor]:
         """Columns start, length, terminated, is_demo and first step [count]."""
         starts = self._starts(pool)
         ends = starts.cumsum(0)
@@ -81,14 +82,14 @@ class WindowSampler(Sampler):
             fraction = torch.rand(count, generator=self.generator, dtype=torch.float64)
             first = (fraction * starts[episode]).long()
         else:
-            draw = torch.randint(int(ends[-1]), (count,), generator=self.generator)
-            episode = torch.searchsorted(ends, draw, right=True)
-            first = draw - (ends[episode] - starts[episode])
+            flat = torch.randint(int(ends[-1]), (count,), generator=self.generator)
+            episode = torch.searchsorted(ends, flat, right=True)
+            first = flat - (ends[episode] - starts[episode])
         return _columns(pool, episode, first)
 
-    def _draw_by_priority(self, count: int) -> list[Tensor]:
-        """The columns of :meth:`_draw`, from everything."""
-        episode, first = self.table.locate(self._given_priorities().draw(count, self.generator))
+    def _sample_by_priority(self, count: int) -> list[Tensor]:
+        """The columns of :meth:`_sample_from`, from everything."""
+        episode, first = self.table.locate(self._given_priorities().sample(count, self.generator))
         return _columns(self.table.pool(demos_only=False), episode, first)
 
     def enter(self, slots: Tensor) -> None:
@@ -96,13 +97,13 @@ class WindowSampler(Sampler):
         if self._priorities is not None:
             self._priorities.enter(slots[: max(0, len(slots) - self.shortest)])
 
-    def reset_capture(self, rows: list[Row]) -> None:
+    def remove(self, rows: list[Row]) -> None:
         """Take the priorities from episodes that were evicted."""
         if self._priorities is not None and rows:
-            self._priorities.reset_capture(torch.cat([self.table.indices(row) for row in rows]))
+            self._priorities.remove(torch.cat([self.table.indices(row) for row in rows]))
 
     def set_priority(self, slot: Tensor, priority: Tensor) -> None:
-        """Give the steps that a batch was drawn from new priorities (see :class:`Priorities`)."""
+        """Give the steps that a batch was sampled from new priorities (see :class:`Priorities`)."""
         self._given_priorities().set(slot, priority)
 
     def _given_priorities(self) -> Priorities:
@@ -122,11 +123,11 @@ class WindowSampler(Sampler):
         columns = torch.cat([(first[:, None] - self._back), ((first + count)[:, None] - self._back)], 1).clamp_(min=0)
         slots = self.table.wrap(torch.cat([columns, inside], 1).add_(start[:, None]))
         stack = config.frame_stack
-        real = self._steps[: self._horizon] < left[:, None]
+        real = self._steps[: self._chunk_length] < left[:, None]
         return Windows(
             obs=slots[:, :stack],
             next_obs=slots[:, stack : 2 * stack],
-            actions=slots[:, 2 * stack : 2 * stack + self._horizon],
+            actions=slots[:, 2 * stack : 2 * stack + self._chunk_length],
             valid=real if config.padding == "mask" else torch.ones_like(real),
             real=real,
             rewards=slots[:, 2 * stack : 2 * stack + config.n_step],
@@ -150,7 +151,7 @@ class WindowSampler(Sampler):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """State of the random draws, and the priorities."""
+        """State of the random generator, and the priorities."""
         state = {"generator": self.generator.get_state()}
         return state if self._priorities is None else {**state, "priorities": self._priorities.state()}
 
@@ -173,7 +174,7 @@ class WindowSampler(Sampler):
 
 
 def _columns(pool: Pool, episode: Tensor, first: Tensor) -> list[Tensor]:
-    """Start, length, terminated, is_demo and first step [count] of drawn windows."""
+    """Start, length, terminated, is_demo and first step [count] of sampled windows."""
     return [pool.start[episode], pool.length[episode], pool.terminated[episode], pool.is_demo[episode], first]
 
 

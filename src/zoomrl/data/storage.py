@@ -49,7 +49,7 @@ class Windows:
         length: [B], rewards inside the window.
         terminal: [B], whether the window reaches a terminal state.
         is_demo: [B].
-        gamma: discount per decision.
+        gamma: discount per agent step.
         padding: [A] or [1], what stands for actions that are not real; NaN where the last one does, None if all do.
         sequence: for agents that predict several steps ahead.
         slot: [B] slots of the first steps, where samples have priorities.

@@ -91,7 +91,7 @@ def collect_demos(
     raise DemonstrationError(
         f"the expert of {spec.id} succeeded in {successes} of {attempts} attempts "
         f"({successes / attempts:.0%}) with noise {noise:g}{dropped}; {episodes} successes were wanted. "
-        f"Use less noise, more attempts, or a time limit above {spec.time_limit} decisions"
+        f"Use less noise, more attempts, or a time limit above {spec.time_limit} agent steps"
     )
 
 

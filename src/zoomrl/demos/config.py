@@ -14,10 +14,10 @@ class DemoConfig:
     episodes: int = 20
     """Successful demonstrations to collect (scripted), or to use of a set (0: all)."""
     validation: float = 0.0
-    """Share of the demonstrations, the last ones, that are not learnt from: losses on them are measured instead, at
-    each evaluation (imitation)."""
+    """Fraction of the demonstrations, the last ones, that is held out: each evaluation measures the losses on them
+    (imitation)."""
     noise: float = 0.0
-    """Standard deviation of noise on the scripted expert's actions, as a share of half the action range."""
+    """Standard deviation of noise on the scripted expert's actions, as a fraction of half the action range."""
     seed: int = 0
     """Seed of scripted demonstrations."""
     directory: str = "demos"

@@ -62,9 +62,9 @@ class DemoSummary:
         observations: name -> dtype and shape of one frame, for example ``uint8[2, 64, 64, 3]``.
         state_entries: the parts of ``state`` in their order; empty when unknown.
         cameras: names of the views of ``rgb``.
-        rendering: what its images were drawn with.
+        rendering: what its images were rendered with.
         episodes, demos, successes: counts; ``demos`` are those that imitation may copy.
-        lengths: decisions per episode.
+        lengths: agent steps per episode.
         returns: undiscounted sum of rewards per episode.
         duplicates: episodes whose actions equal those of an earlier one.
         idle: fraction of steps whose action is zero in every dimension.
@@ -180,7 +180,7 @@ def render_table(summary: DemoSummary) -> Group:
     overview = Table(title=f"Demonstrations of {summary.env}", show_header=False)
     images = (
         ("cameras", ", ".join(summary.cameras)),
-        ("drawn with", ", ".join(summary.rendering) or "no shadows, reflections or antialiasing"),
+        ("rendered with", ", ".join(summary.rendering) or "no shadows, reflections or antialiasing"),
     )
     for name, value in (
         ("observed", ", ".join(f"{name} {array}" for name, array in summary.observations.items())),

@@ -69,7 +69,7 @@ class Env(GymBase, ABC):
         self.terminate_on_success = terminate_on_success
         _check_bounds(env_spec)
         self._low, self._high = action_bounds(env_spec.action)
-        self._decisions = 0
+        self._agent_steps = 0
         self._running = False
         self._show_spaces(env_spec)
 
@@ -104,12 +104,12 @@ class Env(GymBase, ABC):
         episode_seed = int(self.np_random.integers(MAX_SEED)) if seed is None else int(seed)
         info = self._asked("reset", lambda: self._begin(episode_seed))
         observation = self._observed()
-        self._decisions = 0
+        self._agent_steps = 0
         self._running = True
         return observation, dict(check_info(info, self.env_spec.id, "reset"))
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Take one decision: the clipped action is held for ``action_repeat`` control steps.
+        """Take one agent step: the clipped action is held for ``action_repeat`` control steps.
 
         Args:
             action: float32 [A], in the environment's units.
@@ -132,11 +132,11 @@ class Env(GymBase, ABC):
             terminated = now.terminated or (success and self.terminate_on_success)
             if terminated or now.truncated:
                 break
-        self._decisions += 1
-        # An episode that reaches its goal on the last allowed decision has ended: nothing lies beyond it.
-        truncated = not terminated and (now.truncated or self._decisions >= self.env_spec.time_limit)
+        self._agent_steps += 1
+        # An episode that reaches its goal on the last allowed agent step has ended: nothing lies beyond it.
+        truncated = not terminated and (now.truncated or self._agent_steps >= self.env_spec.time_limit)
         self._running = not (terminated or truncated)
-        # Once per decision: an image takes longer than several control steps.
+        # Once per agent step: an image takes longer than several control steps.
         return self._observed(), reward, terminated, truncated, {**now.info, "success": success}
 
     def _accepted(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -191,7 +191,7 @@ class Env(GymBase, ABC):
 
     @abstractmethod
     def _observe(self) -> Observation:
-        """The present observation."""
+        """The current observation."""
 
     def _render(self) -> NDArray[np.uint8]:
         """The current image, uint8 [H, W, 3]."""
@@ -257,13 +257,13 @@ def _check_bounds(spec: EnvSpec) -> None:
             )
 
 
-def decisions_allowed(env_id: str, asked: int | None, action_repeat: int, native: int, *, native_is_hard: bool) -> int:
-    """The time limit in decisions.
+def episode_limit(env_id: str, asked: int | None, action_repeat: int, native: int, *, native_is_hard: bool) -> int:
+    """The time limit in agent steps.
 
     Args:
         env_id: for the message.
-        asked: decisions wanted, or None for the environment's own limit.
-        action_repeat: control steps per decision.
+        asked: agent steps wanted, or None for the environment's own limit.
+        action_repeat: control steps per agent step.
         native: the environment's own limit in control steps.
         native_is_hard: whether the simulator itself ends the episode there.
 
@@ -278,10 +278,10 @@ def decisions_allowed(env_id: str, asked: int | None, action_repeat: int, native
     if asked is None:
         return most
     if asked < 1:
-        raise ConfigError(f"time_limit must be at least 1 decision, got {asked}")
+        raise ConfigError(f"time_limit must be at least 1 agent step, got {asked}")
     if native_is_hard and asked > most:
         raise ConfigError(
             f"time_limit {asked} is too long for {env_id}: its simulator stops after {native} control steps, "
-            f"which is {most} decisions at action_repeat {action_repeat}"
+            f"which is {most} agent steps at action_repeat {action_repeat}"
         )
     return asked

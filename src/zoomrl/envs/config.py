@@ -24,9 +24,9 @@ class EnvConfig:
     """Reward signal. Meta-World offers sparse (1 on success; what auto means there) and dense; the others are
     native."""
     time_limit: int | None = None
-    """Decisions per episode; None keeps the environment's own limit."""
+    """Agent steps per episode; None keeps the environment's own limit."""
     action_repeat: int = 1
-    """Simulator control steps per decision; rewards are summed."""
+    """Simulator control steps per agent step; rewards are summed."""
     terminate_on_success: bool = True
     """End the episode at the first success (Meta-World)."""
     num_envs: int = 1
@@ -49,10 +49,10 @@ class EnvConfig:
     """Vector observed: everything, what the robot knows of itself (Meta-World: hand and gripper), or none. auto is
     full without cameras; with cameras full for Gymnasium, none for DeepMind Control, and robot elsewhere."""
     shadows: bool = True
-    """Draw shadows in observed images. Off, with reflections and antialiasing off too, draws ten to twenty
-    times faster. RLBench draws by itself, with everything on."""
+    """Render shadows in observed images. Without shadows, reflections and antialiasing, rendering is ten to twenty
+    times faster. RLBench renders by itself, with everything on."""
     reflections: bool = True
-    """Draw reflections in observed images."""
+    """Render reflections in observed images."""
     antialiasing: bool = True
     """Smooth edges in observed images."""
 

@@ -1,4 +1,4 @@
-"""For simulators that draw from numpy's global generator."""
+"""For simulators that sample from numpy's global generator."""
 
 from __future__ import annotations
 

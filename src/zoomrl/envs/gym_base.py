@@ -46,7 +46,7 @@ except ImportError:
 
         @cached_property
         def np_random(self) -> np.random.Generator:
-            """Drawn from where :meth:`reset` was given no seed."""
+            """Sampled from where :meth:`reset` was given no seed."""
             return np.random.default_rng()
 
         def _show_spaces(self, spec: EnvSpec) -> None:

@@ -30,7 +30,7 @@ def as_image(rendered: Any) -> NDArray[np.uint8]:
         raise ValueError(f"the renderer returned {came}, and an image is uint8 [H, W, 3]")
     if array.dtype != np.uint8:
         array = _levels(array, came)
-    # A copy: a renderer may draw its next image into the same memory.
+    # A copy: a renderer may write its next image into the same memory.
     return np.array(np.broadcast_to(array[..., :3], (*array.shape[:2], 3)), order="C")
 
 

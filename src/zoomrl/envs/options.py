@@ -36,7 +36,7 @@ DEFAULTS: Mapping[str, Any] = {one.name: one.default for one in fields(EnvConfig
 
 @dataclass(frozen=True)
 class Options:
-    """What an adapter declares to honour, beside :data:`COMMON` and every option's default.
+    """What an adapter declares to honour, besides :data:`COMMON` and every option's default.
 
     Attributes:
         suite: the name of its environments, for messages.
@@ -105,6 +105,6 @@ def _shown(config: EnvConfig, spec: EnvSpec) -> dict[str, Any]:
         shown["image_size"] = height if height == width else (height, width)
     if spec.cameras:
         # An environment that renders by itself says nothing of it.
-        drawn = {name: name in spec.rendering for name in ("shadows", "reflections", "antialiasing")}
-        shown |= drawn if spec.rendering else {}
+        effects = {name: name in spec.rendering for name in ("shadows", "reflections", "antialiasing")}
+        shown |= effects if spec.rendering else {}
     return shown

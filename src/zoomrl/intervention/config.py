@@ -15,10 +15,10 @@ class InterventionConfig:
     env: int = 0
     """Training environment that is corrected, counted from 0."""
     capacity: int = 10_000
-    """Frames kept free for corrections beside the demonstrations. They are never evicted; when they are full, later
+    """Frames reserved for corrections, besides the demonstrations. They are never evicted; when they are full, later
     corrections are executed and no longer kept apart."""
     port: int = 8642
     """Port of the page, on this machine alone (keyboard)."""
     step: float = 0.25
-    """How far a held key moves a dimension, as a share of half its range: of a delta at once, of an absolute position
-    per decision (keyboard)."""
+    """How far a held key moves a dimension, as a fraction of half its range: of a delta at once, of an absolute
+    position per agent step (keyboard)."""

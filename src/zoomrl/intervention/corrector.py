@@ -52,7 +52,7 @@ class Corrector:
     ) -> None:
         self.env = env
         self.last_fraction = 0.0
-        """Share of corrected decisions in the episode that ended last."""
+        """Fraction of corrected agent steps in the episode that ended last."""
         self._source = source
         self._bounds = scaler.low, scaler.high
         self._spec = spec
@@ -99,7 +99,7 @@ class Corrector:
             self._protect(stretch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Which files belong to this moment, and which decisions of the episode in flight were corrected."""
+        """Which files belong to this moment, and which agent steps of the episode in flight were corrected."""
         return {"kept": self._kept, "flags": list(self._flags)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -155,7 +155,7 @@ def make_source(config: InterventionConfig, envs: VectorEnv, say: Callable[[str]
             envs.render(config.env)
         except Exception as error:
             raise ConfigError(
-                f"intervene.source=keyboard shows the environment, which cannot be drawn here: {error}"
+                f"intervene.source=keyboard shows the environment, which cannot be rendered here: {error}"
             ) from error
         return Keyboard(config, envs.env_spec, lambda: envs.render(config.env), say)
     return Recording(config.source, envs.env_spec)

@@ -26,13 +26,13 @@ _USUAL_HZ = 10.0
 class Keys:
     """Held keys to actions, by what each dimension means.
 
-    A delta is a share of its half range while a key is held and zero otherwise; an absolute position moves by that
-    share at every decision and stays where it is otherwise; the space bar opens and closes the grippers. Dimensions of
-    unknown meaning, such as torques, are treated as deltas.
+    A delta is a fraction of its half range while a key is held and zero otherwise; an absolute position moves by that
+    fraction at every agent step and stays where it is otherwise; the space bar opens and closes the grippers.
+    Dimensions of unknown meaning, such as torques, are treated as deltas.
 
     Args:
         spec: of the environment.
-        step: share of half the range.
+        step: fraction of half the range.
     """
 
     def __init__(self, spec: EnvSpec, step: float) -> None:
@@ -79,7 +79,7 @@ class Keys:
 class Keyboard:
     """A person in a browser on this machine (or through a tunnel), who may take over.
 
-    While they do, decisions are no faster than the environment's control rate; else training runs as fast as it can.
+    While they do, agent steps are no faster than the environment's control rate; else training runs as fast as it can.
     A page that was closed, or that has lost its connection, gives control back.
 
     Args:

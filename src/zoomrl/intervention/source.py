@@ -1,6 +1,6 @@
-"""Corrections while training: a person, or a recording of one, takes over for some decisions.
+"""Corrections while training: a person, or a recording of one, takes over for some agent steps.
 
-What is executed is what is stored. Each stretch of corrected decisions is also an episode of its own, which imitation
+What is executed is what is stored. Each stretch of corrected agent steps is also an episode of its own, which imitation
 may copy: a demonstration of what to do where the policy had come to (cf. Luo et al. 2024, "Precise and Dexterous
 Robotic Manipulation via Human-in-the-Loop Reinforcement Learning").
 """
@@ -31,7 +31,7 @@ class Intervention(Protocol):
 
         Args:
             episode: number of the environment's episode, from 0.
-            step: decision within it, from 0.
+            step: agent step within it, from 0.
             proposed: what the policy would do.
         """
         ...
@@ -45,7 +45,7 @@ class Recording:
     """Corrections from a file, one JSON object a line: ``{"episode": 3, "step": 17, "action": [...]}``.
 
     ``episode`` and ``step`` count from 0 in the environment that is corrected; actions are in its units. Of two lines
-    for the same decision the later one counts.
+    for the same agent step the later one counts.
 
     Raises:
         ConfigError: the file is missing, or a line is not such an object, or leaves the environment's bounds.
@@ -73,7 +73,7 @@ class Recording:
                 self._actions[key] = action
 
     def action(self, episode: int, step: int, proposed: Array) -> Array | None:
-        """What was recorded for this decision."""
+        """What was recorded for this agent step."""
         return self._actions.get((episode, step))
 
     def close(self) -> None:
@@ -94,7 +94,7 @@ def _entry(line: Mapping[str, object], spec: ArraySpec) -> tuple[tuple[int, int]
 
 
 def corrections(episode: Episode, corrected: NDArray[np.bool_]) -> list[Episode]:
-    """The stretches of ``corrected`` [T] decisions of an episode, each an episode that imitation may copy.
+    """The stretches of ``corrected`` [T] agent steps of an episode, each an episode that imitation may copy.
 
     A stretch that ends before its episode does is truncated: the value continues behind it. Success and the terminal
     state belong to the stretch that reaches the end.

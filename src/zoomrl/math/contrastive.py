@@ -18,7 +18,7 @@ def info_nce(logits: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
         real: [B] bool. Other rows are neither queries nor keys.
 
     Returns:
-        loss, and the share of real rows whose own key has the largest logit; both 0 when no row is real.
+        loss, and the fraction of real rows whose own key has the largest logit; both 0 when no row is real.
     """
     own = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
     # A row that is not real keeps its own key: a row without any would have an undefined loss.

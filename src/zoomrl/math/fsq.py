@@ -1,4 +1,4 @@
-"""Finite scalar quantisation (Mentzer et al. 2023): each number of a latent is rounded to one of a few levels."""
+"""Finite scalar quantisation (Mentzer et al. 2023): each dimension of a latent is rounded to one of a few levels."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _SLACK = 1e-3
 
 
 def quantise(x: Tensor, levels: tuple[int, ...]) -> Tensor:
-    """Round each number to its levels: ``round((l - 1) / 2 * tanh(x)) / floor(l / 2)``, an even l shifted by a half.
+    """Round each dimension to its levels: ``round((l - 1) / 2 * tanh(x)) / floor(l / 2)``, an even l shifted by a half.
 
     The rounding lets the gradient through unchanged; the tanh keeps its own. Not idempotent: codes are not mapped to
     themselves.
 
     Args:
-        x: [..., D], c = len(levels) neighbouring numbers forming one code; c divides D.
+        x: [..., D], c = len(levels) neighbouring dimensions forming one code; c divides D.
         levels: l for each of the c channels.
 
     Returns:

@@ -15,7 +15,7 @@ def squashed_log_density(noise: Tensor, log_std: Tensor, before: Tensor, counted
     ``2 (log 2 - u - softplus(-2 u))``, the same number without a logarithm of a difference that rounds to 0.
 
     Args:
-        noise: [..., A] standard normal draws.
+        noise: [..., A] standard normal noise.
         log_std: [..., A] logarithm of the standard deviation.
         before: [..., A], u.
         counted: [A] bool, the dimensions that the sum takes; None for all.

@@ -14,7 +14,7 @@ def singular_values(latents: Tensor) -> Tensor:
 
 
 def rank_fractions(values: Tensor, tolerances: Sequence[float]) -> list[Tensor]:
-    """Numerical rank as a share of D, for each tolerance t, from singular ``values`` [D].
+    """Numerical rank as a fraction of D, for each tolerance t, from singular ``values`` [D].
 
     Those above ``max(t, t * largest)`` count, as in ``torch.linalg.matrix_rank`` with atol = rtol = t.
     """

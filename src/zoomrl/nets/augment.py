@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 
-def draw_shifts(batch: int, views: int, pad: int, generator: torch.Generator) -> Tensor:
+def sample_offsets(batch: int, views: int, pad: int, generator: torch.Generator) -> Tensor:
     """Rows and columns to skip in the padded images: int64 [2, B, V], uniform in 0 .. 2 ``pad``.
 
     Each sample and view has a shift of its own (CQN); the frames of a stack share it.
@@ -24,7 +24,7 @@ def shift(frames: Tensor, pad: int, offsets: Tensor) -> Tensor:
     Args:
         frames: uint8 [B, F, V, H, W, C].
         pad: largest shift in pixels, at least 1.
-        offsets: int64 [2, B, V] of :func:`draw_shifts`.
+        offsets: int64 [2, B, V] of :func:`sample_offsets`.
 
     Returns:
         The same shape and type.

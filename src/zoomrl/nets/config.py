@@ -1,4 +1,4 @@
-"""Hyper-parameters of encoders and latent models. Plain data: importing this module loads no torch."""
+"""Hyperparameters of encoders and latent models. Plain data: importing this module loads no torch."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class RepresentationConfig:
-    """A latent that predicts itself, learnt beside any agent. Defaults are iQRL's (Scannell et al. 2024)."""
+    """A self-predictive latent, jointly trained with any agent. Defaults are iQRL's (Scannell et al. 2024)."""
 
     kind: Literal["none", "self_predictive"] = "none"
     """What the agent reads: its observation, or the latent of a model that is trained to predict its own future."""
     dim: int = 1024
-    """Numbers D in the latent."""
+    """Dimensions D of the latent."""
     quantise: bool = True
     """Round the latent to a few levels (FSQ)."""
     fsq_levels: tuple[int, ...] = (8, 8)
-    """Levels of each channel of a code; neighbouring numbers of the latent form one code."""
+    """Levels of each channel of a code; neighbouring dimensions of the latent form one code."""
     encoder_hidden: tuple[int, ...] = (256,)
     """Widths of the encoder's hidden layers."""
     model_hidden: tuple[int, ...] = (512, 512)

@@ -1,6 +1,6 @@
-"""A gated recurrent unit written out in matrix products, so that it can be compiled and captured.
+"""A gated recurrent unit written out in matrix multiplications, so that it can be compiled and captured.
 
-``nn.GRU`` breaks a compiled graph and hides its first step's product with a zero state. This module has ``nn.GRU``'s
+``nn.GRU`` breaks a compiled graph and hides its first step's matmul with a zero state. This module has ``nn.GRU``'s
 parameter names, initialisation and results.
 """
 
@@ -42,7 +42,7 @@ class GRU(nn.Module):
     def _run_layer(self, x: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> Tensor:
         # Unbinding and splitting, not indexing: their gradients are one concatenation each.
         first, *others = linear(x, weight_ih, bias_ih).unbind(1)
-        # The initial state is zero: the first recurrent product is its bias.
+        # The initial state is zero: the first recurrent matmul gives its bias.
         new, update = _gates(first, bias_hh)
         states = [new - update * new]
         for gates in others:
@@ -50,13 +50,13 @@ class GRU(nn.Module):
         return torch.stack(states, 1)
 
     def cell(self, state: Tensor, gates: Tensor, weight_hh: Tensor, bias_hh: Tensor) -> Tensor:
-        """The state [N, H] that follows ``state``, from the product of the input [N, 3 H]."""
+        """The state [N, H] that follows ``state``, from the matmul of the input [N, 3 H]."""
         new, update = _gates(gates, linear(state, weight_hh, bias_hh))
         return torch.lerp(new, state.to(new.dtype), update.to(new.dtype))
 
 
 def _gates(inputs: Tensor, recurrent: Tensor) -> tuple[Tensor, Tensor]:
-    """Candidate and update gate, both [N, H], from the products of input and state [N, 3 H]."""
+    """Candidate and update gate, both [N, H], from the matmuls of input and state [N, 3 H]."""
     hidden = inputs.shape[-1] // 3
     reset_update, candidate = recurrent.split((2 * hidden, hidden), -1)
     from_input, candidate_input = inputs.split((2 * hidden, hidden), -1)

@@ -14,7 +14,7 @@ def orthogonal_(module: nn.Module) -> None:
         return
     # The published gain is that of ReLU, under SiLU too.
     gain = math.sqrt(2) if isinstance(module, nn.Conv2d) else 1.0
-    # Drawn in contiguous memory: torch cannot flatten weights that are stored channels-last.
+    # Sampled in contiguous memory: torch cannot flatten weights that are stored channels-last.
     weight = torch.empty_like(module.weight, memory_format=torch.contiguous_format)
     nn.init.orthogonal_(weight, gain)
     with torch.no_grad():

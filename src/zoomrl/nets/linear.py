@@ -1,7 +1,7 @@
-"""Linear layers whose large float32 products run in oneDNN where that is the faster library.
+"""Linear layers whose large float32 matmuls run in oneDNN where that is the faster library.
 
-PyTorch gives float32 products on the CPU to MKL, which keeps its 512-bit kernels to Intel's processors: on AMD's with
-AVX-512, oneDNN, which comes with PyTorch too, is about twice as fast (measured: benchmarks/products.py).
+PyTorch gives float32 matmuls on the CPU to MKL, which keeps its 512-bit kernels to Intel's processors: on AMD's with
+AVX-512, oneDNN, which comes with PyTorch too, is about twice as fast (measured: ``benchmarks/products.py``).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _facts = Path("/proc/cpuinfo")
 ONEDNN = torch.backends.mkldnn.is_available() and onednn_is_faster(
     torch.backends.cpu.get_cpu_capability(), _facts.read_text() if _facts.exists() else ""
 )
-"""Whether large float32 products run in oneDNN on this machine."""
+"""Whether large float32 matmuls run in oneDNN on this machine."""
 
 _library = torch.library.Library("zoomrl", "DEF")
 # One operation that the compiler takes as it is: its own lowering of oneDNN's wants weights that never change.

@@ -19,7 +19,7 @@ def mlp(
 ) -> nn.Sequential:
     """Hidden layers of Linear, LayerNorm (with ``norm``) and activation, then a plain Linear.
 
-    With ``init="orthogonal"`` weights start orthogonal and biases zero; otherwise they start as PyTorch draws them.
+    With ``init="orthogonal"`` weights start orthogonal and biases zero; otherwise initialization is PyTorch's.
     """
     layers: list[nn.Module] = []
     for before, after in pairwise((size, *hidden)):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoomrl.errors import ConfigError
-from zoomrl.nets.augment import draw_shifts, shift
+from zoomrl.nets.augment import sample_offsets, shift
 from zoomrl.nets.config import EncoderConfig
 from zoomrl.nets.encoders import make_encoder
 from zoomrl.nets.normalize import Normalizer
@@ -40,7 +40,7 @@ class ObservationShape(NamedTuple):
         if size != width:
             raise ConfigError(
                 f"images of {spec.id} have {size} x {width} pixels, and encoders need square ones. Let the "
-                'environment draw square images, or observe "render" at --env.image-size.'
+                'environment render square images, or observe "render" at --env.image-size.'
             )
         return ObservationShape(spec.state_dim * frame_stack, views, frame_stack, size)
 
@@ -105,4 +105,4 @@ class Perception(nn.Module):
         """Random shifts for :meth:`forward`; None where nothing is shifted."""
         if not self.pad:
             return None
-        return draw_shifts(batch, self.shape.views, self.pad, generator)
+        return sample_offsets(batch, self.shape.views, self.pad, generator)

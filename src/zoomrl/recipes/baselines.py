@@ -8,7 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from zoomrl.agents.configs import SACConfig, TACOConfig, TCRLConfig, TD3Config, TD7Config
+from zoomrl.agents.sac.config import SACConfig
+from zoomrl.agents.taco.config import TACOConfig
+from zoomrl.agents.tcrl.config import TCRLConfig
+from zoomrl.agents.td3.config import TD3Config
+from zoomrl.agents.td7.config import TD7Config
 from zoomrl.recipes.latent import EASY, EPISODE, HARD, MEDIUM, WARM_UP, falling, state_dmc
 from zoomrl.recipes.published import drqv2_dmc
 from zoomrl.training.config import TrainConfig
@@ -45,7 +49,7 @@ def sac_dmc() -> TrainConfig:
 
 
 def tcrl_dmc() -> TrainConfig:
-    """TCRL, DeepMind Control from state, easy tasks: batches of 512, half an update per decision."""
+    """TCRL, DeepMind Control from state, easy tasks: batches of 512, half an update per agent step."""
     return _tcrl("tcrl-dmc", "walker-walk", EASY, 0.1, 500)
 
 
@@ -55,14 +59,14 @@ def tcrl_dmc_medium() -> TrainConfig:
 
 
 def tcrl_dmc_hard() -> TrainConfig:
-    """TCRL, DeepMind Control from state, hard tasks: noise down to 0.2, a latent of 100."""
+    """TCRL, DeepMind Control from state, hard tasks: noise down to 0.2, a 100-dimensional latent."""
     base = _tcrl("tcrl-dmc-hard", "humanoid-walk", HARD, 0.2, 5000)
     agent = TCRLConfig()
     return replace(base, agent=replace(agent, representation=replace(agent.representation, dim=100)))
 
 
 def taco_dmc() -> TrainConfig:
-    """TACO, DeepMind Control from pixels: DrQ-v2's settings for medium tasks with batches of 1,024."""
+    """TACO, DeepMind Control from pixels: DrQ-v2's hyperparameters for medium tasks with batches of 1,024."""
     base = drqv2_dmc()
     return replace(
         base,

@@ -1,4 +1,4 @@
-"""BiGym: the released settings for each of its forty tasks, and small ones of our own for a CPU.
+"""BiGym: the released configuration of each of its forty tasks, and a small one of our own for a CPU.
 
 Source: configuration files of the public CQN-AS repository. The columns of each agent are those of
 :mod:`zoomrl.recipes.published`; a task adds its name and its training budget. Demonstrations are the published ones,
@@ -26,7 +26,7 @@ AGENTS: dict[str, Callable[[], TrainConfig]] = {
 
 
 def bigym(agent: str, task: str) -> TrainConfig:
-    """Released settings on a BiGym task, from three cameras and what the robot knows of itself."""
+    """Released configuration of a BiGym task, from three cameras and the robot's proprioception."""
     column = AGENTS[agent]()
     return replace(
         column,
@@ -37,7 +37,7 @@ def bigym(agent: str, task: str) -> TrainConfig:
 
 
 def cqn_as_bigym_cpu() -> TrainConfig:
-    """CQN-AS for BiGym from state on a CPU, from 20 scripted demonstrations. Our own settings."""
+    """CQN-AS for BiGym from state on a CPU, from 20 scripted demonstrations. Our own hyperparameters."""
     base = cqn_as_metaworld()
     return replace(
         base,

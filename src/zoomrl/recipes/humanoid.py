@@ -1,4 +1,4 @@
-"""HumanoidBench: the published settings for each of its 8 published tasks, a baseline, and our own for a CPU."""
+"""HumanoidBench: the published configuration of each of its 8 published tasks, a baseline, and our own for a CPU."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from zoomrl.agents.configs import CQNASConfig, CQNConfig, SACConfig
+from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
+from zoomrl.agents.sac.config import SACConfig
 from zoomrl.control.config import ControlConfig
 from zoomrl.recipes import published
 from zoomrl.training.config import TrainConfig
@@ -22,17 +23,17 @@ COLUMNS: dict[str, Callable[[], TrainConfig]] = {
 
 
 def humanoid(agent: str, task: str) -> TrainConfig:
-    """Released settings on a HumanoidBench task: 10,000,000 steps, an update every other step."""
+    """Released configuration of a HumanoidBench task: 10,000,000 steps, an update every other step."""
     return _on(COLUMNS[agent](), _name(agent, task), task)
 
 
 def cqn_as_humanoid_cpu() -> TrainConfig:
-    """CQN-AS for a HumanoidBench robot that stands, 100,000 steps on a CPU: a narrow network. Our own settings."""
+    """CQN-AS for standing HumanoidBench robots, 100,000 steps on a CPU: a narrow network. Our own hyperparameters."""
     return _small("cqn_as")
 
 
 def cqn_humanoid_cpu() -> TrainConfig:
-    """CQN for a HumanoidBench robot that stands, 100,000 steps on a CPU: a narrow network. Our own settings."""
+    """CQN for standing HumanoidBench robots, 100,000 steps on a CPU: a narrow network. Our own hyperparameters."""
     return _small("cqn")
 
 

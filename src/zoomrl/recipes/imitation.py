@@ -1,18 +1,19 @@
-"""Imitation on Meta-World: behaviour cloning and ACT, beside CQN-AS on the same demonstrations. Our own settings."""
+"""Imitation on Meta-World, with our own hyperparameters: behaviour cloning and ACT, to compare with CQN-AS."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 
-from zoomrl.agents.configs import ACTConfig, BCConfig
+from zoomrl.agents.act.config import ACTConfig
+from zoomrl.agents.bc.config import BCConfig
 from zoomrl.nets.config import EncoderConfig
 from zoomrl.recipes.small import cqn_as_metaworld, cqn_as_metaworld_pixels
 from zoomrl.training.config import TrainConfig
 
 
 def bc_metaworld() -> TrainConfig:
-    """Behaviour cloning of chunks on Meta-World from state, demonstrations alone. Our own settings."""
+    """Behaviour cloning of chunks on Meta-World from state, demonstrations alone. Our own hyperparameters."""
     base = cqn_as_metaworld()
     return replace(
         base,
@@ -28,7 +29,7 @@ def bc_metaworld() -> TrainConfig:
 
 
 def act_metaworld() -> TrainConfig:
-    """ACT on Meta-World from state, demonstrations alone: small transformers for a CPU. Our own settings."""
+    """ACT on Meta-World from state, demonstrations alone: small transformers for a CPU. Our own hyperparameters."""
     agent = ACTConfig(
         chunk_length=16, dim=64, heads=4, feedforward=128, encoder_layers=2, decoder_layers=2, style_dim=8, lr=3e-4
     )
@@ -36,12 +37,12 @@ def act_metaworld() -> TrainConfig:
 
 
 def bc_metaworld_pixels() -> TrainConfig:
-    """Behaviour cloning of chunks on Meta-World from two cameras and the robot's own state. Our own settings."""
+    """Behaviour cloning of chunks on Meta-World from two cameras and the robot's own state. Our own hyperparameters."""
     return _with_cameras(bc_metaworld(), "bc-metaworld-pixels")
 
 
 def act_metaworld_pixels() -> TrainConfig:
-    """ACT on Meta-World from two cameras and the robot's own state. Our own settings."""
+    """ACT on Meta-World from two cameras and the robot's own state. Our own hyperparameters."""
     return _with_cameras(act_metaworld(), "act-metaworld-pixels")
 
 

@@ -1,7 +1,7 @@
-"""iQRL on DeepMind Control from state: settings as released for each of its 27 tasks, and its ablations.
+"""iQRL on DeepMind Control from state: the released configuration of each of its 27 tasks, and its ablations.
 
 Source: configuration files of the public iQRL repository (December 2024). What is a bug there is left out (see
-docs/iqrl.md). Schedules are counted in environment steps, 1,000 to an episode and two to a decision.
+docs/iqrl.md). Schedules are counted in environment steps, 1,000 to an episode and two to an agent step.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from zoomrl.agents.configs import IQRLConfig, TD3Config
+from zoomrl.agents.td3.config import IQRLConfig, TD3Config
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.envs.config import EnvConfig
@@ -130,7 +130,7 @@ def iqrl_dmc(name: str) -> TrainConfig:
 
 
 def iqrl_dmc_cpu() -> TrainConfig:
-    """iQRL for DeepMind Control on a CPU: a latent of 128 numbers, two critics, layers of 256. Our own settings."""
+    """iQRL for DeepMind Control on a CPU: a 128-dimensional latent, 2 critics, width 256. Our own hyperparameters."""
     base = state_dmc("iqrl-dmc-cpu", "walker-walk", falling(EASY))
     return replace(
         base,
@@ -141,7 +141,7 @@ def iqrl_dmc_cpu() -> TrainConfig:
 
 
 def iqrl_dmc_cpu_medium() -> TrainConfig:
-    """iQRL for harder tasks on a CPU: three-step returns; ELU, no LayerNorm in actor and critics. Our own settings."""
+    """iQRL on a CPU, harder tasks: 3-step returns, ELU, no LayerNorm in actor and critics. Our own hyperparameters."""
     base = iqrl_dmc_cpu()
     latent = replace(_SMALL_IQRL.representation, lr=3e-4)
     return replace(

@@ -1,4 +1,4 @@
-"""Settings that the papers' authors released, column by column.
+"""Hyperparameters that the papers' authors released, column by column.
 
 Source: configuration files of the public CQN-AS repository (main branch, January 2025), whose numbers supersede the
 older CQN release where they differ, and of the public DrQ-v2 repository. Each preset keeps the released choices that
@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from zoomrl.agents.configs import CQNASConfig, CQNConfig, DrQv2ASConfig, DrQv2Config, DrQv2PlusConfig
+from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
+from zoomrl.agents.drqv2.config import DrQv2ASConfig, DrQv2Config, DrQv2PlusConfig
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.demos.config import DemoConfig
@@ -181,7 +182,7 @@ def cqn_dmc_medium() -> TrainConfig:
 def cqn_dmc_hard() -> TrainConfig:
     """CQN, DeepMind Control humanoid tasks: 30,100,000 steps, learning rate 8e-5."""
     base = _longer(cqn_dmc(), "cqn-dmc-hard", "dmc:humanoid-walk", HARD_STEPS)
-    return replace(base, agent=replace(base.agent, lr=HUMANOID_LR))
+    return replace(base, agent=base.agent.replaced(lr=HUMANOID_LR))
 
 
 def cqn_dmc_pixels() -> TrainConfig:
@@ -201,7 +202,7 @@ def cqn_dmc_pixels() -> TrainConfig:
             act_with="online",
         ),
         replay=DMC_PIXEL_REPLAY,
-        # Counted in environment steps, two to a decision: 2,000 random decisions, updates from the 2,000th on.
+        # Counted in environment steps, two to an agent step: 2,000 random agent steps, updates from the 2,000th on.
         control=ControlConfig(executor="open_loop", snap=True, noise="0.1", uniform_steps=4000),
         demos=NO_DEMOS,
         eval=EvalConfig(every=10_000, episodes=10),

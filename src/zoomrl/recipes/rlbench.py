@@ -1,4 +1,4 @@
-"""The published settings of RLBench, for each of its 22 tasks."""
+"""The published configuration of each of RLBench's 22 tasks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COLUMNS: dict[str, Callable[[], TrainConfig]] = {
 
 
 def rlbench(agent: str, task: str) -> TrainConfig:
-    """Released settings on an RLBench task, from four cameras and the joints."""
+    """Released configuration of an RLBench task, from four cameras and the joints."""
     base = COLUMNS[agent]()
     return replace(base, preset=_name(agent, task), env=replace(base.env, id=f"rlbench:{task}"))
 

@@ -1,10 +1,12 @@
-"""Our own settings, small enough for a CPU."""
+"""Our own configurations, small enough for a CPU."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from zoomrl.agents.configs import CQNASConfig, CQNConfig, DrQv2ASConfig, DrQv2Config, DrQv2PlusConfig, convert
+from zoomrl.agents.convert import convert
+from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
+from zoomrl.agents.drqv2.config import DrQv2ASConfig, DrQv2Config, DrQv2PlusConfig
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.envs.config import EnvConfig
@@ -27,7 +29,7 @@ _SMALL_CQN_AS = CQNASConfig(
 
 
 def cqn_as_metaworld() -> TrainConfig:
-    """CQN-AS for Meta-World from state on a CPU: a small network, demonstrations first. Our own settings."""
+    """CQN-AS for Meta-World from state on a CPU: a small network, demonstrations first. Our own hyperparameters."""
     return TrainConfig(
         preset="cqn_as-metaworld",
         env=EnvConfig(id="metaworld:drawer-open", time_limit=150),
@@ -41,7 +43,7 @@ def cqn_as_metaworld() -> TrainConfig:
 
 
 def cqn_metaworld() -> TrainConfig:
-    """CQN for Meta-World: the same settings with single actions, for comparison."""
+    """CQN for Meta-World: the same hyperparameters with single actions, for comparison."""
     base = cqn_as_metaworld()
     return replace(
         base,
@@ -52,7 +54,7 @@ def cqn_metaworld() -> TrainConfig:
 
 
 def drqv2_plus_metaworld() -> TrainConfig:
-    """DrQ-v2+ for Meta-World from state on a CPU, for comparison. Our own settings."""
+    """DrQ-v2+ for Meta-World from state on a CPU, for comparison. Our own hyperparameters."""
     base = cqn_metaworld()
     agent = DrQv2PlusConfig(
         hidden_dim=256,
@@ -68,14 +70,14 @@ def drqv2_plus_metaworld() -> TrainConfig:
 
 
 def drqv2_as_metaworld() -> TrainConfig:
-    """DrQ-v2-AS+ for Meta-World from state on a CPU, for comparison. Our own settings."""
+    """DrQ-v2-AS+ for Meta-World from state on a CPU, for comparison. Our own hyperparameters."""
     base = drqv2_plus_metaworld()
     agent = convert(base.agent, DrQv2ASConfig)
     return replace(base, preset="drqv2_as-metaworld", agent=agent, control=ControlConfig())
 
 
 def cqn_as_metaworld_pixels() -> TrainConfig:
-    """CQN-AS for Meta-World from two cameras and the robot's own state on a CPU. Our own settings."""
+    """CQN-AS for Meta-World from two cameras and the robot's own state on a CPU. Our own hyperparameters."""
     base = cqn_as_metaworld()
     return replace(
         base,
@@ -97,7 +99,7 @@ def cqn_as_metaworld_pixels() -> TrainConfig:
 
 
 def drqv2_dmc_cpu() -> TrainConfig:
-    """DrQ-v2 for DeepMind Control from pixels on a CPU: 64x64 images, narrow networks. Our own settings."""
+    """DrQ-v2 for DeepMind Control from pixels on a CPU: 64x64 images, narrow networks. Our own hyperparameters."""
     base = drqv2_dmc()
     encoder = EncoderConfig(kind="drqv2", channels=16, norm="none", activation="relu", feature_dim=50, shift=3)
     return replace(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from zoomrl.agents.configs import CQNConfig, DrQv2Config
+from zoomrl.agents.config import AgentConfig
 from zoomrl.envs.config import EnvConfig
 
 DENSE_METAWORLD = 10.0
@@ -29,12 +27,12 @@ def value_range(env: EnvConfig, discount: float) -> tuple[float, float] | None:
     return 0.0, round(reward * env.action_repeat / (1 - discount), 6)
 
 
-def fit_values(agent: CQNConfig | DrQv2Config, env: EnvConfig, discount: float) -> CQNConfig | DrQv2Config | None:
+def fit_values(agent: AgentConfig, env: EnvConfig, discount: float) -> AgentConfig | None:
     """``agent``, which has atoms, with atoms that hold the values of ``env``; None where nothing is known of them.
 
     HumanoidBench pays without a bound; there CQN is published with scalar values.
     """
     if env.id.startswith("humanoidbench:"):
-        return replace(agent, value="scalar")
+        return agent.replaced(value="scalar")
     known = value_range(env, discount)
-    return None if known is None else replace(agent, v_min=known[0], v_max=known[1])
+    return None if known is None else agent.replaced(v_min=known[0], v_max=known[1])

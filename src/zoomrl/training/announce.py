@@ -17,7 +17,7 @@ from zoomrl.training.value_range import check_returns
 def announce_demonstrated(
     config: TrainConfig, spec: EnvSpec, episodes: Sequence[Episode], scaler: ActionScaler, say: Callable[[str], None]
 ) -> None:
-    """Name action dimensions and state entries that stand still, and returns that the agent's atoms do not hold."""
+    """Name action dimensions and state entries that never change, and returns that the agent's atoms do not hold."""
     frozen = [str(dim) for dim in np.flatnonzero(~scaler.movable)]
     if frozen:
         say(
@@ -28,7 +28,7 @@ def announce_demonstrated(
     constant = constant_entries(states) if config.agent.normalize == "demos" else ()
     if constant:
         say(
-            f"state: {len(constant)} of {spec.state_dim} entries stand still in the demonstrations, and are scaled by "
-            f"their magnitude, at least 1: {name_entries(constant, spec)}"
+            f"state: {len(constant)} of {spec.state_dim} entries have a constant value in the demonstrations, and are "
+            f"scaled by their magnitude, at least 1: {name_entries(constant, spec)}"
         )
     check_returns(config, episodes, say)

@@ -1,4 +1,4 @@
-"""Building networks that a file describes, within what the weights beside it take.
+"""Building networks that a file describes, within the size of the weights stored with it.
 
 The config of a run says how large its networks are, and its checkpoint holds their weights. Networks that are larger
 than the weights are not those of the run, and building them could fill the memory.

@@ -13,11 +13,10 @@ import psutil
 import torch
 from rich.console import Console
 
-from zoomrl.agents.configs import IMITATION, CQNConfig
+from zoomrl.agents.build import make_agent
 from zoomrl.agents.contract import Agent
 from zoomrl.agents.engine import accelerate
 from zoomrl.agents.learner import CPU
-from zoomrl.agents.registry import make_agent
 from zoomrl.control.controller import Controller
 from zoomrl.control.explore import Explorer
 from zoomrl.control.scaling import ActionScaler
@@ -31,7 +30,7 @@ from zoomrl.errors import ConfigError
 from zoomrl.math.grid import snap
 from zoomrl.spec import EnvSpec
 from zoomrl.training.config import TrainConfig
-from zoomrl.training.measure.memory import decisions, expected_frames, readable
+from zoomrl.training.measure.memory import agent_steps, expected_frames, readable
 from zoomrl.training.measure.parity import compare
 from zoomrl.training.measure.threads import fastest_threads
 from zoomrl.training.measure.trial import Trial
@@ -101,7 +100,7 @@ def hold_out(episodes: list[Episode], fraction: float) -> tuple[list[Episode], l
 
 def check_demonstrated(config: TrainConfig, episodes: Sequence[Episode]) -> None:
     """Refuse imitation where there is nothing to imitate."""
-    if isinstance(config.agent, IMITATION) and not any(episode.is_demo for episode in episodes):
+    if config.agent.imitation and not any(episode.is_demo for episode in episodes):
         raise ConfigError(
             f"{config.agent.name} imitates successful demonstrations, and none of the {len(episodes)} episodes is one"
         )
@@ -118,12 +117,12 @@ def build_validation(
     """Batches of the demonstrations that are not learnt from."""
     if not episodes:
         return None
-    settings = dataclasses.replace(
+    options = dataclasses.replace(
         config.replay, capacity=2, storage="ram", demo_fraction=0.0, sampling="transition", tail="shorten"
     )
     seed = derive(config.seed, "validation")
     return ReplayBuffer(
-        settings,
+        options,
         spec,
         agent.chunk_length,
         episodes,
@@ -165,12 +164,12 @@ def choose_device(name: str) -> torch.device:
 
 
 def announce_cameras(config: EnvConfig, spec: EnvSpec, console: Console) -> None:
-    """Say what is seen, and what it is drawn without: drawing fast gives other images, which is never silent."""
+    """Name the cameras, and what rendering leaves out: faster rendering gives other images, which is never silent."""
     if "rgb" not in spec.observations:
         return
     _, height, width, _ = spec.observations["rgb"].shape
     left_out = [name for name in ("shadows", "reflections", "antialiasing") if not getattr(config, name)]
-    how = f", drawn fast: without {', '.join(left_out)}" if left_out else ""
+    how = f", rendered without {', '.join(left_out)}" if left_out else ""
     why = "" if config.cameras else f"; none was named, and {spec.id} observes images alone"
     console.print(f"cameras: {', '.join(spec.cameras)}, {width}x{height} pixels{how}{why}", highlight=False)
 
@@ -214,30 +213,30 @@ def build_replay(
             f"replay.capacity is {config.replay.capacity}, but an episode may take {spec.time_limit + 1} frames. "
             "Raise replay.capacity or lower env.time_limit."
         )
-    # Each decision is one frame, and each episode's end another: a short run needs no more than that.
-    most = 2 * decisions(config, spec) + spec.time_limit + 1
-    settings = dataclasses.replace(config.replay, capacity=min(config.replay.capacity, most))
+    # Each agent step is one frame, and each episode's end another: a short run needs no more than that.
+    most = 2 * agent_steps(config, spec) + spec.time_limit + 1
+    options = dataclasses.replace(config.replay, capacity=min(config.replay.capacity, most))
     reserved_frames = 0 if config.intervene.source == "none" else config.intervene.capacity
     demo_frames = sum(len(e) + 1 for e in episodes) + reserved_frames
     # Slots that no frame reaches take nothing, except on a GPU.
-    count = settings.capacity if settings.storage == "gpu" else expected_frames(config, spec)
-    needed = ReplayBuffer.bytes_needed(dataclasses.replace(settings, capacity=count), spec, demo_frames)
-    place = {"ram": "of memory", "disk": "on disk", "gpu": "of GPU memory"}[settings.storage]
+    count = options.capacity if options.storage == "gpu" else expected_frames(config, spec)
+    needed = ReplayBuffer.bytes_needed(dataclasses.replace(options, capacity=count), spec, demo_frames)
+    place = {"ram": "of memory", "disk": "on disk", "gpu": "of GPU memory"}[options.storage]
     console.print(
         f"replay: {readable(needed)} {place} for {count:,} online and {demo_frames:,} demonstration frames",
         highlight=False,
     )
-    files = directory / "replay" / "frames" if settings.storage == "disk" else None
-    free = _free(settings.storage, files, device)
+    files = directory / "replay" / "frames" if options.storage == "disk" else None
+    free = _free(options.storage, files, device)
     if free is not None and needed > free:
         remedy = {"ram": ", or keep it on disk with replay.storage=disk", "gpu": ", or use replay.storage=ram"}
         raise ConfigError(
             f"the replay needs {readable(needed)} {place}, but {readable(free)} are free. "
-            f"Lower replay.capacity{remedy.get(settings.storage, '')}."
+            f"Lower replay.capacity{remedy.get(options.storage, '')}."
         )
     seed = derive(config.seed, "replay")
     return ReplayBuffer(
-        settings,
+        options,
         spec,
         agent.chunk_length,
         episodes,
@@ -278,8 +277,8 @@ def set_threads(
 
 def build_explorer(config: TrainConfig) -> Explorer:
     """Exploration noise of the training environments."""
-    agent = config.agent
-    to_grid = (lambda action: snap(action, agent.levels, agent.bins)) if isinstance(agent, CQNConfig) else None
+    grid = config.agent.grid
+    to_grid = None if grid is None else lambda action: snap(action, *grid)
     generator = torch.Generator().manual_seed(derive(config.seed, "noise"))
     return Explorer(config.control, to_grid, generator)
 

@@ -24,7 +24,7 @@ from zoomrl.training.lock import Held
 from zoomrl.training.segments import Segments, listed
 
 BEST = "best.pt"
-"""File of the best evaluation's state, beside the checkpoints."""
+"""File of the best evaluation's state, next to the checkpoints."""
 _NAME = re.compile(r"step_(\d+)(?:_update_(\d+))?\.pt")
 _log = logging.getLogger("zoomrl.training")
 

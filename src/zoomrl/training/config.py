@@ -10,7 +10,9 @@ from typing import Any, Literal
 
 import dacite
 
-from zoomrl.agents.configs import AGENT_CONFIGS, IMITATION, AgentConfig, CQNASConfig, CQNConfig
+from zoomrl.agents.config import AgentConfig
+from zoomrl.agents.cqn.config import CQNASConfig
+from zoomrl.agents.registry import AGENT_CONFIGS
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.demos.config import DemoConfig
@@ -88,7 +90,7 @@ class TrainConfig:
     seed_steps: int = 0
     """Environment steps before the first online update."""
     updates_per_step: float = 1.0
-    """Updates per decision; 0.5 updates every second one."""
+    """Updates per agent step; 0.5 updates every second step."""
     update_at: Literal["step", "episode"] = "step"
     """Make updates as steps call for them, or save them up until an episode ends."""
     device: Literal["cpu", "cuda", "auto"] = "cpu"
@@ -96,8 +98,8 @@ class TrainConfig:
     speed: Literal["eager", "compile", "graph"] = "eager"
     """Run updates as they are written, compiled, or compiled and captured as one CUDA graph (GPU)."""
     precision: Literal["float32", "tf32", "bf16"] = "float32"
-    """Arithmetic of the networks: float32; with products rounded by the GPU's matrix units (tf32); or encoder and
-    hidden layers in bfloat16, refused where it changes the loss by more than ``precision_tolerance``."""
+    """Arithmetic of the networks: float32; with matrix multiplications rounded by the GPU's tensor cores (tf32); or
+    encoder and hidden layers in bfloat16, refused where it changes the loss by more than ``precision_tolerance``."""
     precision_tolerance: float = 0.01
     """Relative change of the critic's loss that bfloat16 may make in the first updates; the gradient may change ten
     times as much."""
@@ -157,14 +159,14 @@ class TrainConfig:
         for name in ("ensemble_gain", "action_margin"):
             if not 0 <= getattr(self.control, name) <= 1e6:
                 raise ConfigError(f"control.{name} must lie in 0 .. 1e6, got {getattr(self.control, name)}")
-        if self.control.snap and not isinstance(self.agent, CQNConfig):
+        if self.control.snap and self.agent.grid is None:
             raise ConfigError(f"control.snap needs a zoom grid, and {self.agent.name} has none; turn it off")
-        if self.replay.sampling == "priority" and not hasattr(self.agent, "priority_power"):
+        if self.replay.sampling == "priority" and not self.agent.gives_priorities:
             raise ConfigError(
-                f'replay.sampling="priority" draws samples by the priorities that an agent gives them, and '
+                f'replay.sampling="priority" samples by the priorities that an agent gives, and '
                 f'{self.agent.name} gives none; use replay.sampling="transition"'
             )
-        if isinstance(self.agent, IMITATION):
+        if self.agent.imitation:
             self._check_imitation()
         elif self.demos.validation:
             raise ConfigError(
@@ -195,7 +197,7 @@ class TrainConfig:
             raise ConfigError(f"{self.agent.name} learns in offline_updates alone, and they are 0; say how many")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-serialisable form; the agent's algorithm is named beside its hyper-parameters."""
+        """Plain JSON-serialisable form; the agent's algorithm is named with its hyperparameters."""
         data = dataclasses.asdict(self)
         data["agent"] = {"name": self.agent.name, **data["agent"]}
         return data

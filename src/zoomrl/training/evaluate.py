@@ -34,7 +34,7 @@ class Evaluation:
     seeds: list[int]
     """Of the episodes that ended, which all lists but ``lost`` are about."""
     predicted: list[float] = field(default_factory=list)
-    """Value that the agent predicted at the first decision; empty from agents that predict none."""
+    """Value that the agent predicted at the first agent step; empty from agents that predict none."""
     realised: list[float] = field(default_factory=list)
     """Discounted return that followed, the counterpart of ``predicted``."""
     lost: list[int] = field(default_factory=list)
@@ -82,7 +82,7 @@ class Evaluation:
         }
 
     def _over_estimation(self) -> dict[str, float]:
-        """Predicted value against realised return, at the first decision."""
+        """Predicted value against realised return, at the first agent step."""
         if not self.predicted:
             return {}
         difference = np.subtract(self.predicted, self.realised)
@@ -126,7 +126,7 @@ def evaluate(
         controller: without exploration, for as many environments as ``envs`` has.
         envs: evaluation environments.
         seeds: reset seed of each episode.
-        discount: per decision, of the realised return that the agent's predicted value is compared with.
+        discount: per agent step, of the realised return that the agent's predicted value is compared with.
         stop: asked at every step; True abandons the evaluation.
         recorder: receives the frames of the first seed's episode.
 

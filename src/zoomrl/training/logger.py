@@ -19,7 +19,7 @@ _log = logging.getLogger("zoomrl.training")
 
 
 class Sink(Protocol):
-    """A place beside the JSON lines that numbers go to."""
+    """Where numbers go besides the JSON lines."""
 
     name: str
     """By which the user knows it."""

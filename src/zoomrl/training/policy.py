@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoomrl.agents.registry import make_agent
+from zoomrl.agents.build import make_agent
 from zoomrl.control.controller import Controller
 from zoomrl.data.finite import first_not_finite
 from zoomrl.errors import CheckpointError
@@ -25,7 +24,7 @@ class Policy:
     """Noise-free policy of a run: observations in, actions in the environment's units out.
 
     The executor (temporal ensemble, receding horizon) is the one used in training, so that call :meth:`reset` when
-    an episode begins and :meth:`act` once per decision.
+    an episode begins and :meth:`act` once per agent step.
     """
 
     def __init__(
@@ -94,7 +93,7 @@ def load_policy(run: str | Path, *, num_envs: int = 1, seed: int = 0) -> Policy:
     path = Path(run)
     if path.suffix == ".pt" and not path.exists():
         there = sorted(one.name for one in path.parent.glob("*.pt"))
-        listed = f"{path.parent} holds {', '.join(there)}" if there else "there is none beside it"
+        listed = f"{path.parent} holds {', '.join(there)}" if there else "its folder holds none"
         raise CheckpointError(f"there is no checkpoint {path}; {listed}")
     directory = path.parent.parent if path.is_file() else path
     config = read_config(directory)
@@ -104,7 +103,7 @@ def load_policy(run: str | Path, *, num_envs: int = 1, seed: int = 0) -> Policy:
     state = checkpoints.read(path) if path.is_file() else _newest_or_best(checkpoints, config)
     # Statistics come with the weights; zeros take their place until they are loaded.
     stack = config.replay.frame_stack
-    check_counts({"agent": dataclasses.asdict(config.agent), "frame_stack": stack}, "config.json")
+    check_counts({"agent": config.agent.to_dict(), "frame_stack": stack}, "config.json")
     try:
         with bounded(stored_bytes(state)):
             agent = make_agent(config.agent, spec, frame_stack=stack, restoring=True, movable=scaler.movable)

@@ -42,8 +42,8 @@ class Trainer:
 
     Everything that the future depends on is in :meth:`state_dict`, so that a checkpoint may be taken between any two
     steps.
-    The episode in flight is kept as its reset seed and its actions: on resuming it is played again, and dropped (by
-    name) should the environment answer differently.
+    The episode in flight is kept as its reset seed and its actions: on resuming it is replayed, and dropped (by name)
+    should the environment answer differently.
 
     Args:
         config: the run.
@@ -281,7 +281,7 @@ class Trainer:
         return True
 
     def _step(self) -> None:
-        """One decision in every environment, with the updates that belong to it."""
+        """One agent step in every environment, with the updates that belong to it."""
         for index, builder in enumerate(self._builders):
             if builder is None:
                 self._begin_episode(index)
@@ -313,7 +313,7 @@ class Trainer:
         self._progress.advance(self.env_steps, self._status())
 
     def _correct(self, corrector: Corrector, proposed: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Actions [N, A], one of them a person's perhaps; the plan that it breaks off is made anew."""
+        """Actions [N, A], one of them a person's perhaps; the action chunk that it interrupts is dropped."""
         builder = self._builders[corrector.env]
         assert builder is not None
         action, taken = corrector.act(self._episodes_begun[corrector.env] - 1, len(builder), proposed)
@@ -476,7 +476,7 @@ class Trainer:
         return {name: sum(float(row[name]) for row in rows) / len(rows) for name in rows[0]}
 
     def _diagnosis(self) -> dict[str, float]:
-        """What the agent measures of itself on some replayed samples; the draws of training are not touched."""
+        """What the agent measures of itself on some replayed samples; the random state of training is not touched."""
         count = self.agent.diagnosed
         if not count or not self.replay.can_sample():
             return {}

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from zoomrl.agents.configs import categorical
 from zoomrl.data.episode import Episode
 from zoomrl.training.config import TrainConfig
 
@@ -29,20 +28,20 @@ class ValueRange:
     """
 
     def __init__(self, config: TrainConfig, say: Say) -> None:
-        self._atoms = (config.agent.v_min, config.agent.v_max) if categorical(config.agent) else None
+        self._support = config.agent.support
         self._discount = config.replay.discount
         self._say = say
         self._said = False
 
     def look(self, means: Mapping[str, float]) -> None:
         """Look at a row of metrics."""
-        if self._atoms is None or self._said or "target_clipped_low" not in means:
+        if self._support is None or self._said or "target_clipped_low" not in means:
             return
         below, above = means["target_clipped_low"], means["target_clipped_high"]
         if below + above <= TOLERATED:
             return
         self._said = True
-        v_min, v_max = self._atoms
+        v_min, v_max, _ = self._support
         text = (
             f"warning: {below:.0%} of the targets lie below agent.v_min={v_min:g} and {above:.0%} above "
             f"agent.v_max={v_max:g}, and are moved there: such values cannot be learnt."
@@ -55,14 +54,14 @@ class ValueRange:
 
 def check_returns(config: TrainConfig, episodes: Iterable[Episode], say: Say) -> None:
     """Warn, before training, where discounted returns of the demonstrations lie outside the agent's atoms."""
-    agent = config.agent
+    support = config.agent.support
     returns = [discounted_returns(e.rewards, config.replay.discount) for e in episodes if e.is_demo]
-    if not categorical(agent) or not returns:
+    if support is None or not returns:
         return
-    v_min, v_max = agent.v_min, agent.v_max
+    v_min, v_max, atoms = support
     low, high = float(min(r.min() for r in returns)), float(max(r.max() for r in returns))
     # Half an atom away from the outermost one, an error of the support is as small as that of its resolution.
-    slack = (v_max - v_min) / (agent.atoms - 1) / 2
+    slack = (v_max - v_min) / (atoms - 1) / 2
     if low < v_min - slack or high > v_max + slack:
         say(
             f"warning: discounted returns of the demonstrations reach from {low:.3g} to {high:.3g}, beyond "

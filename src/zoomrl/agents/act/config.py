@@ -1,4 +1,4 @@
-"""Hyper-parameters of ACT."""
+"""Hyperparameters of ACT."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from zoomrl.agents.checks import at_least, check_supervised
+from zoomrl.agents.config import AgentConfig
 from zoomrl.errors import ConfigError
 from zoomrl.nets.config import EncoderConfig
 
 
 @dataclass(frozen=True)
-class ACTConfig:
+class ACTConfig(AgentConfig):
     """ACT (Zhao et al. 2023): a conditional variational autoencoder of action chunks made of transformers.
 
     Defaults are the paper's, but for the depth of the decoder. It was trained on batches of 8.
     """
 
     name: ClassVar[str] = "act"
+    learner: ClassVar[str] = "zoomrl.agents.act.learner:ACT"
+    imitation: ClassVar[bool] = True
 
     # The networks.
     chunk_length: int = 100
-    """Length T of the action sequence."""
+    """Length T of the action chunk."""
     encoder: EncoderConfig = field(default_factory=lambda: EncoderConfig(kind="resnet18", shift=0))
     normalize: Literal["none", "demos"] = "demos"
     """Scale the state by its mean and standard deviation over the demonstrations."""
@@ -36,9 +39,9 @@ class ACTConfig:
     decoder_layers: int = 1
     """Layers of the transformer decoder (the paper has 7, of which the released code reads the first alone)."""
     style_dim: int = 32
-    """Numbers in the latent style variable z."""
+    """Dimensions of the latent style variable z."""
     dropout: float = 0.1
-    """Share of the outputs and hidden units of each block that are dropped while learning."""
+    """Fraction of the outputs and hidden units of each block that are dropped while learning."""
 
     # Learning.
     kl_coef: float = 10.0

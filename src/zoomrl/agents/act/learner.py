@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoomrl.agents.act.config import ACTConfig
 from zoomrl.agents.act.networks import Policy, Posterior, Sizes
 from zoomrl.agents.bc.learner import demonstrated, imitation_error
-from zoomrl.agents.configs import ACTConfig
 from zoomrl.agents.contract import Metrics
 from zoomrl.agents.learner import Learner, Noise, Tensors
 from zoomrl.agents.metrics import batch_metrics
@@ -70,28 +70,28 @@ class ACT(Learner):
         """Shifts of the images, normal numbers for the style, and what dropout keeps."""
         generator = self.generator
         policy = self.policy
-        drawn = {
+        noise = {
             "shifts": self.perception.sample_noise(batch, generator),
             "style": torch.randn(batch, self.config.style_dim, generator=generator, device=self.device),
             "posterior_keep": self.posterior.stack.sample_noise(batch, self.posterior.tokens, generator),
             "encoder_keep": policy.encoder.sample_noise(batch, policy.tokens, generator),
             "decoder_keep": policy.decoder.sample_noise(batch, self.chunk_length, generator),
         }
-        return {name: tensor for name, tensor in drawn.items() if tensor is not None}
+        return {name: tensor for name, tensor in noise.items() if tensor is not None}
 
     def learn(self, batch: Mapping[str, Any], noise: Noise) -> Metrics:
         """One step on the demonstrated samples.
 
         Args:
             batch: ``obs``, ``actions`` [B, T, A] in [-1, 1], ``valid`` [B, T], ``is_demo`` [B].
-            draws: of :meth:`sample_noise`.
+            noise: of :meth:`sample_noise`.
         """
         loss, metrics = self.loss(batch, noise)
         optimizer_step(self.optimizer, loss)
         return {"loss": loss.detach(), **metrics, **batch_metrics(batch)}
 
     def loss(self, batch: Mapping[str, Any], noise: Noise) -> tuple[Tensor, Metrics]:
-        """``|a - policy(z, s)| + kl_coef KL(q(z | a, s) || N(0, I))``, z drawn from q; and what to report."""
+        """``|a - policy(z, s)| + kl_coef KL(q(z | a, s) || N(0, I))``, z sampled from q; and what to report."""
         features = self.perception(batch["obs"], noise.get("shifts"))
         mean, log_variance = self._style(features, batch, noise.get("posterior_keep"))
         style = mean + (0.5 * log_variance).exp() * noise["style"]

@@ -1,6 +1,6 @@
-"""Transformers (Vaswani et al. 2017), normalised after each residual sum, with dropout that is handed in.
+"""Transformers (Vaswani et al. 2017), normalised after each residual sum, with dropout masks that are handed in.
 
-Dropout draws no numbers here: a stack is told by ``keep`` what stays, so that an update remains a function of tensors.
+Dropout samples no mask here: the caller passes it as ``keep``, so that an update remains a function of tensors.
 It falls on the output of each block and on the hidden layer of the feed-forward block, not on attention weights, which
 fused attention never writes down. Axes: B batch, L token, D width.
 """
@@ -118,7 +118,7 @@ class _Stack(nn.Module):
         if not self.dropout:
             return None
         shape = torch.Size((len(self.layers), batch, length, self.mask_width))
-        # Four numbers of 16 bits from each drawn one: on a CPU a quarter of the time of drawing each by itself.
+        # Four 16-bit numbers from each sampled one: on a CPU a quarter of the time of sampling each by itself.
         words = torch.empty(-(-shape.numel() // 4), dtype=torch.int64, device=generator.device)
         bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)
         return (bits[: shape.numel()] < round((1 - self.dropout) * 2**16) - 2**15).view(shape)

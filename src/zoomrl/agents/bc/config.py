@@ -1,4 +1,4 @@
-"""Hyper-parameters of behaviour cloning."""
+"""Hyperparameters of behaviour cloning."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from zoomrl.agents.checks import check_supervised
+from zoomrl.agents.config import AgentConfig
 from zoomrl.errors import ConfigError
 from zoomrl.nets.config import EncoderConfig
 
 
 @dataclass(frozen=True)
-class BCConfig:
+class BCConfig(AgentConfig):
     """Behaviour cloning of action chunks: a network regresses the next T demonstrated actions."""
 
     name: ClassVar[str] = "bc"
+    learner: ClassVar[str] = "zoomrl.agents.bc.learner:BC"
+    imitation: ClassVar[bool] = True
 
     # The networks.
     chunk_length: int = 4
-    """Length T of the action sequence."""
+    """Length T of the action chunk."""
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     normalize: Literal["none", "demos"] = "demos"
     """Scale the state by its mean and standard deviation over the demonstrations."""

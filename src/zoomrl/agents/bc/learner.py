@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoomrl.agents.configs import BCConfig
+from zoomrl.agents.bc.config import BCConfig
 from zoomrl.agents.contract import Metrics
 from zoomrl.agents.learner import Learner, Noise, Tensors
 from zoomrl.agents.metrics import batch_metrics
@@ -45,7 +45,7 @@ class BC(Learner):
         return {"trunk": self.trunk, "net": self.net, "optimizer": self.optimizer}
 
     def autocast_modules(self) -> list[nn.Module]:
-        """Everything that is a product of matrices."""
+        """Everything that is a matrix multiplication."""
         return [*self.perception.networks(), self.trunk, self.net]
 
     def propose(self, observation: Mapping[str, Tensor], noise: Noise) -> Tensors:
@@ -62,7 +62,7 @@ class BC(Learner):
 
         Args:
             batch: ``obs``, ``actions`` [B, T, A] in [-1, 1], ``valid`` [B, T], ``is_demo`` [B].
-            draws: of :meth:`sample_noise`.
+            noise: of :meth:`sample_noise`.
         """
         loss, metrics = self.loss(batch, noise)
         optimizer_step(self.optimizer, loss)

@@ -1,11 +1,12 @@
-"""Hyper-parameters of CQN and CQN-AS."""
+"""Hyperparameters of CQN and CQN-AS."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from zoomrl.agents.checks import at_least, check_learning, check_representation, check_support
+from zoomrl.agents.config import AgentConfig, TaskDefaults
 from zoomrl.errors import ConfigError
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 
@@ -14,10 +15,12 @@ MAX_CELLS = 2**20
 
 
 @dataclass(frozen=True)
-class CQNConfig:
+class CQNConfig(AgentConfig):
     """Coarse-to-fine Q-network (Seo et al. 2024). Defaults are the published ones for demo-driven robot tasks."""
 
     name: ClassVar[str] = "cqn"
+    learner: ClassVar[str] = "zoomrl.agents.cqn.learner:CQN"
+    family: ClassVar[str] = "cqn"
 
     # The zoom grid.
     levels: int = 3
@@ -71,7 +74,22 @@ class CQNConfig:
     act_with: Literal["target", "online"] = "target"
     """Critic that acts, in training and evaluation."""
     tie_threshold: float = 1e-4
-    """Bins whose values differ by less are drawn at random; 0 always takes the first best."""
+    """Bins whose values differ by less are chosen among at random; 0 always takes the first best."""
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Levels and bins."""
+        return self.levels, self.bins
+
+    @property
+    def support(self) -> tuple[float, float, int] | None:
+        """Of a categorical value."""
+        return (self.v_min, self.v_max, self.atoms) if self.value == "categorical" else None
+
+    def task_defaults(self) -> TaskDefaults:
+        """Single actions are stored as the grid expresses them; chunks are averaged, which leaves the grid."""
+        defaults = super().task_defaults()
+        return defaults if self.chunked else replace(defaults, snap=True)
 
     def __post_init__(self) -> None:
         for name in ("levels", "atoms", "hidden_dim", "target_interval"):
@@ -92,14 +110,14 @@ class CQNConfig:
 
 @dataclass(frozen=True)
 class CQNASConfig(CQNConfig):
-    """CQN with action sequences (Seo & Abbeel 2024): values for every step of a chunk of T actions."""
+    """CQN over action chunks (Seo & Abbeel 2024): values for every step of a chunk of T actions."""
 
     name: ClassVar[str] = "cqn_as"
 
     chunk_length: int = 4
-    """Length T of the action sequence."""
+    """Steps T of an action chunk."""
     gru_layers: int = 1
-    """Layers of the GRU over the sequence."""
+    """Layers of the GRU over the chunk."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

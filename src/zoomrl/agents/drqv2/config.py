@@ -1,4 +1,4 @@
-"""Hyper-parameters of the DrQ-v2 family."""
+"""Hyperparameters of the DrQ-v2 family."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from zoomrl.agents.checks import at_least, check_learning, check_representation, check_support
+from zoomrl.agents.config import AgentConfig
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 
 
 @dataclass(frozen=True)
-class DrQv2Config:
+class DrQv2Config(AgentConfig):
     """DrQ-v2 (Yarats et al. 2021): deterministic actor, twin critics, random shifts. Defaults as published."""
 
     name: ClassVar[str] = "drqv2"
+    learner: ClassVar[str] = "zoomrl.agents.drqv2.learner:DrQv2"
+    family: ClassVar[str] = "drqv2"
+    variants_differ_by_defaults: ClassVar[bool] = True
 
     # The networks.
     encoder: EncoderConfig = field(
@@ -52,6 +56,11 @@ class DrQv2Config:
     bc_lambda: float = 0.0
     """Weight of behaviour cloning on demonstrated samples in the actor's loss; 0 turns it off."""
 
+    @property
+    def support(self) -> tuple[float, float, int] | None:
+        """Of a categorical value."""
+        return (self.v_min, self.v_max, self.atoms) if self.value == "categorical" else None
+
     def __post_init__(self) -> None:
         for name in ("hidden_dim", "target_interval"):
             at_least(self, name, 1)
@@ -86,14 +95,14 @@ class DrQv2PlusConfig(DrQv2Config):
 
 @dataclass(frozen=True)
 class DrQv2ASConfig(DrQv2PlusConfig):
-    """DrQ-v2-AS+ (baseline of Seo & Abbeel 2024): DrQ-v2+ with a GRU over an action sequence in actor and critics."""
+    """DrQ-v2-AS+ (baseline of Seo & Abbeel 2024): DrQ-v2+ with a GRU over an action chunk in actor and critics."""
 
     name: ClassVar[str] = "drqv2_as"
 
     chunk_length: int = 4
-    """Length T of the action sequence."""
+    """Length T of the action chunk."""
     gru_layers: int = 1
-    """Layers of each GRU over the sequence."""
+    """Layers of each GRU over the chunk."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

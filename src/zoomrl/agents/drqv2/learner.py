@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoomrl.agents.configs import DrQv2ASConfig, DrQv2Config
 from zoomrl.agents.contract import Metrics
+from zoomrl.agents.drqv2.config import DrQv2ASConfig, DrQv2Config
 from zoomrl.agents.drqv2.networks import Actor, Body, TwinCritic
 from zoomrl.agents.learner import Learner, Noise, Piece, Tensors, network_pieces, sample_shifts
 from zoomrl.agents.metrics import batch_metrics, clipped_fractions, value_bounds
@@ -43,9 +43,9 @@ class DrQv2(Learner):
         actor, critic = self._networks(config.atoms if config.value == "categorical" else 1)
         self.actor, self.critic = actor.to(self.device), critic.to(self.device)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
-        settings = (config.lr, config.weight_decay)
-        self.critic_optimizer = make_optimizer(config.optimizer, self._learnt_with_critics(), *settings)
-        self.actor_optimizer = make_optimizer(config.optimizer, list(self.actor.parameters()), *settings)
+        rates = (config.lr, config.weight_decay)
+        self.critic_optimizer = make_optimizer(config.optimizer, self._learnt_with_critics(), *rates)
+        self.actor_optimizer = make_optimizer(config.optimizer, list(self.actor.parameters()), *rates)
 
     def _networks(self, outputs: int) -> tuple[Actor | LatentActor, TwinCritic | LatentTwinCritic]:
         config = self.config
@@ -55,7 +55,7 @@ class DrQv2(Learner):
         return actor, TwinCritic(self._trunk(), width, hidden, outputs, chunk_length, layers)
 
     def _learnt_with_critics(self) -> list[nn.Parameter]:
-        """What the critics' optimiser moves."""
+        """What the critics' optimizer updates."""
         return [*self.perception.learnt(), *self.critic.parameters()]
 
     @property
@@ -118,7 +118,7 @@ class DrQv2(Learner):
             batch: ``obs`` and ``next_obs`` (``state`` [B, S], ``rgb`` uint8 [B, F, V, H, W, 3]), ``actions``
                 [B, T, A] in [-1, 1], ``valid`` [B, T], ``reward`` [B] (n-step return), ``discount`` [B],
                 ``is_demo`` [B].
-            draws: of :meth:`sample_noise`, and ``noise``.
+            noise: of :meth:`sample_noise`, and ``exploration_std``.
         """
         critic_loss, features, metrics = self.critic_loss(batch, noise)
         optimizer_step(self.critic_optimizer, critic_loss)

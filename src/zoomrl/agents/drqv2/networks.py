@@ -1,7 +1,7 @@
-"""Actor and critics of the DrQ-v2 family, over single actions and over action sequences.
+"""Actor and critics of the DrQ-v2 family, over single actions and over action chunks.
 
-DrQ-v2 (Yarats et al. 2021, section 3); the sequence variant puts a GRU behind the two hidden layers of each network
-and tells the steps apart by a one-hot vector. Axes: B batch, T sequence step, A action dimension.
+DrQ-v2 (Yarats et al. 2021, section 3); the chunked variant puts a GRU behind the two hidden layers of each network
+and tells the steps apart by a one-hot vector. Axes: B batch, T step of the chunk, A action dimension.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class TwinCritic(nn.Module):
 
 
 class Body(nn.Module):
-    """Two hidden layers with ReLU, and a recurrence over the steps of a sequence: [B, T, F] to [B, T, H]."""
+    """Two hidden layers with ReLU, and a recurrence over the steps of a chunk: [B, T, F] to [B, T, H]."""
 
     step_ids: Tensor
 

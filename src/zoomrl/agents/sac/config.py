@@ -1,20 +1,22 @@
-"""Hyper-parameters of SAC."""
+"""Hyperparameters of SAC."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from zoomrl.agents.checks import at_least, check_learning, check_representation, check_widths
+from zoomrl.agents.config import AgentConfig, TaskDefaults
 from zoomrl.errors import ConfigError
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 
 
 @dataclass(frozen=True)
-class SACConfig:
+class SACConfig(AgentConfig):
     """Soft actor-critic with automatic temperature (Haarnoja et al. 2018, second version)."""
 
     name: ClassVar[str] = "sac"
+    learner: ClassVar[str] = "zoomrl.agents.sac.learner:SAC"
 
     # The networks.
     encoder: EncoderConfig = field(
@@ -30,7 +32,7 @@ class SACConfig:
     activation: Literal["relu", "mish", "elu", "silu"] = "relu"
     """Activation of the hidden layers."""
     init: Literal["default", "orthogonal"] = "default"
-    """First weights of actor and critics: PyTorch's, or orthogonal matrices with zero biases."""
+    """Weight initialization of actor and critics: PyTorch's, or orthogonal matrices with zero biases."""
     log_std_min: float = -5.0
     """Lowest logarithm of the policy's standard deviation, before the tanh."""
     log_std_max: float = 2.0
@@ -47,6 +49,10 @@ class SACConfig:
     """Adapt the temperature, so that the entropy comes to its target."""
     target_entropy: float | None = None
     """Entropy that the temperature aims at; None is minus the number of action dimensions."""
+
+    def task_defaults(self) -> TaskDefaults:
+        """It explores by its own policy."""
+        return replace(super().task_defaults(), noise="0.0")
 
     def __post_init__(self) -> None:
         at_least(self, "temperature", 0)

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from zoomrl.agents.actor_critic import ActorCritic
-from zoomrl.agents.configs import SACConfig
 from zoomrl.agents.contract import Metrics
 from zoomrl.agents.learner import Noise, Tensors, sample_shifts
 from zoomrl.agents.metrics import batch_metrics
 from zoomrl.agents.optimization import frozen, make_optimizer, optimizer_step, polyak_update
+from zoomrl.agents.sac.config import SACConfig
 from zoomrl.agents.sac.networks import SquashedGaussian, Temperature
 from zoomrl.errors import ConfigError
 
@@ -66,7 +66,7 @@ class SAC(ActorCritic):
         return {"policy_noise": torch.randn(count, self.action_dim, generator=generator, device=generator.device)}
 
     def propose(self, observation: Mapping[str, Tensor], noise: Noise) -> Tensors:
-        """An action of the policy where noise was drawn, else the squashed mean; the smaller value for it."""
+        """An action of the policy where noise was sampled, else the squashed mean; the smaller value for it."""
         features = self.trunk(self.perception(observation))
         if "policy_noise" in noise:
             actions, _ = self.actor.sample(features, noise["policy_noise"], self.movable)
@@ -87,7 +87,7 @@ class SAC(ActorCritic):
         Args:
             batch: ``obs`` and ``next_obs``, ``actions`` [B, 1, A] in [-1, 1], ``reward`` [B] (n-step return),
                 ``discount`` [B], ``is_demo`` [B].
-            draws: of :meth:`sample_noise`.
+            noise: of :meth:`sample_noise`.
         """
         loss, features, metrics = self.critic_loss(batch, noise)
         optimizer_step(self.critic_optimizer, loss)

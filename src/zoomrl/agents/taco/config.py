@@ -1,4 +1,4 @@
-"""Hyper-parameters of TACO."""
+"""Hyperparameters of TACO."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from zoomrl.agents.drqv2.config import DrQv2Config
 
 @dataclass(frozen=True)
 class TACOConfig(DrQv2Config):
-    """TACO (Zheng et al. 2023): DrQ-v2 with contrastive embeddings of state and action sequence."""
+    """TACO (Zheng et al. 2023): DrQ-v2 with contrastive embeddings of a state and the K actions after it."""
 
     name: ClassVar[str] = "taco"
+    learner: ClassVar[str] = "zoomrl.agents.taco.learner:TACO"
 
     sequence: int = 3
     """Actions K between the two states of a contrastive pair."""
@@ -24,7 +25,7 @@ class TACOConfig(DrQv2Config):
     curl_coef: float = 1.0
     """Weight of the contrast between two shifts of the same image; 0 turns it off."""
     reward_coef: float = 1.0
-    """Weight of predicting the n-step return from state and action sequence; 0 for no such head."""
+    """Weight of predicting the n-step return from a state and the K actions after it; 0 for no such head."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

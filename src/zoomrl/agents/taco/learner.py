@@ -1,7 +1,7 @@
-"""TACO: DrQ-v2 with contrastive embeddings of states and action sequences.
+"""TACO: DrQ-v2 with contrastive embeddings of states and of the K actions that follow them.
 
 Paper: Zheng et al., "TACO: Temporal Latent Action-Driven Contrastive Loss for Visual Reinforcement Learning" (2023).
-Axes: B batch, K action of a sequence, A action dimension.
+Axes: B batch, K step of a sequence, A action dimension.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoomrl.agents.configs import TACOConfig
 from zoomrl.agents.contract import Metrics
 from zoomrl.agents.drqv2.learner import DrQv2
 from zoomrl.agents.drqv2.networks import Actor, TwinCritic
 from zoomrl.agents.learner import Noise
 from zoomrl.agents.representation import SelfPredictive
+from zoomrl.agents.taco.config import TACOConfig
 from zoomrl.agents.taco.networks import Contrast, action_tokeniser, state_encoder, token_dim
 from zoomrl.math.contrastive import info_nce
 from zoomrl.math.losses import masked_mean
@@ -79,11 +79,11 @@ class TACO(DrQv2):
         return [*super().autocast_modules(), *encoder, *self.contrast.autocast_modules()]
 
     def sample_noise(self, batch: int) -> Noise:
-        """What DrQ-v2 draws, shifts of the observation at the end of the sequence, and other shifts of the first."""
+        """DrQ-v2's noise, shifts of the observation at the end of the sequence, and other shifts of the first."""
         noise = super().sample_noise(batch)
         names = ("key_shifts", "curl_shifts") if self._shows_twice else ("key_shifts",)
-        drawn = {name: self.perception.sample_noise(batch, self.generator) for name in names}
-        return noise | {name: shifts for name, shifts in drawn.items() if shifts is not None}
+        more = {name: self.perception.sample_noise(batch, self.generator) for name in names}
+        return noise | {name: shifts for name, shifts in more.items() if shifts is not None}
 
     def critic_loss(self, batch: Mapping[str, Any], noise: Noise) -> tuple[Tensor, dict[str, Tensor], Metrics]:
         """Temporal-difference and contrastive losses on one pass of the encoder; else as DrQ-v2's."""
@@ -110,7 +110,7 @@ class TACO(DrQv2):
         Args:
             features: of ``obs`` under ``noise["shifts"]``, with gradient.
             batch: ``reward`` [B], and ``sequence`` with ``obs`` [B, K, ...], ``actions`` [B, K, A], ``valid`` [B, K].
-            draws: of :meth:`sample_noise`.
+            noise: of :meth:`sample_noise`.
         """
         config, sequence, contrast = self.config, batch["sequence"], self.contrast
         last = config.sequence - 1
@@ -145,7 +145,7 @@ class TACO(DrQv2):
         return features if self.state_encoder is None else {"state": self.state_encoder(features["state"])}
 
     def _judge(self, critic: nn.Module, features: Mapping[str, Tensor], actions: Tensor) -> Tensor:
-        # Target critics read the present tokens: as of the encoder, there is no target of the tokeniser.
+        # Target critics read the current tokens: as for the encoder, there is no target network of the tokeniser.
         return super()._judge(critic, features, self.tokeniser(actions))
 
     def _judges(self) -> list[nn.Module]:

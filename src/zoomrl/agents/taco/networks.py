@@ -1,7 +1,7 @@
 """What TACO adds to DrQ-v2: tokens of actions, and the heads of its contrastive losses.
 
 Zheng et al., "TACO: Temporal Latent Action-Driven Contrastive Loss for Visual Reinforcement Learning" (2023).
-Axes: B batch, K action of a sequence, A action dimension, U token, D embedding.
+Axes: B batch, K step of a sequence, A action dimension, U token, D embedding.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from zoomrl.nets.trunk import squashed
 
 
 def token_dim(action_dim: int) -> int:
-    """Numbers U in the token of an action: ``floor(1.25 A) + 1``."""
+    """Dimensions U of the token of an action: ``floor(1.25 A) + 1``."""
     return 5 * action_dim // 4 + 1
 
 
@@ -35,13 +35,13 @@ def state_encoder(size: int, hidden: Sequence[int], dim: int) -> nn.Sequential:
 
 
 class Contrast(nn.Module):
-    """Embeds states and action sequences, and compares what follows with what was predicted.
+    """Embeds states and the K actions that follow them, and compares the predicted state with the observed one.
 
     Args:
         sizes: lengths of the features by name.
-        token_dim: numbers U in a token.
+        token_dim: dimensions U of a token.
         steps: actions K in a sequence.
-        dim: numbers D in an embedding.
+        dim: dimensions D of an embedding.
         hidden_dim: width of the heads' hidden layer.
         reward: with a head that predicts the return.
     """

@@ -1,4 +1,4 @@
-"""Hyper-parameters of TCRL."""
+"""Hyperparameters of TCRL."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ class TCRLConfig(DrQv2Config):
     """TCRL (Zhao et al. 2023): the actor and critics of DrQ-v2 on a latent that predicts itself and rewards."""
 
     name: ClassVar[str] = "tcrl"
+    learner: ClassVar[str] = "zoomrl.agents.tcrl.learner:TCRL"
 
     representation: RepresentationConfig = field(default_factory=_tcrl_latent)
     hidden_dim: int = 512

@@ -1,4 +1,4 @@
-"""Hyper-parameters of TD3 and of iQRL."""
+"""Hyperparameters of TD3 and of iQRL."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from zoomrl.agents.checks import at_least, check_learning, check_representation, check_widths
+from zoomrl.agents.config import AgentConfig
 from zoomrl.errors import ConfigError
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 
 
 @dataclass(frozen=True)
-class TD3Config:
+class TD3Config(AgentConfig):
     """Twin delayed deterministic policy gradient (Fujimoto et al. 2018). Defaults are those of its authors' code."""
 
     name: ClassVar[str] = "td3"
+    learner: ClassVar[str] = "zoomrl.agents.td3.learner:TD3"
+    family: ClassVar[str] = "td3"
+    variants_differ_by_defaults: ClassVar[bool] = True
 
     # The networks.
     encoder: EncoderConfig = field(
@@ -30,15 +34,15 @@ class TD3Config:
     activation: Literal["relu", "mish", "elu", "silu"] = "relu"
     """Activation of the hidden layers."""
     init: Literal["default", "orthogonal"] = "default"
-    """First weights of actor and critics: PyTorch's, or orthogonal matrices with zero biases."""
+    """Weight initialization of actor and critics: PyTorch's, or orthogonal matrices with zero biases."""
 
     # The critics.
     critics: int = 2
     """Critics M."""
     subset: int = 2
-    """Critics drawn at each update: the target is their minimum."""
+    """Critics sampled at each update: the target is their minimum."""
     actor_value: Literal["first", "min", "mean"] = "first"
-    """What the actor climbs: the first critic (TD3), or the minimum or the mean of a drawn subset."""
+    """What the actor maximises: the first critic (TD3), or the minimum or the mean of a sampled subset."""
 
     # Learning.
     lr: float = 3e-4
@@ -84,7 +88,7 @@ class IQRLConfig(TD3Config):
     critics: int = 5
     """Critics M (released; the paper has 2)."""
     actor_value: Literal["first", "min", "mean"] = "mean"
-    """What the actor climbs: the mean of a drawn pair (released), or the minimum (paper)."""
+    """What the actor maximises: the mean of a sampled pair (released), or the minimum (paper)."""
     delayed_targets: bool = False
     """Move the target critics together with the actor only, or at every update."""
     noise_clip: float = 0.3

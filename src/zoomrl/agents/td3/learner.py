@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from zoomrl.agents.actor_critic import ActorCritic
-from zoomrl.agents.configs import TD3Config
 from zoomrl.agents.contract import Metrics
 from zoomrl.agents.learner import Noise, Tensors, sample_shifts
 from zoomrl.agents.metrics import batch_metrics
 from zoomrl.agents.optimization import frozen, make_optimizer, optimizer_step, polyak_update
+from zoomrl.agents.td3.config import TD3Config
 from zoomrl.math.losses import masked_mean
 
 
@@ -44,7 +44,7 @@ class TD3(ActorCritic):
         return {**super().components, **actors, "actor_optimizer": self.actor_optimizer}
 
     def autocast_modules(self) -> list[nn.Module]:
-        """Everything that is a product of matrices."""
+        """Everything that is a matrix multiplication."""
         return [*super().autocast_modules(), self.actor, self.target_actor]
 
     def propose(self, observation: Mapping[str, Tensor], noise: Noise) -> Tensors:
@@ -57,20 +57,20 @@ class TD3(ActorCritic):
     def sample_noise(self, batch: int) -> Noise:
         """Noise of the target's action, subsets of critics, shifts of the images.
 
-        The subset for the actor is drawn only when it is the actor's turn: by its presence :meth:`learn` knows.
+        The subset for the actor is sampled only when it is the actor's turn: :meth:`learn` knows by its presence.
         """
         config = self.config
         size = (batch, self.action_dim)
         noise = {
             "target_noise": torch.randn(size, generator=self.generator, device=self.device),
-            "target_subset": self._draw_subset(),
+            "target_subset": self._sample_subset(),
             **sample_shifts(self.perception, batch, self.generator),
         }
         if (self.updates + 1) % config.policy_delay == 0:
-            noise["actor_subset"] = self._draw_subset()
+            noise["actor_subset"] = self._sample_subset()
         return noise
 
-    def _draw_subset(self) -> Tensor:
+    def _sample_subset(self) -> Tensor:
         order = torch.randperm(self.config.critics, generator=self.generator, device=self.device)
         return order[: self.config.subset]
 
@@ -80,7 +80,7 @@ class TD3(ActorCritic):
         Args:
             batch: ``obs`` and ``next_obs``, ``actions`` [B, 1, A] in [-1, 1], ``reward`` [B] (n-step return),
                 ``discount`` [B], ``is_demo`` [B].
-            draws: of :meth:`sample_noise`.
+            noise: of :meth:`sample_noise`.
         """
         loss, features, metrics = self.critic_loss(batch, noise)
         optimizer_step(self.critic_optimizer, loss)
@@ -115,7 +115,7 @@ class TD3(ActorCritic):
 
     @torch.no_grad()
     def _target(self, batch: Mapping[str, Any], noise: Noise) -> Tensor:
-        """``r + discount * min_k Q_k(s', clip(mu(s') + clipped noise))`` over the drawn subset: [B]."""
+        """``r + discount * min_k Q_k(s', clip(mu(s') + clipped noise))`` over the sampled subset: [B]."""
         config = self.config
         features = self.trunk(self.perception(batch["next_obs"], noise.get("next_shifts")))
         smoothing = (noise["target_noise"] * config.target_noise).clamp(-config.noise_clip, config.noise_clip)

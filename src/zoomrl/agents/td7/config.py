@@ -1,23 +1,26 @@
-"""Hyper-parameters of TD7."""
+"""Hyperparameters of TD7."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from zoomrl.agents.checks import at_least
+from zoomrl.agents.config import AgentConfig, TaskDefaults
 from zoomrl.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class TD7Config:
+class TD7Config(AgentConfig):
     """TD7 (Fujimoto et al. 2023): TD3 with state-action embeddings, prioritised replay and policy checkpoints.
 
-    Defaults are those of its authors' code. Its samples are drawn with replay.sampling "priority" (any other is TD7
-    without prioritised replay), its updates are made at the end of episodes (update_at "episode").
+    Defaults are those of its authors' code. Batches are sampled with replay.sampling "priority" (any other is TD7
+    without prioritised replay), updates are made at the end of episodes (update_at "episode").
     """
 
     name: ClassVar[str] = "td7"
+    learner: ClassVar[str] = "zoomrl.agents.td7.learner:TD7"
+    gives_priorities: ClassVar[bool] = True
 
     normalize: Literal["none", "demos"] = "none"
     """Scale the state by its mean and standard deviation over the demonstrations."""
@@ -40,7 +43,7 @@ class TD7Config:
     bc_lambda: float = 0.0
     """Weight of behaviour cloning in the actor's loss, relative to the size of the values (offline: 0.1)."""
     checkpoints: bool = True
-    """Judge each policy by whole training episodes, and evaluate with the one kept; otherwise with the newest."""
+    """Judge each policy by whole training episodes, and evaluate the saved one; otherwise the newest."""
     first_episodes: int = 1
     """Episodes that judge a policy at first."""
     later_episodes: int = 20
@@ -48,7 +51,11 @@ class TD7Config:
     checkpoint_after: int = 750_000
     """Updates after which a policy is judged by more episodes."""
     reset_weight: float = 0.9
-    """Share of the worst return of the policy kept that remains as the bar when that changes."""
+    """Fraction of the saved policy's worst return that later policies must reach once that number changes."""
+
+    def task_defaults(self) -> TaskDefaults:
+        """Prioritised replay, and updates at the end of episodes."""
+        return replace(super().task_defaults(), prioritized=True, update_at="episode")
 
     def __post_init__(self) -> None:
         for name in (

@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoomrl.agents.configs import TD7Config
 from zoomrl.agents.contract import Metrics
 from zoomrl.agents.learner import Learner, Noise, Tensors
 from zoomrl.agents.metrics import batch_metrics, q_metrics
 from zoomrl.agents.optimization import frozen, make_optimizer, optimizer_step, polyak_update
 from zoomrl.agents.td7.bounds import TargetBounds
+from zoomrl.agents.td7.config import TD7Config
 from zoomrl.agents.td7.networks import SaleActor, SaleCritics, SaleEncoder
 from zoomrl.agents.td7.policy_checkpoint import PolicyCheckpoint
 from zoomrl.errors import ConfigError
@@ -30,7 +30,7 @@ from zoomrl.nets.perception import ObservationShape, Statistics
 
 
 class TD7(Learner):
-    """Actor and critics read the state beside embeddings of it, learnt by predicting the next state's.
+    """Actor and critics read the state and embeddings of it, which are trained to predict the next state's.
 
     There are three encoders: one learns; the *fixed* one is what actor and critics read; the *fixed target* is for
     targets. All targets are copied together, every ``target_interval`` updates. The policy that is evaluated is the
@@ -88,7 +88,7 @@ class TD7(Learner):
         }
 
     def autocast_modules(self) -> list[nn.Module]:
-        """Every product of matrices in an update."""
+        """Every matrix multiplication in an update."""
         encoders, actors = (self.encoder, self.fixed_encoder, self.fixed_target), (self.actor, self.target_actor)
         networks = (*encoders, *actors, self.critic, self.target_critic)
         return [part for network in networks for part in network.autocast_modules()]
@@ -98,7 +98,7 @@ class TD7(Learner):
         return {"current": torch.zeros(0)} if explore or not self.policy_checkpoint.saved else {}
 
     def propose(self, observation: Mapping[str, Tensor], noise: Noise) -> Tensors:
-        """The policy's action, and the smaller of the present critics' values for it."""
+        """The policy's action, and the smaller of the current critics' values for it."""
         state, zs = self._embedded(observation)
         actions = self.actor(state, zs) if "current" in noise else self.saved_actor(state, self.saved_encoder(state))
         actions = self.only_movable(actions)
@@ -119,7 +119,7 @@ class TD7(Learner):
         Args:
             batch: ``obs`` and ``next_obs`` (``state`` [B, S]), ``actions`` [B, 1, A] in [-1, 1], ``reward`` [B]
                 (n-step return), ``discount`` [B], ``is_demo`` [B].
-            draws: of :meth:`sample_noise`.
+            noise: of :meth:`sample_noise`.
 
         Returns:
             0-d tensors, and the samples' new ``priority`` [B].

@@ -44,7 +44,7 @@ class SaleEncoder(nn.Module):
 
 
 class SaleCritic(nn.Module):
-    """Value of a state and an action, beside their embeddings.
+    """Value of a state and an action, from both and their embeddings.
 
     Args:
         size, action_dim, hidden, embedding: see :class:`SaleEncoder`.
@@ -63,7 +63,7 @@ class SaleCritic(nn.Module):
 
 
 class SaleCritics(nn.Module):
-    """Two critics that share nothing.
+    """Two critics without common parameters.
 
     Args:
         size, action_dim, hidden, embedding: see :class:`SaleEncoder`.
@@ -83,7 +83,7 @@ class SaleCritics(nn.Module):
 
 
 class SaleActor(nn.Module):
-    """Action of a state, beside its embedding.
+    """Action for a state, from it and its embedding.
 
     Args:
         size, action_dim, hidden, embedding: see :class:`SaleEncoder`.

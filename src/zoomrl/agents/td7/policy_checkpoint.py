@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from zoomrl.agents.configs import TD7Config
+from zoomrl.agents.td7.config import TD7Config
 
 Outcome = Literal["continue", "reject", "save"]
 

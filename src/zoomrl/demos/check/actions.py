@@ -1,4 +1,4 @@
-"""What the actions of a demonstration set say without a simulator: range, grid, copies, standstill."""
+"""What the actions of a demonstration set say without a simulator: range, grid, copies, pauses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OUTLIER_FACTOR = 2.0
 """How many times wider than the middle 98 % of its values a dimension may range."""
 
 STILL_TOLERANCE = 1e-6
-"""Largest command, or change of one, that moves nothing: a share of max(1, half the range)."""
+"""Largest command, or change of one, that counts as no motion: a fraction of max(1, half the range)."""
 
 _STRETCHES_NAMED = 3
 
@@ -93,7 +93,7 @@ def grid_findings(actions: Mapping[int, Actions], grid: GridSummary, spec: EnvSp
                 "note",
                 "beyond-outermost",
                 f"a grid of {grid.levels} levels with {grid.bins} bins over the {name} cannot reach actions beyond its "
-                f"outermost cell centres; share of the steps by dimension: {listed}",
+                f"outermost cell centres; fraction of the steps by dimension: {listed}",
                 "finer with more levels or bins; over the demonstrations' range, --control.action-margin widens it",
             )
 
@@ -146,7 +146,7 @@ def idle_stretches(actions: Actions, spec: EnvSpec, least: int) -> list[tuple[in
 
 
 def idle_findings(index: int, actions: Actions, spec: EnvSpec, least: int) -> Iterator[Finding]:
-    """A warning where episode ``index`` stands still for ``least`` steps or more."""
+    """A warning where episode ``index`` commands no motion for ``least`` steps or more."""
     runs = idle_stretches(actions, spec, least)
     if not runs:
         return
@@ -158,7 +158,7 @@ def idle_findings(index: int, actions: Actions, spec: EnvSpec, least: int) -> It
         "idle",
         f"no motion is commanded for {named}{more}: {total} of {len(actions)} steps",
         "cut the pauses out when converting the recording, unless waiting is part of the task: a policy that copies "
-        "them may stand still for good",
+        "them may never move again",
         index,
         runs[0][0],
     )

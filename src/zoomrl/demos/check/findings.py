@@ -40,19 +40,19 @@ class Finding:
 
 @dataclass(frozen=True)
 class Replay:
-    """What came of playing the actions of one episode again.
+    """The result of replaying the actions of one episode.
 
     Rows of observations count from 0, the one that the reset shows: row t follows t actions.
 
     Attributes:
-        played: actions that were played before the episode ended.
+        played: actions executed before the episode ended.
         success: whether the environment reported success at any step.
         ended: ``terminated``, ``truncated``, or empty when the environment would have gone on.
         divergence: first row that differs beyond the tolerance; None when none does.
         observation: the observation that differs there.
         largest: per observation, its largest difference over all rows; for ``rgb`` the mean over an image.
         differing: rows that differ beyond the tolerance.
-        rewards_sum, rewards_last: what the environment paid, in all and at last.
+        rewards_sum, rewards_last: sum of the environment's rewards, and the last one.
         reward_step: first action whose reward differs beyond the tolerance; None when none does.
         problem: the error that stopped the replay; empty when there was none.
         reset_differs: whether the state of the reset differs beyond the tolerance.

@@ -1,4 +1,4 @@
-"""What a check has found, kept beside the set: training refuses a set that does not fit it."""
+"""The manifest, a file next to the set with the result of its check: training refuses a set that does not fit it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Playing demonstrations again: the environment that a set was recorded in, and what it shows now."""
+"""Replaying demonstrations: the environment that a set was recorded in, and what it returns now."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from zoomrl.errors import ConfigError, DemonstrationError, MissingDependencyErro
 from zoomrl.spec import EnvSpec
 
 STATE_TOLERANCE = 1e-4
-"""Largest difference of a number that counts as equal: absolute, or as a share of the stored number."""
+"""Largest difference of a number that counts as equal: absolute, or as a fraction of the stored number."""
 
 IMAGE_TOLERANCE = 1.0
 """Largest mean difference of an image that counts as equal, in grey levels of 255: drivers round differently."""
@@ -40,7 +40,7 @@ def recorded_config(spec: EnvSpec, episodes: Sequence[EpisodeAccount]) -> tuple[
     else:
         longest = max(account.length for account in episodes)
         options["time_limit"] = longest
-        assumed.append(f"a time limit of {longest} decisions, the longest episode: the set names none")
+        assumed.append(f"a time limit of {longest} agent steps, the longest episode: the set names none")
     solved = [account for account in episodes if account.success]
     if solved and spec.reports_success and honours(spec.id, "terminate_on_success"):
         ends = solved[0].terminated
@@ -126,13 +126,13 @@ def replay_set(
 
 
 def replay(env: Env, episode: Episode) -> Replay:
-    """Reset ``env`` with the seed of ``episode``, play its actions, and compare with what was recorded.
+    """Reset ``env`` with the seed of ``episode``, execute its actions, and compare with what was recorded.
 
-    Whatever the simulator raises, and NaN or infinity that it shows, is kept as ``problem``, so that the other episodes
-    can still be played.
+    Whatever the simulator raises, and NaN or infinity that it returns, is kept as ``problem``, so that the other
+    episodes can still be replayed.
 
     Raises:
-        MissingDependencyError: when no image can be drawn here.
+        MissingDependencyError: when no image can be rendered here.
     """
     differences = _Differences(episode.observations)
     rewards: list[float] = []
@@ -155,11 +155,11 @@ def replay(env: Env, episode: Episode) -> Replay:
                 ended = "terminated" if terminated else "truncated"
                 break
     except MissingDependencyError:
-        raise  # nothing can be drawn here: no fault of the episode
+        raise  # nothing can be rendered here: no fault of the episode
     except Exception as error:  # a simulator raises what it likes
         problem = f"{type(error).__name__}: {error}"
-    paid = np.asarray(rewards, np.float32)
-    other = ~np.isclose(paid, episode.rewards[: len(paid)], STATE_TOLERANCE, STATE_TOLERANCE)
+    returned = np.asarray(rewards, np.float32)
+    other = ~np.isclose(returned, episode.rewards[: len(returned)], STATE_TOLERANCE, STATE_TOLERANCE)
     return Replay(
         played=len(rewards),
         success=success,
@@ -168,7 +168,7 @@ def replay(env: Env, episode: Episode) -> Replay:
         observation=differences.name,
         largest=differences.largest,
         differing=differences.rows,
-        rewards_sum=float(paid.sum(dtype=np.float64)),
+        rewards_sum=float(returned.sum(dtype=np.float64)),
         rewards_last=rewards[-1] if rewards else 0.0,
         reward_step=int(np.argmax(other)) if other.any() else None,
         problem=problem,

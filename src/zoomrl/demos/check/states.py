@@ -1,4 +1,4 @@
-"""What the states of a demonstration set say without a simulator: entries that stand still."""
+"""What the states of a demonstration set say without a simulator: entries that never change."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class StateSpread:
             self._squares = self._squares + (away**2).sum(0)
 
     def constant(self) -> tuple[int, ...]:
-        """Entries that stood still; none before any episode."""
+        """Entries with a constant value; none before any episode."""
         if not self._count:
             return ()
         away = self._sum / self._count
@@ -49,7 +49,7 @@ class StateSpread:
 
 
 def constant_entries(states: Sequence[NDArray[Any]]) -> tuple[int, ...]:
-    """Entries that stood still in all of ``states`` ([T, S] each)."""
+    """Entries with a constant value in all of ``states`` ([T, S] each)."""
     spread = StateSpread()
     for part in states:
         spread.add(part)
@@ -71,12 +71,12 @@ def name_entries(indices: Sequence[int], spec: EnvSpec) -> str:
 
 
 def state_findings(constant: Sequence[int], spec: EnvSpec) -> Iterator[Finding]:
-    """A note where state entries stand still in every demonstration."""
+    """A note where state entries have one constant value in all demonstrations."""
     if constant:
         yield Finding(
             "note",
             "constant-state",
-            f"{len(constant)} of {spec.state_dim} state entries stand still in every demonstration: "
+            f"{len(constant)} of {spec.state_dim} state entries have a constant value in all demonstrations: "
             f"{name_entries(constant, spec)}",
             "nothing can be learnt from them; with --agent.normalize demos they are scaled by their magnitude, at "
             "least 1, so that a small shift of them later stays small",

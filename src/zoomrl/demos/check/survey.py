@@ -1,4 +1,4 @@
-"""Checking a demonstration set: what it holds, and whether its episodes can be played again."""
+"""Checking a demonstration set: what it holds, and whether its episodes can be replayed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Survey:
         sha256: hash of the content; empty where an episode could not be read.
         episodes: one account per episode.
         actions: of the episodes that could be read, [T, A] each.
-        constant: state entries that stand still in all demonstrations.
+        constant: state entries that have a constant value in all demonstrations.
         findings: so far.
     """
 

@@ -61,7 +61,7 @@ class Assembly:
         options: what is asked for; its environment is built to learn its spec.
         own: spec that lies with the set, when zoomrl wrote it.
         own_state: what the whole state is called in such a set.
-        control_hz: decisions per second that the format tells; 0 when it does not.
+        control_hz: agent steps per second according to the format; 0 when it does not say.
         name: id of a set whose environment is unknown; the format and the path's name by default.
     """
 

@@ -32,7 +32,7 @@ class ImportOptions:
     action_meaning: tuple[str, ...] = ()
     """Meaning per action dimension, or one for all; () is the format's or the environment's."""
     control_hz: float = 0.0
-    """Decisions per second; 0 is the format's or the environment's."""
+    """Agent steps per second; 0 takes the format's or the environment's rate."""
     episodes: int = 0
     """At most so many episodes; 0 is all."""
 

@@ -1,4 +1,4 @@
-"""What the writers share: a folder that appears complete or not at all, and our own spec beside foreign files."""
+"""What the writers share: a folder that appears complete or not at all, and our own spec next to foreign files."""
 
 from __future__ import annotations
 

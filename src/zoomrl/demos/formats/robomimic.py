@@ -58,21 +58,21 @@ def _read(path: Path, file: Any, there: int, cut: list[str], options: ImportOpti
     names = sorted((name for name in data or () if re.fullmatch(r"demo_\d+", name)), key=lambda n: int(n[5:]))
     if not names:
         raise DemonstrationError(f"{path} holds no data/demo_0, data/demo_1 ...: it is not a robomimic file")
-    settings, fault = _settings(data)
-    kwargs = settings.get("env_kwargs")
+    env_args, fault = _env_args(data)
+    kwargs = env_args.get("env_kwargs")
     rate = (kwargs if isinstance(kwargs, dict) else {}).get("control_freq")
     hz = float(rate) if isinstance(rate, int | float) and 0 < rate < MAX_HZ else 0.0
-    assembly = Assembly("robomimic", path, options, control_hz=hz, name=_name(settings, path))
+    assembly = Assembly("robomimic", path, options, control_hz=hz, name=_name(env_args, path))
     assembly.faults.extend([*cut, *fault])
-    if settings:
-        assembly.meta["env_args"] = settings
+    if env_args:
+        assembly.meta["env_args"] = env_args
     cameras, state = _choices(data, names, assembly)
     for name in names:
         assembly.add(f"{path.name}: {name}", partial(_episode, data, name, cameras, state, there, assembly.sized))
     return assembly.result()
 
 
-def _settings(data: Any) -> tuple[dict[str, Any], list[str]]:
+def _env_args(data: Any) -> tuple[dict[str, Any], list[str]]:
     """What the file says of its environment, and one line where it cannot be read."""
     try:
         if "env_args" not in data.attrs:
@@ -82,8 +82,8 @@ def _settings(data: Any) -> tuple[dict[str, Any], list[str]]:
         return {}, [f"{reason(error)}; the name of the environment and its control rate are not taken from it"]
 
 
-def _name(settings: dict[str, Any], path: Path) -> str:
-    return f"robomimic:{settings.get('env_name', path.stem)}"
+def _name(env_args: dict[str, Any], path: Path) -> str:
+    return f"robomimic:{env_args.get('env_name', path.stem)}"
 
 
 def _choices(data: Any, names: list[str], assembly: Assembly) -> tuple[list[str], list[str]]:

@@ -1,4 +1,4 @@
-"""A folder that is written beside its place and put there whole, and what a killed writer leaves."""
+"""A folder that is written next to its target and moved there whole, and what a killed writer leaves."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PREFIX, _LOCK, _RETIRED = ".writing-", ".lock", ".old"
 
 @contextmanager
 def staged(target: Path) -> Iterator[Path]:
-    """A new folder beside ``target``, which takes its place when the block ends.
+    """A new folder next to ``target``, which takes its place when the block ends.
 
-    When the block fails, or the last step does, ``target`` is what it was. What writers that were killed left beside it
-    is cleared away first, and a folder that one of them had moved aside is put back.
+    When the block fails, or the last step does, ``target`` is what it was. What killed writers left
+    next to it is removed first, and a folder that one of them had moved aside is put back.
 
     Args:
         target: the folder wanted; its parent exists.

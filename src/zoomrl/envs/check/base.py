@@ -50,7 +50,7 @@ class Subject:
     Attributes:
         env: a Gymnasium environment, zoomrl's own or one as its author wrote it.
         build: makes another like it.
-        limit: decisions after which an episode must have ended, or None where that is not known.
+        limit: agent steps after which an episode must have ended, or None where that is not known.
         limited: whether something outside ``env`` ends an episode at the limit.
         group: heading of what is found.
     """

@@ -47,7 +47,7 @@ def check_env(
 
     Args:
         config: which environment, and its options.
-        steps: most decisions per episode that is played, and per measurement of speed.
+        steps: most agent steps per episode, and per measurement of speed.
         sizes: of images whose speed is measured, in pixels; needs cameras.
         make: builds an environment.
 
@@ -90,7 +90,7 @@ def _examine(subject: Subject, steps: int) -> list[Check]:
         found += guarded(group, "observation space", lambda: check_observation_space(subject))
     contract = guarded(group, "contract", lambda: check_contract(subject, steps, _SEED))
     found += contract
-    # What cannot be played cannot be played twice.
+    # What cannot be run cannot be run twice.
     if not any(check.status == "error" and check.name in ("contract", "reset", "step", "info") for check in contract):
         found += guarded(group, "seeds", lambda: check_seeds(subject, min(steps, _SEED_STEPS), _SEED))
     return found

@@ -15,7 +15,7 @@ from zoomrl.envs.check.spaces import observation_faults
 from zoomrl.envs.suites.gym.env import SUCCESS_KEYS
 
 EPISODES = 2
-"""Episodes that are played: one alone cannot tell a time limit from a task that ended."""
+"""Episodes that are run: one alone cannot tell a time limit from a task that ended."""
 
 SECONDS = 20.0
 """Time after which an episode is left as it is."""
@@ -38,7 +38,7 @@ class ContractError(Exception):
 
 
 def check_contract(subject: Subject, steps: int, seed: int) -> Iterator[Check]:
-    """Play episodes with random actions, and look at all that comes back.
+    """Run episodes with random actions, and check everything that reset and step return.
 
     Args:
         subject: the environment; left where the last episode ended.
@@ -50,7 +50,7 @@ def check_contract(subject: Subject, steps: int, seed: int) -> Iterator[Check]:
     most = steps if subject.limit is None else min(steps, subject.limit)
     try:
         for episode in range(EPISODES):
-            ends.append(watch.play(seed + episode, most))
+            ends.append(watch.run(seed + episode, most))
     except ContractError:
         pass
     for name, clean in _CLEAN.items():
@@ -73,7 +73,7 @@ def check_contract(subject: Subject, steps: int, seed: int) -> Iterator[Check]:
 
 
 class _Watch:
-    """Plays episodes and keeps every kind of fault once, with the first place where it was met."""
+    """Runs episodes and keeps every kind of fault once, with the first place where it occurred."""
 
     def __init__(self, subject: Subject) -> None:
         self._subject, self._env = subject, subject.env
@@ -86,7 +86,7 @@ class _Watch:
         """The key of a success that appears after the first step alone."""
         self._early = False
 
-    def play(self, seed: int, steps: int) -> tuple[int, bool, bool]:
+    def run(self, seed: int, steps: int) -> tuple[int, bool, bool]:
         """One episode: (actions, terminated, truncated)."""
         began = time.perf_counter()
         seen = self._reset(seed)
@@ -214,7 +214,7 @@ def _judge_ends(subject: Subject, ends: list[tuple[int, bool, bool]], hurried: b
         return result("warning", f"{detail}, and no time limit is known", "set one with --env.time-limit")
     if max(lengths) >= subject.limit:
         return result("ok", f"{detail}; truncated at its limit of {subject.limit} from outside")
-    why = "that took long" if hurried else "--steps plays on"
+    why = "that took long" if hurried else "--steps runs longer episodes"
     return result("note", f"{detail}; the limit is {subject.limit} ({why})")
 
 

@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from zoomrl.envs.check.base import Check, Subject, actions_of, leaves
 from zoomrl.envs.isolation.env import IsolatedEnv
 
-_OWN = "draw from self.np_random, which super().reset(seed=seed) seeds"
+_OWN = "sample from self.np_random, which super().reset(seed=seed) seeds"
 _TOGETHER = 3
-"""Steps that are played while another instance is reset and stepped."""
+"""Steps that are run while another instance is reset and stepped."""
 Record = list[dict[str, NDArray[Any]]]
-"""What each step showed and paid, the reset first."""
+"""Observation and reward of each step, the reset first."""
 
 
 def check_seeds(subject: Subject, steps: int, seed: int) -> Iterator[Check]:
-    """Play the same actions again: with the same seed, other global generators, another instance, another seed.
+    """Replay the same actions: with the same seed, other global generators, another instance, another seed.
 
     Args:
         subject: the environment; left where the last episode ended.
@@ -32,24 +32,24 @@ def check_seeds(subject: Subject, steps: int, seed: int) -> Iterator[Check]:
     """
     env, group = subject.env, subject.group
     actions = list(islice(actions_of(env, seed), steps))
-    first = _played(env, seed, actions, 1)
-    if gap := _difference(first, _played(env, seed, actions, 1)):
-        yield Check(group, "same seed", "error", f"played twice with one seed and the same actions, {gap}", _OWN)
+    first = _run(env, seed, actions, 1)
+    if gap := _difference(first, _run(env, seed, actions, 1)):
+        yield Check(group, "same seed", "error", f"run twice with one seed and the same actions, {gap}", _OWN)
         return
     yield Check(group, "same seed", "ok", f"{len(first) - 1} steps repeat bit for bit")
     tied = ""
     if isinstance(env, IsolatedEnv):
         yield Check(group, "global generators", "note", "not looked at: the simulator runs in another process")
-    elif tied := _difference(first, _played(env, seed, actions, 2)):
+    elif tied := _difference(first, _run(env, seed, actions, 2)):
         text = f"depends on the global generators of numpy or Python: with others, {tied}"
         yield Check(group, "global generators", "error", text, _OWN)
     elif touched := _touched(env, seed, actions[:1]):
-        text = f"{touched} changes numpy's global generator: what else draws from it is tied to the environment"
+        text = f"{touched} changes numpy's global generator: what else samples from it is tied to the environment"
         yield Check(group, "global generators", "note", text, _OWN)
     else:
         yield Check(group, "global generators", "ok", "neither read nor changed")
     yield _second(subject, seed, actions, first, together=not tied)
-    other = _played(env, seed + 1, [], 1)
+    other = _run(env, seed + 1, [], 1)
     if _difference(first[:1], other):
         yield Check(group, "other seed", "ok", "another seed begins another episode")
     else:
@@ -71,25 +71,25 @@ def generators_kept() -> Iterator[None]:
 def _second(subject: Subject, seed: int, actions: list[Any], first: Record, *, together: bool) -> Check:
     env = subject.build()
     try:
-        gap = _difference(first, _played(env, seed, actions, 1))
+        gap = _difference(first, _run(env, seed, actions, 1))
         mixed = ""
-        if together:  # not where both draw from one global generator: that is said already
-            mixed = _difference(first[: _TOGETHER + 1], _played_beside(subject.env, env, seed, actions[:_TOGETHER]))
+        if together:  # not where both sample from one global generator: that is said already
+            mixed = _difference(first[: _TOGETHER + 1], _run_interleaved(subject.env, env, seed, actions[:_TOGETHER]))
     finally:
         with suppress(Exception):  # another check closes the first, and says what that raises
             env.close()
     if gap:
-        text = f"another instance plays another episode for the same seed: {gap}"
-        fix = "let an episode depend on its seed alone, not on what was drawn when the environment was built"
+        text = f"another instance runs another episode for the same seed: {gap}"
+        fix = "let an episode depend on its seed alone, not on what was sampled when the environment was built"
         return Check(subject.group, "second instance", "error", text, fix)
     if mixed:
         text = f"two instances share state: where the other is reset and stepped in between, {mixed}"
         fix = "keep what an episode needs in the instance: not in its class or module, nor in a simulator of both"
         return Check(subject.group, "second instance", "error", text, fix)
-    return Check(subject.group, "second instance", "ok", "plays the same episode")
+    return Check(subject.group, "second instance", "ok", "runs the same episode")
 
 
-def _played(env: gymnasium.Env[Any, Any], seed: int, actions: list[Any], generators: int) -> Record:
+def _run(env: gymnasium.Env[Any, Any], seed: int, actions: list[Any], generators: int) -> Record:
     _seed_globals(generators)
     seen, _ = env.reset(seed=seed)
     record = [{name: np.array(array) for name, array in leaves(seen).items()}]
@@ -102,19 +102,19 @@ def _played(env: gymnasium.Env[Any, Any], seed: int, actions: list[Any], generat
 
 
 def _stepped(env: gymnasium.Env[Any, Any], action: Any) -> tuple[dict[str, NDArray[Any]], bool]:
-    """What a step shows and pays, and whether the episode ended."""
+    """Observation and reward of a step, and whether the episode ended."""
     seen, reward, terminated, truncated, _ = env.step(_copy(action))
     shown = {name: np.array(array) for name, array in leaves(seen).items()}
     shown |= {"reward": np.asarray(reward), "flags": np.asarray([terminated, truncated])}
     return shown, bool(terminated or truncated)
 
 
-def _played_beside(
+def _run_interleaved(
     env: gymnasium.Env[Any, Any], other: gymnasium.Env[Any, Any], seed: int, actions: list[Any]
 ) -> Record:
-    """What ``env`` shows while ``other`` plays an episode of another seed in between."""
-    record = _played(env, seed, [], 1)
-    _played(other, seed + 1, actions[:1], 1)
+    """What ``env`` returns while ``other`` runs an episode of another seed in between."""
+    record = _run(env, seed, [], 1)
+    _run(other, seed + 1, actions[:1], 1)
     for action in actions:
         step, over = _stepped(env, action)
         record.append(step)

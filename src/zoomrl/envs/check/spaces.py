@@ -74,11 +74,10 @@ def check_contract_shapes(env: Env) -> Iterator[Check]:
     faults += observation_faults(env.observation_space, seen)
     spec = env.env_spec
     detail = ", ".join(f"{name} {a.dtype}{list(a.shape)}" for name, a in spec.observations.items())
-    rate = f"{spec.control_hz:g} decisions per second" if spec.control_hz else "control rate unknown"
+    rate = f"{spec.control_hz:g} agent steps per second" if spec.control_hz else "control rate unknown"
     success = "reports success" if spec.reports_success else "reports no success: only returns can be compared"
-    yield from _checks(
-        "zoomrl", "spec", f"{detail}; {spec.action_dim} actions; {spec.time_limit} decisions, {rate}; {success}", faults
-    )
+    limit = f"{spec.time_limit} agent steps"
+    yield from _checks("zoomrl", "spec", f"{detail}; {spec.action_dim} actions; {limit}, {rate}; {success}", faults)
 
 
 def observation_faults(space: spaces.Space[Any], observation: Any) -> Iterator[Fault]:

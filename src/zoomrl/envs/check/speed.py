@@ -1,4 +1,4 @@
-"""How fast an environment is: decisions with and without images, resets, and its own image."""
+"""How fast an environment is: agent steps with and without images, resets, and its own image."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_speed(
         config: of the environment.
         env: built from it; left where the last episode ended.
         make: builds others.
-        steps: most decisions per measurement.
+        steps: most agent steps per measurement.
         sizes: of the images, in pixels; none for ``config.image_size``.
     """
     yield _render(env)
@@ -55,7 +55,7 @@ def check_speed(
 
 def _measured(env: Env, name: str, steps: int) -> Check:
     rate, per_reset = _rate(env, steps), _reset_ms(env)
-    return Check(_GROUP, name, "ok", f"{rate:,.0f} decisions per second, {per_reset:.1f} ms per reset")
+    return Check(_GROUP, name, "ok", f"{rate:,.0f} agent steps per second, {per_reset:.1f} ms per reset")
 
 
 def _rate(env: Env, steps: int) -> float:
@@ -87,7 +87,7 @@ def _render(env: Env) -> Check:
     try:
         image = env.render()
     except Exception as error:  # simulators raise what they like; only videos need this
-        return Check("zoomrl", "render", "note", f"draws nothing, so that there are no videos: {error}")
+        return Check("zoomrl", "render", "note", f"renders nothing, so that there are no videos: {error}")
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,):
         text = f"render returned {getattr(image, 'dtype', type(image).__name__)}{list(np.shape(image))}"
         return Check("zoomrl", "render", "warning", text, "return uint8 [H, W, 3]")

@@ -51,7 +51,7 @@ class IsolatedEnv(Env):
         return None if self._simulator is None else self._simulator.pid
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Take one decision; see :meth:`Env.step`. Raises SimulatorDied when the simulator crashes or hangs."""
+        """Take one agent step; see :meth:`Env.step`. Raises SimulatorDied when the simulator crashes or hangs."""
         self.send_step(action)
         return self.receive_step()
 
@@ -103,7 +103,7 @@ class IsolatedEnv(Env):
         return simulator.block.action.copy() if self._ask(simulator, "expert")["known"] else None
 
     def _advance(self, action: NDArray[np.float32]) -> ControlStep:
-        raise NotImplementedError("whole decisions cross to the simulator, never single control steps")
+        raise NotImplementedError("whole agent steps cross to the simulator, never single control steps")
 
     # ---- life and death ----------------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ def main():  # type: ignore[no-untyped-def]
 
 
 def load_package(folder):  # type: ignore[no-untyped-def]
-    """Make ``zoomrl`` importable from ``folder``, and nothing else that is installed beside it."""
+    """Make ``zoomrl`` importable from ``folder``, and nothing else that is installed alongside it."""
     import importlib.util
 
     start = os.path.join(folder, "__init__.py")

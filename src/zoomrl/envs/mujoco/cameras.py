@@ -16,23 +16,23 @@ from zoomrl.errors import ConfigError, MissingDependencyError, unknown_name
 from zoomrl.spec import ArraySpec
 
 EVERYTHING = ("shadows", "reflections", "antialiasing")
-"""What an image can be drawn with."""
+"""What an image can be rendered with."""
 
 _MAX_GEOMS = 10_000
 
 
 class SceneCameras:
-    """Some cameras of one MuJoCo model, drawn by one renderer.
+    """Some cameras of one MuJoCo model, rendered by one renderer.
 
-    The OpenGL context is made at the first image, and thereby in the process that draws.
+    The OpenGL context is created at the first image, and thereby in the process that renders.
 
     Args:
         env_id: for messages.
         model: ``mujoco.MjModel``; left as it is.
-        data: ``mujoco.MjData`` whose present poses are drawn.
+        data: ``mujoco.MjData`` whose current poses are rendered.
         cameras: names or numbers of the V cameras.
         size: height and width of an image, in pixels.
-        drawn_with: those of :data:`EVERYTHING` that are on.
+        effects: those of :data:`EVERYTHING` that are on.
         rolled: names of cameras that are mounted upside down; their images are righted.
 
     Raises:
@@ -47,11 +47,11 @@ class SceneCameras:
         cameras: Sequence[str],
         size: int,
         *,
-        drawn_with: Collection[str] = EVERYTHING,
+        effects: Collection[str] = EVERYTHING,
         rolled: Collection[str] = (),
     ) -> None:
         self._model, self._data, self._size = model, data, size
-        self._drawn_with = drawn_with
+        self._effects = effects
         self._ids = [_camera_id(env_id, model, camera) for camera in cameras]
         self._rolled = [model.camera(index).name in rolled for index in self._ids]
         self._gl: Any = None
@@ -59,8 +59,8 @@ class SceneCameras:
         self._free: Any = None
         self._stale = False
 
-    def draw(self) -> NDArray[np.uint8]:
-        """The present scene in each camera, uint8 [V, size, size, 3]: a new array, its first row the top one.
+    def render(self) -> NDArray[np.uint8]:
+        """The current scene in each camera, uint8 [V, size, size, 3]: a new array, its first row the top one.
 
         Raises:
             MissingDependencyError: when OpenGL does not work here.
@@ -106,7 +106,7 @@ class SceneCameras:
 
             self._gl = GLContext(self._size, self._size)
             self._gl.make_current()
-            with _buffer(self._model, self._size, "antialiasing" in self._drawn_with):
+            with _buffer(self._model, self._size, "antialiasing" in self._effects):
                 self._context = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_150.value)
             mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         except Exception as error:
@@ -116,8 +116,8 @@ class SceneCameras:
         self._free = weakref.finalize(self, _free, self._gl, self._context)
         atexit.register(self._free)
         self._scene = mujoco.MjvScene(self._model, maxgeom=_MAX_GEOMS)
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = "shadows" in self._drawn_with
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = "reflections" in self._drawn_with
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = "shadows" in self._effects
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = "reflections" in self._effects
         self._option = mujoco.MjvOption()
         # The rays of a distance sensor are no part of the scene; dm_control hides them too.
         self._option.flags[mujoco.mjtVisFlag.mjVIS_RANGEFINDER] = 0
@@ -126,8 +126,8 @@ class SceneCameras:
         self._rect = mujoco.MjrRect(0, 0, self._size, self._size)
 
 
-def drawn_with(config: EnvConfig) -> tuple[str, ...]:
-    """Those of :data:`EVERYTHING` that observed images are drawn with; none without cameras."""
+def render_effects(config: EnvConfig) -> tuple[str, ...]:
+    """Those of :data:`EVERYTHING` that observed images are rendered with; none without cameras."""
     on = (config.shadows, config.reflections, config.antialiasing)
     return tuple(name for name, is_on in zip(EVERYTHING, on, strict=True) if is_on and config.cameras)
 
@@ -153,7 +153,7 @@ def check_cameras(config: EnvConfig) -> None:
 def no_opengl(error: Exception) -> MissingDependencyError:
     """Build the error for a renderer that failed with ``error``."""
     return MissingDependencyError(
-        f"no image can be drawn here, OpenGL failed with {type(error).__name__}: {error}\n"
+        f"no image can be rendered here, OpenGL failed with {type(error).__name__}: {error}\n"
         "`zoomrl doctor` tries every way of rendering and names what is missing"
     )
 
@@ -167,16 +167,16 @@ def _free(gl: Any, context: Any) -> None:
 
 @contextmanager
 def _buffer(model: Any, size: int, antialiasing: bool) -> Iterator[None]:
-    """Let a render context made meanwhile take these settings; the model, which others draw too, gets its own back."""
-    settings, quality = model.vis.global_, model.vis.quality
-    before = settings.offwidth, settings.offheight, quality.offsamples
-    settings.offwidth = settings.offheight = size
+    """Let a render context created meanwhile use these options; then restore the model, which others render too."""
+    buffer, quality = model.vis.global_, model.vis.quality
+    before = buffer.offwidth, buffer.offheight, quality.offsamples
+    buffer.offwidth = buffer.offheight = size
     if not antialiasing:
         quality.offsamples = 0
     try:
         yield
     finally:
-        settings.offwidth, settings.offheight, quality.offsamples = before
+        buffer.offwidth, buffer.offheight, quality.offsamples = before
 
 
 def _camera_id(env_id: str, model: Any, camera: str) -> int:

@@ -1,4 +1,4 @@
-"""What environments share whose scenes MuJoCo draws: the observation, the image for videos, and their end."""
+"""What environments share whose scenes MuJoCo renders: the observation, the image for videos, and their end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zoomrl.envs.mujoco.cameras import SceneCameras
 
 
 class SceneEnv(Env):
-    """Observes what :meth:`_state` says and ``_views`` see, and videos with ``_video``. Adapters set both."""
+    """Observes :meth:`_state` and the images of ``_views``, and renders videos with ``_video``. Adapters set both."""
 
     _sim: Any
     _views: SceneCameras
@@ -21,19 +21,19 @@ class SceneEnv(Env):
 
     @abstractmethod
     def _state(self) -> NDArray[np.float32]:
-        """The present state [S]; asked for where the spec has one."""
+        """The current state [S]; asked for where the spec has one."""
 
     def _observe(self) -> Observation:
         observation: Observation = {}
         if "state" in self.env_spec.observations:
             observation["state"] = self._state()
         if self.env_spec.cameras:
-            observation["rgb"] = self._views.draw()
+            observation["rgb"] = self._views.render()
         return observation
 
     def _render(self) -> NDArray[np.uint8]:
         """The scene from the camera that videos are taken with, uint8 [240, 240, 3]."""
-        frame: NDArray[np.uint8] = self._video.draw()[0]
+        frame: NDArray[np.uint8] = self._video.render()[0]
         return frame
 
     def close(self) -> None:

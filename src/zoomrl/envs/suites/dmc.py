@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoomrl.envs.base import ControlStep, decisions_allowed
+from zoomrl.envs.base import ControlStep, episode_limit
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.mujoco.backend import FRAME_SIZE, prefer_headless_gl
-from zoomrl.envs.mujoco.cameras import SceneCameras, check_cameras, drawn_with, observed
+from zoomrl.envs.mujoco.cameras import SceneCameras, check_cameras, observed, render_effects
 from zoomrl.envs.mujoco.scene import SceneEnv
 from zoomrl.envs.options import RENDERED, Options
 from zoomrl.errors import import_optional, unknown_name
@@ -39,8 +39,8 @@ class DMCEnv(SceneEnv):
         check_cameras(config)
         domain, task = _resolve(name)
         env_id = f"dmc:{domain}-{task}"
-        limit = decisions_allowed(env_id, config.time_limit, config.action_repeat, _CONTROL_STEPS, native_is_hard=True)
-        # A few tasks also draw their model from this seed; a fixed one keeps the model the same everywhere.
+        limit = episode_limit(env_id, config.time_limit, config.action_repeat, _CONTROL_STEPS, native_is_hard=True)
+        # A few tasks also sample their model from this seed; a fixed one keeps the model the same everywhere.
         self._sim: Any = _suite().load(domain, task, task_kwargs={"random": 0})
         actions = self._sim.action_spec()
         shows_state = config.state == "full" or (config.state == "auto" and not config.cameras)
@@ -58,14 +58,14 @@ class DMCEnv(SceneEnv):
             time_limit=limit,
             action_repeat=config.action_repeat,
             cameras=tuple(config.cameras),
-            rendering=drawn_with(config),
+            rendering=render_effects(config),
             state_entries=entries if shows_state else (),
         )
         super().__init__(spec)
         self._entries: Mapping[str, Any] = {}
-        self._views = self._cameras(config.cameras, config.image_size, drawn_with=spec.rendering)
+        self._views = self._cameras(config.cameras, config.image_size, effects=spec.rendering)
         # Not physics.render: dm_control believes its own OpenGL context to be the current one, which it is not
-        # after another renderer has drawn.
+        # after another renderer was used.
         self._video = self._cameras(("0",), FRAME_SIZE)
 
     def _cameras(self, names: Sequence[str], size: int, **options: Any) -> SceneCameras:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoomrl.envs.base import ControlStep, decisions_allowed
+from zoomrl.envs.base import ControlStep, episode_limit
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.gym_base import ResetNeeded
 from zoomrl.envs.mujoco.backend import FRAME_SIZE, prefer_headless_gl
-from zoomrl.envs.mujoco.cameras import SceneCameras, check_cameras, drawn_with, observed
+from zoomrl.envs.mujoco.cameras import SceneCameras, check_cameras, observed, render_effects
 from zoomrl.envs.mujoco.scene import SceneEnv
 from zoomrl.envs.options import ANY, RENDERED, Options
 from zoomrl.errors import import_optional, unknown_name
@@ -38,11 +38,11 @@ def metaworld_tasks() -> tuple[str, ...]:
 
 
 class MetaWorldEnv(SceneEnv):
-    """One Meta-World task; every reset draws a fresh object and goal placement from the task's own range.
+    """One Meta-World task; every reset samples a new placement of objects and goal from the task's own range.
 
     ``state`` holds the simulator's 39 numbers: hand, gripper and object now (18), the same one control
     step earlier (18), and the goal (3); or its first four alone: hand x, y, z in metres and gripper opening.
-    Success is that of the present step, and can be transient.
+    Success is that of the current step, and can be transient.
     """
 
     options = Options(
@@ -58,7 +58,7 @@ class MetaWorldEnv(SceneEnv):
         task = task.removesuffix(_SUFFIX)
         env_id = f"metaworld:{task}"
         check_cameras(config)
-        limit = decisions_allowed(env_id, config.time_limit, config.action_repeat, _CONTROL_STEPS, native_is_hard=True)
+        limit = episode_limit(env_id, config.time_limit, config.action_repeat, _CONTROL_STEPS, native_is_hard=True)
         classes = _classes()
         if task + _SUFFIX not in classes:
             raise unknown_name("Meta-World task", task, metaworld_tasks())
@@ -74,7 +74,7 @@ class MetaWorldEnv(SceneEnv):
             reports_success=True,
             reward="sparse" if self._sparse else "dense",
             cameras=tuple(config.cameras),
-            rendering=drawn_with(config),
+            rendering=render_effects(config),
             action_meaning=("delta", "delta", "delta", "gripper"),
             # Upstream gives one array, without names for its parts.
             state_entries=() if state == "none" else (StateEntry("state", _STATE_DIMS[state]),),
@@ -84,7 +84,7 @@ class MetaWorldEnv(SceneEnv):
         self._sim: Any = classes[self._name]()
         self._policy: Any = _policies()[self._name]()
         self._full_state: NDArray[np.float64] | None = None
-        self._views = self._cameras(config.cameras, config.image_size, drawn_with=spec.rendering)
+        self._views = self._cameras(config.cameras, config.image_size, effects=spec.rendering)
         self._video = self._cameras((_CAMERA,), FRAME_SIZE)
 
     def _cameras(self, names: Sequence[str], size: int, **options: Any) -> SceneCameras:
@@ -93,7 +93,7 @@ class MetaWorldEnv(SceneEnv):
     def _begin(self, seed: int) -> Mapping[str, Any]:
         import mujoco
 
-        self._sim.set_task(self._draw_task(seed))
+        self._sim.set_task(self._sample_task(seed))
         self._full_state, info = self._sim.reset()
         # Upstream moves some objects (the window of window-close) after it has computed where everything is, and
         # images show what was computed. The next step computes it again in any case.
@@ -102,13 +102,13 @@ class MetaWorldEnv(SceneEnv):
         reset_info: Mapping[str, Any] = info
         return reset_info
 
-    def _draw_task(self, seed: int) -> Any:
+    def _sample_task(self, seed: int) -> Any:
         """A task whose placement depends on ``seed`` alone.
 
-        Upstream ignores ``reset(seed=...)``. Its own way to a placement is to let ``reset_model`` draw one
+        Upstream ignores ``reset(seed=...)``. Its own way to a placement is to let ``reset_model`` sample one
         (rejecting those that overlap) and to freeze it. Frozen is how it must then be reset: upstream resets
         the model twice and reads the observation from poses that only the first of them has settled, so with
-        a fresh draw in each the first observation would show the wrong placement.
+        a new sample in each the first observation would show the wrong placement.
         """
         from metaworld.types import Task
 

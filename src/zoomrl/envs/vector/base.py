@@ -19,15 +19,15 @@ from zoomrl.spec import EnvSpec
 
 @dataclass(frozen=True)
 class StepResult:
-    """What N environments answered to one decision each. Row i belongs to environment i.
+    """What N environments returned for one agent step each. Row i belongs to environment i.
 
     Attributes:
         obs: name -> array [N, ...]; an inactive environment keeps its last observation.
         reward: float32 [N]; zero where inactive or died.
         terminated: bool [N].
         truncated: bool [N].
-        success: bool [N], of this decision.
-        died: environments whose worker died during this decision. Their episodes are void: drop them and
+        success: bool [N], of this agent step.
+        died: environments whose worker died during this agent step. Their episodes are void: drop them and
             reset these environments.
     """
 
@@ -41,7 +41,7 @@ class StepResult:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One environment's answer to one decision."""
+    """What one environment returned for one agent step."""
 
     observation: Observation
     reward: float
@@ -92,7 +92,7 @@ class VectorEnv(ABC):
         return observation, info
 
     def step(self, actions: NDArray[np.float32], active: NDArray[np.bool_] | None = None) -> StepResult:
-        """Take one decision in every active environment.
+        """Take one agent step in every active environment.
 
         Args:
             actions: float32 [N, A]; rows of inactive environments are ignored.

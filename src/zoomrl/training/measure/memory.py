@@ -35,7 +35,7 @@ class Expected:
     Attributes:
         total: of this process (resident set), the part of the replay in it included.
         replay: of the replay once full.
-        workers: of worker processes, beside ``total``.
+        workers: of worker processes, not part of ``total``.
         storage: where the replay is: ``ram``, ``disk`` or ``gpu``.
     """
 
@@ -46,7 +46,7 @@ class Expected:
 
     def line(self) -> str:
         """For the user."""
-        where = {"ram": "", "disk": " of file pages, given back when others need them", "gpu": " on the GPU beside it"}
+        where = {"ram": "", "disk": " of file pages, given back when others need them", "gpu": " more, on the GPU"}
         workers = f", and {readable(self.workers)} in worker processes" if self.workers else ""
         return (
             f"memory: about {readable(self.total)} when the replay is full "
@@ -63,7 +63,7 @@ def expected_memory(
     will yet receive, episodes in flight, and the larger of an update, the video at the end and a checkpoint's copy of
     new episodes. An update here is one after which the agent measures itself, where it does.
     """
-    spec, settings = envs.env_spec, replay.config
+    spec, options = envs.env_spec, replay.config
     frame = frame_bytes(config, spec)
     frames = expected_frames(config, spec)
     if "rgb" in spec.observations:
@@ -73,30 +73,30 @@ def expected_memory(
     image = probe_image(eval_envs, 0) if config.eval.video else ""
     if isinstance(image, np.ndarray):
         video = min(image.nbytes * spec.time_limit, MAX_BYTES)
-    # A ring that goes round is copied where its end lies between: see Replay.segment.
-    fresh = min(config.checkpoint.every // spec.action_repeat, frames) if frames >= settings.capacity else 0
+    # A ring that goes round is copied where its end lies between: see ReplayBuffer.segment.
+    fresh = min(config.checkpoint.every // spec.action_repeat, frames) if frames >= options.capacity else 0
     coming = (max(0, frames - replay.online_frames) + replay.free_frames) * frame
-    if settings.storage == "disk":
+    if options.storage == "disk":
         coming = min(coming, psutil.virtual_memory().available)
-    elif settings.storage == "gpu":
+    elif options.storage == "gpu":
         coming = 0
     in_flight = (envs.num_envs + 1) * spec.time_limit * frame  # one is copied when it is stored
     steady, update = _trial_bytes(trial)
     total = steady + coming + in_flight + max(update, video, fresh * frame)
     children = psutil.Process().children(recursive=True) if config.env.workers == "process" else []
     workers = sum(process.memory_info().rss for process in children)
-    return Expected(max(total, peak_rss()), (replay.protected_frames + frames) * frame, workers, settings.storage)
+    return Expected(max(total, peak_rss()), (replay.protected_frames + frames) * frame, workers, options.storage)
 
 
-def decisions(config: TrainConfig, spec: EnvSpec) -> int:
-    """Decisions of the whole run."""
+def agent_steps(config: TrainConfig, spec: EnvSpec) -> int:
+    """Agent steps of the whole run, over all environments."""
     per_step = config.env.num_envs * spec.action_repeat
     return -(-config.steps // per_step) * config.env.num_envs
 
 
 def expected_frames(config: TrainConfig, spec: EnvSpec) -> int:
-    """Online frames that the replay will hold at the end: one per decision, and one more per episode."""
-    count = decisions(config, spec)
+    """Online frames that the replay will hold at the end: one per agent step, and one more per episode."""
+    count = agent_steps(config, spec)
     return min(config.replay.capacity, count + count // spec.time_limit + 1)
 
 
@@ -127,10 +127,10 @@ def readable(count: float) -> str:
 def _trial_bytes(build: Callable[[], Trial]) -> tuple[int, int]:
     """Resident set of a process that has begun to learn, without the frames to come; and what an update adds to it."""
     trial = build()
-    # These are held twice now; gradients and the optimiser's moments the run's own agent does not have yet.
+    # These are held twice now; gradients and the optimizer's moments the run's own agent does not have yet.
     twice = _tensor_bytes(trial.agent.state_dict())
-    rounds = getattr(trial.agent.config, "policy_delay", 1)  # updates until every network has moved
-    for _ in range(2 * rounds):  # libraries load at the first update, and optimisers allocate
+    rounds = trial.agent.config.policy_delay  # updates until every network has moved
+    for _ in range(2 * rounds):  # libraries load at the first update, and optimizers allocate
         trial.update()
     _give_back()
     process = psutil.Process()

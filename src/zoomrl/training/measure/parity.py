@@ -1,4 +1,4 @@
-"""Do the fast ways of running an update give what the plain one gives? Measured, not assumed."""
+"""Do compiled, captured and low-precision updates agree with eager float32 ones? Measured, not assumed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ update."""
 
 @dataclass(frozen=True)
 class Parity:
-    """One way of running updates beside the plain one.
+    """One way of running updates, compared with eager float32 ones.
 
     Attributes:
         speed, precision: the way.
@@ -58,26 +58,26 @@ class Parity:
 def compare(
     config: TrainConfig, spec: EnvSpec, device: torch.device, updates: int, ways: list[tuple[Speed, Precision]]
 ) -> Iterator[Parity]:
-    """Run ``updates`` updates plainly and in each of the ``ways``, from the same weights, on the same batches."""
+    """Run ``updates`` eager updates and as many in each of the ``ways``, from the same weights, on the same batches."""
     if any(speed == "graph" for speed, _ in ways):
-        # Enough that each kind of update is replayed from its recording.
-        updates = max(updates, (WARM_UP + 2) * getattr(config.agent, "policy_delay", 1))
-    plain = _Run(config, spec, device, "eager", "float32", updates)
+        # Enough that each kind of update is replayed from its capture.
+        updates = max(updates, (WARM_UP + 2) * config.agent.policy_delay)
+    eager = _Run(config, spec, device, "eager", "float32", updates)
     for speed, precision in ways:
         try:
             run = _Run(config, spec, device, speed, precision, updates)
         except ConfigError as error:
             yield Parity(speed, precision, problem=str(error))
             continue
-        differences = [abs(a - b) / max(abs(b), 1e-8) for a, b in zip(run.losses, plain.losses, strict=True)]
-        gradients = [_apart(a, b) for a, b in zip(run.gradients, plain.gradients, strict=True)]
-        gone = (plain.weights - plain.start).norm().clamp(min=1e-12)
+        differences = [abs(a - b) / max(abs(b), 1e-8) for a, b in zip(run.losses, eager.losses, strict=True)]
+        gradients = [_apart(a, b) for a, b in zip(run.gradients, eager.gradients, strict=True)]
+        gone = (eager.weights - eager.start).norm().clamp(min=1e-12)
         yield Parity(
             speed,
             precision,
             loss_difference=max(differences),
             gradient_difference=max(gradients),
-            weight_difference=((run.weights - plain.weights).norm() / gone).item(),
+            weight_difference=((run.weights - eager.weights).norm() / gone).item(),
             first_ms=run.first_ms,
             median_ms=run.median_ms,
         )
@@ -118,10 +118,10 @@ def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 def _gradients(trial: Trial) -> torch.Tensor:
-    """The optimisers' running means of the gradients, as one vector.
+    """The optimizers' running means of the gradients, as one vector.
 
-    Not what the last update left in ``grad``: there each recording has places of its own, and weights point to those
-    of the one that was made last, which need not be the one that ran last.
+    Not what the last update left in ``grad``: there each capture has places of its own, and weights point to those of
+    the one that was made last, which need not be the one that ran last.
     """
     optimizers = [part for part in trial.agent.parts.values() if isinstance(part, torch.optim.Optimizer)]
     weights = [(o, p) for o in optimizers for group in o.param_groups for p in group["params"]]

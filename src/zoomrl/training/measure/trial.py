@@ -1,4 +1,4 @@
-"""An update that teaches nobody: to measure its time and its memory."""
+"""Updates of a throwaway agent, to measure their time and memory."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import torch
 from tensordict import TensorDict
 from torch import nn
 
+from zoomrl.agents.build import make_agent
 from zoomrl.agents.contract import Metrics
 from zoomrl.agents.engine import Precision, Speed, accelerate
 from zoomrl.agents.learner import Learner
-from zoomrl.agents.registry import make_agent
 from zoomrl.data.episode import Episode
 from zoomrl.data.replay import ReplayBuffer
 from zoomrl.spec import EnvSpec
 from zoomrl.training.config import TrainConfig
 
 EPISODES = 4
-"""Random episodes that batches are drawn from."""
+"""Random episodes that batches are sampled from."""
 
 
 class Trial:
@@ -50,9 +50,9 @@ class Trial:
         steps = config.replay.n_step + max(self.agent.chunk_length, self.agent.sequence_length)
         with_demos = config.demos.source != "none"
         episodes = [_random_episode(random, spec, steps, with_demos and index % 2 == 0) for index in range(EPISODES)]
-        settings = dataclasses.replace(config.replay, capacity=2, storage="ram")
+        options = dataclasses.replace(config.replay, capacity=2, storage="ram")
         self._replay = ReplayBuffer(
-            settings,
+            options,
             spec,
             self.agent.chunk_length,
             episodes,
@@ -66,7 +66,7 @@ class Trial:
         return self._replay.sample()
 
     def update(self) -> Metrics:
-        """Draw a batch and take one gradient step."""
+        """Sample a batch and take one gradient step."""
         return self.agent.update(self.batch())
 
     def diagnose(self) -> None:
@@ -86,9 +86,9 @@ def _excite(agent: Learner) -> None:
         generator = torch.Generator().manual_seed(0)
         for parameter in part.parameters():
             if parameter.ndim == 2 and not parameter.any():
-                drawn = torch.randn(parameter.shape, generator=generator) / parameter.shape[1] ** 0.5
+                weight = torch.randn(parameter.shape, generator=generator) / parameter.shape[1] ** 0.5
                 with torch.no_grad():
-                    parameter.copy_(drawn)
+                    parameter.copy_(weight)
 
 
 def _random_episode(random: np.random.Generator, spec: EnvSpec, steps: int, is_demo: bool) -> Episode:
@@ -96,8 +96,8 @@ def _random_episode(random: np.random.Generator, spec: EnvSpec, steps: int, is_d
     for name, array in spec.observations.items():
         shape = (steps + 1, *array.shape)
         integers = np.issubdtype(array.dtype, np.integer)
-        drawn = random.integers(0, 256, shape) if integers else random.normal(size=shape)
-        observations[name] = drawn.astype(array.dtype)
+        values = random.integers(0, 256, shape) if integers else random.normal(size=shape)
+        observations[name] = values.astype(array.dtype)
     actions = random.uniform(-1, 1, (steps, spec.action_dim)).astype(np.float32)
     rewards = random.integers(0, 2, steps).astype(np.float32)
     return Episode(observations, actions, rewards, is_demo, not is_demo, is_demo, is_demo)

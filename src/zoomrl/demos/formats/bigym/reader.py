@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from zoomrl.data.episode import Episode
 from zoomrl.demos.formats.base import Imported, ImportOptions
-from zoomrl.demos.formats.bigym.rollout import play, to_decisions
+from zoomrl.demos.formats.bigym.rollout import replay, to_agent_steps
 from zoomrl.demos.formats.bigym.store import Recording, find_files, read_file
 from zoomrl.envs.base import Env
 from zoomrl.envs.config import EnvConfig
@@ -46,7 +46,7 @@ def read(path: Path, options: ImportOptions) -> Imported:
     env = make_env(config)
     try:
         spec = env.env_spec
-        slowed = _usable(recordings, lambda one: replace(one, actions=to_decisions(one.actions, one.hz, spec)), faults)
+        slowed = _usable(recordings, lambda r: replace(r, actions=to_agent_steps(r.actions, r.hz, spec)), faults)
         slowed = slowed[: options.episodes or None]
         longest = max((len(one.actions) for one in slowed), default=0)
         if longest > spec.time_limit:
@@ -60,7 +60,8 @@ def read(path: Path, options: ImportOptions) -> Imported:
     meta: dict[str, Any] = {"format": "bigym", "source": path.resolve().name, "files": len(files)}
     meta |= _told(recordings, episodes, config)
     if longest > spec.time_limit:
-        meta["time_limit"] = f"{spec.time_limit} decisions; demonstrations of up to {longest} were played to their end"
+        told = f"{spec.time_limit} agent steps; demonstrations of up to {longest} were replayed to their end"
+        meta["time_limit"] = told
     return Imported(spec, episodes, faults, meta)
 
 
@@ -130,7 +131,7 @@ def _replayed(env: Env, recording: Recording) -> Episode:
         "recorded_hz": recording.hz,
         "recorded_with": dict(recording.versions),
     }
-    return play(env, recording.actions, recording.seed, meta)
+    return replay(env, recording.actions, recording.seed, meta)
 
 
 @cache

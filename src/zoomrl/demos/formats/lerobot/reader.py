@@ -26,7 +26,7 @@ from zoomrl.files import parse_json, read_json
 _NUMBERS = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
 _EPISODE_COLUMNS = ("episode_index", "length", "tasks", "data/", "videos/")
 _COPIES = 3
-"""Of an episode's rows, beside those kept: as they are read, in order, and as arrays."""
+"""Copies of an episode's rows besides those kept: as they are read, in order, and as arrays."""
 _OUTCOME = ("next.reward", "next.success", "next.done")
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoomrl.envs.base import ControlStep, decisions_allowed
+from zoomrl.envs.base import ControlStep, episode_limit
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.global_seed import GlobalStream
 from zoomrl.envs.mujoco.backend import FRAME_SIZE, prefer_headless_gl
-from zoomrl.envs.mujoco.cameras import SceneCameras, check_cameras, drawn_with, observed
+from zoomrl.envs.mujoco.cameras import SceneCameras, check_cameras, observed, render_effects
 from zoomrl.envs.mujoco.scene import SceneEnv
 from zoomrl.envs.options import ANY, RENDERED, Options
 from zoomrl.envs.suites.bigym.experts import EXPERTS
@@ -68,9 +68,9 @@ class BiGymEnv(SceneEnv):
         env_id = f"bigym:{task_name}"
         downsample = _downsample(task, config.control_hz)
         repeat, native = config.action_repeat, task.length // downsample
-        limit = decisions_allowed(env_id, config.time_limit, repeat, native, native_is_hard=False)
+        limit = episode_limit(env_id, config.time_limit, repeat, native, native_is_hard=False)
         state = config.state if config.state != "auto" else "robot" if config.cameras else "full"
-        # Upstream seeds numpy's global random state, and draws from it.
+        # Upstream seeds numpy's global random state, and samples from it.
         self._stream = GlobalStream()
         with self._stream.lent():
             self._sim, self._unstable = _build(task, PHYSICS_HZ / downsample, privileged=state == "full")
@@ -94,14 +94,14 @@ class BiGymEnv(SceneEnv):
             reports_success=True,
             reward="sparse",
             cameras=tuple(config.cameras),
-            rendering=drawn_with(config),
+            rendering=render_effects(config),
             action_meaning=("delta",) * len(task.dofs) + ("absolute",) * arms + ("gripper",) * _GRIPPERS,
             state_entries=tuple(StateEntry(key, int(np.size(self._entries[key]))) for key in self._keys),
         )
         super().__init__(spec)
         self._policy = EXPERTS.get(task_name)
         self.has_expert = self._policy is not None
-        self._views = self._cameras(config.cameras, config.image_size, drawn_with=spec.rendering)
+        self._views = self._cameras(config.cameras, config.image_size, effects=spec.rendering)
         self._video = self._cameras(("external",), FRAME_SIZE)
 
     def _cameras(self, names: Sequence[str], size: int, **options: Any) -> SceneCameras:

@@ -14,7 +14,7 @@ _HAND_SPEED = 1.0
 """Metres per second that a reaching hand is asked to move at most."""
 _DAMPING = 0.05
 _BASE_WEIGHT = 0.1
-"""How willingly a joint of the base moves, beside one of the arms."""
+"""Weight of moving a joint of the base; a joint of the arms has 1."""
 _BASE_SPEED = 0.5
 """Metres per second."""
 _LEVEL = np.array([-0.3, 0.0, 0.0, 1.57, 0.0])

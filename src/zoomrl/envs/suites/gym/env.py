@@ -15,7 +15,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from zoomrl.envs.answers import brief, check_info, number, truth
-from zoomrl.envs.base import ControlStep, Env, Observation, decisions_allowed, named_errors
+from zoomrl.envs.base import ControlStep, Env, Observation, episode_limit, named_errors
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.image import as_image
 from zoomrl.envs.options import IMAGES, Options, differences
@@ -44,7 +44,7 @@ class GymEnv(Env):
     """A Gymnasium environment behind zoomrl's contract.
 
     ``state`` is the observation flattened to float32; the boxes of a Dict are joined in its key order. Images among
-    them become views of ``rgb``, as does the environment's own drawing of itself where the camera "render" is named.
+    them become views of ``rgb``, as does the environment's own rendering where the camera "render" is named.
     Same seed, same episode holds as far as the wrapped environment's own ``reset(seed=...)`` keeps it.
 
     Whether the environment reports success shows only in its info, so construction resets it and takes one
@@ -118,8 +118,8 @@ class GymEnv(Env):
             raise
         except Exception as error:
             raise ConfigError(
-                f"the camera {RENDER!r} shows what {self.env_spec.id} draws of itself, and that fails with "
-                f"{type(error).__name__}: {error}. `zoomrl doctor` says what can be drawn here"
+                f"the camera {RENDER!r} shows what {self.env_spec.id} renders of itself, and that fails with "
+                f"{type(error).__name__}: {error}. `zoomrl doctor` says what can be rendered here"
             ) from error
 
     def _packages(self) -> tuple[str, ...]:
@@ -184,7 +184,7 @@ class GymEnv(Env):
         except NotImplementedError:
             frame = None
         except gymnasium.error.DependencyNotInstalled as error:
-            raise MissingDependencyError(f"{self.env_spec.id} cannot draw itself: {error}") from error
+            raise MissingDependencyError(f"{self.env_spec.id} cannot render itself: {error}") from error
         if not isinstance(frame, np.ndarray):
             raise SimulatorError(
                 f"{self.env_spec.id} does not render: it has no 'rgb_array' mode, or was built without"
@@ -224,7 +224,7 @@ def make_gym_env(name: str, config: EnvConfig) -> GymEnv:
             ) from error
     if registered not in gymnasium.registry:
         raise unknown_name("Gymnasium environment", registered, gymnasium.registry)
-    # The time limit is counted in decisions here, so Gymnasium's own wrapper stays off (-1).
+    # The time limit is counted in agent steps here, so Gymnasium's own wrapper stays off (-1).
     options: dict[str, Any] = {"max_episode_steps": -1, "disable_env_checker": True}
     if can_render(registered):
         options["render_mode"] = "rgb_array"
@@ -290,9 +290,9 @@ def can_render(registered: str) -> bool:
 def _time_limit(env_id: str, config: EnvConfig, native: int | None, native_is_hard: bool) -> int:
     if native is None:
         if config.time_limit is None:
-            raise ConfigError(f"{env_id} has no time limit of its own; set time_limit (decisions per episode)")
+            raise ConfigError(f"{env_id} has no time limit of its own; set time_limit (agent steps per episode)")
         native = config.time_limit * max(config.action_repeat, 1)
-    return decisions_allowed(env_id, config.time_limit, config.action_repeat, native, native_is_hard=native_is_hard)
+    return episode_limit(env_id, config.time_limit, config.action_repeat, native, native_is_hard=native_is_hard)
 
 
 def _action_box(env_id: str, space: spaces.Space[Any]) -> spaces.Box:

@@ -21,7 +21,7 @@ from zoomrl.errors import ConfigError, SimulatorError, unknown_name
 from zoomrl.spec import ArraySpec, StateEntry
 
 RENDER = "render"
-"""Name of the view that the environment draws of itself."""
+"""Name of the view that the environment renders of itself."""
 
 _BARE = "pixels"
 _CHANNELS = (1, 3)
@@ -87,7 +87,7 @@ class GymObserver:
 
         Args:
             observation: an element of the space.
-            render: draws the environment, uint8 [H, W, 3]; called where that is a view.
+            render: renders the environment, uint8 [H, W, 3]; called where that is a view.
         """
         found: Observation = {}
         if self._vectors:
@@ -104,7 +104,7 @@ class GymObserver:
 
     @property
     def renders(self) -> bool:
-        """Whether a view is what the environment draws of itself."""
+        """Whether a view is what the environment renders of itself."""
         return None in self._views
 
     def _arrays(self, env_id: str) -> dict[str, ArraySpec]:

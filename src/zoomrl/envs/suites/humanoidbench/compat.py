@@ -1,4 +1,4 @@
-"""HumanoidBench beside a newer MuJoCo than the one it was written for, without jax, and without its large files."""
+"""HumanoidBench with a newer MuJoCo than the one it was written for, without jax, and without its large files."""
 
 from __future__ import annotations
 

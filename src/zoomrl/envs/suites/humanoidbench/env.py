@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoomrl.envs.base import ControlStep, decisions_allowed
+from zoomrl.envs.base import ControlStep, episode_limit
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.global_seed import GlobalStream
 from zoomrl.envs.mujoco.backend import FRAME_SIZE
-from zoomrl.envs.mujoco.cameras import SceneCameras, check_cameras, drawn_with, observed
+from zoomrl.envs.mujoco.cameras import SceneCameras, check_cameras, observed, render_effects
 from zoomrl.envs.mujoco.scene import SceneEnv
 from zoomrl.envs.options import RENDERED, Options
 from zoomrl.envs.suites.humanoidbench.compat import Benchmark, benchmark
@@ -51,7 +51,7 @@ class HumanoidBenchEnv(SceneEnv):
         upstream = benchmark()
         name = _resolve(name, upstream)
         env_id, task = f"humanoidbench:{name}", upstream.tasks[name]
-        limit = decisions_allowed(env_id, config.time_limit, config.action_repeat, task.steps, native_is_hard=False)
+        limit = episode_limit(env_id, config.time_limit, config.action_repeat, task.steps, native_is_hard=False)
         self._sim, self._heights = upstream.build(name)
         self._stream = GlobalStream()
         reports_success = self._settle(env_id)
@@ -67,13 +67,13 @@ class HumanoidBenchEnv(SceneEnv):
             action_repeat=config.action_repeat,
             reports_success=reports_success,
             cameras=tuple(config.cameras),
-            rendering=drawn_with(config),
+            rendering=render_effects(config),
             action_meaning=_meaning(self._sim.model),
             success_bar=task.success_bar,
             state_entries=entries,
         )
         super().__init__(spec)
-        self._views = self._cameras(config.cameras, config.image_size, drawn_with=spec.rendering)
+        self._views = self._cameras(config.cameras, config.image_size, effects=spec.rendering)
         own = str(self._sim.task.camera_name)
         named = [self._sim.model.camera(index).name for index in range(self._sim.model.ncam)]
         # Upstream asks for this camera of every robot; the G1 has one of its own only.
@@ -81,7 +81,7 @@ class HumanoidBenchEnv(SceneEnv):
 
     def _settle(self, env_id: str) -> bool:
         """Make the first episode like all that follow; whether the task reports success."""
-        # Some tasks take a lasting decision in their first reset: that there is no noise (highbar).
+        # Some tasks change for good in their first reset: from then on there is no noise (highbar).
         self._reset(seed=0)
         self._fresh = _Fresh(self._sim)
         try:
@@ -101,7 +101,7 @@ class HumanoidBenchEnv(SceneEnv):
         import mujoco
 
         self._heights.apply()
-        # Poses are drawn from the environment's generator, goals and objects from numpy's global one.
+        # Poses are sampled from the environment's generator, goals and objects from numpy's global one.
         self._stream.seed(seed)
         with self._stream.lent():
             info: Mapping[str, Any] = self._sim.reset(seed=seed)[1]
@@ -128,7 +128,7 @@ class HumanoidBenchEnv(SceneEnv):
 
 
 class _Fresh:
-    """What a task keeps beside MuJoCo's state, as it was before the first step.
+    """What a task keeps besides MuJoCo's state, as it was before the first step.
 
     Upstream's resets leave some of it as the last episode did: what has been delivered (truck), and colours and
     places of goals in the model (maze, bookshelf).

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from zoomrl.envs.base import ControlStep, Env, Observation, decisions_allowed
+from zoomrl.envs.base import ControlStep, Env, Observation, episode_limit
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.global_seed import GlobalStream
 from zoomrl.envs.gym_base import ResetNeeded
@@ -24,7 +24,7 @@ from zoomrl.spec import ArraySpec, EnvSpec, StateEntry
 CAMERAS = ("front", "wrist", "left_shoulder", "right_shoulder", "overhead")
 """Names of the cameras, as in RLBench's observations."""
 MAX_DELTA = 0.2
-"""Largest change of a joint in one decision, in radians: demonstrations with a larger one are dropped."""
+"""Largest change of a joint in one agent step, in radians: demonstrations with a larger one are dropped."""
 
 _CONTROL_HZ = 20.0
 _JOINTS = 7
@@ -197,10 +197,10 @@ class RLBenchEnv(Env):
     def _render(self) -> NDArray[np.uint8]:
         """What the first observed camera saw last, uint8 [image_size, image_size, 3].
 
-        MissingDependencyError without cameras: RLBench draws what an observation holds, and nothing else.
+        MissingDependencyError without cameras: RLBench renders what an observation holds, and nothing else.
         """
         if not self._views:
-            raise MissingDependencyError(f"{self._id} draws observed cameras alone; name one by --env.cameras front")
+            raise MissingDependencyError(f"{self._id} renders observed cameras alone; name one by --env.cameras front")
         if self._now is None:
             raise ResetNeeded(f"{self._id}: nothing has been seen yet; call reset() before render()")
         frame: NDArray[np.uint8] = np.array(getattr(self._now, f"{self._views[0]}_rgb"))
@@ -219,7 +219,7 @@ def _limit(env_id: str, task: str, config: EnvConfig) -> int:
         hint = unknown_name("RLBench task with a published time limit", task, LIMITS)
         raise ConfigError(f"{hint} Another task of RLBench needs a limit of its own: add --env.time-limit")
     native = LIMITS.get(task, (config.time_limit or 1) * config.action_repeat)
-    return decisions_allowed(env_id, config.time_limit, config.action_repeat, native, native_is_hard=False)
+    return episode_limit(env_id, config.time_limit, config.action_repeat, native, native_is_hard=False)
 
 
 def _entries(state_dim: int) -> tuple[StateEntry, ...]:

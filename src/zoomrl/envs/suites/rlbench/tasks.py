@@ -26,5 +26,5 @@ LIMITS = {
     "toilet_seat_up": 150,
     "turn_tap": 125,
 }
-"""Decisions after which an episode is truncated, by task. Source: configuration files of the public CQN-AS repository
+"""Agent steps after which an episode is truncated, by task. Source: configuration files of the public CQN-AS repository
 (January 2025), which misspell meat_on_grill."""

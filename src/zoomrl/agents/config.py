@@ -1,0 +1,93 @@
+"""What the rest of the library asks of an agent's hyperparameters. Plain data: importing this module loads no torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, Literal, Self
+
+from zoomrl.nets.config import EncoderConfig, RepresentationConfig
+
+
+@dataclass(frozen=True)
+class TaskDefaults:
+    """Options outside the agent that belong to the algorithm and not to the task.
+
+    They follow the agent when a preset is used with another one than its own.
+
+    Attributes:
+        executor: how its action chunks are executed.
+        snap: whether explored actions are snapped to the agent's grid.
+        noise: standard deviation of exploration noise in the environment, in place of the preset's; None keeps it.
+        prioritized: sample by the priorities that the agent gives.
+        update_at: when updates are made.
+    """
+
+    executor: Literal["temporal_ensemble", "receding_horizon", "open_loop"] = "open_loop"
+    snap: bool = False
+    noise: str | None = None
+    prioritized: bool = False
+    update_at: Literal["step", "episode"] | None = None
+
+
+class AgentConfig:
+    """Hyperparameters of an agent. A subclass is a frozen dataclass, whose fields become options of the command line.
+
+    The attributes below are what is true of an agent that says nothing else. A subclass that leaves a choice makes a
+    field of it by the same name.
+    """
+
+    name: ClassVar[str]
+    """By which it is chosen, as in ``--agent NAME``."""
+    learner: ClassVar[str]
+    """Where its update rule is: ``module:Class``, imported when it is built."""
+    imitation: ClassVar[bool] = False
+    """Whether it learns from demonstrations alone, without rewards."""
+    family: ClassVar[str] = ""
+    """Variants of one algorithm, between which hyperparameters are taken over."""
+    variants_differ_by_defaults: ClassVar[bool] = False
+    """Whether what a variant leaves at its default is the variant, so that only what was changed is taken over."""
+    gives_priorities: ClassVar[bool] = False
+    """Whether its updates return priorities, by which a replay may sample."""
+
+    chunk_length: int = 1
+    """Steps T of the action chunks that it proposes."""
+    target_interval: int = 0
+    """Updates between updates of its target networks; 0 where it has none, or updates them by itself."""
+    policy_delay: int = 1
+    """Updates until every network has been updated once."""
+    weight_decay: float = 0.0
+    """Weight decay of its optimizer."""
+    normalize: str = "none"
+    """How the state is scaled; ``demos`` needs the demonstrations' mean and standard deviation."""
+    encoder: EncoderConfig = EncoderConfig()
+    """How images are encoded."""
+    representation: RepresentationConfig = RepresentationConfig()
+    """What is jointly trained to represent observations."""
+
+    @property
+    def chunked(self) -> bool:
+        """Whether its action chunks may have several steps."""
+        return "chunk_length" in getattr(self, "__dataclass_fields__", {})
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """Levels and bins of the grid on which its actions lie, where they do."""
+        return None
+
+    @property
+    def support(self) -> tuple[float, float, int] | None:
+        """Lowest and highest atom and their number, where its values are distributions over atoms."""
+        return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its fields as plain data, without its name."""
+        return asdict(self)  # type: ignore[call-overload]  # each subclass is a dataclass
+
+    def replaced(self, **changes: Any) -> Self:
+        """A copy with other values in these fields; refuses what the class refuses."""
+        copy: Self = replace(self, **changes)  # type: ignore[type-var]  # each subclass is a dataclass
+        return copy
+
+    def task_defaults(self) -> TaskDefaults:
+        """Options outside the agent that belong to the algorithm."""
+        return TaskDefaults(executor="temporal_ensemble" if self.chunked else "open_loop")

@@ -1,0 +1,68 @@
+"""Things that are found by name: those of this package, and those that other packages declare by entry points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Generic, TypeVar, cast
+
+from zoomrl.errors import ConfigError
+
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """Objects by name, each imported when it is asked for. Names are known without importing anything.
+
+    Args:
+        group: of the entry points by which other packages add names, such as ``zoomrl.agents``. A package writes
+            ``[project.entry-points."zoomrl.agents"]`` and below it ``name = "package.module:Object"``.
+        built_in: ``module:Object`` by name.
+        kind: class that what other packages add must be, or be a subclass of; None accepts anything.
+    """
+
+    def __init__(self, group: str, built_in: Mapping[str, str], kind: type | None = None) -> None:
+        self.group = group
+        self._built_in = built_in
+        self._kind = kind
+
+    @cached_property
+    def plugins(self) -> dict[str, EntryPoint]:
+        """Those of other packages, by name."""
+        return {point.name: point for point in entry_points(group=self.group) if point.name not in self._built_in}
+
+    def __getitem__(self, name: str) -> T:
+        if name in self._built_in:
+            return cast(T, load(self._built_in[name]))
+        if name not in self.plugins:
+            raise KeyError(name)
+        return self._load_plugin(self.plugins[name])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._built_in or name in self.plugins
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._built_in
+        yield from sorted(self.plugins)
+
+    def __len__(self) -> int:
+        return len(self._built_in) + len(self.plugins)
+
+    def _load_plugin(self, point: EntryPoint) -> T:
+        origin = f"the plug-in {point.name!r} of {self.group} ({point.value})"
+        try:
+            found = point.load()
+        except Exception as error:
+            raise ConfigError(f"{origin} cannot be imported: {type(error).__name__}: {error}") from error
+        kind = self._kind
+        if kind is not None and not (isinstance(found, type) and issubclass(found, kind)):
+            raise ConfigError(f"{origin} must be a subclass of {kind.__module__}.{kind.__name__}, and is {found!r}")
+        return cast(T, found)
+
+
+def load(place: str) -> object:
+    """The object at ``module:name``."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
