@@ -25,7 +25,7 @@ from zoomrl.math.categorical import outside, support
 from zoomrl.recipes.presets import PRESETS, preset
 from zoomrl.recipes.support import value_range
 from zoomrl.training.run import train
-from zoomrl.training.value_range import ValueRange, check_returns, discounted_returns
+from zoomrl.training.value_range import ValueRange, check_returns, discounted_returns, propose
 
 SMALL = {"hidden_dim": 6, "trunk_dim": 0, "v_min": -1.0, "v_max": 1.0, "atoms": 5}
 SCALAR_BY_DEFAULT = {**SMALL, "value": "categorical"}
