@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from zoomrl.errors import ConfigError, unknown_name
-from zoomrl.recipes import baselines, bigym, humanoid, imitation, latent, published, rlbench, small
+from zoomrl.recipes import baselines, bigym, gymnasium, humanoid, imitation, latent, published, rlbench, small
 from zoomrl.training.config import TrainConfig
 
 PRESETS: dict[str, Callable[[], TrainConfig]] = {
@@ -28,6 +28,7 @@ PRESETS: dict[str, Callable[[], TrainConfig]] = {
     "cqn-dmc-pixels-walker": published.cqn_dmc_pixels_walker,
     "cqn-dmc-pixels-medium": published.cqn_dmc_pixels_medium,
     "cqn-dmc-pixels-hard": published.cqn_dmc_pixels_hard,
+    **gymnasium.PRESETS,
     **imitation.PRESETS,
     **latent.PRESETS,
     **baselines.PRESETS,
