@@ -31,7 +31,7 @@ from provenance import RESULTS, keep, provenance
 from zoomrl.control.scaling import make_scaler
 from zoomrl.data.episode import Episode
 from zoomrl.envs.vector.make import make_vector_env
-from zoomrl.recipes.presets import preset
+from zoomrl.recipes.compose import preset
 from zoomrl.training import builders
 from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.config import TrainConfig

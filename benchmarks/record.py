@@ -19,8 +19,8 @@ from typing import Any
 from provenance import keep, provenance
 from zoomrl.agents.registry import AGENT_CONFIGS
 from zoomrl.analysis.metrics import read_rows
+from zoomrl.recipes.compose import preset
 from zoomrl.recipes.latent import ABLATIONS
-from zoomrl.recipes.presets import preset
 from zoomrl.training.config import TrainConfig, differences
 from zoomrl.training.intervals import mean_interval, wilson_interval
 

@@ -14,7 +14,7 @@ from zoomrl.agents.cqn.config import CQNConfig
 from zoomrl.agents.cqn.learner import CQN
 from zoomrl.agents.learner import Learner
 from zoomrl.nets.perception import ObservationShape
-from zoomrl.recipes.presets import preset
+from zoomrl.recipes.compose import preset
 
 
 @dataclass(frozen=True)

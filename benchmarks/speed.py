@@ -31,7 +31,7 @@ from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.vector.make import make_vector_env
 from zoomrl.nets.linear import linear
 from zoomrl.nets.perception import ObservationShape
-from zoomrl.recipes.presets import preset
+from zoomrl.recipes.compose import preset
 from zoomrl.spec import ArraySpec, EnvSpec
 
 

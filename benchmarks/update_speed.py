@@ -26,7 +26,7 @@ from provenance import RESULTS, keep, provenance
 from shapes import CASES, Case, batch_size, make_agent, make_batch, make_observation, updates_of
 from zoomrl.agents.engine import accelerate
 from zoomrl.errors import ConfigError
-from zoomrl.recipes.presets import preset
+from zoomrl.recipes.compose import preset
 
 SPEEDS, PRECISIONS = ("eager", "compile", "graph"), ("float32", "tf32", "bf16")
 

@@ -12,7 +12,7 @@ from zoomrl.agents.cqn.learner import CQN
 from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.math import grid
 from zoomrl.nets.perception import ObservationShape
-from zoomrl.recipes.presets import preset
+from zoomrl.recipes.compose import preset
 from zoomrl.spec import ArraySpec, EnvSpec
 
 STATE, ACTIONS = 7, 3

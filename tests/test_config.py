@@ -17,7 +17,8 @@ from zoomrl.cli.main import main
 from zoomrl.control.config import ControlConfig
 from zoomrl.errors import ConfigError
 from zoomrl.nets.config import RepresentationConfig
-from zoomrl.recipes.presets import PRESETS, preset
+from zoomrl.recipes.compose import preset
+from zoomrl.recipes.presets import PRESETS
 from zoomrl.training.config import EvalConfig, ReplayConfig, TrainConfig, differences
 from zoomrl.training.renamed import RENAMED
 

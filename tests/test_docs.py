@@ -38,7 +38,7 @@ from zoomrl.cli.plot import Plot
 from zoomrl.cli.tree import check_command, parse
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
-from zoomrl.recipes.presets import preset
+from zoomrl.recipes.compose import preset
 from zoomrl.spec import ArraySpec, EnvSpec
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.measure.trial import Trial

@@ -29,7 +29,7 @@ from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.files import write_json
 from zoomrl.math import grid
 from zoomrl.nets.normalize import CLIP, FLOOR, Normalizer
-from zoomrl.recipes.presets import preset
+from zoomrl.recipes.compose import preset
 from zoomrl.spec import ArraySpec, EnvSpec
 from zoomrl.training.policy import load_policy
 from zoomrl.training.run_files import POLICY, read_policy_file

@@ -275,9 +275,7 @@ def test_a_source_that_cannot_be_used_leaves_the_run_directory_free(tmp_path):
 
 
 def test_an_environment_that_cannot_be_drawn_is_named(tmp_path):
-    with pytest.raises(
-        ConfigError, match=r"intervene\.source=keyboard .* cannot be rendered"
-    ):
+    with pytest.raises(ConfigError, match=r"intervene\.source=keyboard .* cannot be rendered"):
         run(tiny(tmp_path / "run", intervene__source="keyboard", intervene__port=0))
 
 

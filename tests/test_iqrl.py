@@ -21,8 +21,8 @@ from zoomrl.agents.td3.learner import TD3
 from zoomrl.errors import ConfigError
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 from zoomrl.nets.mlp import Ensemble, mlp
+from zoomrl.recipes.compose import preset
 from zoomrl.recipes.latent import TASKS
-from zoomrl.recipes.presets import preset
 from zoomrl.training.config import differences
 
 LATENT = RepresentationConfig(

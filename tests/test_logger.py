@@ -8,7 +8,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from zoomrl.errors import BrokenDependencyError
-from zoomrl.recipes.presets import preset
+from zoomrl.recipes.compose import preset
 from zoomrl.training.config import LogConfig
 from zoomrl.training.logger import Logger, make_sinks
 from zoomrl.training.run import train

@@ -16,7 +16,7 @@ from zoomrl.analysis.groups import experiments
 from zoomrl.analysis.metrics import read_rows, read_run
 from zoomrl.analysis.plot import plot_runs
 from zoomrl.errors import CheckpointError, ConfigError
-from zoomrl.recipes.presets import preset
+from zoomrl.recipes.compose import preset
 from zoomrl.training.evaluate import Evaluation
 from zoomrl.training.logger import Logger
 from zoomrl.training.rows import read_row, sealed_row

@@ -11,8 +11,8 @@ from zoomrl.agents.build import assemble
 from zoomrl.agents.tcrl.config import TCRLConfig
 from zoomrl.agents.td3.config import IQRLConfig
 from zoomrl.math.schedules import schedule
+from zoomrl.recipes.compose import preset
 from zoomrl.recipes.latent import EPISODE
-from zoomrl.recipes.presets import preset
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ from zoomrl.cli.train import defaults
 from zoomrl.data.episode import Episode
 from zoomrl.errors import ConfigError
 from zoomrl.math.categorical import outside, support
-from zoomrl.recipes.presets import PRESETS, preset
+from zoomrl.recipes.compose import preset
+from zoomrl.recipes.presets import PRESETS
 from zoomrl.recipes.support import value_range
 from zoomrl.training.run import train
 from zoomrl.training.value_range import ValueRange, check_returns, discounted_returns, propose

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from zoomrl.envs.suites.gym.env import wrap_gym_env
     from zoomrl.errors import ZoomrlError
     from zoomrl.nets.config import EncoderConfig
-    from zoomrl.recipes.presets import PRESETS, preset
+    from zoomrl.recipes.compose import preset
+    from zoomrl.recipes.presets import PRESETS
     from zoomrl.training.config import CheckpointConfig, EvalConfig, LogConfig, TrainConfig
     from zoomrl.training.policy import Policy, load_policy
     from zoomrl.training.run import RunResult, train
@@ -59,7 +60,7 @@ _HOMES = {
     "ZoomrlError": "errors",
     "load_policy": "training.policy",
     "make_env": "envs.registry",
-    "preset": "recipes.presets",
+    "preset": "recipes.compose",
     "read_demos": "demos.store.reader",
     "train": "training.run",
     "wrap_gym_env": "envs.suites.gym.env",

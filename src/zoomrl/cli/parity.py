@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from zoomrl.errors import ConfigError
-from zoomrl.recipes.presets import preset
+from zoomrl.recipes.compose import preset
 
 if TYPE_CHECKING:
     from zoomrl.training.measure.parity import Parity as Result

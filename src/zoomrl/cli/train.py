@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
-from zoomrl.agents.config import AgentConfig
-from zoomrl.agents.convert import convert
 from zoomrl.agents.registry import AGENT_CONFIGS
 from zoomrl.envs.config import EnvConfig
-from zoomrl.errors import ConfigError, unknown_name
-from zoomrl.recipes.presets import preset
-from zoomrl.recipes.support import fit_values
+from zoomrl.errors import ConfigError
+from zoomrl.recipes.compose import fitted, on_task, with_agent
+from zoomrl.recipes.presets import find
 from zoomrl.training.config import TrainConfig, run_directory
 from zoomrl.training.lock import run_lock
 
@@ -27,10 +25,6 @@ else:
 
 _PRESET_HELP = "Recipe that the other defaults come from; listed above."
 _AGENT_HELP = "Algorithm; another one than the preset's keeps what belongs to the task."
-
-
-USUAL_NOISE = "0.1"
-"""Exploration noise where the preset has none, since its agent explores by its own policy."""
 
 
 @dataclass(frozen=True)
@@ -113,43 +107,16 @@ def defaults(words: Sequence[str]) -> Train:
         ConfigError: for an unknown preset or agent; or for an agent that needs to know the range of values of a task
             that nothing is known of, where ``words`` do not give it.
     """
-    config = preset(_value_of("--preset", words) or "quickstart")
-    name = _value_of("--agent", words) or config.agent.name
-    if name not in AGENT_CONFIGS:
-        raise unknown_name("agent", name, AGENT_CONFIGS)
-    fields = with_agent(config, name)
+    config = find(_value_of("--preset", words) or "quickstart")
     task = _value_of("--env", words) or _value_of("--env.id", words) or config.env.id
-    if task.partition(":")[0] != config.env.id.partition(":")[0]:
-        # The preset's limit is that of its suite; another environment has its own.
-        fields["env"] = replace(config.env, time_limit=None)
-    fields["agent"] = _with_values(fields["agent"], config, words)
+    name = _value_of("--agent", words) or config.agent.name
+    fields = with_agent(on_task(config, task), name)
+    if not {"--help", "-h"} & set(words):
+        env, discount = _task(config, words)
+        asked = _value_of("--agent.value", words)
+        given = all(_value_of(option, words) is not None for option in ("--agent.v-min", "--agent.v-max"))
+        fields["agent"] = fitted(fields["agent"], config.agent, env, discount, asked, given)
     return Train(**fields, agent_name=name)
-
-
-def _with_values(agent: AgentConfig, config: TrainConfig, words: Sequence[str]) -> AgentConfig:
-    """``agent`` with atoms for the values of the task that ``words`` name, unless those of the preset hold them.
-
-    The atoms of a preset are those of its task; a preset whose agent has none leaves the class's own, which fit no
-    task in particular.
-    """
-    asked = _value_of("--agent.value", words)
-    if asked == "categorical" and hasattr(agent, "value"):
-        agent = agent.replaced(value="categorical")
-    if asked == "scalar" or agent.support is None or config.agent.support is not None:
-        return agent
-    env, discount = _task(config, words)
-    given = all(_value_of(option, words) is not None for option in ("--agent.v-min", "--agent.v-max"))
-    if given or not env.id or {"--help", "-h"} & set(words):
-        return agent
-    fitting = fit_values(agent, env, discount)
-    if fitting is None or (asked and fitting.support is None):
-        raise ConfigError(
-            f"{agent.name} learns values between agent.v_min and agent.v_max, and the range of returns on {env.id} is "
-            f"not known: give --agent.v-min and --agent.v-max. They should hold every discounted return: the smallest "
-            f"and the largest reward of an agent step, divided by 1 - discount, where episodes go on for ever. Or use "
-            "--agent.value scalar, which needs no range"
-        )
-    return fitting
 
 
 def _task(config: TrainConfig, words: Sequence[str]) -> tuple[EnvConfig, float]:
@@ -166,36 +133,6 @@ def _task(config: TrainConfig, words: Sequence[str]) -> tuple[EnvConfig, float]:
     if "--env.no-terminate-on-success" in {_spelt(word)[0] for word in words}:
         env = replace(env, terminate_on_success=False)
     return env, discount
-
-
-def with_agent(config: TrainConfig, name: str) -> dict[str, Any]:
-    """The fields of ``config`` with the agent called ``name``, keeping the hyperparameters that both agents have.
-
-    Nothing is checked: other options may yet be given. What belongs to the algorithm and not to the task follows it:
-    how action chunks are executed, where exploration comes from, what is sampled and when updates are made.
-    """
-    fields = _fields(config)
-    if config.agent.name == name:
-        return fields
-    agent = convert(config.agent, AGENT_CONFIGS[name])
-    replay, demos, follows = config.replay, config.demos, agent.task_defaults()
-    control = replace(config.control, executor=follows.executor, snap=follows.snap)
-    if follows.noise is not None:
-        control = replace(control, noise=follows.noise)
-    elif config.agent.task_defaults().noise is not None:
-        control = replace(control, noise=USUAL_NOISE)  # that of the preset stood for none
-    if follows.prioritized:
-        replay = replace(replay, sampling="priority")
-    elif replay.sampling == "priority":
-        replay = replace(replay, sampling="transition")
-    if follows.update_at is not None:
-        fields["update_at"] = follows.update_at
-    if agent.imitation:
-        fields["steps"] = 0
-        replay = replace(replay, demo_fraction=1.0)
-    else:
-        demos = replace(demos, validation=0.0)
-    return fields | {"agent": agent, "control": control, "replay": replay, "demos": demos}
 
 
 def _fields(config: TrainConfig) -> dict[str, Any]:

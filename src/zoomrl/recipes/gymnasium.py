@@ -1,4 +1,4 @@
-"""Any Gymnasium task without demonstrations: name it with --env gym:ID. Our own hyperparameters where none are named."""
+"""Any Gymnasium task without demonstrations; name it with --env gym:ID. Numbers without a source are ours."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ PRESETS: dict[str, Callable[[], TrainConfig]] = {
 }
 
 
-def preset(name: str) -> TrainConfig:
+def find(name: str) -> TrainConfig:
     """The recipe called ``name``; raises ConfigError with the nearest names when there is none."""
     if name not in PRESETS:
         raise ConfigError(f"{unknown_name('preset', name, PRESETS)} `zoomrl presets` lists them")
