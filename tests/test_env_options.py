@@ -20,7 +20,7 @@ from zoomrl.envs.check.check import check_env
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.mujoco import cameras
 from zoomrl.envs.options import COMMON, Options, differences
-from zoomrl.envs.registry import _SUITES, honours
+from zoomrl.envs.registry import SUITES, honours
 from zoomrl.envs.suites.gym.env import wrap_gym_env
 from zoomrl.errors import ConfigError
 from zoomrl.spec import ArraySpec, EnvSpec
@@ -46,14 +46,14 @@ def read_in(*files: Path) -> set[str]:
     return {n.attr for n in reads if n.value.id in ("config", "self._config")}  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("domain", _SUITES)
+@pytest.mark.parametrize("domain", SUITES)
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_option_is_read_or_refused(domain: str, name: str) -> None:
-    adapter = Path(inspect.getfile(_SUITES[domain]()))
+    adapter = Path(inspect.getfile(SUITES[domain]))
     helpers = [ENVS / file for file in HELPERS.get(domain, ["mujoco/cameras.py"])]
     config = EnvConfig(IDS[domain])
     if honours(config.id, name):
-        if name == "reward" and "dense" not in (_SUITES[domain]().options.choices["reward"] or ()):
+        if name == "reward" and "dense" not in (SUITES[domain].options.choices["reward"] or ()):
             return  # it has one reward, asked for by each of its names
         common = [ENVS / file for file in ("registry.py", "vector/make.py", "isolation/env.py", "isolation/process.py")]
         assert name in read_in(adapter, *helpers, *(common if name in COMMON else [])), "declared, and never read"
@@ -64,7 +64,7 @@ def test_every_option_is_read_or_refused(domain: str, name: str) -> None:
 
 
 def test_every_option_is_declared_by_somebody() -> None:
-    declared = {name for adapter in _SUITES.values() for name in adapter().options.choices}
+    declared = {name for adapter in SUITES.values() for name in adapter.options.choices}
     assert declared.isdisjoint(COMMON)
     assert declared | COMMON == set(FIELDS)
 

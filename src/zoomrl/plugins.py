@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -19,14 +19,18 @@ class Registry(Mapping[str, T], Generic[T]):
     Args:
         group: of the entry points by which other packages add names, such as ``zoomrl.agents``. A package writes
             ``[project.entry-points."zoomrl.agents"]`` and below it ``name = "package.module:Object"``.
-        built_in: ``module:Object`` by name.
-        kind: class that what other packages add must be, or be a subclass of; None accepts anything.
+        built_in: ``module:Object``, or a module, by name.
+        kind: class of which what other packages add must be a subclass; None for anything.
+        needs: attributes that it must have.
     """
 
-    def __init__(self, group: str, built_in: Mapping[str, str], kind: type | None = None) -> None:
+    def __init__(
+        self, group: str, built_in: Mapping[str, str], kind: type | None = None, needs: Sequence[str] = ()
+    ) -> None:
         self.group = group
         self._built_in = built_in
         self._kind = kind
+        self._needs = needs
 
     @cached_property
     def plugins(self) -> dict[str, EntryPoint]:
@@ -59,10 +63,14 @@ class Registry(Mapping[str, T], Generic[T]):
         kind = self._kind
         if kind is not None and not (isinstance(found, type) and issubclass(found, kind)):
             raise ConfigError(f"{origin} must be a subclass of {kind.__module__}.{kind.__name__}, and is {found!r}")
+        lacking = [name for name in self._needs if not hasattr(found, name)]
+        if lacking:
+            raise ConfigError(f"{origin} has no {' and no '.join(lacking)}")
         return cast(T, found)
 
 
 def load(place: str) -> object:
-    """The object at ``module:name``."""
+    """The object at ``module:name``, or the module itself where no name is given."""
     module, _, name = place.partition(":")
-    return getattr(import_module(module), name)
+    found = import_module(module)
+    return getattr(found, name) if name else found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from zoomrl.envs.base import Env, named_errors
 from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import ConfigError, MissingDependencyError, unknown_name
+from zoomrl.plugins import Registry
 
 
 def make_env(config: EnvConfig | str, **overrides: Any) -> Env:
@@ -29,15 +29,15 @@ def make_env(config: EnvConfig | str, **overrides: Any) -> Env:
     domain, colon, name = config.id.partition(":")
     if not colon:
         raise ConfigError(_without_domain(config.id))
-    if domain not in _SUITES:
-        raise unknown_name("environment domain", domain, _SUITES)
+    if domain not in SUITES:
+        raise unknown_name("environment domain", domain, SUITES)
     if not name:
         raise ConfigError(f"environment id {config.id!r} names no task after the colon. {_FORMS}")
     if config.python:
         from zoomrl.envs.isolation.env import IsolatedEnv
 
         return IsolatedEnv(config)
-    kind = _SUITES[domain]()
+    kind = SUITES[domain]
     return named_errors(config.id, "make", lambda: kind.by_name(name, config), lambda: kind.simulator)
 
 
@@ -47,7 +47,7 @@ def honours(env_id: str, option: str) -> bool:
     False for an unknown domain.
     """
     domain = env_id.partition(":")[0]
-    return domain in _SUITES and _SUITES[domain]().options.honours(option)
+    return domain in SUITES and SUITES[domain].options.honours(option)
 
 
 def code_named(config: EnvConfig) -> list[str]:
@@ -61,51 +61,19 @@ def code_named(config: EnvConfig) -> list[str]:
     return named + ([f"import the module {module!r} (env.id {config.id})"] if module else [])
 
 
-def _metaworld() -> type[Env]:
-    from zoomrl.envs.suites.metaworld import MetaWorldEnv
-
-    return MetaWorldEnv
-
-
-def _dmc() -> type[Env]:
-    from zoomrl.envs.suites.dmc import DMCEnv
-
-    return DMCEnv
-
-
-def _gym() -> type[Env]:
-    from zoomrl.envs.suites.gym.env import GymEnv
-
-    return GymEnv
-
-
-def _bigym() -> type[Env]:
-    from zoomrl.envs.suites.bigym.env import BiGymEnv
-
-    return BiGymEnv
-
-
-def _humanoidbench() -> type[Env]:
-    from zoomrl.envs.suites.humanoidbench.env import HumanoidBenchEnv
-
-    return HumanoidBenchEnv
-
-
-def _rlbench() -> type[Env]:
-    from zoomrl.envs.suites.rlbench.env import RLBenchEnv
-
-    return RLBenchEnv
-
-
-_SUITES: dict[str, Callable[[], type[Env]]] = {
-    "metaworld": _metaworld,
-    "dmc": _dmc,
-    "bigym": _bigym,
-    "humanoidbench": _humanoidbench,
-    "rlbench": _rlbench,
-    "gym": _gym,
-}
-"""The adapter of each domain, imported when it is asked for."""
+SUITES: Registry[type[Env]] = Registry(
+    "zoomrl.envs",
+    {
+        "metaworld": "zoomrl.envs.suites.metaworld:MetaWorldEnv",
+        "dmc": "zoomrl.envs.suites.dmc:DMCEnv",
+        "bigym": "zoomrl.envs.suites.bigym.env:BiGymEnv",
+        "humanoidbench": "zoomrl.envs.suites.humanoidbench.env:HumanoidBenchEnv",
+        "rlbench": "zoomrl.envs.suites.rlbench.env:RLBenchEnv",
+        "gym": "zoomrl.envs.suites.gym.env:GymEnv",
+    },
+    Env,
+)
+"""The adapter of each domain."""
 
 _FORMS = (
     "Write metaworld:<task>, dmc:<domain>-<task>, bigym:<task>, humanoidbench:<robot>-<task>, rlbench:<task> or "

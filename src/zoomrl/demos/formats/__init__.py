@@ -2,31 +2,57 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
+from typing import Protocol
 
 from zoomrl.demos.formats.base import Imported, ImportOptions
 from zoomrl.demos.store.reader import DemoSet
 from zoomrl.errors import ConfigError, DemonstrationError, unknown_name
+from zoomrl.plugins import Registry
 
 __all__ = ["READERS", "WRITERS", "ImportOptions", "Imported", "detect", "read", "write"]
 
-READERS = {
-    "robomimic": "zoomrl.demos.formats.robomimic",
-    "lerobot": "zoomrl.demos.formats.lerobot.reader",
-    "minari": "zoomrl.demos.formats.minari",
-    "npz": "zoomrl.demos.formats.npz.reader",
-    "bigym": "zoomrl.demos.formats.bigym.reader",
-    "rlbench": "zoomrl.demos.formats.rlbench.reader",
-}
-"""Format -> module with ``read(path, options) -> Imported``."""
 
-WRITERS = {
-    "minari": "zoomrl.demos.formats.minari",
-    "lerobot": "zoomrl.demos.formats.lerobot.writer",
-    "npz": "zoomrl.demos.formats.npz.reader",
-}
-"""Format -> module with ``write(path, demos, overwrite)``."""
+class Reader(Protocol):
+    """A module that reads a format."""
+
+    def read(self, path: Path, options: ImportOptions) -> Imported:
+        """Read the set at ``path``."""
+        ...
+
+
+class Writer(Protocol):
+    """A module that writes a format."""
+
+    def write(self, path: Path, demos: DemoSet, overwrite: bool, **options: bool) -> None:
+        """Write ``demos`` to ``path``."""
+        ...
+
+
+READERS: Registry[Reader] = Registry(
+    "zoomrl.formats",
+    {
+        "robomimic": "zoomrl.demos.formats.robomimic",
+        "lerobot": "zoomrl.demos.formats.lerobot.reader",
+        "minari": "zoomrl.demos.formats.minari",
+        "npz": "zoomrl.demos.formats.npz.reader",
+        "bigym": "zoomrl.demos.formats.bigym.reader",
+        "rlbench": "zoomrl.demos.formats.rlbench.reader",
+    },
+    needs=("read",),
+)
+"""Format -> module with ``read``."""
+
+WRITERS: Registry[Writer] = Registry(
+    "zoomrl.formats",
+    {
+        "minari": "zoomrl.demos.formats.minari",
+        "lerobot": "zoomrl.demos.formats.lerobot.writer",
+        "npz": "zoomrl.demos.formats.npz.reader",
+    },
+    needs=("write",),
+)
+"""Format -> module with ``write``."""
 
 
 def read(format: str, path: str | Path, options: ImportOptions | None = None) -> Imported:
@@ -40,8 +66,7 @@ def read(format: str, path: str | Path, options: ImportOptions | None = None) ->
     name = detect(path) if format == "auto" else format
     if name not in READERS:
         raise unknown_name("demonstration format", name, [*READERS, "auto"])
-    imported: Imported = import_module(READERS[name]).read(Path(path), options or ImportOptions())
-    return imported
+    return READERS[name].read(Path(path), options or ImportOptions())
 
 
 def write(format: str, path: str | Path, demos: DemoSet, overwrite: bool = False, *, video: bool = False) -> None:
@@ -56,7 +81,7 @@ def write(format: str, path: str | Path, demos: DemoSet, overwrite: bool = False
         raise unknown_name("demonstration format", format, WRITERS)
     if video and format != "lerobot":
         raise ConfigError(f"videos are written for lerobot only; leave --video out for {format}")
-    import_module(WRITERS[format]).write(Path(path), demos, overwrite, **({"video": True} if video else {}))
+    WRITERS[format].write(Path(path), demos, overwrite, **({"video": True} if video else {}))
 
 
 def detect(path: str | Path) -> str:
