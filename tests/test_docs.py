@@ -42,8 +42,9 @@ from zoomrl.recipes.compose import preset
 from zoomrl.spec import ArraySpec, EnvSpec
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.measure.trial import Trial
+from zoomrl.training.renamed import RENAMED
 
-WITH_EXAMPLES = ("own-environment", "own-demonstrations", "checking")
+WITH_EXAMPLES = ("own-environment", "own-demonstrations", "checking", "extending")
 DEMO_COMMANDS = (CollectDemos, InspectDemos, CheckDemos, ImportDemos, ExportDemos)
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -189,6 +190,7 @@ def test_options_that_are_mentioned_exist(page):
 
     # Options of other programs that the pages mention.
     known = known_options() | {"--no-install-recommends", "--no-deps", "--no-build-isolation"}
+    known |= {"--callback"} | {f"--{old}".replace("_", "-") for old in RENAMED if page.name == "CHANGELOG.md"}
     known |= {name for action in parser()._actions for name in action.option_strings}
     mentioned = set(re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", TABLE.sub("", page.read_text())))
     assert mentioned <= known, f"{page.name} mentions {sorted(mentioned - known)}"

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from zoomrl.nets.config import EncoderConfig
     from zoomrl.recipes.compose import preset
     from zoomrl.recipes.presets import PRESETS
+    from zoomrl.training.callbacks import Callback
     from zoomrl.training.config import CheckpointConfig, EvalConfig, LogConfig, TrainConfig
     from zoomrl.training.policy import Policy, load_policy
     from zoomrl.training.run import RunResult, train
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "CQNASConfig": "agents.cqn.config",
     "CQNConfig": "agents.cqn.config",
+    "Callback": "training.callbacks",
     "CheckpointConfig": "training.config",
     "ControlConfig": "control.config",
     "DemoConfig": "demos.config",
@@ -71,6 +73,7 @@ __all__ = [
     "PRESETS",
     "CQNASConfig",
     "CQNConfig",
+    "Callback",
     "CheckpointConfig",
     "ControlConfig",
     "DemoConfig",

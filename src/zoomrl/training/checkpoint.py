@@ -268,7 +268,8 @@ _ENTRIES: dict[str, Callable[[Any], bool]] = {
     "best_at": lambda value: value is None or _is_numbers((2,), value),
     "replay": _is_range,
     "segments": lambda value: isinstance(value, dict) and all(isinstance(v, str) for v in value.values()),
-    "agent": lambda value: isinstance(value, dict),
+    **dict.fromkeys(("agent", "callbacks"), lambda value: isinstance(value, dict)),
+    "end_reason": lambda value: isinstance(value, str),
 }
 """What is read of a state before its run is built, and whether it is what it should be."""
 

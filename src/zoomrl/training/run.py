@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +20,7 @@ from zoomrl.intervention.source import Recording
 from zoomrl.spec import EnvSpec
 from zoomrl.training import builders
 from zoomrl.training.announce import announce_demonstrated
+from zoomrl.training.callbacks import Callback, Callbacks, make_callbacks
 from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.config import TrainConfig, changed_evaluations, differences, run_directory
 from zoomrl.training.evaluate import Evaluation, evaluate
@@ -70,7 +71,11 @@ class RunResult:
 
 
 def train(
-    config: TrainConfig, *, make_env: builders.Factory | None = None, console: Console | None = None
+    config: TrainConfig,
+    *,
+    make_env: builders.Factory | None = None,
+    callbacks: Sequence[Callback] = (),
+    console: Console | None = None,
 ) -> RunResult:
     """Train as ``config`` says, or continue the run that its directory holds.
 
@@ -78,6 +83,7 @@ def train(
         config: the run; see :mod:`zoomrl.recipes` for presets.
         make_env: builds one environment of your own (any Gymnasium environment with Box spaces), in place of
             ``config.env.id``.
+        callbacks: hooks into the run, besides those that ``config.callbacks`` names.
         console: where progress is shown; standard error by default.
 
     Raises:
@@ -88,6 +94,7 @@ def train(
     """
     console = console or Console(stderr=True)
     directory = run_directory(config)
+    hooks = Callbacks([*make_callbacks(config.callbacks), *callbacks])
     with ExitStack() as stack:
         # A run that is refused below leaves no directory behind; one that is there is held, and refused, at once.
         fresh = not directory.exists()
@@ -167,6 +174,7 @@ def train(
                 evaluator=evaluator,
                 validation=validation,
                 corrector=corrector,
+                callbacks=hooks,
                 checkpoints=checkpoints,
                 logger=logger,
                 progress=progress,

@@ -22,6 +22,7 @@ from zoomrl.errors import CheckpointError, NonFiniteLossError, SimulatorError, p
 from zoomrl.files import write_atomically
 from zoomrl.intervention.corrector import Corrector
 from zoomrl.math.schedules import schedule
+from zoomrl.training.callbacks import Callbacks
 from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.evaluate import Evaluation
@@ -52,6 +53,7 @@ class Trainer:
         evaluator: runs the evaluation at the given environment step, or returns None when abandoned.
         validation: demonstrations that are not learnt from, or None.
         corrector: a person who may take over, or None.
+        callbacks: what else sees the run.
         checkpoints, logger, progress: where results go.
         stop: True asks for a checkpoint and an early return.
         say: prints a line for the user.
@@ -69,6 +71,7 @@ class Trainer:
         evaluator: Evaluator,
         validation: ReplayBuffer | None,
         corrector: Corrector | None,
+        callbacks: Callbacks,
         checkpoints: Checkpoints,
         logger: Logger,
         progress: ProgressLine,
@@ -78,7 +81,9 @@ class Trainer:
         self.config = config
         self.agent = agent
         self.replay = replay
-        self._directory = directory
+        self.directory = directory
+        self._callbacks = callbacks
+        self._end_reason = ""
         self._controller = controller
         self._envs = envs
         self._evaluator = evaluator
@@ -124,12 +129,22 @@ class Trainer:
         if self._saved_at is None:
             # From now on a directory with rows has a checkpoint: one without has lost it, and is not begun again.
             self.save()
-        if not self._learn_offline() or not self._learn_online():
+        self._callbacks.call("on_start", self)
+        finished = self._learn_offline() and self._learn_online()
+        if not finished or self._saved_at != (self.env_steps, self.updates):
             self.save()
-            return False
-        if self._saved_at != (self.env_steps, self.updates):
-            self.save()
-        return True
+        self._callbacks.call("on_end", self, finished)
+        return finished
+
+    def log(self, metrics: Mapping[str, float]) -> None:
+        """Report numbers of a callback (see :class:`Run`)."""
+        self._add({f"callback/{name}": torch.tensor(float(value)) for name, value in metrics.items()})
+
+    def end(self, reason: str) -> None:
+        """End the run early (see :class:`Run`)."""
+        if not self._end_reason:
+            self._end_reason = reason
+            self._say(f"ended early at step {self.env_steps:,}: {reason}")
 
     def save(self) -> Path:
         """Write a checkpoint of this very moment.
@@ -147,6 +162,7 @@ class Trainer:
         state |= self._logger.sync()
         path = self._checkpoints.save(self.env_steps, state, self.replay)
         self._saved_at = (self.env_steps, self.updates)
+        self._callbacks.call("on_checkpoint", self, path)
         return path
 
     def state_dict(self) -> dict[str, Any]:
@@ -182,6 +198,8 @@ class Trainer:
             "seconds": self.seconds,
             "sums": dict(self._sums),
             "summed": dict(self._summed),
+            "callbacks": self._callbacks.state_dict(),
+            "end_reason": self._end_reason,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -190,7 +208,7 @@ class Trainer:
         Raises:
             CheckpointError: the state was saved by a version that kept other counters.
         """
-        if not self.state_dict().keys() - {"best_at"} <= state.keys():
+        if not self.state_dict().keys() - {"best_at", "callbacks", "end_reason"} <= state.keys():
             raise CheckpointError(
                 "the checkpoint was saved by an earlier version of zoomrl, which can still resume it. Start a new run "
                 "with this one."
@@ -220,6 +238,8 @@ class Trainer:
         self._sums = dict(state["sums"])
         self._summed = dict(state["summed"])
         self._seconds_before = state["seconds"]
+        self._callbacks.load_state_dict(state.get("callbacks", {}))
+        self._end_reason = state.get("end_reason", "")
         self._saved_at = (self.env_steps, self.updates)
         for index, saved in enumerate(state["in_flight"]):
             if saved is not None:
@@ -234,7 +254,7 @@ class Trainer:
         while True:
             if self._offline_eval_due() and not self._evaluate():
                 return False
-            if self.updates >= total:
+            if self.updates >= total or self._end_reason:
                 return True
             if self._stop():
                 return False
@@ -261,7 +281,7 @@ class Trainer:
             if self.env_steps >= self._next_checkpoint:
                 self._next_checkpoint = self.env_steps + config.checkpoint.every
                 self.save()
-            if self.env_steps >= config.steps:
+            if self.env_steps >= config.steps or self._end_reason:
                 return True
             self._step()
             if not self._make_due_updates():
@@ -310,6 +330,7 @@ class Trainer:
         self.env_steps += self._envs.num_envs * self.config.env.action_repeat
         for index, builder in enumerate(builders):
             self._record(index, builder, action[index], result)
+        self._callbacks.call("on_step", self)
         self._progress.advance(self.env_steps, self._status())
 
     def _correct(self, corrector: Corrector, proposed: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -356,6 +377,7 @@ class Trainer:
             if self._corrector is not None:
                 row["corrected"] = self._corrector.last_fraction if index == self._corrector.env else 0.0
             self._logger.write("episode", {**self.counters, **row})
+            self._callbacks.call("on_episode", self, episode, {**self.counters, **row})
 
     def _begin_episode(self, index: int) -> None:
         for _ in range(LOST_RESETS):
@@ -420,7 +442,7 @@ class Trainer:
         priority = metrics.pop("priority", None)
         # Reading a value back makes a GPU wait; there the sums show it when they are logged.
         if self.agent.device.type == "cpu" and not torch.isfinite(metrics["loss"]):
-            path = self._directory / f"nonfinite_batch_{self.updates}.pt"
+            path = self.directory / f"nonfinite_batch_{self.updates}.pt"
             state = {"batch": batch.to_dict(), "metrics": metrics}
             kept = f"The batch is saved in {path}."
             try:
@@ -434,10 +456,15 @@ class Trainer:
         if priority is not None and self.config.replay.sampling == "priority":
             self.replay.set_priority(batch["slot"], priority)
         self.updates += 1
+        self._add(metrics)
+        self._callbacks.call("on_update", self, metrics)
+        return metrics
+
+    def _add(self, metrics: Metrics) -> None:
+        """To the means of the next row."""
         for name, value in metrics.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._summed[name] = self._summed.get(name, 0) + 1
-        return metrics
 
     def _evaluate(self) -> bool:
         try:
@@ -464,6 +491,7 @@ class Trainer:
             # Among equals the later one: it has learnt for longer.
             self._best, self._best_at = score, (self.env_steps, self.updates)
             self._checkpoints.save_best({"agent": self.agent.state_dict(), **self.counters})
+        self._callbacks.call("on_evaluation", self, evaluation)
         return True
 
     def _validated(self) -> dict[str, float]:

@@ -1,0 +1,187 @@
+"""Hooks into a run: callbacks see its steps, episodes, updates, evaluations and checkpoints, and may end it."""
+
+from __future__ import annotations
+
+import importlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from zoomrl.errors import CheckpointError, ConfigError, unknown_name
+from zoomrl.plugins import Registry
+
+if TYPE_CHECKING:
+    from zoomrl.agents.contract import Agent, Metrics
+    from zoomrl.data.episode import Episode
+    from zoomrl.data.replay import ReplayBuffer
+    from zoomrl.training.config import TrainConfig
+    from zoomrl.training.evaluate import Evaluation
+
+
+class Run(Protocol):
+    """What a callback is given.
+
+    Attributes:
+        config: of the run.
+        directory: where it writes.
+        agent, replay: what learns, and what it learns from. Changing them changes the run.
+    """
+
+    config: TrainConfig
+    directory: Path
+    agent: Agent
+    replay: ReplayBuffer
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """``env_steps``, ``agent_steps`` and ``updates`` so far."""
+        ...
+
+    def log(self, metrics: Mapping[str, float]) -> None:
+        """Report numbers: the next row of learning metrics holds their means, as ``callback/NAME``."""
+        ...
+
+    def end(self, reason: str) -> None:
+        """End the run early, with its evaluation at the end, as if all steps had been made. Not while it starts."""
+        ...
+
+
+class Callback:
+    """A hook into a run. Override what you need; what depends on the past belongs into the state."""
+
+    def on_start(self, run: Run) -> None:
+        """Everything is built or restored, and nothing has been done yet in this process."""
+
+    def on_step(self, run: Run) -> None:
+        """An agent step was taken in every environment."""
+
+    def on_episode(self, run: Run, episode: Episode, row: Mapping[str, Any]) -> None:
+        """A training episode ended and is in the replay; ``row`` is its row in ``metrics.jsonl``."""
+
+    def on_update(self, run: Run, metrics: Metrics) -> None:
+        """The agent made an update; ``metrics`` are 0-d tensors on its device, which a GPU must wait for if read."""
+
+    def on_evaluation(self, run: Run, evaluation: Evaluation) -> None:
+        """An evaluation during training has its result."""
+
+    def on_checkpoint(self, run: Run, path: Path) -> None:
+        """A checkpoint was written to ``path``. It holds the state of before this call."""
+
+    def on_end(self, run: Run, finished: bool) -> None:
+        """Training is over, or was interrupted (``finished`` is False). The evaluation at the end is yet to come."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is to be saved in checkpoints: tensors, numbers, text, and lists and dictionaries of these."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore :meth:`state_dict`."""
+
+
+class EarlyStopping(Callback):
+    """Ends a run after some evaluations in a row that are no better than the best before.
+
+    Args:
+        patience: how many.
+    """
+
+    def __init__(self, patience: int = 5) -> None:
+        self.patience = patience
+        self._best: list[float] | None = None
+        self._since = 0
+
+    def on_evaluation(self, run: Run, evaluation: Evaluation) -> None:
+        """Compare it with the best: by success, then by return."""
+        score = None if evaluation.score is None else list(evaluation.score)
+        if score is not None and (self._best is None or score > self._best):
+            self._best, self._since = score, 0
+            return
+        self._since += 1
+        if self._since >= self.patience:
+            run.end(f"no evaluation of the last {self._since} is better than the best before")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best score, and how many evaluations ago."""
+        return {"best": self._best, "since": self._since}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore :meth:`state_dict`."""
+        self._best, self._since = state["best"], state["since"]
+
+
+CALLBACKS: Registry[type[Callback]] = Registry(
+    "zoomrl.callbacks", {"early_stopping": "zoomrl.training.callbacks:EarlyStopping"}, Callback
+)
+"""Callbacks by name."""
+
+
+class Callbacks:
+    """Several callbacks as one; their states by name.
+
+    Args:
+        callbacks: in the order in which they are called.
+    """
+
+    def __init__(self, callbacks: Iterable[Callback]) -> None:
+        self._by_name: dict[str, Callback] = {}
+        seen: Counter[str] = Counter()
+        for callback in callbacks:
+            kind = f"{type(callback).__module__}:{type(callback).__qualname__}"
+            seen[kind] += 1
+            self._by_name[kind if seen[kind] == 1 else f"{kind} {seen[kind]}"] = callback
+
+    def call(self, hook: str, *arguments: Any) -> None:
+        """Call the method ``hook`` of each."""
+        for callback in self._by_name.values():
+            getattr(callback, hook)(*arguments)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Their states."""
+        return {name: callback.state_dict() for name, callback in self._by_name.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore :meth:`state_dict`.
+
+        Raises:
+            CheckpointError: the run had other callbacks.
+        """
+        if state.keys() != self._by_name.keys():
+            had, has = (", ".join(names) or "none" for names in (state, self._by_name))
+            raise CheckpointError(
+                f"the run was trained with other callbacks: {had} then, {has} now. Pass the same ones to resume it, or "
+                "choose another --run-dir"
+            )
+        for name, callback in self._by_name.items():
+            callback.load_state_dict(state[name])
+
+
+def make_callbacks(names: Sequence[str]) -> list[Callback]:
+    """The callbacks called ``names``: of :data:`CALLBACKS`, or ``module:Class``, made without arguments.
+
+    Raises:
+        ConfigError: one cannot be found, is no callback, or needs arguments.
+    """
+    return [_make(name) for name in names]
+
+
+def _make(name: str) -> Callback:
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        if name not in CALLBACKS:
+            raise unknown_name("callback", name, [*CALLBACKS, "module:Class"])
+        kind: Any = CALLBACKS[name]
+    else:
+        try:
+            kind = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(f"the callback {name!r} cannot be imported: {error}") from error
+    if not (isinstance(kind, type) and issubclass(kind, Callback)):
+        raise ConfigError(f"the callback {name!r} must be a subclass of zoomrl.Callback, and is {kind!r:.80}")
+    try:
+        return kind()
+    except TypeError as error:
+        raise ConfigError(
+            f"the callback {name!r} cannot be made without arguments ({error}); pass an instance to "
+            "train(config, callbacks=[...])"
+        ) from error
