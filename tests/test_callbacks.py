@@ -138,11 +138,11 @@ def test_other_callbacks_are_refused_on_resuming(tmp_path):
 
 
 def test_a_config_names_callbacks(tmp_path):
-    config = tiny(tmp_path / "run", callbacks=("test_callbacks:Ends", "early_stopping"))
+    config = tiny(tmp_path / "run", callback=("test_callbacks:Ends", "early_stopping"))
     assert made(config).finished
-    assert read_json(tmp_path / "run" / "config.json")["callbacks"] == ["test_callbacks:Ends", "early_stopping"]
-    with pytest.raises(CheckpointError, match="callbacks"):
-        made(dataclasses.replace(config, callbacks=()))
+    assert read_json(tmp_path / "run" / "config.json")["callback"] == ["test_callbacks:Ends", "early_stopping"]
+    with pytest.raises(CheckpointError, match="callback: "):
+        made(dataclasses.replace(config, callback=()))
 
 
 def test_a_run_of_before_callbacks_is_resumed(tmp_path):
@@ -181,7 +181,7 @@ def test_a_callback_that_cannot_be_made_is_named(name, message):
 
 def test_the_command_line_takes_callbacks():
     command: Any = parse(["train", "--callback", "early_stopping", "test_callbacks:Ends"])
-    assert command.to_config().callbacks == ("early_stopping", "test_callbacks:Ends")
+    assert command.to_config().callback == ("early_stopping", "test_callbacks:Ends")
 
 
 class FakeRun:

@@ -190,7 +190,7 @@ def test_options_that_are_mentioned_exist(page):
 
     # Options of other programs that the pages mention.
     known = known_options() | {"--no-install-recommends", "--no-deps", "--no-build-isolation"}
-    known |= {"--callback"} | {f"--{old}".replace("_", "-") for old in RENAMED if page.name == "CHANGELOG.md"}
+    known |= {f"--{old}".replace("_", "-") for old in RENAMED if page.name == "CHANGELOG.md"}
     known |= {name for action in parser()._actions for name in action.option_strings}
     mentioned = set(re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", TABLE.sub("", page.read_text())))
     assert mentioned <= known, f"{page.name} mentions {sorted(mentioned - known)}"

@@ -48,14 +48,6 @@ class Train(TrainConfig):
         ),
     ] = None
 
-    callbacks: Annotated[
-        tuple[str, ...],
-        arg(
-            name="callback",
-            metavar="NAME|MODULE:CLASS",
-            help="Hooks into the run: early_stopping, one of an installed package, or a class of a module.",
-        ),
-    ] = ()
     env_python: Annotated[
         str | None, arg(name="env-python", metavar="PATH", help="Short for --env.python.", help_behavior_hint="")
     ] = None

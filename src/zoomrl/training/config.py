@@ -105,8 +105,8 @@ class TrainConfig:
     times as much."""
     threads: int = 0
     """CPU threads for learning; 0 measures which number is fastest on this machine."""
-    callbacks: tuple[str, ...] = ()
-    """Hooks into the run, made without arguments: names of callbacks, or module:Class."""
+    callback: tuple[str, ...] = ()
+    """Hooks into the run, made without arguments: early_stopping, names of installed packages, or module:Class."""
     run_dir: str = ""
     """Where everything is written; empty for runs/<preset>-<agent>-<environment>-s<seed>."""
     resume: bool = True

@@ -83,7 +83,7 @@ def train(
         config: the run; see :mod:`zoomrl.recipes` for presets.
         make_env: builds one environment of your own (any Gymnasium environment with Box spaces), in place of
             ``config.env.id``.
-        callbacks: hooks into the run, besides those that ``config.callbacks`` names.
+        callbacks: hooks into the run, besides those that ``config.callback`` names.
         console: where progress is shown; standard error by default.
 
     Raises:
@@ -94,7 +94,7 @@ def train(
     """
     console = console or Console(stderr=True)
     directory = run_directory(config)
-    hooks = Callbacks([*make_callbacks(config.callbacks), *callbacks])
+    hooks = Callbacks([*make_callbacks(config.callback), *callbacks])
     with ExitStack() as stack:
         # A run that is refused below leaves no directory behind; one that is there is held, and refused, at once.
         fresh = not directory.exists()
