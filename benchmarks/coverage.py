@@ -20,19 +20,19 @@ from zoomrl.training.intervals import mean_interval
 
 COUNTS = (2, 3, 5, 10)
 """Episodes, or seeds, that a mean is taken over."""
-DRAWS = 40_000
+SAMPLES = 40_000
 MEAN, STD, SEED = 300.0, 80.0, 0
 Interval = Callable[[float, float, int], tuple[float, float] | None]
 
 
-def coverage(interval: Interval, count: int, noise: int = DRAWS) -> float:
-    """Share of ``noise`` intervals of ``count`` normal returns that hold the true mean."""
-    returns = np.random.default_rng([SEED, count]).normal(MEAN, STD, (noise, count))
+def coverage(interval: Interval, count: int, samples: int = SAMPLES) -> float:
+    """Fraction of ``samples`` intervals of ``count`` normal returns that hold the true mean."""
+    returns = np.random.default_rng([SEED, count]).normal(MEAN, STD, (samples, count))
     held = 0
     for mean, std in zip(returns.mean(1), returns.std(1), strict=True):
         ends = interval(float(mean), float(std), count)
         held += ends is not None and ends[0] <= MEAN <= ends[1]
-    return held / noise
+    return held / samples
 
 
 def normal_interval(mean: float, std: float, count: int) -> tuple[float, float]:
@@ -51,5 +51,5 @@ def summary() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    facts = {"draws": DRAWS, "distribution": f"normal, mean {MEAN:g}, standard deviation {STD:g}", "seed": SEED}
+    facts = {"draws": SAMPLES, "distribution": f"normal, mean {MEAN:g}, standard deviation {STD:g}", "seed": SEED}
     measure("interval_coverage", __doc__, summary, **facts)

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from envs_toy import ToyEnv
@@ -125,6 +126,42 @@ def test_a_callback_ends_a_run_which_then_has_its_result(tmp_path, capsys):
     assert again.finished
     assert last_state(tmp_path / "run")["env_steps"] == steps
     assert read_json(tmp_path / "run" / "result.json")["return_mean"] == before["return_mean"]
+
+
+class HoldsAnArray(Callback):
+    def state_dict(self) -> dict[str, Any]:
+        return {"seen": [1, {"mean": np.float64(0.5)}]}
+
+
+def test_a_state_that_no_checkpoint_could_be_read_with_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ConfigError, match=r"HoldsAnArray.*state\['seen'\]\[1\]\['mean'\] is of type numpy\.float64"):
+        made(tiny(tmp_path / "run"), HoldsAnArray())
+    assert not checkpoint_files(tmp_path / "run")
+
+
+def test_the_first_hook_is_the_start(tmp_path):
+    class First(Callback):
+        calls: tuple[str, ...] = ()
+
+        def on_start(self, run: Any) -> None:
+            self.calls += ("start",)
+
+        def on_checkpoint(self, run: Any, path: Path) -> None:
+            self.calls += ("checkpoint",)
+
+    first = First()
+    made(tiny(tmp_path / "run"), first)
+    assert first.calls[:2] == ("start", "checkpoint")
+
+
+def test_a_run_that_ends_before_its_first_step_takes_none(tmp_path):
+    class Never(Callback):
+        def on_start(self, run: Any) -> None:
+            run.end("nothing to do")
+
+    assert made(tiny(tmp_path / "run"), Never()).finished
+    assert last_state(tmp_path / "run")["env_steps"] == 0
+    assert [row["kind"] for row in rows(tmp_path / "run")] == ["final"]
 
 
 def test_other_callbacks_are_refused_on_resuming(tmp_path):

@@ -372,7 +372,10 @@ def test_training_reports_result_and_files(trained):
     assert not {"Traceback", "Exception"} & set(re.findall(r"\w+", done.stdout))
 
 
-@pytest.mark.parametrize("words", [["demos", "collect"], ["demos", "check", "x"], ["env", "check", "gym:X-v0"]])
+@pytest.mark.parametrize(
+    "words",
+    [["demos", "collect"], ["demos", "check", "x"], ["demos", "import", "npz", "x"], ["env", "check", "gym:X-v0"]],
+)
 def test_the_environment_is_named_as_in_train(words):
     short, full = (parse([*words, *option]) for option in (["--env", "dmc:a-b"], ["--env.id=dmc:a-b"]))
     assert short == full

@@ -217,7 +217,7 @@ def test_python_examples_run(page, tmp_path, monkeypatch, capsys):
     found = blocks(ROOT / page, "python")
     assert found, f"{page} has no example"
     for text in found:
-        # The same program with less worst_case_timeout.
+        # The same program with less patience.
         short = re.sub(r"\b(steps|offline_updates)=\d+", r"\1=120", text)
         short = re.sub(r"\b(seed_steps|uniform_steps|every)=[1-9]\d*", r"\1=60", short)
         short = re.sub(r"\b(episodes|final_episodes)=[1-9]\d*", r"\1=2", short)

@@ -72,6 +72,7 @@ class Odd(AgentConfig):
     [
         ("no_such_module:Thing", r"the plug-in 'thing' of zoomrl\.agents \(no_such_module:Thing\) cannot be imported"),
         ("pathlib:NoSuchPath", "cannot be imported: AttributeError"),
+        ("test_plugins:Odd", "calls itself 'odd': give both one name"),
         ("pathlib:Path", r"must be a subclass of zoomrl\.agents\.config\.AgentConfig"),
     ],
 )

@@ -227,8 +227,8 @@ def test_batches_equal_plain_loops(config, chunk_length, sequence_length, demo_s
 @pytest.mark.parametrize("tail", ["shorten", "exclude"])
 @pytest.mark.long
 def test_distribution_over_a_wrapped_ring(tail):
-    noise = 40_000
-    config = dataclasses.replace(BY_PRIORITY, capacity=23, batch_size=noise, n_step=3, tail=tail)
+    samples = 40_000
+    config = dataclasses.replace(BY_PRIORITY, capacity=23, batch_size=samples, n_step=3, tail=tail)
     replay = ReplayBuffer(config, SPEC, 1, [coded(0, 4, is_demo=True)], to_unit, seed=3)
     for number in range(1, 8):
         replay.add(coded(number, 3 + number % 4))
@@ -239,8 +239,8 @@ def test_distribution_over_a_wrapped_ring(tail):
     replay.set_priority(used, weights)
     batch = replay.sample()
     counts = torch.bincount(batch["slot"], minlength=28)
-    assert counts.sum() == counts[used].sum() == noise
-    assert chisquare(counts[used], weights.double() / weights.double().sum() * noise).pvalue > 1e-3
+    assert counts.sum() == counts[used].sum() == samples
+    assert chisquare(counts[used], weights.double() / weights.double().sum() * samples).pvalue > 1e-3
     states = batch["obs", "state"].int()
     places = named(replay)
     assert all(places[s] == (int(a), int(b)) for s, (a, b, _) in zip(batch["slot"].tolist(), states, strict=True))

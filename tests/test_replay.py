@@ -325,8 +325,8 @@ def test_demonstrations_too_short_for_n_steps_are_left_out():
 @pytest.mark.parametrize("tail", ["shorten", "exclude"])
 @pytest.mark.parametrize("sampling", ["episode", "transition"])
 def test_distribution_of_draws(sampling, tail):
-    noise, lengths = 20_000, [3, 5, 11, 2, 7]
-    config = ReplayConfig(capacity=100, batch_size=noise, demo_fraction=0.0, sampling=sampling, n_step=3, tail=tail)
+    samples, lengths = 20_000, [3, 5, 11, 2, 7]
+    config = ReplayConfig(capacity=100, batch_size=samples, demo_fraction=0.0, sampling=sampling, n_step=3, tail=tail)
     demos = [coded(0, lengths[0], is_demo=True)]
     replay = ReplayBuffer(config, SPEC, 1, demos, to_unit, seed=3)
     for number, length in list(enumerate(lengths))[1:]:
@@ -338,8 +338,8 @@ def test_distribution_of_draws(sampling, tail):
     for number, count in enumerate(possible):
         for first in range(count):
             observed.append(((states[:, 0] == number) & (states[:, 1] == first)).sum())
-            expected.append(noise / sum(possible) if sampling == "transition" else noise / episodes / count)
-    assert sum(observed) == noise
+            expected.append(samples / sum(possible) if sampling == "transition" else samples / episodes / count)
+    assert sum(observed) == samples
     assert chisquare(observed, expected).pvalue > 1e-3
 
 

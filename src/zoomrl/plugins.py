@@ -63,6 +63,10 @@ class Registry(Mapping[str, T], Generic[T]):
         kind = self._kind
         if kind is not None and not (isinstance(found, type) and issubclass(found, kind)):
             raise ConfigError(f"{origin} must be a subclass of {kind.__module__}.{kind.__name__}, and is {found!r}")
+        own = getattr(found, "name", point.name)
+        if isinstance(own, str) and own != point.name:
+            # Saved runs know it by its own name.
+            raise ConfigError(f"{origin} calls itself {own!r}: give both one name")
         lacking = [name for name in self._needs if not hasattr(found, name)]
         if lacking:
             raise ConfigError(f"{origin} has no {' and no '.join(lacking)}")

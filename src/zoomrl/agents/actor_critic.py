@@ -18,6 +18,8 @@ from zoomrl.agents.contract import Metrics
 from zoomrl.agents.learner import Learner, Noise
 from zoomrl.agents.metrics import q_metrics
 from zoomrl.agents.optimization import make_optimizer
+from zoomrl.agents.sac.config import SACConfig
+from zoomrl.agents.td3.config import TD3Config
 from zoomrl.nets.mlp import Ensemble, mlp
 from zoomrl.nets.trunk import image_trunk
 
@@ -25,6 +27,7 @@ from zoomrl.nets.trunk import image_trunk
 class ActorCritic(Learner):
     """Trunk, critics, their targets and optimizer. A subclass has the actor and the rule of learning."""
 
+    config: TD3Config | SACConfig
     losses = ("critic_loss", "actor_loss")
 
     def _build_critics(self, count: int) -> None:

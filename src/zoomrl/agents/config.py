@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar, Literal, Self
 
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
@@ -29,6 +29,7 @@ class TaskDefaults:
     update_at: Literal["step", "episode"] | None = None
 
 
+@dataclass(frozen=True)
 class AgentConfig:
     """Hyperparameters of an agent. A subclass is a frozen dataclass, whose fields become options of the command line.
 
@@ -49,25 +50,26 @@ class AgentConfig:
     gives_priorities: ClassVar[bool] = False
     """Whether its updates return priorities, by which a replay may sample."""
 
-    chunk_length: int = 1
+    # Not annotated, so that they are no fields here.
+    chunk_length = 1
     """Steps T of the action chunks that it proposes."""
-    target_interval: int = 0
+    target_interval = 0
     """Updates between updates of its target networks; 0 where it has none, or updates them by itself."""
-    policy_delay: int = 1
+    policy_delay = 1
     """Updates until every network has been updated once."""
-    weight_decay: float = 0.0
+    weight_decay = 0.0
     """Weight decay of its optimizer."""
-    normalize: str = "none"
+    normalize = "none"
     """How the state is scaled; ``demos`` needs the demonstrations' mean and standard deviation."""
-    encoder: EncoderConfig = EncoderConfig()
+    encoder = EncoderConfig()
     """How images are encoded."""
-    representation: RepresentationConfig = RepresentationConfig()
+    representation = RepresentationConfig()
     """What is jointly trained to represent observations."""
 
     @property
     def chunked(self) -> bool:
         """Whether its action chunks may have several steps."""
-        return "chunk_length" in getattr(self, "__dataclass_fields__", {})
+        return any(field.name == "chunk_length" for field in fields(self))
 
     @property
     def grid(self) -> tuple[int, int] | None:
@@ -81,12 +83,11 @@ class AgentConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Its fields as plain data, without its name."""
-        return asdict(self)  # type: ignore[call-overload]  # each subclass is a dataclass
+        return asdict(self)
 
     def replaced(self, **changes: Any) -> Self:
         """A copy with other values in these fields; refuses what the class refuses."""
-        copy: Self = replace(self, **changes)  # type: ignore[type-var]  # each subclass is a dataclass
-        return copy
+        return replace(self, **changes)
 
     def task_defaults(self) -> TaskDefaults:
         """Options outside the agent that belong to the algorithm."""

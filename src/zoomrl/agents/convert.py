@@ -16,11 +16,7 @@ def convert(config: AgentConfig, kind: type[Config]) -> Config:
     Within a family all that both have, or, where the variants of a family differ by their defaults, what ``config``
     changed of its own; between families what belongs to the task.
     """
-    own, theirs = (
-        {field.name for field in fields(one)}  # type: ignore[arg-type]  # each subclass is a dataclass
-        for one in (config, kind)
-    )
-    shared = own & theirs
+    shared = {field.name for field in fields(config)} & {field.name for field in fields(kind)}
     if config.family and config.family == kind.family:
         names = shared
         if kind.variants_differ_by_defaults:

@@ -11,6 +11,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor, nn
 
+from zoomrl.agents.config import AgentConfig
 from zoomrl.agents.contract import Metrics
 from zoomrl.agents.optimization import make_optimizer, polyak_update
 from zoomrl.agents.representation import SelfPredictive
@@ -51,14 +52,14 @@ class Learner(ABC):
     """Names of the methods that hold the forward passes."""
     parity_metric: str = "critic_loss"
     """The metric by which accelerated and eager updates are compared."""
-    config: Any
+    config: AgentConfig
     """Hyperparameters, of the agent's own class."""
     perception: Perception | SelfPredictive
     """What it reads its observations with."""
 
     def __init__(
         self,
-        config: Any,
+        config: AgentConfig,
         shape: ObservationShape,
         action_dim: int,
         seed: int = 0,

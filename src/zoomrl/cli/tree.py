@@ -96,7 +96,7 @@ _NESTED: dict[str, dict[str, type[Any]]] = {
 }
 _SHORT = {"--env": "--env.id", "--env-python": "--env.python"}
 """Short forms of the commands below; others have options of their own by these names."""
-_WITH_ENVIRONMENT = (CollectDemos, CheckDemos, Environments)
+_WITH_ENVIRONMENT = (CollectDemos, CheckDemos, ImportDemos, Environments)
 
 
 def check_command(words: Sequence[str]) -> None:
@@ -160,7 +160,7 @@ def _parse_one(name: str, kind: type[Any], words: list[str]) -> Command:
         return tyro.cli(
             own,
             args=words,
-            default=own(**{name.name: getattr(default, name.name) for name in fields(default)}),
+            default=own(**{option.name: getattr(default, option.name) for option in fields(default)}),
             prog=prog,
             description=about,
             config=(AvoidSubcommands,),

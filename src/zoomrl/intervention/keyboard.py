@@ -104,7 +104,7 @@ class Keyboard:
         self._say = say
         self._blind = False
         self._period = 1.0 / (spec.control_hz or _USUAL_HZ)
-        self._imaged = self._due = 0.0
+        self._sent = self._due = 0.0
         names = spec.action_meaning or ("value",) * spec.action_dim
         groups = [[f"{dim} ({names[dim]})" for dim in group] for group in self._keys.groups]
         about = {"env": spec.id, "pairs": PAIRS, "groups": groups, "gripper": self._keys.gripper}
@@ -120,8 +120,8 @@ class Keyboard:
     def action(self, episode: int, step: int, proposed: Array) -> Array | None:
         """What the held keys say; None while nobody has taken over."""
         now = time.monotonic()
-        if self._page.watched and now - self._imaged >= 1 / _IMAGES_PER_S:
-            self._imaged = now
+        if self._page.watched and now - self._sent >= 1 / _IMAGES_PER_S:
+            self._sent = now
             self._show(episode, step)
         held, group, taken = self._page.commands()
         if not taken:

@@ -41,7 +41,7 @@ def preset(
     if env is not None:
         origin = on_task(origin, env)
     fields = with_agent(origin, agent or origin.agent.name)
-    options |= {f"{field}": value for field, value in (("env.id", env), ("demos.source", demos)) if value is not None}
+    options |= {name: value for name, value in {"env.id": env, "demos.source": demos}.items() if value is not None}
     data: dict[str, Any] = {
         key: value.to_dict() if isinstance(value, AgentConfig) else _plain(value) for key, value in fields.items()
     }

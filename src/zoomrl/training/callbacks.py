@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import torch
+
 from zoomrl.errors import CheckpointError, ConfigError, unknown_name
 from zoomrl.plugins import Registry
 
@@ -43,7 +45,7 @@ class Run(Protocol):
         ...
 
     def end(self, reason: str) -> None:
-        """End the run early, with its evaluation at the end, as if all steps had been made. Not while it starts."""
+        """End the run early, with its evaluation at the end, as if all steps had been made."""
         ...
 
 
@@ -137,8 +139,19 @@ class Callbacks:
             getattr(callback, hook)(*arguments)
 
     def state_dict(self) -> dict[str, Any]:
-        """Their states."""
-        return {name: callback.state_dict() for name, callback in self._by_name.items()}
+        """Their states.
+
+        Raises:
+            ConfigError: a state holds what a checkpoint cannot be read with again.
+        """
+        states = {name: callback.state_dict() for name, callback in self._by_name.items()}
+        for name, state in states.items():
+            if wrong := _not_savable(state, "state"):
+                raise ConfigError(
+                    f"the state of the callback {name} cannot be saved: {wrong}. Use tensors, numbers, text, None, and "
+                    "lists and dictionaries of these"
+                )
+        return states
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore :meth:`state_dict`.
@@ -154,6 +167,17 @@ class Callbacks:
             )
         for name, callback in self._by_name.items():
             callback.load_state_dict(state[name])
+
+
+def _not_savable(value: Any, place: str) -> str:
+    """What of a state is not plain data, in words; empty where all is. Checkpoints are read without running code."""
+    if type(value) in (bool, int, float, str, type(None), torch.Tensor):
+        return ""
+    if type(value) in (list, tuple):
+        return next(filter(None, (_not_savable(one, f"{place}[{n}]") for n, one in enumerate(value))), "")
+    if type(value) is dict and all(type(key) in (str, int) for key in value):
+        return next(filter(None, (_not_savable(one, f"{place}[{key!r}]") for key, one in value.items())), "")
+    return f"{place} is of type {type(value).__module__}.{type(value).__qualname__}"
 
 
 def make_callbacks(names: Sequence[str]) -> list[Callback]:

@@ -22,7 +22,7 @@ from zoomrl.errors import CheckpointError, NonFiniteLossError, SimulatorError, p
 from zoomrl.files import write_atomically
 from zoomrl.intervention.corrector import Corrector
 from zoomrl.math.schedules import schedule
-from zoomrl.training.callbacks import Callbacks
+from zoomrl.training.callbacks import Callbacks, Run
 from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.evaluate import Evaluation
@@ -126,14 +126,15 @@ class Trainer:
         Raises:
             NonFiniteLossError: a loss became NaN or infinite.
         """
+        run: Run = self
+        self._callbacks.call("on_start", run)
         if self._saved_at is None:
             # From now on a directory with rows has a checkpoint: one without has lost it, and is not begun again.
             self.save()
-        self._callbacks.call("on_start", self)
-        finished = self._learn_offline() and self._learn_online()
+        finished = self._learn_offline() and (bool(self._end_reason) or self._learn_online())
         if not finished or self._saved_at != (self.env_steps, self.updates):
             self.save()
-        self._callbacks.call("on_end", self, finished)
+        self._callbacks.call("on_end", run, finished)
         return finished
 
     def log(self, metrics: Mapping[str, float]) -> None:

@@ -24,7 +24,7 @@ class Sizes(NamedTuple):
         state: numbers S of the state; 0 for none.
         maps: shape of the images' maps; None without images.
         actions: dimensions A.
-        horizon: steps T.
+        chunk_length: steps T.
         style: numbers in z.
         dim, heads, feedforward, dropout: of the transformers.
     """
