@@ -14,8 +14,8 @@ from benchmarks.chaos.compare import differences
 from benchmarks.chaos.runs import SMALL, command
 from benchmarks.chaos.starts import begin, finish, stopping
 
-HUNG_S = 6.0
-"""A run that has not ended by then counts as hung in the library; its user presses Ctrl-C twice."""
+HUNG_S = 60.0
+"""A run that by then has neither ended nor come to where the library hangs counts as hung by itself."""
 STAND_IN = '''"""Stands in for the library; misbehaves as the environment variable CHAOS_WANDB says."""
 import json, os, random, time
 
@@ -31,6 +31,7 @@ def meet(place):
         return None
     how["seed"] += 1
     if how["fault"] == "hang":
+        open(how["hanging"], "w").close()
         time.sleep(1000)
     if how["fault"] == "odd":
         return how["odd"]
@@ -75,6 +76,8 @@ def attempt(trial: Try) -> Found:
     place, fault = PLACES[trial.number % len(PLACES)], rng.choice(FAULTS)
     how = {"place": place, "fault": fault, "seed": seed, "often": rng.choice([0.2, 1.0]) if place == "log" else 1.0}
     how["odd"] = rng.choice([None, 7, "", {}, []])
+    hanging = trial.place / "hanging"
+    how["hanging"] = str(hanging)
     where = f"{agent}, seed {seed}, {json.dumps(how)}"
     reference, run, log = trial.place / "reference", trial.place / "run", trial.place / "log"
     folder = trial.place / "library"
@@ -100,8 +103,10 @@ def attempt(trial: Try) -> Found:
     with stopping(begin(words(run), log, before=library(how))) as start:  # type: ignore[arg-type]
         if fault == "hang":
             deadline = time.monotonic() + HUNG_S
-            while start.running() and time.monotonic() < deadline:
+            while start.running() and not hanging.exists() and time.monotonic() < deadline:
                 time.sleep(0.01)
+            # Its user waits a little, and presses Ctrl-C twice.
+            time.sleep(0.3)
             for _ in range(2):
                 start.send(signal.SIGINT)
                 time.sleep(0.3)
