@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import logging
 import os
 import shutil
@@ -444,17 +445,24 @@ def test_ctrl_c_is_the_parents_affair(env: IsolatedEnv) -> None:
 
 
 def test_close_leaves_nothing(moody: EnvConfig) -> None:
-    def held() -> tuple[set[str], int]:
+    def named() -> set[str]:
         # Semaphores are other processes': nothing here makes any.
-        named = {name for name in os.listdir("/dev/shm") if not name.startswith("sem.")}
-        return named, len(os.listdir("/proc/self/fd"))
+        return {name for name in os.listdir("/dev/shm") if not name.startswith("sem.")}
 
-    before = held()
+    def opened() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    def comes_back() -> bool:
+        # Fewer is well: what earlier tests left open may be closed meanwhile.
+        return _comes_true(lambda: named() == names and opened() <= files)
+
+    gc.collect()
+    names, files = named(), opened()
     envs = [isolated(moody), isolated(moody)]
     pids = [env.pid or 0 for env in envs]
     for env in envs:
         env.reset(seed=0)
-    assert held()[0] == before[0], "a file with a name would outlive a crash"
+    assert named() == names, "a file with a name would outlive a crash"
     os.kill(pids[1], signal.SIGKILL)
     with pytest.raises(SimulatorDied):
         envs[1].step(act())
@@ -463,18 +471,18 @@ def test_close_leaves_nothing(moody: EnvConfig) -> None:
         env.close()
         assert env.pid is None
     assert not any(psutil.pid_exists(pid) for pid in pids)
-    assert _comes_to(before, held)  # once the threads that pass its output on have ended
+    assert comes_back()  # once the threads that pass its output on have ended
     with pytest.raises(WorkerError, match="closed"):
         envs[0].reset(seed=0)
     with pytest.raises(ConfigError, match="unknown"):
         make_env("dmc:nothing-nowhere", python=sys.executable)
-    assert _comes_to(before, held), "nor after a start that failed"
+    assert comes_back(), "nor after a start that failed"
 
 
-def _comes_to(value: object, measure: Callable[[], object]) -> bool:
-    """Whether ``measure`` gives ``value`` within a few seconds."""
+def _comes_true(condition: Callable[[], bool]) -> bool:
+    """Whether ``condition`` holds within a few seconds."""
     for _ in range(100):
-        if measure() == value:
+        if condition():
             return True
         time.sleep(0.1)
     return False
