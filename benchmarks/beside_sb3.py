@@ -113,8 +113,8 @@ def learn_with_sb3(agent: str, seed: int, out: Path) -> None:
 
 def keep_results(folder: Path, name: str) -> None:
     import numpy as np
-    from provenance import keep, provenance
 
+    from provenance import keep, provenance
     from zoomrl.training.intervals import mean_interval
 
     runs: list[dict[str, Any]] = []
@@ -154,9 +154,7 @@ def keep_results(folder: Path, name: str) -> None:
                 "steps": STEPS[agent],
                 "runs": len(chosen),
                 "final_return": float(np.mean(finals)),
-                "final_return_interval": mean_interval(
-                    float(np.mean(finals)), float(np.std(finals, ddof=1)), len(finals)
-                ),
+                "final_return_interval": mean_interval(float(np.mean(finals)), float(np.std(finals)), len(finals)),
                 "minutes": float(np.median(seconds)) / 60,
             }
         )
