@@ -18,11 +18,11 @@ from typing import Any
 
 from provenance import keep, provenance
 from zoomrl.agents.registry import AGENT_CONFIGS
-from zoomrl.analysis.metrics import read_rows
 from zoomrl.recipes.compose import preset
 from zoomrl.recipes.latent import ABLATIONS
 from zoomrl.training.config import TrainConfig, differences
 from zoomrl.training.intervals import mean_interval, wilson_interval
+from zoomrl.training.rows import read_rows
 
 COUNTED = ("episodes", "episodes_lost")
 VALUES = ("value_predicted", "value_realised", "value_overestimation")

@@ -101,8 +101,8 @@ class Ablate:
 
 
 def _measured(directory: Path) -> dict[str, Any]:
-    from zoomrl.analysis.metrics import read_rows
     from zoomrl.files import read_json
+    from zoomrl.training.rows import read_rows
 
     rows = read_rows(directory / "metrics.jsonl")
     found: dict[str, Any] = {"return": read_json(directory / "result.json").get("return_mean")}

@@ -50,8 +50,12 @@ class LogConfig:
     """Environment steps between rows of learning metrics."""
     tensorboard: bool = True
     """Write TensorBoard event files."""
+    csv: bool = False
+    """Write a table per kind of row, ``csv/train.csv`` and so on."""
     wandb: str = ""
     """Weights & Biases project to log to; empty for none."""
+    trackio: str = ""
+    """Trackio project to log to; empty for none."""
 
 
 @dataclass(frozen=True)
