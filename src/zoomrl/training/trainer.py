@@ -256,14 +256,14 @@ class Trainer:
         means, counts = self._means.take()
         if not math.isfinite(means.get("loss", 0.0)):
             raise NonFiniteLossError(f"the loss became {means['loss']} within the last {counts['loss']} updates.")
-        seconds = self.seconds
-        speed = {name: self.counters[name] / max(seconds, 1e-9) for name in ("updates", "env_steps")}
+        seconds = max(self.seconds, 1e-9)
         row = {
             **self.counters,
             **means,
             "episodes_lost": self._collector.episodes_lost,
             "seconds": seconds,
-            **{f"{name}_per_s": value for name, value in speed.items()},
+            "updates_per_s": self.updates / seconds,
+            "env_steps_per_s": self.env_steps / seconds,
         }
         self._callbacks.call("on_metrics", self, row)
 
