@@ -35,6 +35,7 @@ from zoomrl.cli.env import Environments
 from zoomrl.cli.evaluate import Evaluate
 from zoomrl.cli.parity import Parity
 from zoomrl.cli.plot import Plot
+from zoomrl.cli.presets import Presets
 from zoomrl.cli.tree import check_command, parse
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
@@ -163,7 +164,7 @@ def known_options():
             known.add(f"--{group}{dot}no-{last}")
     for kind in AGENT_CONFIGS.values():
         known |= {name for name, *_ in options(kind, kind(), "agent.")}
-    for kind in (Ablate, *DEMO_COMMANDS, Environments, Doctor, Evaluate, Parity, Plot):
+    for kind in (Ablate, *DEMO_COMMANDS, Environments, Doctor, Evaluate, Parity, Plot, Presets):
         known |= {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(kind)}
     return known
 
