@@ -376,7 +376,10 @@ def test_captured_updates_equal_eager_ones():
 
             return replay, results
 
-    fast.run_step, fast.run_propose = (Captured(function, Capturer()) for function in (fast.step, fast.propose))
+    fast.run_step, fast.run_propose = (
+        Captured(fast.step, Capturer(), lambda: fast.phase),
+        Captured(fast.propose, Capturer(), lambda: fast.acting_phase),
+    )
     observation = {"state": torch.randn(2, STATE)}
     for step in range(6 * WARM_UP):
         a, b = (agent.update(batch_of(step)) for agent in (fast, plain))

@@ -56,7 +56,8 @@ def capture(agent: Learner) -> None:
     """Capture the agent's step, and acting, as CUDA graphs."""
     _read_nothing_back(agent)
     capturer = CudaCapturer()
-    step, propose = Captured(agent.step, capturer), Captured(agent.propose, capturer)
+    step = Captured(agent.step, capturer, lambda: agent.phase)
+    propose = Captured(agent.propose, capturer, lambda: agent.acting_phase)
 
     def reset_capture() -> None:
         step.reset_capture()
@@ -185,16 +186,17 @@ class CudaCapturer:
 class Captured:
     """A closed function replayed from a capture: inputs are copied into static tensors, results are copied out.
 
-    The first calls with each set of shapes are warm-up, each on its own inputs; then one capture serves. Weights,
-    gradients and optimizer states keep their places, so that a replay has the effect of running the function. Whoever
-    replaces them must call :meth:`reset_capture`.
+    The first calls with each set of shapes in each phase are warm-up, each on its own inputs; then one capture serves.
+    Weights, gradients and optimizer states keep their places, so that a replay has the effect of running the function.
+    Whoever replaces them must call :meth:`reset_capture`.
     """
 
-    def __init__(self, function: Closed, capturer: Capturer) -> None:
+    def __init__(self, function: Closed, capturer: Capturer, phase: Callable[[], str] = lambda: "") -> None:
         self._function = function
         self._capturer = capturer
-        self._runs: dict[Shapes, int] = {}
-        self._captures: dict[Shapes, _Capture] = {}
+        self._phase = phase
+        self._runs: dict[tuple[str, Shapes], int] = {}
+        self._captures: dict[tuple[str, Shapes], _Capture] = {}
 
     def __call__(self, given: Mapping[str, Any], noise: Noise) -> Tensors:
         """Run the function on ``given`` (nested tensors) and ``noise``."""
@@ -202,14 +204,14 @@ class Captured:
         # The function is always handed plain dicts: what is compiled for one kind of mapping in the warm-up would be
         # compiled again, inside the capture, for another.
         nested = {"noise": {}, **_nested(inputs)}
-        shapes = tuple((name, tensor.shape) for name, tensor in inputs.items())
-        if shapes not in self._captures:
-            runs = self._runs.get(shapes, 0)
-            self._runs[shapes] = runs + 1
+        kind = self._phase(), tuple((name, tensor.shape) for name, tensor in inputs.items())
+        if kind not in self._captures:
+            runs = self._runs.get(kind, 0)
+            self._runs[kind] = runs + 1
             if runs < WARM_UP:
                 return self._capturer.warm_up(lambda: self._function(nested["given"], nested["noise"]))
-            self._captures[shapes] = self._capture(inputs)
-        captured = self._captures[shapes]
+            self._captures[kind] = self._capture(inputs)
+        captured = self._captures[kind]
         torch._foreach_copy_(list(captured.inputs.values()), list(inputs.values()), non_blocking=True)
         captured.replay()
         return captured.outputs()
