@@ -322,7 +322,7 @@ def test_refusals():
         TD3Config(representation=RepresentationConfig(kind="self_predictive", dim=7))
     with pytest.raises(ConfigError, match="2 or more"):
         TD3Config(representation=RepresentationConfig(fsq_levels=(1, 8)))
-    with pytest.raises(ConfigError, match=r"representation\.decay must be positive"):
+    with pytest.raises(ConfigError, match=r"representation\.decay must be above 0"):
         CQNConfig(representation=RepresentationConfig(decay=0))
     with pytest.raises(ConfigError, match="kind must be self_predictive"):
         TCRLConfig(representation=RepresentationConfig())

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from zoomrl.ranges import at_least, within
+
 
 @dataclass(frozen=True)
 class ReplayConfig:
@@ -35,3 +37,7 @@ class ReplayConfig:
     an action is a change of position, the last value elsewhere."""
     frame_stack: int = 1
     """Observations stacked, oldest first; the first one is repeated at an episode's start."""
+
+    def __post_init__(self) -> None:
+        at_least(self, "replay.", batch_size=1, n_step=1, frame_stack=1, capacity=2)
+        within(self, "replay.", 1, "demo_fraction", "discount")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from zoomrl.agents.checks import at_least, check_learning, check_representation, check_support
+from zoomrl.agents.checks import check_learning, check_support
 from zoomrl.agents.config import AgentConfig
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
+from zoomrl.ranges import at_least
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,10 @@ class DrQv2Config(AgentConfig):
         return (self.v_min, self.v_max, self.atoms) if self.value == "categorical" else None
 
     def __post_init__(self) -> None:
-        for name in ("hidden_dim", "target_interval"):
-            at_least(self, name, 1)
-        at_least(self, "atoms", 2)
+        at_least(self, "agent.", hidden_dim=1, target_interval=1, atoms=2)
         check_learning(self)
         check_support(self)
-        check_representation(self)
-        for name in ("noise_clip", "bc_lambda", "trunk_dim"):
-            at_least(self, name, 0)
+        at_least(self, "agent.", noise_clip=0, bc_lambda=0, trunk_dim=0)
 
 
 @dataclass(frozen=True)
@@ -106,5 +103,4 @@ class DrQv2ASConfig(DrQv2PlusConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, "chunk_length", 1)
-        at_least(self, "gru_layers", 1)
+        at_least(self, "agent.", chunk_length=1, gru_layers=1)

@@ -46,7 +46,7 @@ def build_replay(
     demo_frames = sum(len(e) + 1 for e in episodes) + reserved_frames
     # Slots that no frame reaches take nothing, except on a GPU.
     count = options.capacity if options.storage == "gpu" else expected_frames(config, spec)
-    needed = ReplayBuffer.bytes_needed(dataclasses.replace(options, capacity=count), spec, demo_frames)
+    needed = (count + demo_frames) * ReplayBuffer.frame_bytes(spec)
     place = {"ram": "of memory", "disk": "on disk", "gpu": "of GPU memory"}[options.storage]
     console.print(
         f"replay: {readable(needed)} {place} for {count:,} online and {demo_frames:,} demonstration frames",
