@@ -35,7 +35,7 @@ def changed(config, name):
     elif value is None or isinstance(value, int | float):
         other = (value or 0) + 7
     elif isinstance(value, tuple):
-        other = (*value, "corner")
+        other = (*value, 0, 0, 4, 4) if int in typing.get_args(kind) else (*value, "corner")
     else:
         other = f"{value}2"
     return dataclasses.replace(config, **{name: other})

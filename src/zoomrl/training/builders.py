@@ -24,7 +24,9 @@ from zoomrl.data.episode import Episode
 from zoomrl.data.replay import ReplayBuffer
 from zoomrl.demos.check.manifest import check_manifest
 from zoomrl.demos.fit import check_fit
+from zoomrl.demos.fit_images import can_fit
 from zoomrl.demos.store.reader import DemoSet, read_demos
+from zoomrl.envs.camera import described
 from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import ConfigError
 from zoomrl.math.grid import snap
@@ -56,7 +58,12 @@ def load_demos(config: TrainConfig, spec: EnvSpec, own_env: bool, console: Conso
             'set, or to "none".'
         )
     demos = scripted_demos(config.demos, config.env, console) if source == "scripted" else read_demos(source)
+    recorded = demos.spec
     demos = check_fit(demos, spec)
+    if can_fit(recorded, spec):
+        height, width = recorded.observations["rgb"].shape[1:3]
+        said = f"the demonstrations' images of {height} x {width} pixels are cropped and fitted as the environment's"
+        console.print(said, highlight=False)
     check_manifest(demos, spec)
     if demos.spec.id != spec.id:
         # Allowed: tasks may share demonstrations. But the same shapes may also be an accident.
@@ -172,6 +179,8 @@ def announce_cameras(config: EnvConfig, spec: EnvSpec, console: Console) -> None
     how = f", rendered without {', '.join(left_out)}" if left_out else ""
     why = "" if config.cameras else f"; none was named, and {spec.id} observes images alone"
     console.print(f"cameras: {', '.join(spec.cameras)}, {width}x{height} pixels{how}{why}", highlight=False)
+    for camera, what in described(spec).items():
+        console.print(f"  {camera}: {what}", highlight=False)
 
 
 def check_agent(config: TrainConfig, spec: EnvSpec, device: torch.device, console: Console) -> None:
