@@ -374,7 +374,12 @@ def test_training_reports_result_and_files(trained):
 
 @pytest.mark.parametrize(
     "words",
-    [["demos", "collect"], ["demos", "check", "x"], ["demos", "import", "npz", "x", "--out", "y"], ["env", "check", "gym:X-v0"]],
+    [
+        ["demos", "collect"],
+        ["demos", "check", "x"],
+        ["demos", "import", "npz", "x", "--out", "y"],
+        ["env", "check", "gym:X-v0"],
+    ],
 )
 def test_the_environment_is_named_as_in_train(words):
     short, full = (parse([*words, *option]) for option in (["--env", "dmc:a-b"], ["--env.id=dmc:a-b"]))

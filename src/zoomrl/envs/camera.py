@@ -98,8 +98,8 @@ def fit_image(shown: Any, size: Size, fit: str = "none", crop: Sequence[int] = (
     Args:
         shown: an image in any form that :func:`as_rgb` reads.
         size: height and width wanted.
-        fit: ``stretch`` resizes to ``size``. ``letterbox`` resizes to the largest image of the same proportions that
-            ``size`` holds, in the middle of black. ``crop`` cuts the largest part of the proportions of ``size`` out of
+        fit: ``stretch`` resizes to ``size``. ``letterbox`` resizes to the largest image of the same aspect ratio that
+            ``size`` holds, in the middle of black. ``crop`` cuts the largest part of the aspect ratio of ``size`` out of
             the middle, and resizes that. ``none`` takes images that have ``size`` alone.
         crop: (top, left, height, width) of the part that is kept before; () for the whole.
 
@@ -237,7 +237,7 @@ def _cropped(image: NDArray[np.uint8], crop: Sequence[int]) -> NDArray[np.uint8]
 
 
 def _middle(source: Sequence[int], size: Size) -> Size:
-    """The largest part of ``source`` that has the proportions of ``size``."""
+    """The largest part of ``source`` that has the aspect ratio of ``size``."""
     height, width = source[:2]
     if width * size[0] > height * size[1]:
         return height, min(width, max(1, _rounded(height * size[1], size[0])))
@@ -245,7 +245,7 @@ def _middle(source: Sequence[int], size: Size) -> Size:
 
 
 def _within(source: Sequence[int], size: Size) -> Size:
-    """The largest size with the proportions of ``source`` that ``size`` holds."""
+    """The largest size with the aspect ratio of ``source`` that ``size`` holds."""
     height, width = source[:2]
     if width * size[0] > height * size[1]:
         return max(1, _rounded(height * size[1], width)), size[1]

@@ -47,7 +47,7 @@ class EnvConfig:
     image_size: int = 84
     """Height and width of rendered images, in pixels; with an image_fit, of all images."""
     image_fit: Literal["none", "stretch", "letterbox", "crop"] = "none"
-    """How images of a camera become squares of image_size (Gymnasium): stretch changes their proportions, letterbox
+    """How images of a camera become squares of image_size (Gymnasium): stretch changes their aspect ratio, letterbox
     keeps them and fills the rest with black bars, crop keeps them and cuts off what the square does not hold, equally
     at both ends. none leaves images at the size that they have; "render" is averaged down to image_size."""
     image_crop: tuple[int, ...] = ()
