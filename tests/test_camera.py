@@ -357,8 +357,15 @@ def test_the_spec_keeps_what_is_needed_and_older_ones_are_read() -> None:
     for name in ("image_fit", "image_crop", "camera_sizes"):
         del older[name]
     assert EnvSpec.from_dict(older) == fitting_spec()
-    with pytest.raises(ValueError, match="2 cameras, and sizes of 1"):
-        fitting_spec(camera_sizes=((48, 64),))
+    for field, value, message in (
+        ("camera_sizes", [[48, 64]], "2 cameras, and sizes of 1"),
+        ("camera_sizes", [[48, 64.5], [1, 2]], "a size must be a whole number"),
+        ("image_fit", "cover", "must be one of none, stretch, letterbox, crop, got 'cover'"),
+        ("image_crop", [0, 0, 4], "four numbers of 0 or more, or four for each camera"),
+        ("image_crop", [0, 0, -4, 4], "four numbers of 0 or more, or four for each camera"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            EnvSpec.from_dict({**spec.to_dict(), field: value})
 
 
 def test_sets_fitted_otherwise_do_not_fit() -> None:

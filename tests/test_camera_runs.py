@@ -34,8 +34,9 @@ from zoomrl.errors import CheckpointError, ConfigError, DemonstrationError, Simu
 from zoomrl.files import read_json, write_json
 from zoomrl.nets.config import EncoderConfig
 from zoomrl.nets.perception import ObservationShape
-from zoomrl.spec import EnvSpec
+from zoomrl.spec import ArraySpec, EnvSpec
 from zoomrl.training.builders import announce_cameras
+from zoomrl.training.policy import Policy
 
 CAMERA = (480, 640)
 ROWS, COLUMNS = np.mgrid[:480, :640]
@@ -203,6 +204,7 @@ def test_floats_beyond_their_space_are_no_image() -> None:
         env.step(np.zeros(2, np.float32))
 
 
+@pytest.mark.long
 def test_the_check_and_the_run_say_what_is_fitted_how(capsys: pytest.CaptureFixture[str]) -> None:
     config = EnvConfig(TOY, cameras=("all",), image_fit="letterbox")
     found = {check.name: check for check in check_env(config, steps=2) if check.group == "zoomrl"}
@@ -305,6 +307,59 @@ def test_a_policy_of_images_alone_takes_the_bare_image(tmp_path: Path) -> None:
     config = drqv2(tmp_path / "run", env__state="none", env__image_size=24)
     result, _ = run(config)
     act_alike(result.directory, make_env(config.env), {"bare": lambda shown: shown["front"]})
+
+
+class _Seen:
+    """In place of a controller: keeps what it is shown."""
+
+    def act(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        self.arrays = arrays
+        return np.zeros((len(arrays["rgb"]), 2), np.float32)
+
+
+def seen_by(spec: EnvSpec, observation: Any, num_envs: int = 1) -> np.ndarray:
+    """The images [N, V, H, W, 3] that a policy of ``spec`` reads from ``observation``."""
+    controller: Any = _Seen()
+    Policy(None, spec, controller, 0, num_envs).act(observation)  # type: ignore[arg-type]
+    return controller.arrays["rgb"]
+
+
+def image_spec(*cameras: str, **options: Any) -> EnvSpec:
+    arrays = {"rgb": ArraySpec((len(cameras), 6, 6, 3), "uint8")}
+    options = {"image_fit": "crop", "cameras": cameras, **options}
+    return EnvSpec("mine:x", arrays, ArraySpec((2,), low=(-1.0,) * 2, high=(1.0,) * 2), 0.0, 9, **options)
+
+
+def test_in_which_forms_a_policy_takes_images() -> None:
+    big = np.random.default_rng(0).integers(0, 256, (2, 2, 20, 30, 3), np.uint8)  # environments, cameras
+    small = np.stack([[fit_image(one, (6, 6), "crop") for one in views] for views in big])
+    both, one = image_spec("front", "wrist"), image_spec("rgb")
+    for given in (small[0], small[:1], big[0], big[:1], {"rgb": big[0]}, {"front": big[0, 0], "wrist": big[0, 1]}):
+        np.testing.assert_array_equal(seen_by(both, given), small[:1])
+    for given in (small, big, {"rgb": np.moveaxis(big, -1, 2)}, {"front": big[:, 0], "wrist": big[:, 1]}):
+        np.testing.assert_array_equal(seen_by(both, given, 2), small)
+    # One camera may leave out its axis, and be called as the observation is.
+    for given in (big[0, 0], big[0, :1], big[:1, :1], {"rgb": big[0, 0]}, np.moveaxis(big[0, 0], -1, 0)):
+        np.testing.assert_array_equal(seen_by(one, given), small[:1, :1])
+    for given in (big[:, 0], big[:, :1], small[:, :1]):
+        np.testing.assert_array_equal(seen_by(one, given, 2), small[:, :1])
+    grey = np.stack([[fit_image(big[0, 0, ..., 0], (6, 6), "crop")]])
+    for given in (big[0, 0, ..., 0], big[0, :1, ..., 0], big[0, 0, ..., :1]):
+        np.testing.assert_array_equal(seen_by(one, given), grey)
+    for given, num_envs in ((big[0, 0], 1), (big[0], 2), (big[0, 0, 0], 1)):
+        with pytest.raises(ValueError, match="must hold the images of front, wrist for"):
+            seen_by(both, given, num_envs)
+
+
+def test_without_a_fit_a_policy_takes_images_of_the_size_alone() -> None:
+    spec = image_spec("front", image_fit="none")
+    image = np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8)
+    for given in (image[None], {"front": image}, {"front": np.moveaxis(image, -1, 0)}):
+        np.testing.assert_array_equal(seen_by(spec, given), image[None, None])
+    with pytest.raises(ValueError, match=r"'rgb' must have shape \(1, 6, 6, 3\), got \(1, 7, 6, 3\)"):
+        seen_by(spec, np.zeros((1, 7, 6, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"camera 'front': .* 7 x 6 pixels came where 6 x 6 are expected"):
+        seen_by(spec, {"front": np.zeros((7, 6, 3), np.uint8)})
 
 
 @pytest.mark.long
@@ -440,6 +495,46 @@ def test_without_an_environment_the_options_say_how(tmp_path: Path) -> None:
         assert (found.spec.image_fit, found.spec.image_crop) == (way, (0, 0, 480, 320))
 
 
+def test_each_camera_of_a_recording_has_its_crop(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    front, side = (np.random.default_rng(n).integers(0, 256, (4, 60, 80, 3), np.uint8) for n in range(2))
+    arrays = {"actions": np.zeros((3, 2)), "front": front, "side": np.moveaxis(side[:, :48], -1, 1)}
+    np.savez(tmp_path / "set" / "episode_0.npz", **arrays)
+    options = ImportOptions(
+        cameras=("side", "front"), image_crop=(0, 0, 0, 0, 4, 5, 20, 30), image_fit="crop", image_size=8
+    )
+    found = read("npz", tmp_path / "set", options)
+    rgb = found.episodes[0].observations["rgb"]
+    np.testing.assert_array_equal(rgb[2, 0], fit_image(side[2, :48], (8, 8), "crop"))
+    np.testing.assert_array_equal(rgb[2, 1], fit_image(front[2, 4:24, 5:35], (8, 8), "crop"))
+    assert found.meta["resized"].split("; ")[0].startswith("images from 48 x 80 to 8 x 8, crop, by area")
+    assert found.meta["resized"].split("; ")[1].startswith("images from 60 x 80 of the crop 4 5 20 30 to 8 x 8, crop")
+    assert (found.spec.image_crop, found.spec.camera_sizes) == (options.image_crop, ())
+    with pytest.raises(ConfigError, match="2 rectangles for 1 cameras"):
+        read("npz", tmp_path / "set", dataclasses.replace(options, cameras=("front",)))
+
+
+def test_a_recording_of_fewer_cameras_than_the_environment_has(tmp_path: Path) -> None:
+    """It does not fit, which is said; its spec is still one."""
+    write("npz", tmp_path / "set", raw_set())
+    config = dataclasses.replace(FITTED, cameras=("front", "wrist"), image_crop=(0, 0, 480, 480, 0, 0, 0, 0))
+    with pytest.raises(ConfigError, match="2 rectangles for 1 cameras"):
+        read("npz", tmp_path / "set", ImportOptions(env=config, cameras=("front",)))
+    options = ImportOptions(env=config, cameras=("front",), image_crop=(0, 0, 480, 480))
+    found = read("npz", tmp_path / "set", options)
+    assert (found.spec.cameras, found.spec.image_crop, found.spec.camera_sizes) == (("front",), (0, 0, 480, 480), ())
+    assert "does_not_fit" in found.meta
+    state = read("npz", tmp_path / "set", ImportOptions(env=EnvConfig(TOY), state=("state",)))
+    assert (state.spec.image_fit, state.spec.cameras) == ("none", ())
+
+
+def test_the_inspection_says_how_images_were_fitted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    env = make_env(FITTED)
+    write_demos(tmp_path / "set", recorded(env), env.env_spec)
+    assert main(["demos", "inspect", str(tmp_path / "set")]) == 0
+    assert "letterbox of the crop 40 0 400 640" in capsys.readouterr().out
+
+
 def test_a_recording_at_another_size_needs_its_own_crop(tmp_path: Path) -> None:
     demos = raw_set()
     half = [
@@ -482,6 +577,25 @@ def test_a_set_of_the_cameras_own_images_is_fitted_when_it_is_used() -> None:
     elsewhere = dataclasses.replace(spec, camera_sizes=((240, 320),))
     with pytest.raises(DemonstrationError, match=r"observation 'rgb' uint8\[1, 480, 640, 3\] against uint8\[1, 84, 84"):
         check_fit(demos, elsewhere)
+
+
+def test_a_set_of_the_runs_size_is_cropped_where_the_environment_crops() -> None:
+    class Square(Camera):
+        def scene(self) -> np.ndarray:
+            return super().scene()[:84, :84]
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.observation_space["front"] = spaces.Box(0, 255, (84, 84, 3), np.uint8)
+
+    plain = EnvConfig("gym:square", cameras=("front",), time_limit=12)
+    cropped = dataclasses.replace(plain, image_fit="stretch", image_crop=(0, 0, 42, 42))
+    env, other = wrap_gym_env(Square(), plain), wrap_gym_env(Square(), cropped)
+    assert env.env_spec.observations == other.env_spec.observations
+    demos = DemoSet(env.env_spec, recorded(env))
+    same_images(check_fit(demos, other.env_spec).episodes, recorded(other))
+    stretched = wrap_gym_env(Square(), dataclasses.replace(plain, image_fit="stretch"))
+    assert check_fit(demos, stretched.env_spec).spec == demos.spec, "nothing to be done"
 
 
 @pytest.mark.long

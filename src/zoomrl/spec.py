@@ -13,6 +13,9 @@ from typing import Any
 MEANINGS = ("absolute", "delta", "gripper")
 """What an action dimension commands: a position to reach, a change of it, or how far or whether a gripper opens."""
 
+FITS = ("none", "stretch", "letterbox", "crop")
+"""How images of a camera become those of another size (:func:`zoomrl.envs.camera.fit_image`)."""
+
 
 @dataclass(frozen=True)
 class ArraySpec:
@@ -57,8 +60,8 @@ class EnvSpec:
             or when unknown.
 
     Raises:
-        ValueError: for state entries that do not add up to the state's length, or camera sizes of another number than
-            cameras.
+        ValueError: for state entries that do not add up to the state's length, an unknown fit, or crops and sizes that
+            are not those of the cameras.
     """
 
     id: str
@@ -85,6 +88,10 @@ class EnvSpec:
             raise ValueError(f"the state entries of {self.id} ({listed}) must add up to its state of {self.state_dim}")
         if self.camera_sizes and len(self.camera_sizes) != len(self.cameras):
             raise ValueError(f"{self.id} has {len(self.cameras)} cameras, and sizes of {len(self.camera_sizes)}")
+        if self.image_fit not in FITS:
+            raise ValueError(f"image_fit must be one of {', '.join(FITS)}, got {self.image_fit!r:.40}")
+        if len(self.image_crop) not in (0, 4, 4 * len(self.cameras)) or min(self.image_crop, default=0) < 0:
+            raise ValueError(f"image_crop must be four numbers of 0 or more, or four for each camera of {self.id}")
 
     @property
     def action_dim(self) -> int:
@@ -100,6 +107,11 @@ class EnvSpec:
     def fits_images(self) -> bool:
         """Whether the cameras' images are known to have been cropped or fitted."""
         return self.image_fit != "none" or bool(self.image_crop)
+
+    @property
+    def fitting(self) -> str:
+        """How images were cropped and fitted, for messages: ``letterbox of the crop 0 80 480 480``."""
+        return f"{self.image_fit}{' of the crop ' if self.image_crop else ''}{' '.join(map(str, self.image_crop))}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-serialisable form."""
@@ -148,8 +160,8 @@ class EnvSpec:
             ours, theirs = getattr(self, name), getattr(other, name)
             if ours != theirs:
                 found.append(f"{name} {', '.join(ours) or 'none'} against {', '.join(theirs) or 'none'}")
-        if self.fits_images and other.fits_images and self._fitted != other._fitted:
-            found.append(f"images fitted by {self._fitted} against {other._fitted}")
+        if self.fits_images and other.fits_images and self.fitting != other.fitting:
+            found.append(f"images fitted by {self.fitting} against {other.fitting}")
         if self.action_meaning and other.action_meaning and self.action_meaning != other.action_meaning:
             meant = (", ".join(spec.action_meaning) for spec in (self, other))
             found.append("action meaning {} against {}".format(*meant))
@@ -158,11 +170,6 @@ class EnvSpec:
         if self.action_repeat != other.action_repeat:
             found.append(f"action repeat {self.action_repeat} against {other.action_repeat}")
         return found
-
-    @property
-    def _fitted(self) -> str:
-        """How images are fitted, in words."""
-        return f"{self.image_fit}{' of the crop ' if self.image_crop else ''}{' '.join(map(str, self.image_crop))}"
 
 
 def list_entries(entries: Iterable[StateEntry]) -> str:

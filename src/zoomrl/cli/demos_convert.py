@@ -41,8 +41,8 @@ class ImportDemos:
     image_size: int = 84
     """Height and width that images are fitted to, unless an environment that shows images is named."""
     image_fit: Literal["auto", "stretch", "letterbox", "crop"] = "auto"
-    """How images of another size are fitted: to another aspect ratio, between black bars, or with their longer sides cut
-    off. auto is as the environment fits its own images (--env.image-fit), or else stretch."""
+    """How images of another size are fitted: to another aspect ratio, between black bars, or with their longer sides
+    cut off. auto is as the environment fits its own images (--env.image-fit), or else stretch."""
     image_crop: tuple[int, ...] = ()
     """Part of the source's images that is kept before: top, left, height and width in pixels, once or for each camera
     (0 0 0 0 is the whole image). Empty is as the environment crops its own (--env.image-crop)."""

@@ -15,17 +15,19 @@ from zoomrl.spec import EnvSpec
 def can_fit(recorded: EnvSpec, spec: EnvSpec) -> bool:
     """Whether images of ``recorded`` are as cameras show them, and become those of ``spec`` by its crop and fit.
 
-    They are where the set has not fitted them, shows the same cameras at another size, and, where the environment
-    crops, at the size that its cameras have: a crop is counted in their pixels.
+    They are where the set has not fitted them, shows the same cameras, and that at the size which they have in the
+    environment. Where nothing is cropped, another size will do, if it is not that of the run: a crop is counted in the
+    pixels of the cameras.
     """
     ours, theirs = recorded.observations.get("rgb"), spec.observations.get("rgb")
     if ours is None or theirs is None or recorded.fits_images or not spec.fits_images:
         return False
-    if recorded.cameras != spec.cameras or ours.shape == theirs.shape or ours.dtype != theirs.dtype:
+    if recorded.cameras != spec.cameras or ours.dtype != theirs.dtype:
         return False
     height, width = ours.shape[1:3]
-    at_source = set(spec.camera_sizes) == {(height, width)}
-    return at_source or (spec.image_fit != "none" and not spec.image_crop)
+    if spec.image_crop:
+        return set(spec.camera_sizes) == {(height, width)}
+    return ours.shape != theirs.shape
 
 
 def fit_spec(recorded: EnvSpec, spec: EnvSpec) -> EnvSpec:

@@ -99,8 +99,8 @@ def fit_image(shown: Any, size: Size, fit: str = "none", crop: Sequence[int] = (
         shown: an image in any form that :func:`as_rgb` reads.
         size: height and width wanted.
         fit: ``stretch`` resizes to ``size``. ``letterbox`` resizes to the largest image of the same aspect ratio that
-            ``size`` holds, in the middle of black. ``crop`` cuts the largest part of the aspect ratio of ``size`` out of
-            the middle, and resizes that. ``none`` takes images that have ``size`` alone.
+            ``size`` holds, in the middle of black. ``crop`` cuts the largest part with the aspect ratio of ``size`` out
+            of the middle, and resizes that. ``none`` takes images that have ``size`` alone.
         crop: (top, left, height, width) of the part that is kept before; () for the whole.
 
     Returns:

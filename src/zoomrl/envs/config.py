@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from zoomrl.errors import ConfigError, unknown_name
+from zoomrl.spec import FITS
 
 ALL_CAMERAS = "all"
 """In place of camera names: every image of the observation (Gymnasium)."""
@@ -47,9 +48,9 @@ class EnvConfig:
     image_size: int = 84
     """Height and width of rendered images, in pixels; with an image_fit, of all images."""
     image_fit: Literal["none", "stretch", "letterbox", "crop"] = "none"
-    """How images of a camera become squares of image_size (Gymnasium): stretch changes their aspect ratio, letterbox
-    keeps them and fills the rest with black bars, crop keeps them and cuts off what the square does not hold, equally
-    at both ends. none leaves images at the size that they have; "render" is averaged down to image_size."""
+    """How images of a camera become squares of image_size (Gymnasium): stretch changes the aspect ratio, letterbox
+    keeps it and fills the rest with black bars, crop keeps it and cuts off what the square does not hold, equally at
+    both ends. none leaves images at the size that they have; "render" is averaged down to image_size."""
     image_crop: tuple[int, ...] = ()
     """Part of the camera's image that is kept before it is fitted: top, left, height and width in pixels. Four numbers
     for all cameras, or four for each in their order, where 0 0 0 0 is the whole image; empty is the whole of all."""
@@ -83,10 +84,6 @@ class EnvConfig:
         object.__setattr__(self, "cameras", cameras)
         check_image_fit(self.image_fit, FITS)
         check_image_crop(self.image_crop)
-
-
-FITS = ("none", "stretch", "letterbox", "crop")
-"""Values of ``image_fit``."""
 
 
 def check_image_fit(fit: str, known: Sequence[str]) -> None:

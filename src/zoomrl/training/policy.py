@@ -95,9 +95,9 @@ class Policy:
         given = np.asarray(named["rgb"]) if "rgb" in named else None
         if given is not None and given.shape in (shape, (self._num_envs, *shape)):
             return named
-        if cameras and all(camera in named for camera in cameras):
+        if cameras and cameras != ("rgb",) and all(camera in named for camera in cameras):
             views = [self._of_camera(camera, np.asarray(named[camera])) for camera in cameras]
-        elif given is not None and self.spec.fits_images:
+        elif given is not None and (self.spec.fits_images or cameras == ("rgb",)):
             views = self._of_cameras(given)
         else:
             return named

@@ -366,9 +366,6 @@ class Assembly:
             spec = replace(expected, observations=arrays | declared, state_entries=first.state_entries)
             if self._env:
                 self.meta["action_bounds"] = f"those of {expected.id}"
-        if not spec.fits_images and not self._env and self._resized:
-            fit = "stretch" if self._options.image_fit == "auto" else self._options.image_fit
-            spec = replace(spec, image_fit=fit, image_crop=self._options.image_crop)
         hz = self._hz or spec.control_hz
         if not hz:
             self.meta["control_hz"] = "unknown"
@@ -376,10 +373,21 @@ class Assembly:
             spec,
             control_hz=hz,
             cameras=self._cameras,
-            camera_sizes=spec.camera_sizes if spec.cameras == self._cameras else (),
+            **self._fitted(spec, arrays),
             rendering=spec.rendering if "rgb" in arrays else (),
             action_meaning=full_meaning(self._options.action_meaning or spec.action_meaning, spec.action_dim),
         )
+
+    def _fitted(self, spec: EnvSpec, arrays: Mapping[str, ArraySpec]) -> dict[str, Any]:
+        """How images were fitted: as ``spec`` says it of the cameras that were taken, or as the options asked for."""
+        if "rgb" not in arrays:
+            return {"image_fit": "none", "image_crop": (), "camera_sizes": ()}
+        if not spec.fits_images and not self._env and self._resized:
+            fit = "stretch" if self._options.image_fit == "auto" else self._options.image_fit
+            return {"image_fit": fit, "image_crop": self._options.image_crop, "camera_sizes": ()}
+        same = spec.cameras == self._cameras
+        crop = spec.image_crop if same or len(spec.image_crop) <= 4 else self._options.image_crop
+        return {"image_crop": crop, "camera_sizes": spec.camera_sizes if same else ()}
 
 
 def reason(error: Exception) -> str:
