@@ -25,6 +25,7 @@ FLOOR = {
     "seal": 0,
     "version": 0,
     "plugins": 0,
+    "ranges": 0,
     "math": 0,
     "nets": 1,
     "data": 1,

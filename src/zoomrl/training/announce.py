@@ -10,6 +10,7 @@ from rich.console import Console
 from zoomrl.control.scaling import ActionScaler
 from zoomrl.data.episode import Episode
 from zoomrl.demos.check.states import constant_entries, name_entries
+from zoomrl.envs.camera import described
 from zoomrl.envs.config import EnvConfig
 from zoomrl.spec import EnvSpec
 from zoomrl.training.config import TrainConfig
@@ -45,3 +46,5 @@ def announce_cameras(config: EnvConfig, spec: EnvSpec, console: Console) -> None
     how = f", rendered without {', '.join(left_out)}" if left_out else ""
     why = "" if config.cameras else f"; none was named, and {spec.id} observes images alone"
     console.print(f"cameras: {', '.join(spec.cameras)}, {width}x{height} pixels{how}{why}", highlight=False)
+    for camera, what in described(spec).items():
+        console.print(f"  {camera}: {what}", highlight=False)

@@ -62,7 +62,7 @@ def check_same(
     held = read_policy_file(directory)
     before = held.env_spec(directory / POLICY)
     changed = before.mismatches(spec)
-    for name in ("reports_success", "reward", "time_limit"):
+    for name in ("reports_success", "reward", "time_limit", "image_fit", "image_crop", "camera_sizes"):
         was, now = getattr(before, name), getattr(spec, name)
         changed += [f"{name} {was!r} against {now!r}"] if was != now else []
     if changed:

@@ -9,6 +9,7 @@ from rich.console import Console
 from zoomrl.data.episode import Episode
 from zoomrl.demos.check.manifest import check_manifest
 from zoomrl.demos.fit import check_fit
+from zoomrl.demos.fit_images import can_fit
 from zoomrl.demos.store.reader import DemoSet, read_demos
 from zoomrl.errors import ConfigError
 from zoomrl.spec import EnvSpec
@@ -27,7 +28,12 @@ def load_demos(config: TrainConfig, spec: EnvSpec, own_env: bool, console: Conso
             'set, or to "none".'
         )
     demos = scripted_demos(config.demos, config.env, console) if source == "scripted" else read_demos(source)
+    recorded = demos.spec
     demos = check_fit(demos, spec)
+    if can_fit(recorded, spec):
+        height, width = recorded.observations["rgb"].shape[1:3]
+        said = f"the demonstrations' images of {height} x {width} pixels are cropped and fitted as the environment's"
+        console.print(said, highlight=False)
     check_manifest(demos, spec)
     if demos.spec.id != spec.id:
         # Allowed: tasks may share demonstrations. But the same shapes may also be an accident.
