@@ -26,6 +26,7 @@ FLOOR = {
     "version": 0,
     "plugins": 0,
     "ranges": 0,
+    "field_docs": 0,
     "math": 0,
     "nets": 1,
     "data": 1,

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from zoomrl.errors import ConfigError
+from zoomrl.field_docs import with_field_docs
 from zoomrl.math.schedules import parse_schedule
 from zoomrl.ranges import at_least, within
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class ControlConfig:
     """From action chunks to executed actions, in training, evaluation and deployment alike."""

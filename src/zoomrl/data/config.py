@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from zoomrl.field_docs import with_field_docs
 from zoomrl.ranges import at_least, within
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class ReplayConfig:
     """What is kept, and what a learner's batch is made of."""

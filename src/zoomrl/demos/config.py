@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from zoomrl.field_docs import with_field_docs
 from zoomrl.ranges import at_least, within
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class DemoConfig:
     """Demonstrations to learn from."""

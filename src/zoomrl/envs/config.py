@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from zoomrl.errors import ConfigError, unknown_name
+from zoomrl.field_docs import with_field_docs
 from zoomrl.spec import FITS
 
 ALL_CAMERAS = "all"
@@ -15,6 +16,7 @@ NO_CAMERAS = "none"
 """In place of camera names: the state vector alone."""
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class EnvConfig:
     """Which environment, and how it is run."""

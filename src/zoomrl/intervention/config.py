@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from zoomrl.errors import ConfigError
+from zoomrl.field_docs import with_field_docs
 from zoomrl.ranges import at_least, within
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class InterventionConfig:
     """Corrections by a person while training (human in the loop)."""

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from zoomrl.errors import ConfigError
+from zoomrl.field_docs import with_field_docs
 from zoomrl.ranges import at_least, positive, widths
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class EncoderConfig:
     """Image encoder and augmentation. Defaults are CQN's for BiGym and RLBench (Seo et al. 2024)."""
@@ -38,6 +40,7 @@ class EncoderConfig:
         at_least(self, "agent.encoder.", channels=1, layers=0, feature_dim=1, shift=0)
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class RepresentationConfig:
     """A self-predictive latent, jointly trained with any agent. Defaults are iQRL's (Scannell et al. 2024)."""

@@ -18,11 +18,13 @@ from zoomrl.data.config import ReplayConfig
 from zoomrl.demos.config import DemoConfig
 from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import ConfigError, unknown_name
+from zoomrl.field_docs import with_field_docs
 from zoomrl.intervention.config import InterventionConfig
 from zoomrl.ranges import at_least
 from zoomrl.training.renamed import with_new_names
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class EvalConfig:
     """Evaluation, in environments and with seeds of its own."""
@@ -45,6 +47,7 @@ class EvalConfig:
         at_least(self, "eval.", every=0, episodes=1, final_episodes=1, num_envs=1)
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class LogConfig:
     """What is written while training. JSON lines are always written."""
@@ -64,6 +67,7 @@ class LogConfig:
         at_least(self, "log.", every=1)
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class CheckpointConfig:
     """Saved states."""
@@ -77,6 +81,7 @@ class CheckpointConfig:
         at_least(self, "checkpoint.", every=1, keep=1)
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class TrainConfig:
     """One training run."""

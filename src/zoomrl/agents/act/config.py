@@ -8,10 +8,12 @@ from typing import ClassVar, Literal
 from zoomrl.agents.checks import check_supervised
 from zoomrl.agents.config import AgentConfig
 from zoomrl.errors import ConfigError
+from zoomrl.field_docs import with_field_docs
 from zoomrl.nets.config import EncoderConfig
 from zoomrl.ranges import at_least
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class ACTConfig(AgentConfig):
     """ACT (Zhao et al. 2023): a conditional variational autoencoder of action chunks made of transformers.

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from zoomrl.agents.checks import check_learning, check_support
 from zoomrl.agents.config import AgentConfig, TaskDefaults
 from zoomrl.errors import ConfigError
+from zoomrl.field_docs import with_field_docs
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 from zoomrl.ranges import at_least
 
@@ -15,6 +16,7 @@ MAX_CELLS = 2**20
 """Finest action grid that float32 addresses without rounding into a neighbour."""
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class CQNConfig(AgentConfig):
     """Coarse-to-fine Q-network (Seo et al. 2024). Defaults are the published ones for demo-driven robot tasks."""
@@ -105,6 +107,7 @@ class CQNConfig(AgentConfig):
         at_least(self, "agent.", critic_lambda=0, bc_lambda=0, trunk_dim=0)
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class CQNASConfig(CQNConfig):
     """CQN over action chunks (Seo & Abbeel 2024): values for every step of a chunk of T actions."""

@@ -7,10 +7,12 @@ from typing import ClassVar, Literal
 
 from zoomrl.agents.checks import check_learning, check_support
 from zoomrl.agents.config import AgentConfig
+from zoomrl.field_docs import with_field_docs
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 from zoomrl.ranges import at_least
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class DrQv2Config(AgentConfig):
     """DrQ-v2 (Yarats et al. 2021): deterministic actor, twin critics, random shifts. Defaults as published."""
@@ -69,6 +71,7 @@ class DrQv2Config(AgentConfig):
         at_least(self, "agent.", noise_clip=0, bc_lambda=0, trunk_dim=0)
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class DrQv2PlusConfig(DrQv2Config):
     """DrQ-v2+ (baseline of Seo et al. 2024): distributional critics, behaviour cloning, demonstrations."""
@@ -90,6 +93,7 @@ class DrQv2PlusConfig(DrQv2Config):
     """Weight of behaviour cloning on demonstrated samples in the actor's loss."""
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class DrQv2ASConfig(DrQv2PlusConfig):
     """DrQ-v2-AS+ (baseline of Seo & Abbeel 2024): DrQ-v2+ with a GRU over an action chunk in actor and critics."""

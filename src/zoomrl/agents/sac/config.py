@@ -8,10 +8,12 @@ from typing import ClassVar, Literal
 from zoomrl.agents.checks import check_learning
 from zoomrl.agents.config import AgentConfig, TaskDefaults
 from zoomrl.errors import ConfigError
+from zoomrl.field_docs import with_field_docs
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 from zoomrl.ranges import at_least, widths
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class SACConfig(AgentConfig):
     """Soft actor-critic with automatic temperature (Haarnoja et al. 2018, second version)."""

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from zoomrl.agents.drqv2.config import DrQv2Config
+from zoomrl.field_docs import with_field_docs
 from zoomrl.ranges import at_least, widths
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class TACOConfig(DrQv2Config):
     """TACO (Zheng et al. 2023): DrQ-v2 with contrastive embeddings of a state and the K actions after it."""

@@ -8,10 +8,12 @@ from typing import ClassVar, Literal
 from zoomrl.agents.checks import check_learning
 from zoomrl.agents.config import AgentConfig
 from zoomrl.errors import ConfigError
+from zoomrl.field_docs import with_field_docs
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 from zoomrl.ranges import at_least, widths
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class TD3Config(AgentConfig):
     """Twin delayed deterministic policy gradient (Fujimoto et al. 2018). Defaults are those of its authors' code."""
@@ -69,6 +71,7 @@ class TD3Config(AgentConfig):
         check_learning(self)
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class IQRLConfig(TD3Config):
     """iQRL (Scannell et al. 2024): TD3 on a quantised latent that predicts itself. Defaults as released."""

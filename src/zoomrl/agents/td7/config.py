@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from zoomrl.agents.config import AgentConfig, TaskDefaults
+from zoomrl.field_docs import with_field_docs
 from zoomrl.ranges import at_least, positive
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class TD7Config(AgentConfig):
     """TD7 (Fujimoto et al. 2023): TD3 with state-action embeddings, prioritised replay and policy checkpoints.
