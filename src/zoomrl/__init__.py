@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from zoomrl.errors import ZoomrlError
     from zoomrl.intervention.config import InterventionConfig
     from zoomrl.nets.config import EncoderConfig, RepresentationConfig
-    from zoomrl.recipes.compose import preset
+    from zoomrl.recipes.compose import fork, preset
     from zoomrl.recipes.presets import PRESETS
     from zoomrl.spec import ArraySpec, EnvSpec
     from zoomrl.training.callbacks import Callback, EarlyStopping
@@ -101,6 +101,7 @@ _HOMES = {
     "ZoomrlError": "errors",
     "check_env": "envs.check.check",
     "evaluate": "training.evaluate_run",
+    "fork": "recipes.compose",
     "load_policy": "training.policy",
     "make_env": "envs.registry",
     "plot_runs": "analysis.plot",
@@ -156,6 +157,7 @@ __all__ = [
     "__version__",
     "check_env",
     "evaluate",
+    "fork",
     "load_policy",
     "make_env",
     "plot_runs",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from tensordict import TensorDict
@@ -70,6 +70,14 @@ class Agent(Protocol):
 
     def diagnose(self, batch: TensorDict) -> Metrics:
         """What is too slow to be measured at every update: 0-d tensors by name."""
+        ...
+
+    def scale_lr(self, factor: float) -> None:
+        """Let every learning rate be ``factor`` times that of the config."""
+        ...
+
+    def weights(self, part: Literal["all", "encoder"]) -> dict[str, Tensor]:
+        """The tensors of its networks by name, targets and normaliser included; or those of its encoder alone."""
         ...
 
     def state_dict(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from tensordict import TensorDict
@@ -81,6 +81,7 @@ class Learner(ABC):
             torch.manual_seed(seed)
             self._perceive(shape, statistics if config.normalize == "demos" else None)
             self._build()
+        self._lrs = {name: [group["lr"] for group in part.param_groups] for name, part in self._optimizers()}
         self.run_step: Closed = self.step
         self.run_propose: Closed = self.propose
         self.reset_capture: Callable[[], None] = lambda: None
@@ -128,6 +129,31 @@ class Learner(ABC):
         if self.representation_optimizer is not None:
             parts["representation_optimizer"] = self.representation_optimizer
         return parts | self.components
+
+    def _optimizers(self) -> Iterator[tuple[str, torch.optim.Optimizer]]:
+        for name, part in self.parts.items():
+            if isinstance(part, torch.optim.Optimizer):
+                yield name, part
+
+    def scale_lr(self, factor: float) -> None:
+        """Let every learning rate be ``factor`` times that of the config."""
+        for name, optimizer in self._optimizers():
+            for group, lr in zip(optimizer.param_groups, self._lrs[name], strict=True):
+                group["lr"] = lr * factor
+
+    def weights(self, part: Literal["all", "encoder"]) -> dict[str, Tensor]:
+        """The tensors of its networks by name (see :class:`Agent`)."""
+        named = {
+            f"{name}.{key}": tensor
+            for name, module in self.parts.items()
+            if isinstance(module, nn.Module)
+            for key, tensor in module.state_dict().items()
+        }
+        if part == "all":
+            return named
+        latent = isinstance(self.perception, SelfPredictive)
+        prefixes = ("perception.model.encoder.", "perception.target_encoder.") if latent else ("perception.encoder.",)
+        return {name: tensor for name, tensor in named.items() if name.startswith(prefixes)}
 
     def modules(self) -> Iterator[nn.Module]:
         """All networks, and the modules inside them."""
@@ -281,6 +307,8 @@ class Learner(ABC):
                     group["capturable"] = self.device.type == "cuda"
         # And it puts new tensors in the place of its own, which a captured step would not see.
         self.reset_capture()
+        # The rates are those of the config, also where another one goes on with the state.
+        self.scale_lr(1.0)
         generator = state["generator"].cpu()
         if len(generator) == len(self.generator.get_state()):
             self.generator.set_state(generator)

@@ -13,7 +13,7 @@ from tyro.conf import arg
 from zoomrl.agents.registry import AGENT_CONFIGS
 from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import ConfigError
-from zoomrl.recipes.compose import fitted, with_agent
+from zoomrl.recipes.compose import fitted, fork_of, with_agent
 from zoomrl.recipes.presets import find
 from zoomrl.training.config import TrainConfig, run_directory
 from zoomrl.training.lock import run_lock
@@ -101,14 +101,13 @@ class Train(TrainConfig):
 
 
 def defaults(words: Sequence[str]) -> Train:
-    """The defaults of `zoomrl train`: ``--preset``, ``--env`` and ``--agent`` among its ``words`` choose them.
+    """The defaults of `zoomrl train`: ``--preset``, ``--env``, ``--agent`` and ``--fork`` among ``words`` choose them.
 
     Raises:
         ConfigError: for an unknown preset or agent; or for an agent that needs to know the range of values of a task
             that nothing is known of, where ``words`` do not give it.
     """
-    recipe = find(_value_of("--preset", words) or "quickstart")
-    config = recipe.config(_value_of("--env", words) or _value_of("--env.id", words))
+    config = _origin(words)
     name = _value_of("--agent", words) or config.agent.name
     fields = with_agent(config, name)
     if not {"--help", "-h"} & set(words):
@@ -117,6 +116,17 @@ def defaults(words: Sequence[str]) -> Train:
         given = all(_value_of(option, words) is not None for option in ("--agent.v-min", "--agent.v-max"))
         fields["agent"] = fitted(fields["agent"], config.agent, env, discount, asked, given)
     return Train(**fields, agent_name=name)
+
+
+def _origin(words: Sequence[str]) -> TrainConfig:
+    """What the other defaults come from: a preset on a task, or the run that is forked."""
+    name, env = _value_of("--preset", words), _value_of("--env", words) or _value_of("--env.id", words)
+    run = _value_of("--fork", words)
+    if run is None:
+        return find(name or "quickstart").config(env)
+    if name is not None:
+        raise ConfigError("--fork takes the options of the run that it goes on from: leave --preset out")
+    return fork_of(run)
 
 
 def _task(config: TrainConfig, words: Sequence[str]) -> tuple[EnvConfig, float]:

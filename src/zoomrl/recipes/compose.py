@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from zoomrl.agents.config import AgentConfig
@@ -38,9 +39,34 @@ def preset(
         ConfigError: an unknown preset, agent or field, a value that cannot work, or an agent whose values need a range
             that is not known for the environment.
     """
-    origin = find(name).config(env)
-    fields = with_agent(origin, agent or origin.agent.name)
     options |= {name: value for name, value in {"env.id": env, "demos.source": demos}.items() if value is not None}
+    return _changed(find(name).config(env), agent, options)
+
+
+def fork(run: str | Path, **options: Any) -> TrainConfig:
+    """The config of a run that goes on from the run ``run``, changed as ``zoomrl train --fork RUN`` changes it.
+
+    Args:
+        run: directory of the run.
+        options: other fields by their full names, as for :func:`preset`.
+
+    Raises:
+        CheckpointError: there is no run.
+        ConfigError: an unknown field, or a value that cannot work.
+    """
+    return _changed(fork_of(run), None, options)
+
+
+def fork_of(run: str | Path) -> TrainConfig:
+    """The config of the run ``run``, for one that goes on from it in a directory of its own."""
+    from zoomrl.training.run_files import read_config  # loads torch
+
+    return replace(read_config(Path(run)), fork=str(run), init_from="", run_dir="", resume=True)
+
+
+def _changed(origin: TrainConfig, agent: str | None, options: Mapping[str, Any]) -> TrainConfig:
+    """``origin`` with another agent and other options."""
+    fields = with_agent(origin, agent or origin.agent.name)
     data: dict[str, Any] = {
         key: value.to_dict() if isinstance(value, AgentConfig) else _plain(value) for key, value in fields.items()
     }

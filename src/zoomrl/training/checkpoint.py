@@ -69,6 +69,19 @@ class Checkpoints:
         self._prune()
         return path
 
+    def plant(self, name: str, state: dict[str, Any]) -> None:
+        """Write a checkpoint called ``name`` with the ``state`` of another run, whose episodes are here already.
+
+        Raises:
+            CheckpointError: it could not be written.
+        """
+        self._check_held()
+        try:
+            self._states.mkdir(exist_ok=True)
+            _write_state(self._states / name, {**state, "run": self._run})
+        except OSError as error:
+            raise CheckpointError(f"could not write checkpoint {name}: {self._reason(error)}") from error
+
     def save_best(self, state: dict[str, Any]) -> None:
         """Write the state of the best evaluation so far over that of the one before.
 

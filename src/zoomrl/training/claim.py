@@ -39,7 +39,7 @@ def claim(config: TrainConfig, directory: Path) -> None:
             f"{directory} holds this run already, and resume is off. Choose another --run-dir, or delete "
             f"that directory."
         )
-    if traces and checkpoints.newest() is None:
+    if traces and checkpoints.newest() is None and not config.fork:  # its checkpoint is copied last
         raise CheckpointError(
             f"{directory} holds a run ({', '.join(traces)}) but no checkpoint to resume it from. Restore one from a "
             "copy, or choose another --run-dir; nothing was changed"

@@ -20,6 +20,7 @@ from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import ConfigError, unknown_name
 from zoomrl.field_docs import with_field_docs
 from zoomrl.intervention.config import InterventionConfig
+from zoomrl.math.schedules import parse_schedule
 from zoomrl.ranges import at_least
 from zoomrl.training.renamed import with_new_names
 
@@ -109,6 +110,9 @@ class TrainConfig:
     """Environment steps before the first online update."""
     updates_per_step: float = 1.0
     """Updates per agent step; 0.5 updates every second step."""
+    lr_schedule: str = "1"
+    """Factor of every learning rate over the updates: a number, linear(init,final,duration),
+    cosine(init,final,duration) or step_linear(init,f1,d1,f2,d2)."""
     update_at: Literal["step", "episode"] = "step"
     """Make updates as steps call for them, or save them up until an episode ends."""
     device: Literal["cpu", "cuda", "auto"] = "cpu"
@@ -125,6 +129,13 @@ class TrainConfig:
     """CPU threads for learning; 0 measures which number is fastest on this machine."""
     callback: tuple[str, ...] = ()
     """Hooks into the run, made without arguments: early_stopping, names of installed packages, or module:Class."""
+    init_from: str = ""
+    """Run whose weights this one begins with (its newest checkpoint, or its best with eval.keep_best), or a checkpoint
+    file of it; empty for none."""
+    init_part: Literal["all", "encoder"] = "all"
+    """Take all weights from there, or those of the encoder of images (of the latent, for an agent that has one)."""
+    fork: str = ""
+    """Run that this one goes on from, with its weights, optimizers and replay, and other options; empty for none."""
     run_dir: str = ""
     """Where everything is written; empty for runs/<preset>-<agent>-<environment>-s<seed>."""
     resume: bool = True
@@ -133,6 +144,17 @@ class TrainConfig:
     def __post_init__(self) -> None:
         counts = ("steps", "offline_updates", "offline_eval_every", "seed_steps", "updates_per_step", "threads", "seed")
         at_least(self, "", **dict.fromkeys(counts, 0), precision_tolerance=0)
+        try:
+            schedule = parse_schedule(self.lr_schedule)
+        except ValueError as error:
+            raise ConfigError(f"lr_schedule: {error}") from error
+        if self.speed == "graph" and schedule[0] != "constant":
+            raise ConfigError(
+                "lr_schedule changes the learning rate, and a captured step (speed=graph) keeps the one that it was "
+                "captured with; use speed=compile"
+            )
+        if self.init_from and self.fork:
+            raise ConfigError("a fork has the weights of its origin: give init_from or fork, not both")
         if self.intervene.source != "none" and not self.steps:
             raise ConfigError(
                 "corrections are made while environments are stepped: give steps, or intervene.source=none"
@@ -204,6 +226,8 @@ def run_directory(config: TrainConfig) -> Path:
     """Where ``config`` writes."""
     if config.run_dir:
         return Path(config.run_dir)
+    if config.fork:
+        return Path("runs") / f"{Path(config.fork).resolve().name}-fork"
     names = [config.preset, config.env.id.replace(":", "-").replace("/", "-"), f"s{config.seed}"]
     if not config.preset.startswith(f"{config.agent.name}-"):
         names.insert(1, config.agent.name)

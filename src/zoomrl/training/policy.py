@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoomrl.agents.build import make_agent
+from zoomrl.agents.contract import Agent
 from zoomrl.control.controller import Controller
+from zoomrl.control.scaling import ActionScaler
 from zoomrl.data.finite import first_not_finite
 from zoomrl.envs.camera import Fitting, fittings
 from zoomrl.errors import CheckpointError
@@ -146,6 +149,33 @@ def load_policy(run: str | Path, *, num_envs: int = 1, seed: int = 0) -> Policy:
     Raises:
         CheckpointError: there is no readable checkpoint.
     """
+    held = load_agent(run)
+    config = held.config
+    controller = Controller(held.agent, config.control, held.scaler, num_envs, config.replay.frame_stack, seed)
+    return Policy(config, held.spec, controller, held.env_steps, num_envs)
+
+
+@dataclass(frozen=True)
+class TrainedAgent:
+    """An agent with the weights of a checkpoint, and what it was trained for.
+
+    Attributes:
+        config: of its run.
+        spec: of the environment.
+        scaler: of the actions.
+        agent: on the CPU.
+        env_steps: of the checkpoint.
+    """
+
+    config: TrainConfig
+    spec: EnvSpec
+    scaler: ActionScaler
+    agent: Agent
+    env_steps: int
+
+
+def load_agent(run: str | Path) -> TrainedAgent:
+    """The agent of a run; arguments and errors as of :func:`load_policy`."""
     path = Path(run)
     if path.suffix == ".pt" and not path.exists():
         there = sorted(one.name for one in path.parent.glob("*.pt"))
@@ -168,8 +198,7 @@ def load_policy(run: str | Path, *, num_envs: int = 1, seed: int = 0) -> Policy:
         raise CheckpointError(
             f"the weights of {path} do not fit the agent that {directory / CONFIG} describes: {error}"
         ) from error
-    controller = Controller(agent, config.control, scaler, num_envs, config.replay.frame_stack, seed)
-    return Policy(config, spec, controller, state["env_steps"], num_envs)
+    return TrainedAgent(config, spec, scaler, agent, state["env_steps"])
 
 
 def _newest_or_best(checkpoints: Checkpoints, config: TrainConfig) -> dict[str, Any]:

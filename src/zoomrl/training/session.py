@@ -33,6 +33,8 @@ from zoomrl.training.config import TrainConfig, changed_evaluations, run_directo
 from zoomrl.training.evaluate import Evaluation, evaluate
 from zoomrl.training.evaluator import Evaluator
 from zoomrl.training.finish import Outcome, finish
+from zoomrl.training.fork import plant, read_origin
+from zoomrl.training.init_from import init_from
 from zoomrl.training.lock import run_lock
 from zoomrl.training.logger import Logger
 from zoomrl.training.measure.memory import expected_memory, peak_rss, readable
@@ -98,11 +100,19 @@ def run_session(
         }
         del demos, episodes, held  # the replay holds their frames now
         set_threads(config, spec, directory, console, device)
-        loaded = checkpoints.load()
+        loaded, origin = checkpoints.load(), None
         if loaded is not None:
             check_same(directory, fingerprint, device, scaler, spec)
             _check_goes_on(config, directory, loaded[0]["env_steps"], say)
+        elif config.fork:
+            origin = read_origin(config, agent, fingerprint, device, scaler, spec)
+        elif config.init_from:
+            init_from(config, agent, scaler, say)
         write_run_files(config, directory, spec, scaler, fingerprint, device.type, run)
+        if origin is not None:
+            plant(origin, checkpoints)
+            loaded = checkpoints.load()
+            say(f"a fork of {config.fork}")
 
         def tester(*stream: Any) -> Controller:
             return build_controller(config, agent, scaler, config.eval.num_envs, derive(config.seed, *stream))

@@ -29,6 +29,7 @@ class Updater:
         self.agent = agent
         self.replay = replay
         self._noise = config.control.noise
+        self._lr = None if config.lr_schedule == "1" else config.lr_schedule
         self._prioritised = config.replay.sampling == "priority"
         self._directory = directory
 
@@ -38,6 +39,9 @@ class Updater:
         Raises:
             NonFiniteLossError: the loss is NaN or infinite.
         """
+        factor = None if self._lr is None else schedule(self._lr, updates)
+        if factor is not None:
+            self.agent.scale_lr(factor)
         batch = self.replay.sample()
         metrics = self.agent.update(batch, schedule(self._noise, env_steps))
         priority = metrics.pop("priority", None)
@@ -47,7 +51,7 @@ class Updater:
             raise NonFiniteLossError(f"the loss became {metrics['loss'].item()}. {kept}")
         if priority is not None and self._prioritised:
             self.replay.set_priority(batch["slot"], priority)
-        return metrics
+        return metrics if factor is None else {**metrics, "lr_factor": torch.tensor(factor)}
 
     def _keep(self, state: dict[str, Any], updates: int) -> str:
         path = self._directory / f"nonfinite_batch_{updates}.pt"

@@ -1,0 +1,246 @@
+"""From one run to the next: its weights, a fork of it, and learning rates that change."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batches import ACTIONS, ONLY_STATE
+from test_resume import CrashError, at_step, crash
+from toy import assert_equal_trees, assert_same_run, demo_set, last_state, rows, run, tiny
+from zoomrl import fork
+from zoomrl.agents.build import assemble
+from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
+from zoomrl.agents.registry import AGENT_CONFIGS
+from zoomrl.agents.td3.config import IQRLConfig
+from zoomrl.cli.tree import parse
+from zoomrl.errors import CheckpointError, ConfigError
+from zoomrl.math.schedules import schedule
+from zoomrl.nets.config import EncoderConfig, RepresentationConfig
+from zoomrl.training.config import run_directory
+from zoomrl.training.misfits import misfits, saved_weights
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module")
+def demos(tmp_path_factory):
+    return demo_set(tmp_path_factory.mktemp("demos") / "set")
+
+
+@pytest.fixture(scope="module")
+def origin(demos, tmp_path_factory):
+    """A run stopped at step 30, in the middle of an episode. Read only."""
+    directory = tmp_path_factory.mktemp("origin") / "run"
+    run(tiny(directory, demos, steps=30))
+    assert last_state(directory)["in_flight"][0]["actions"]
+    return directory
+
+
+def content(directory: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+
+
+def of_module(directory: Path, part: str) -> dict[str, Any]:
+    return last_state(directory)["agent"][part]
+
+
+# ---- forks -------------------------------------------------------------------------------------------------
+
+
+def test_a_fork_with_no_other_option_ends_like_the_run_left_alone(origin, demos, tmp_path):
+    before = content(origin)
+    run(tiny(tmp_path / "whole", demos))
+    config = dataclasses.replace(tiny(tmp_path / "fork", demos), fork=str(origin))
+    _, said = run(config)
+    assert f"a fork of {origin}" in said
+    assert content(origin) == before, "the origin is not touched"
+    whole, forked = last_state(tmp_path / "whole"), last_state(tmp_path / "fork")
+    for name in ("agent", "sampler", "controller", "in_flight", "env_steps", "updates", "replay"):
+        assert_equal_trees(whole[name], forked[name], name)
+    later = [row for row in rows(tmp_path / "whole") if row["env_steps"] > 35]
+    assert [row for row in rows(tmp_path / "fork") if row["env_steps"] > 35] == later
+    assert min(row["env_steps"] for row in rows(tmp_path / "fork")) > 28
+
+
+def test_a_fork_resumes_and_goes_on_with_its_own_options(origin, demos, tmp_path):
+    changes: dict[str, Any] = {"agent__lr": 3e-4, "replay__batch_size": 4, "lr_schedule": "linear(1,0,40)"}
+    config = dataclasses.replace(tiny(tmp_path / "whole", demos, **changes), fork=str(origin))
+    run(config)
+    broken = dataclasses.replace(config, run_dir=str(tmp_path / "broken"))
+    with at_step(44, crash), pytest.raises(CrashError):
+        run(broken)
+    run(broken)
+    assert_same_run(tmp_path / "whole", tmp_path / "broken")
+    rates = {group["lr"] for group in of_module(tmp_path / "whole", "optimizer")["param_groups"]}
+    updates = last_state(tmp_path / "whole")["updates"]
+    assert rates == {3e-4 * (1 - (updates - 1) / 40)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"env__num_envs": 2}, ConfigError, r"cannot change:\n  env\.num_envs: 1 -> 2"),
+        ({"agent": CQNConfig(hidden_dim=12)}, ConfigError, r"agent\.name: 'cqn_as' -> 'cqn'"),
+        ({"replay__capacity": 20}, ConfigError, r"replay\.capacity: 35 -> 20, which is less"),
+        ({"steps": 20}, ConfigError, "is at step 30 already, beyond steps=20"),
+        ({"agent__hidden_dim": 8}, ConfigError, r"do not fit the options of its fork:\n  critic.*\[12.*\[8"),
+        ({"env__time_limit": 11}, CheckpointError, "time_limit 12 against 11"),
+    ],
+)
+def test_what_was_saved_cannot_go_on_with_every_option(origin, demos, tmp_path, changes, error, message):
+    config = dataclasses.replace(tiny(tmp_path / "fork", demos, **changes), fork=str(origin))
+    with pytest.raises(error, match=message):
+        run(config)
+    assert not (tmp_path / "fork" / "checkpoints").exists()
+
+
+def test_a_fork_needs_a_run_with_a_checkpoint(demos, tmp_path):
+    with pytest.raises(CheckpointError, match="is no run directory"):
+        run(dataclasses.replace(tiny(tmp_path / "fork", demos), fork=str(tmp_path / "nowhere")))
+    with pytest.raises(ConfigError, match="init_from or fork, not both"):
+        dataclasses.replace(tiny(tmp_path / "fork", demos), fork="a", init_from="b")
+
+
+def test_python_and_the_command_line_fork_alike(origin):
+    options = {"agent.lr": 1e-4, "steps": 90}
+    words = ["train", "--fork", str(origin), "--agent.lr", "1e-4", "--steps", "90"]
+    config = fork(origin, **options)
+    assert config == parse(words).to_config()  # type: ignore[attr-defined]
+    assert (config.fork, config.run_dir, config.agent.lr) == (str(origin), "", 1e-4)
+    assert run_directory(config) == Path("runs/run-fork")
+    with pytest.raises(ConfigError, match="leave --preset out"):
+        parse([*words, "--preset", "quickstart"])
+
+
+# ---- weights -----------------------------------------------------------------------------------------------
+
+
+def test_a_run_begins_with_the_weights_of_another(origin, demos, tmp_path):
+    config = tiny(tmp_path / "next", demos, init_from=str(origin), steps=0, offline_updates=0, seed=9)
+    _, said = run(config)
+    assert "tensors of weights come from" in said
+    begun, held = last_state(tmp_path / "next")["agent"], last_state(origin)["agent"]
+    assert begun.keys() == held.keys()
+    for part in ("perception", "critic", "target_critic"):
+        assert_equal_trees(begun[part], held[part], part)
+    assert begun["updates"] == 0
+    assert not begun["optimizer"]["state"]
+
+
+def test_a_resumed_run_does_not_begin_again_with_them(origin, demos, tmp_path):
+    config = tiny(tmp_path / "whole", demos, init_from=str(origin))
+    run(config)
+    broken = dataclasses.replace(config, run_dir=str(tmp_path / "broken"))
+    with at_step(40, crash), pytest.raises(CrashError):
+        run(broken)
+    run(broken)
+    assert_same_run(tmp_path / "whole", tmp_path / "broken")
+
+
+def test_weights_that_do_not_fit_are_named(origin, demos, tmp_path):
+    with pytest.raises(ConfigError, match=r"do not fit this agent:\n  .*: \[12, \d+\] there, \[8, \d+\] here"):
+        run(tiny(tmp_path / "next", demos, init_from=str(origin), agent__hidden_dim=8))
+    with pytest.raises(ConfigError, match="not there"):
+        run(tiny(tmp_path / "next", demos, init_from=str(origin), agent__dueling="separate"))
+    with pytest.raises(ConfigError, match="has no encoder here"):
+        run(tiny(tmp_path / "next", demos, init_from=str(origin), init_part="encoder"))
+
+
+def test_the_encoder_of_images_alone(tmp_path):
+    """Into an agent of another kind and width."""
+    eyes = EncoderConfig(channels=2, norm="none", activation="relu", feature_dim=4, shift=2)
+    shown: dict[str, Any] = {"env__id": "gym:toy-images", "env__cameras": ("front",), "env__image_size": 16, "steps": 8}
+    agent = CQNASConfig(chunk_length=3, hidden_dim=12, trunk_dim=6, atoms=7, bins=3, levels=2, encoder=eyes)
+    run(tiny(tmp_path / "first", agent=agent, **shown))
+    other = CQNConfig(hidden_dim=10, atoms=5, bins=3, levels=2, encoder=eyes)
+    options: dict[str, Any] = {**shown, "control__executor": "open_loop", "steps": 0}
+    run(tiny(tmp_path / "next", agent=other, init_from=str(tmp_path / "first"), init_part="encoder", **options))
+    held, begun = (of_module(tmp_path / name, "perception") for name in ("first", "next"))
+    names = [name for name in begun if name.startswith("encoder.")]
+    assert names
+    for name in names:
+        assert torch.equal(held[name], begun[name]), name
+
+
+@pytest.mark.parametrize("name", AGENT_CONFIGS)
+def test_saved_weights_are_called_as_those_of_the_agent(name):
+    agent = assemble(AGENT_CONFIGS[name](), ONLY_STATE, ACTIONS, seed=1)
+    held, own = saved_weights(agent.state_dict()), agent.weights("all")
+    assert list(held) == list(own)
+    assert all(torch.equal(held[name], own[name]) for name in own)
+    assert misfits(held, own) == ""
+    assert bool(agent.weights("encoder")) == (name in ("iqrl", "tcrl"))
+
+
+def test_the_encoder_of_a_latent_is_that_which_reads_and_its_target():
+    latent = RepresentationConfig(kind="self_predictive", dim=12, encoder_hidden=(10,), model_hidden=(11,))
+    agent = assemble(IQRLConfig(representation=latent, hidden=(8,)), ONLY_STATE, ACTIONS)
+    names = set(agent.weights("encoder"))
+    assert {name.split(".encoder.")[0].split(".target_encoder.")[0] for name in names} == {
+        "perception.model",
+        "perception",
+    }
+    assert not any("dynamics" in name for name in names)
+
+
+# ---- learning rates ----------------------------------------------------------------------------------------
+
+
+@given(st.floats(0, 2), st.floats(0, 2), st.integers(1, 1000), st.integers(0, 2000))
+def test_cosine_is_half_a_wave(init, final, duration, step):
+    value = schedule(f"cosine({init},{final},{duration})", step)
+    done = min(step / duration, 1)
+    assert value == pytest.approx(
+        final * (1 - math.cos(math.pi * done)) / 2 + init * (1 + math.cos(math.pi * done)) / 2
+    )
+    assert min(init, final) - 1e-9 <= value <= max(init, final) + 1e-9
+
+
+@pytest.mark.parametrize("name", AGENT_CONFIGS)
+def test_every_rate_is_scaled_and_restored(name):
+    agent, other = (assemble(AGENT_CONFIGS[name](), ONLY_STATE, ACTIONS, seed=1) for _ in range(2))
+
+    def rates():
+        parts = [part for part in agent.parts.values() if isinstance(part, torch.optim.Optimizer)]
+        return [group["lr"] for part in parts for group in part.param_groups]
+
+    before = rates()
+    agent.scale_lr(0.25)
+    assert rates() == [0.25 * rate for rate in before]
+    agent.load_state_dict(agent.state_dict())
+    assert rates() == before
+    other.scale_lr(0.5)
+    agent.load_state_dict(other.state_dict())
+    assert rates() == before, "those of its own config"
+
+
+def test_a_run_follows_its_schedule_and_logs_it(demos, tmp_path):
+    run(tiny(tmp_path / "run", demos, lr_schedule="linear(1,0.5,20)", log__every=1))
+    before, seen = 0, 0
+    for row in rows(tmp_path / "run"):
+        if "lr_factor" in row:
+            made = range(before, row["updates"])
+            mean = sum(schedule("linear(1,0.5,20)", update) for update in made) / len(made)
+            assert row["lr_factor"] == pytest.approx(mean)
+            before, seen = row["updates"], seen + 1
+    assert seen > 5
+
+
+def test_a_schedule_that_cannot_be_followed_is_refused(demos, tmp_path):
+    with pytest.raises(ConfigError, match="lr_schedule: expected a number"):
+        tiny(tmp_path, lr_schedule="step(1)")
+    with pytest.raises(ConfigError, match="speed=graph"):
+        tiny(tmp_path, lr_schedule="linear(1,0,10)", speed="graph")
