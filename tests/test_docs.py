@@ -1,6 +1,6 @@
 """The documents keep their promises: links lead somewhere, commands parse, examples run, no option is missing.
 
-Run this file (``python tests/test_docs.py``) to write the option tables of docs/commands.md again.
+Run this file (``python tests/test_docs.py``) to write the option tables of docs/reference/commands.md again.
 """
 
 import ast
@@ -47,11 +47,11 @@ from zoomrl.training.renamed import RENAMED
 WITH_EXAMPLES = ("own-environment", "own-demonstrations", "checking", "extending")
 DEMO_COMMANDS = (CollectDemos, InspectDemos, CheckDemos, ImportDemos, ExportDemos)
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-COMMANDS = ROOT / "docs" / "commands.md"
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+COMMANDS = ROOT / "docs" / "reference" / "commands.md"
 TABLE = re.compile(r"(<!-- options of ([\w-]+): [^\n]* -->\n).*?(<!-- end of options -->)", re.DOTALL)
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-by_name = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+by_name = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 
 
 def blocks(page, *languages):
@@ -210,7 +210,7 @@ def test_commands_parse(page):
                 command.to_config()
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{name}.md" for name in WITH_EXAMPLES)])
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/how-to/{name}.md" for name in WITH_EXAMPLES)])
 @pytest.mark.long
 def test_python_examples_run(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -227,7 +227,7 @@ def test_python_examples_run(page, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("name", TABLES)
 def test_option_tables_are_up_to_date(name):
     found = {table[2]: table[0] for table in TABLE.finditer(COMMANDS.read_text())}
-    assert name in found, f"docs/commands.md has lost the marks around its table of {name}"
+    assert name in found, f"docs/reference/commands.md has lost the marks around its table of {name}"
     assert TABLES[name]() in found[name], "the options have changed; run: python tests/test_docs.py"
 
 
@@ -265,7 +265,7 @@ def test_every_logged_metric_is_explained():
         logged = set(trial.update()) | set(trial.update())
         logged |= set(trial.agent.validate(trial.batch()))
         assert {"loss", trial.agent.parity_metric, "demo_fraction"} <= logged
-        pages = [ROOT / "docs" / f"{page}.md" for page in METRICS_ON.get(kind.name, (kind.name,))]
+        pages = [ROOT / "docs" / "algorithms" / f"{page}.md" for page in METRICS_ON.get(kind.name, (kind.name,))]
         text = "".join(page.read_text() for page in pages)
         missing = {m for m in logged | (shared if kind is CQNConfig else set()) if f"`{m}`" not in text}
         assert not missing, f"{[page.name for page in pages]} do not explain {sorted(missing)}"

@@ -70,7 +70,7 @@ def offences(path: Path) -> list[str]:
     return said
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_pages_use_the_words_of_the_field(path):
     assert not (said := offences(path)), "\n".join(said)
 

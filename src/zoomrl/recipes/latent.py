@@ -1,7 +1,7 @@
 """iQRL on DeepMind Control from state: the released configuration of each of its 27 tasks, and its ablations.
 
 Source: configuration files of the public iQRL repository (December 2024). What is a bug there is left out (see
-docs/iqrl.md). Schedules are counted in environment steps, 1,000 to an episode and two to an agent step.
+docs/algorithms/iqrl.md). Schedules are counted in environment steps, 1,000 to an episode and two to an agent step.
 """
 
 from __future__ import annotations

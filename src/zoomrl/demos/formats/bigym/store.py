@@ -86,7 +86,7 @@ def _downloaded() -> tuple[Path, str]:
         if not any(is_missing(error, package) for package in ("demonstrations.demo_store", "bigym.const")):
             raise BrokenDependencyError(f"BiGym's own store cannot be imported: {error!r}") from error
         raise MissingDependencyError(
-            f"BiGym's own store needs BiGym in this interpreter ({error}). Install it (docs/bigym.md), or name the "
+            f"BiGym's own store needs BiGym in this interpreter ({error}). Install it (docs/environments/bigym.md), or name the "
             "folder that the demonstrations lie in instead"
         ) from error
     root = Path(const.CACHE_PATH, "demonstrations", const.DEMO_VERSION)
