@@ -109,7 +109,8 @@ def benchmark() -> Benchmark:
         from gymnasium.envs.registration import registry
     except ImportError as error:
         absent = error.name == "humanoid_bench"
-        reason = _ABSENT if absent else f"HumanoidBench cannot be imported: {error}. See docs/environments/humanoidbench.md"
+        page = "docs/environments/humanoidbench.md"
+        reason = _ABSENT if absent else f"HumanoidBench cannot be imported: {error}. See {page}"
         raise MissingDependencyError(reason) from error
     dropped = _fit(sizes)
     if dropped:
