@@ -64,7 +64,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return f"{image}[{text}]({relative}{'#' if anchor else ''}{anchor})"
 
     # Code is left as it is.
-    parts, at = [], 0
+    parts: list[str] = []
+    at = 0
     for code in _CODE.finditer(markdown):
         if "](" in code[0] or code[0].startswith(("```", "~~~")):
             parts += [_LINK.sub(link, markdown[at : code.start()]), code[0]]
@@ -87,7 +88,8 @@ def _in_repository(uri: str) -> str:
 
 def notebook_page(notebook: dict[str, Any], stem: str) -> tuple[str, dict[str, bytes]]:
     """A notebook with its saved outputs as a Markdown page, and the images that the page shows. Nothing is run."""
-    parts, images = [], {}
+    parts: list[str] = []
+    images: dict[str, bytes] = {}
     for cell in notebook["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":

@@ -330,7 +330,14 @@ def test_every_page_with_examples_is_run():
     assert pages == set(WITH_EXAMPLES)
 
 
-@pytest.mark.parametrize(("page", "name"), [(page, name) for page, tables in TABLES.items() for name in tables])
+@pytest.mark.parametrize(
+    ("page", "name"),
+    [
+        pytest.param(page, name, marks=pytest.mark.long if name == "presets" else ())
+        for page, tables in TABLES.items()
+        for name in tables
+    ],
+)
 def test_generated_tables_are_up_to_date(page, name):
     found = {table[3]: table[0] for table in TABLE.finditer((REFERENCE / page).read_text())}
     assert name in found, f"docs/reference/{page} has lost the marks around its table of {name}"

@@ -41,7 +41,11 @@ ALLOWED = {
     '"plans"',  # a key of saved controllers
 }
 PATTERN = re.compile("|".join(f"(?P<w{n}>\\b(?:{word})\\b)" for n, word in enumerate(INSTEAD)), re.IGNORECASE)
-PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+PAGES = [
+    *sorted([*(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").rglob("*.md")]),
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 
 
