@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,19 @@ from zoomrl.control.scaling import make_scaler
 from zoomrl.data.episode import Episode
 from zoomrl.envs.vector.make import make_vector_env
 from zoomrl.recipes.compose import preset
-from zoomrl.training import builders
+from zoomrl.training.build.agent import build_agent
+from zoomrl.training.build.control import build_controller, build_explorer
+from zoomrl.training.build.demos import choose_episodes
+from zoomrl.training.build.replay import build_replay
+from zoomrl.training.callbacks import Callbacks
 from zoomrl.training.checkpoint import Checkpoints
+from zoomrl.training.collector import Collector
 from zoomrl.training.config import TrainConfig
+from zoomrl.training.evaluator import Evaluator
 from zoomrl.training.logger import Logger
-from zoomrl.training.progress import ProgressLine
 from zoomrl.training.scripted import scripted_demos
 from zoomrl.training.trainer import Trainer
+from zoomrl.training.updater import Updater
 
 NAMES = {
     "a": "straightforward, full rendering",
@@ -175,25 +182,21 @@ def ours(
     agent = agent_of(config, episodes)
     scaler = make_scaler(config.control, spec.action, episodes, spec.action_meaning)
     directory.mkdir(parents=True)
-    replay = builders.build_replay(config, spec, agent.chunk_length, episodes, scaler, directory, console)
-    controller = builders.build_controller(config, agent, scaler, 1, 0, builders.build_explorer(config))
-    logger = Logger(directory, 0, [])
+    replay = build_replay(config, spec, agent, episodes, scaler, directory, console)
+    controller = build_controller(config, agent, scaler, 1, 0, build_explorer(config))
+    say = partial(console.print, highlight=False)
+    logger = Logger(directory)
     stack.callback(logger.close)
-    progress = stack.enter_context(ProgressLine(Console(quiet=True)))
-    progress.phase("train", config.steps, 0)
+    logger.open()
     trainer = Trainer(
         config,
-        directory,
-        agent=agent,
-        replay=replay,
-        controller=controller,
-        envs=envs,
-        evaluator=lambda _: None,
-        checkpoints=Checkpoints(directory, 1),
-        logger=logger,
-        progress=progress,
-        stop=lambda: False,
-        say=lambda text: console.print(text, highlight=False),
+        Collector(config.seed, envs, controller, replay, None, say),
+        Updater(config, agent, replay, directory),
+        Evaluator(lambda _: None, agent, replay, None),
+        Checkpoints(directory, 1),
+        Callbacks([logger]),
+        lambda: False,
+        say,
     )
     seconds = dict.fromkeys(PHASES, 0.0)
     for part, verb, phase in (
@@ -208,6 +211,7 @@ def ours(
     def advance(steps: int) -> None:
         for _ in range(steps):
             trainer._step()
+            trainer._end_step()
 
     return advance, seconds
 
@@ -226,14 +230,15 @@ def demonstrations(config: TrainConfig, console: Console) -> list[Episode]:
     """The scripted set, collected at the first time. All loops learn from the quickly drawn images: what they show
     changes no duration."""
     fast = replace(config.env, shadows=False, reflections=False, antialiasing=False)
-    return builders.choose_episodes(config, scripted_demos(config.demos, fast, console))
+    return choose_episodes(config, scripted_demos(config.demos, fast, console))
 
 
 def agent_of(config: TrainConfig, episodes: Sequence[Episode]) -> Any:
     """The agent as the product builds it."""
     with make_vector_env(replace(config.env, num_envs=1)) as envs:
         spec = envs.env_spec
-    return builders.build_agent(config, spec, episodes, torch.device("cpu"))
+    scaler = make_scaler(config.control, spec.action, episodes, spec.action_meaning)
+    return build_agent(config, spec, episodes, torch.device("cpu"), scaler)
 
 
 def table(case: dict[str, Any]) -> Table:

@@ -18,11 +18,11 @@ from typing import Any
 
 from provenance import keep, provenance
 from zoomrl.agents.registry import AGENT_CONFIGS
-from zoomrl.analysis.metrics import read_rows
 from zoomrl.recipes.compose import preset
 from zoomrl.recipes.latent import ABLATIONS
 from zoomrl.training.config import TrainConfig, differences
 from zoomrl.training.intervals import mean_interval, wilson_interval
+from zoomrl.training.rows import read_rows
 
 COUNTED = ("episodes", "episodes_lost")
 VALUES = ("value_predicted", "value_realised", "value_overestimation")
@@ -91,7 +91,7 @@ def read_run(path: Path) -> dict[str, Any]:
 
 def command(config: TrainConfig) -> str:
     """The command line that makes this run: the preset and what differs from it."""
-    base = preset(config.preset)
+    base = preset(config.preset, env=config.env.id)
     flags = [f"--preset {config.preset}", f"--env {config.env.id}", f"--seed {config.seed}"]
     if config.threads:
         flags.append(f"--threads {config.threads}")
@@ -125,12 +125,13 @@ def label(config: TrainConfig) -> str:
     own = AGENT_CONFIGS[name]()
     if latent is not None and latent.kind != own.representation.kind:
         name += " on a latent"
+    base = preset(config.preset, env=config.env.id)
     for part in (*ABLATIONS, "matched"):
         if f"-{part}-" in f"{config.preset}-":
             name += f", {part}"
-    if type(preset(config.preset).agent) is not type(config.agent):
+    if type(base.agent) is not type(config.agent):
         return name
-    changed = (line.partition(": ") for line in differences(preset(config.preset), config))
+    changed = (line.partition(": ") for line in differences(base, config))
     told = [(key, after.partition(" -> ")[2]) for key, _, after in changed]
     more = [
         f"{key.split('.')[-1]} {value}" for key, value in told if key.startswith("agent.") or key == "replay.n_step"

@@ -30,6 +30,8 @@ class Case:
     size: int = 84
     divisor: int = 1
     """What ``--scale small`` divides the batch by."""
+    env: str | None = None
+    """Task whose numbers are taken; None for the preset's own."""
 
 
 CASES = {
@@ -44,8 +46,8 @@ CASES = {
     "quickstart": Case("quickstart", 39, 4),
     "cqn_as-metaworld-pixels": Case("cqn_as-metaworld-pixels", 4, 4, views=2, size=64),
     "drqv2-dmc-cpu": Case("drqv2-dmc-cpu", 0, 1, views=1, size=64),
-    "iqrl-walker": Case("iqrl-dmc-walker-walk", 24, 6),
-    "iqrl-dog": Case("iqrl-dmc-dog-walk", 223, 38, divisor=4),
+    "iqrl-walker": Case("iqrl-dmc", 24, 6),
+    "iqrl-dog": Case("iqrl-dmc", 223, 38, divisor=4, env="dmc:dog-walk"),
     "iqrl-dmc-cpu": Case("iqrl-dmc-cpu", 24, 6),
     "td3": Case("td3-dmc", 24, 6),
     "td7": Case("td7-dmc", 24, 6),
@@ -58,7 +60,7 @@ CASES = {
 
 def batch_size(case: Case, scale: str) -> int:
     """Samples of one update."""
-    full = preset(case.preset).replay.batch_size
+    full = preset(case.preset, env=case.env).replay.batch_size
     return full // case.divisor if scale == "small" else full
 
 
@@ -68,7 +70,7 @@ def make_agent(case: Case, device: str = "cpu", *, random_heads: bool = False) -
     Args:
         random_heads: draw the critic's output layers, which begin at zero and would leave every choice tied.
     """
-    config = preset(case.preset)
+    config = preset(case.preset, env=case.env)
     stack = config.replay.frame_stack
     shape = ObservationShape(case.state * stack, case.views, stack if case.views else 1, case.size if case.views else 0)
     statistics = (torch.zeros(shape.state), torch.ones(shape.state)) if shape.state else None
@@ -88,7 +90,7 @@ def make_agent(case: Case, device: str = "cpu", *, random_heads: bool = False) -
 
 def make_batch(case: Case, agent: Learner, size: int, device: str = "cpu") -> TensorDict:
     """A batch of the replay's layout with random contents; half of it demonstrations, where the recipe has any."""
-    config, g = preset(case.preset), torch.Generator().manual_seed(0)
+    config, g = preset(case.preset, env=case.env), torch.Generator().manual_seed(0)
     demos = config.demos.source != "none"
     batch = {
         "obs": make_observation(case, size, g),
@@ -112,7 +114,7 @@ def make_batch(case: Case, agent: Learner, size: int, device: str = "cpu") -> Te
 
 def updates_of(case: Case, agent: Learner, batch: TensorDict) -> tuple[Callable[[], None], int]:
     """A function that makes as many updates as it takes for all networks to have moved, and how many these are."""
-    rounds = getattr(preset(case.preset).agent, "policy_delay", 1)
+    rounds = getattr(preset(case.preset, env=case.env).agent, "policy_delay", 1)
 
     def update() -> None:
         for _ in range(rounds):
@@ -123,7 +125,7 @@ def updates_of(case: Case, agent: Learner, batch: TensorDict) -> tuple[Callable[
 
 def make_observation(case: Case, size: int, generator: torch.Generator) -> dict[str, Tensor]:
     """Random stacked observations of ``size`` environments."""
-    stack, observation = preset(case.preset).replay.frame_stack, {}
+    stack, observation = preset(case.preset, env=case.env).replay.frame_stack, {}
     if case.state:
         observation["state"] = torch.randn(size, case.state * stack, generator=generator)
     if case.views:

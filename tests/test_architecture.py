@@ -25,6 +25,8 @@ FLOOR = {
     "seal": 0,
     "version": 0,
     "plugins": 0,
+    "ranges": 0,
+    "field_docs": 0,
     "math": 0,
     "nets": 1,
     "data": 1,
@@ -167,13 +169,13 @@ def test_every_config_field_is_documented(config):
 
 
 @pytest.mark.long
-def test_products_go_by_way_of_the_faster_library():
-    """A layer of PyTorch's own would be twice as slow on some processors, and nothing else would show it."""
+def test_products_outside_of_layers_go_by_way_of_the_faster_library():
+    """PyTorch's own would be twice as slow on some processors, and nothing else would show it; layers are swapped."""
     own = SOURCE / "nets" / "linear.py"
     found = [
         f"{path.relative_to(SOURCE)}:{node.lineno}"
         for path in sorted(SOURCE.rglob("*.py"))
         for node in ast.walk(ast.parse(path.read_text()))
-        if path != own and isinstance(node, ast.Call) and ast.unparse(node.func) in ("nn.Linear", "F.linear")
+        if path != own and isinstance(node, ast.Call) and ast.unparse(node.func) == "F.linear"
     ]
     assert not found, found

@@ -25,9 +25,10 @@ from zoomrl.demos.store.reader import read_demos
 from zoomrl.demos.store.writer import write_demos
 from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.nets.config import RepresentationConfig
-from zoomrl.training.builders import hold_out
+from zoomrl.training.build.demos import hold_out
 from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.evaluate import Evaluation
+from zoomrl.training.evaluator import Evaluator
 from zoomrl.training.policy import load_policy
 from zoomrl.training.trainer import Trainer
 
@@ -103,14 +104,11 @@ def test_offline_runs_validate_evaluate_and_keep_the_best(agent, demos, tmp_path
         asked.append(self.updates)
         return {**{"validation_loss": 1.0 / self.updates}}
 
-    real = Trainer._evaluate
-
-    def evaluate(self):
+    def evaluate(self, step):
         score = next(scores)
-        self._evaluator = lambda step: Evaluation([score] * 2, [3, 3], [score == 1.0, score == 1.0], [1, 2])
-        return real(self)
+        return Evaluation([score] * 2, [3, 3], [score == 1.0, score == 1.0], [1, 2])
 
-    monkeypatch.setattr(Trainer, "_evaluate", evaluate)
+    monkeypatch.setattr(Evaluator, "evaluate", evaluate)
     config = offline(tmp_path / "run", demos, agent)
     result, said = run(config)
     assert result.finished
@@ -155,7 +153,7 @@ def test_an_offline_run_resumes_to_the_same_end(agent, demos, tmp_path, monkeypa
 
 def test_validation_samples_are_the_same_at_each_evaluation_and_not_learnt_from(demos, tmp_path, monkeypatch):
     seen, learnt = [], set()
-    validate, update = Trainer._validated, Trainer._update
+    validate, update = Evaluator._validated, Trainer._update
 
     def watch(self):
         before = self._validation.sampler.state_dict()["generator"].clone()
@@ -169,7 +167,7 @@ def test_validation_samples_are_the_same_at_each_evaluation_and_not_learnt_from(
         self.replay.sampler.load_state_dict(before)
         return update(self)
 
-    monkeypatch.setattr(Trainer, "_validated", watch)
+    monkeypatch.setattr(Evaluator, "_validated", watch)
     monkeypatch.setattr(Trainer, "_update", note)
     run(offline(tmp_path / "run", demos))
     assert len(seen) == 4

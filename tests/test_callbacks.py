@@ -20,7 +20,7 @@ from zoomrl.training.evaluate import Evaluation
 from zoomrl.training.run import RunResult, train
 
 pytestmark = pytest.mark.long
-HOOKS = ("on_start", "on_step", "on_episode", "on_update", "on_evaluation", "on_checkpoint", "on_end")
+HOOKS = ("on_start", "on_step", "on_episode", "on_update", "on_metrics", "on_evaluation", "on_checkpoint", "on_end")
 
 
 class Diary(Callback):
@@ -84,6 +84,7 @@ def test_every_hook_is_called_as_often_as_it_happens(tmp_path):
         "on_step": 60,
         "on_episode": kinds.count("episode"),
         "on_update": state["updates"],
+        "on_metrics": kinds.count("train"),
         "on_evaluation": kinds.count("eval"),
         "on_checkpoint": 5,
         "on_end": 1,
@@ -193,7 +194,7 @@ def test_a_run_of_before_callbacks_is_resumed(tmp_path):
         made(config)
     for path in checkpoint_files(tmp_path / "run"):
         state = torch.load(path, weights_only=True)
-        del state["callbacks"], state["end_reason"]
+        del state["callbacks"], state["end_reason"], state["step_over"]
         with open(path, "w+b") as file:
             torch.save(state, file)
             seal_archive(file)
@@ -235,7 +236,7 @@ def test_early_stopping_counts_evaluations_without_improvement():
     stopping = EarlyStopping(patience=2)
 
     def evaluate(value: float) -> str:
-        stopping.on_evaluation(run, Evaluation([value], [1], [], [0]))
+        stopping.on_evaluation(run, Evaluation([value], [1], [], [0]), {})
         return str(run.reason)
 
     assert not any(evaluate(value) for value in (1.0, 2.0, 1.5))

@@ -30,7 +30,7 @@ from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.registry import make_env
 from zoomrl.errors import ConfigError, DemonstrationError, MissingDependencyError
 from zoomrl.spec import ArraySpec, EnvSpec
-from zoomrl.training.builders import load_demos
+from zoomrl.training.build.demos import load_demos
 from zoomrl.training.config import TrainConfig
 
 DRAWER = EnvConfig(id="metaworld:drawer-open", reward="sparse", time_limit=150)

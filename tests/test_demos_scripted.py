@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
+import json
 import multiprocessing
 import time
 import typing
@@ -16,7 +18,7 @@ from zoomrl.demos.config import DemoConfig
 from zoomrl.demos.store.writer import write_demos
 from zoomrl.envs.config import EnvConfig
 from zoomrl.training import scripted
-from zoomrl.training.scripted import FREE_DEMOS, FREE_ENV, scripted_path
+from zoomrl.training.scripted import FREE_DEMOS, FREE_ENV, LATER_ENV, scripted_path
 
 
 def fields(config, free):
@@ -35,10 +37,20 @@ def changed(config, name):
     elif value is None or isinstance(value, int | float):
         other = (value or 0) + 7
     elif isinstance(value, tuple):
-        other = (*value, "corner")
+        other = (*value, 0, 0, 4, 4) if int in typing.get_args(kind) else (*value, "corner")
     else:
         other = f"{value}2"
     return dataclasses.replace(config, **{name: other})
+
+
+def test_sets_of_before_an_option_keep_their_name():
+    """At the value that stands for what was, a set that was collected without it is found again."""
+    env = {name: value for name, value in dataclasses.asdict(EnvConfig()).items() if name not in FREE_ENV}
+    for name, value in LATER_ENV.items():
+        assert env.pop(name) == value
+    demos = {name: value for name, value in dataclasses.asdict(DemoConfig()).items() if name not in FREE_DEMOS}
+    digest = hashlib.sha256(json.dumps({"env": env, "demos": demos}, sort_keys=True).encode()).hexdigest()
+    assert scripted_path(DemoConfig(), EnvConfig()).name.endswith(digest[:10])
 
 
 def test_the_name_begins_with_what_people_look_for():

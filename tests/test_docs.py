@@ -8,7 +8,6 @@ import dataclasses
 import functools
 import inspect
 import itertools
-import os
 import re
 import shlex
 import typing
@@ -36,6 +35,7 @@ from zoomrl.cli.env import Environments
 from zoomrl.cli.evaluate import Evaluate
 from zoomrl.cli.parity import Parity
 from zoomrl.cli.plot import Plot
+from zoomrl.cli.presets import Presets
 from zoomrl.cli.tree import _NESTED, COMMANDS, check_command, parse
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
@@ -60,6 +60,7 @@ WITH_EXAMPLES = [
     "docs/how-to/training.md",
     "docs/reference/presets.md",
 ]
+NOT_RUN = {"docs/how-to/pixels.md": "it shows cameras that are not there"}
 TABLE = re.compile(r"(<!-- (options|table) of ([\w-]+): [^\n]* -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 by_name = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -173,25 +174,26 @@ def command_table(kind):
 
 
 def preset_table():
-    """All presets; those that differ in their task alone share a row."""
-    groups = {}
-    for name, build in PRESETS.items():
-        about = (getattr(build, "func", build).__doc__ or "").strip().partition("\n")[0]
-        # Of what is made for each task, the task comes last among the arguments.
-        groups.setdefault((about, *getattr(build, "args", ())[:-1]), []).append(name)
-    lines = ["| preset | `--agent` | suite | steps | what it is for |", "|---|---|---|---|---|"]
-    for (about, *_), names in groups.items():
-        configs = [preset(name) for name in names]
-        agents = ", ".join(f"`{name}`" for name in dict.fromkeys(config.agent.name for config in configs))
-        suites = ", ".join(dict.fromkeys(config.env.id.partition(":")[0] for config in configs))
-        steps = sorted({config.steps for config in configs})
-        span = f"{steps[0]:,}" + (f" to {steps[-1]:,}" if len(steps) > 1 else "")
-        listed, each = ", ".join(f"`{name}`" for name in names), ""
-        if len(names) > 3:
-            common = os.path.commonprefix(names)  # noqa: RUF071 (of names, not of paths)
-            listed, rest = f"`{common}…`", (f"`{name.removeprefix(common)}`" for name in names)
-            each = f" One for each of: {', '.join(rest)}."
-        lines.append(f"| {listed} | {agents} | {suites or 'any'} | {span} | {cell(about)}{each} |")
+    """All presets."""
+    lines = ["| preset | `--agent` | `--env` | steps | what it is for |", "|---|---|---|---|---|"]
+    for name, recipe in PRESETS.items():
+        config = recipe.config()
+        task = f"`{config.env.id}`" if config.env.id else f"yours: `{recipe.domain}:…`"
+        lines.append(f"| `{name}` | `{config.agent.name}` | {task} | {config.steps:,} | {cell(recipe.about)} |")
+    return "\n".join(lines) + "\n"
+
+
+def task_table():
+    """What a task changes of a preset."""
+    lines = ["| preset | tasks | what `--env` changes |", "|---|---|---|"]
+    for name, recipe in PRESETS.items():
+        alike = {}
+        for task, numbers in recipe.numbers.items():
+            words = ", ".join(f"`{option}` {shown(value)}" for option, value in numbers.items())
+            alike.setdefault(words, []).append(task)
+        for words, tasks in alike.items():
+            listed = ", ".join(task.partition(":")[2] for task in tasks)
+            lines.append(f"| `{name}` | {listed} | {words} |")
     return "\n".join(lines) + "\n"
 
 
@@ -231,6 +233,7 @@ COMMAND_TABLES = {
     "demos-export": ExportDemos,
     "env-check": Environments,
     "plot": Plot,
+    "presets": Presets,
     "parity": Parity,
     "ablate": Ablate,
     "doctor": Doctor,
@@ -244,7 +247,7 @@ TABLES = {
         "td3": functools.partial(family_table, TD3Config, IQRLConfig, TD7Config, SACConfig),
         "imitation": functools.partial(family_table, BCConfig, ACTConfig),
     },
-    "presets.md": {"presets": preset_table},
+    "presets.md": {"presets": preset_table, "tasks": task_table},
     "metrics.md": {"metrics": metric_table},
 }
 """What is generated: page of the reference -> name of the table -> its text."""
@@ -327,7 +330,7 @@ def test_every_page_with_examples_is_run():
     home = ROOT / "docs" / "index.md"
     assert blocks(home, "python") == blocks(ROOT / "README.md", "python")[:1], "both begin with the same example"
     pages = {str(page.relative_to(ROOT)) for page in PAGES if blocks(page, "python") and page != home}
-    assert pages == set(WITH_EXAMPLES)
+    assert pages == {*WITH_EXAMPLES, *NOT_RUN}
 
 
 @pytest.mark.parametrize(
@@ -347,8 +350,8 @@ def test_generated_tables_are_up_to_date(page, name):
 def test_every_command_has_a_table():
     commands = {name: kind for name, kind in COMMANDS.items() if name not in _NESTED}
     commands |= {f"{group}-{name}": kind for group, nested in _NESTED.items() for name, kind in nested.items()}
-    # The first has its own table; the others have no options.
-    assert commands.keys() - COMMAND_TABLES.keys() == {"train", "presets", "completion"}
+    # The first has a table of its own; the second takes the name of a shell.
+    assert commands.keys() - COMMAND_TABLES.keys() == {"train", "completion"}
 
 
 def test_every_option_is_in_the_documents():

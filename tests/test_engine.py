@@ -240,7 +240,7 @@ class Again:
 
 def captured(config, shape):
     agent, capturer = make(config, shape), Again()
-    agent.run_step = Captured(agent.step, capturer)
+    agent.run_step = Captured(agent.step, capturer, lambda: agent.phase)
     return agent, capturer
 
 
@@ -316,7 +316,7 @@ def test_a_capture_reads_the_same_places_every_time():
 def test_captured_acting_equals_eager_and_follows_the_weights(case):
     config, shape = CASES[case]
     plain, fast, capturer = make(config, shape), make(config, shape), Again()
-    fast.run_propose = Captured(fast.propose, capturer)
+    fast.run_propose = Captured(fast.propose, capturer, lambda: fast.acting_phase)
     chosen = []
     for step in range(WARM_UP + 3):
         observation = make_observation(shape, 4, torch.Generator().manual_seed(step))

@@ -103,9 +103,9 @@ class MissingEntry(Images):
 
 
 class UnitImages(Healthy):
-    """Cameras as robot simulators like to show them: channels first, floats up to 1."""
+    """Cameras as networks like to have them: channels first, floats about 0."""
 
-    observation_space = Dict({"front": Box(0, 1, (3, 16, 16), np.float64)})
+    observation_space = Dict({"front": Box(-1, 1, (3, 16, 16), np.float64)})
 
     def look(self):
         return {"front": np.full((3, 16, 16), 0.5 + 0.1 * np.tanh(self.x[0]))}
@@ -311,10 +311,10 @@ ZOO = [
     (OutsideSpace, "observations", "warning", "entry 'observation' is 10.5 at [1], outside -10 .. 10"),
     (NaNObservation, "observations", "error", "step 2: entry 'observation' holds NaN"),
     (MissingEntry, "observations", "error", "entry 'robot' is in the space only"),
-    (UnitImages, "observation space", "error", "'front' looks like an image, float64[3, 16, 16] in 0 .. 1"),
+    (UnitImages, "observation space", "error", "'front' is float64[3, 16, 16] in -1 .. 1, which is no image"),
     (FloatForImage, "observations", "error", "entry 'front' is float64, its space says uint8"),
     (DimImage, "observation space", "warning", "an image whose values end at 1"),
-    (Transparent, "observation space", "error", "uint8[16, 16, 4], which is no image that can be used"),
+    (Transparent, "observation space", "note", "uint8[16, 16, 4]: four channels are read as colours"),
     (NestedChoice, "observation space", "error", "entry 'robot/mode' is Discrete"),
     (OldReset, "reset", "error", "instead of a pair"),
     (NoSeed, "reset", "error", "unexpected keyword argument"),

@@ -32,7 +32,6 @@ from zoomrl.envs.vector.process import ProcessVectorEnv
 from zoomrl.envs.vector.serial import SerialVectorEnv
 from zoomrl.errors import ConfigError, SimulatorError, WorkerError
 from zoomrl.spec import ArraySpec, EnvSpec
-from zoomrl.training import builders
 from zoomrl.training.run import train
 
 STILL = np.zeros((1, 1), np.float32)
@@ -71,7 +70,7 @@ def test_one_object_for_training_and_evaluation_is_refused(
     def too_late(*_: Any) -> None:
         raise AssertionError("refused after the demonstrations were read or collected")
 
-    monkeypatch.setattr(builders, "load_demos", too_late)
+    monkeypatch.setattr("zoomrl.training.run.load_demos", too_late)
     shared = ToyEnv()
     with pytest.raises(ConfigError, match=r"object of its own.*one ToyEnv object twice.*Build a new one"):
         train(tiny(tmp_path / "run", eval__num_envs=1), make_env=lambda: WRAPPED[how](shared))

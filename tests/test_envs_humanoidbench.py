@@ -22,9 +22,9 @@ from zoomrl.envs.global_seed import GlobalStream
 from zoomrl.envs.suites.humanoidbench import compat
 from zoomrl.envs.suites.humanoidbench.env import HumanoidBenchEnv, humanoidbench_tasks
 from zoomrl.errors import ConfigError, MissingDependencyError
-from zoomrl.recipes import humanoid as recipes
+from zoomrl.recipes.compose import preset
+from zoomrl.recipes.humanoid import TASKS
 from zoomrl.spec import EnvSpec
-from zoomrl.training.config import TrainConfig
 from zoomrl.training.evaluate import Evaluation
 
 simulated = pytest.mark.skipif(
@@ -44,7 +44,7 @@ def make(task: str = "h1-stand", **options: Any) -> HumanoidBenchEnv:
 def test_tasks_are_those_with_a_scene() -> None:
     tasks = humanoidbench_tasks()
     assert list(tasks) == sorted(tasks)
-    assert {f"h1hand-{task}" for task in recipes.TASKS} <= set(tasks)
+    assert {f"h1hand-{task}" for task in TASKS} <= set(tasks)
     assert {"h1-walk", "g1-stand", "h1touch-door"} <= set(tasks)
     assert "h1-cube" not in tasks
     # 50 for the two robots of the published results; 192 are registered.
@@ -399,7 +399,9 @@ def test_a_spec_of_an_older_run_has_no_bar() -> None:
 def write_run(directory: Path, task: str, bar: float | None) -> Path:
     """A run directory whose return rises to 400."""
     directory.mkdir(parents=True)
-    (directory / "config.json").write_text(json.dumps(recipes.PRESETS[f"cqn-humanoid-{task}"]().to_dict()))
+    (directory / "config.json").write_text(
+        json.dumps(preset("cqn-humanoid", env=f"humanoidbench:h1hand-{task}").to_dict())
+    )
     (directory / "policy.json").write_text(json.dumps({"spec": {"reports_success": False, "success_bar": bar}}))
     rows = []
     for index in range(5):
@@ -443,26 +445,3 @@ def test_the_bar_is_a_line_in_the_plot_of_returns(monkeypatch: pytest.MonkeyPatc
     assert [y for y, _ in lines] == [700.0, 800.0]
     assert lines[0][1].endswith("(humanoidbench:h1hand-walk, humanoidbench:h1hand-run)")
     assert drawn_lines(monkeypatch, [none], out) == []
-
-
-# ---- presets -----------------------------------------------------------------------------------------------
-
-
-def test_presets_differ_from_the_published_columns_by_their_task_alone() -> None:
-    assert len(recipes.PRESETS) == 2 * 8 + 3
-    for agent, column in recipes.COLUMNS.items():
-        for task in recipes.TASKS:
-            name = f"{agent}-humanoid-{task.replace('_', '-')}"
-            config = recipes.PRESETS[name]()
-            assert (config.preset, config.env.id) == (name, f"humanoidbench:h1hand-{task}")
-            assert replace(config, preset=column().preset, env=column().env) == column()
-
-
-def test_a_cpu_preset_is_smaller_and_shorter() -> None:
-    for agent in recipes.COLUMNS:
-        small, large = recipes.PRESETS[f"{agent}-humanoid-cpu"](), recipes.PRESETS[f"{agent}-humanoid-stand"]()
-        assert small.env == large.env
-        assert (small.steps, small.agent.hidden_dim) == (100_000, 128)  # type: ignore[union-attr]
-    assert recipes.PRESETS["sac-humanoid"]().agent.name == "sac"
-    for build in recipes.PRESETS.values():
-        assert TrainConfig.from_dict(build().to_dict()) == build()

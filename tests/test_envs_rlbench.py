@@ -27,7 +27,7 @@ from zoomrl.envs.suites.rlbench.env import CAMERAS, MAX_DELTA, RLBenchEnv
 from zoomrl.envs.suites.rlbench.tasks import LIMITS
 from zoomrl.envs.vector.process import ProcessVectorEnv
 from zoomrl.errors import ConfigError, MissingDependencyError, SimulatorError, WorkerError
-from zoomrl.recipes import rlbench as recipes
+from zoomrl.recipes.compose import preset
 
 STILL = np.append(np.zeros(fake.JOINTS), 1.0).astype(np.float32)
 
@@ -338,15 +338,12 @@ def test_missing_rlbench(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_presets() -> None:
-    assert len(recipes.PRESETS) == 4 * 22
-    config = recipes.PRESETS["cqn_as-rlbench-put-money-in-safe"]()
-    assert config.preset == "cqn_as-rlbench-put-money-in-safe"
-    assert config.env.id == "rlbench:put_money_in_safe"
-    for name, build in recipes.PRESETS.items():
-        config = build()
-        spec = make(config.env.id.removeprefix("rlbench:"), state=config.env.state, cameras=config.env.cameras).env_spec
-        assert (config.agent.name, spec.state_dim, len(spec.cameras)) == (name.partition("-")[0], 8, 4)
-        assert (config.control.action_margin, config.env.workers, config.steps) == (0.2, "process", 30_250)
+    for name in ("cqn", "cqn_as", "drqv2_plus", "drqv2_as"):
+        for task in LIMITS:
+            config = preset(f"{name}-rlbench", env=f"rlbench:{task}")
+            spec = make(task, state=config.env.state, cameras=config.env.cameras).env_spec
+            assert (config.agent.name, spec.state_dim, len(spec.cameras)) == (name, 8, 4)
+            assert (config.control.action_margin, config.env.workers, config.steps) == (0.2, "process", 30_250)
 
 
 # ---- the double against RLBench's sources ------------------------------------------------------------------

@@ -42,12 +42,13 @@ from zoomrl.envs.vector.serial import SerialVectorEnv
 from zoomrl.errors import DemonstrationError, NonFiniteLossError, SimulatorError
 from zoomrl.nets.config import EncoderConfig
 from zoomrl.spec import ArraySpec, EnvSpec
+from zoomrl.training.collector import LOST_RESETS, Collector
 from zoomrl.training.evaluate import Evaluation, evaluate
 from zoomrl.training.logger import Logger
 from zoomrl.training.policy import load_policy
 from zoomrl.training.run import train
 from zoomrl.training.seeds import derive
-from zoomrl.training.trainer import LOST_RESETS, Trainer
+from zoomrl.training.trainer import Trainer
 
 SAID = re.compile(
     r"environment (\d) showed NaN or infinite values (at step \d+|in the first observation) of the episode with seed "
@@ -219,14 +220,14 @@ def flying(tmp_path_factory):
 @pytest.mark.long
 def test_an_episode_in_flight_that_shows_nan_on_resuming_is_dropped(where, flying, tmp_path, monkeypatch):
     shutil.copytree(flying, tmp_path / "run")
-    again = Trainer._replay_in_flight
+    again = Collector._replay_in_flight
 
-    def spoilt(self: Trainer, *arguments: Any) -> None:
+    def spoilt(self: Collector, *arguments: Any) -> None:
         Decaying.now = where
         again(self, *arguments)
         Decaying.now = ""
 
-    monkeypatch.setattr(Trainer, "_replay_in_flight", spoilt)
+    monkeypatch.setattr(Collector, "_replay_in_flight", spoilt)
     config = tiny(tmp_path / "run", **IDLE, env__time_limit=40, replay__capacity=200, steps=25)
     result, said = trained(config, Decaying)
     assert result.finished
@@ -367,7 +368,7 @@ def test_an_action_that_is_not_finite_ends_an_evaluation_by_name(tmp_path, monke
 
     monkeypatch.setattr(CQN, "act", broken)
     with pytest.raises(
-        NonFiniteLossError, match=r"in an evaluation, at step 1 of the .*environment step 40 .*last good checkpoint is"
+        NonFiniteLossError, match=r"in an evaluation, at step 1 of the .*environment step 40, .*last good checkpoint is"
     ):
         run(tiny(tmp_path / "run", control__executor="open_loop", steps=40))
 
@@ -385,7 +386,8 @@ def test_a_number_that_is_not_finite_is_null_in_a_row_and_nowhere_else(tmp_path)
         def close(self) -> None: ...
 
     sink = Sink()
-    logger = Logger(tmp_path, 0, [sink])
+    logger = Logger(tmp_path, lambda _: [sink])
+    logger.open()
     logger.write("train", {"env_steps": 3, "norm": math.nan, "rank": math.inf, "loss": 0.5, "returns": [1.0, math.nan]})
     logger.close()
     (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()

@@ -29,7 +29,6 @@ from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.files import write_json
 from zoomrl.math import grid
 from zoomrl.nets.normalize import CLIP, FLOOR, Normalizer
-from zoomrl.recipes.compose import preset
 from zoomrl.spec import ArraySpec, EnvSpec
 from zoomrl.training.policy import load_policy
 from zoomrl.training.run_files import POLICY, read_policy_file
@@ -304,18 +303,3 @@ def test_checking_a_set_names_its_constant_entries(tmp_path):
 
 
 # ---- as released -----------------------------------------------------------------------------------------
-
-
-def test_presets_for_the_harder_tasks_of_deepmind_control():
-    """Medium 3.1 M and humanoid 30.1 M steps; learning rate 8e-5 of humanoid from state as well as from pixels."""
-    for name, steps, lr in (
-        ("cqn-dmc", 1_100_000, 1e-4),
-        ("cqn-dmc-medium", 3_100_000, 1e-4),
-        ("cqn-dmc-hard", 30_100_000, 8e-5),
-    ):
-        for column in (name, name.replace("cqn-dmc", "cqn-dmc-pixels")):
-            config = preset(column)
-            assert (config.preset, config.steps, config.agent.lr) == (column, steps, lr)
-            assert config.control.noise == "0.1"
-    assert preset("cqn-dmc-pixels-hard").agent.encoder.feature_dim == 100
-    assert preset("cqn-dmc-hard").agent.value == "scalar"

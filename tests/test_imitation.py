@@ -481,7 +481,6 @@ def test_low_precision_is_close(case):
         (BCConfig, {"hidden": (8, 0)}),
         (BCConfig, {"lr": 0.0}),
         (BCConfig, {"weight_decay": -1.0}),
-        (BCConfig, {"encoder": EncoderConfig(shift=-1)}),
         (ACTConfig, {"chunk_length": 0}),
         (ACTConfig, {"dropout": 1.0}),
         (ACTConfig, {"dim": 24, "heads": 5}),

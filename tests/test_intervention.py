@@ -111,9 +111,10 @@ def test_corrections_are_executed_kept_and_learnt_from(tmp_path, monkeypatch):
 
     def watched(self):
         step(self)
-        builder = self._builders[0]
+        collector = self._collector
+        builder = collector._builders[0]
         if builder is not None:
-            executed.append((self._episodes_begun[0] - 1, len(builder) - 1, builder.actions[-1].tolist()))
+            executed.append((collector._episodes_begun[0] - 1, len(builder) - 1, builder.actions[-1].tolist()))
 
     def saved(self):
         protected[:] = [(row.length, row.is_demo) for row in self.replay.rows if row.serial == -1]
@@ -145,7 +146,7 @@ def test_a_plan_that_was_broken_off_is_made_anew(tmp_path, monkeypatch):
     step = Trainer._step
 
     def watched(self):
-        wanted.append(bool(self._controller._executor.needs_chunk()[0]))
+        wanted.append(bool(self._collector._controller._executor.needs_chunk()[0]))
         step(self)
 
     monkeypatch.setattr(Trainer, "_step", watched)
@@ -221,7 +222,7 @@ def test_what_is_learnt_is_what_was_executed(tmp_path, monkeypatch):
     keep = Trainer.save
 
     def saved(self):
-        seen[:] = [self._corrector._bounds[1].tolist()]
+        seen[:] = [self._collector._corrector._bounds[1].tolist()]
         return keep(self)
 
     monkeypatch.setattr(Trainer, "save", saved)

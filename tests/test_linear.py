@@ -5,8 +5,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from zoomrl.agents.build import assemble
+from zoomrl.agents.engine import accelerate
+from zoomrl.agents.registry import AGENT_CONFIGS
 from zoomrl.nets import linear as module
-from zoomrl.nets.linear import Linear, linear, linear_columns, onednn_is_faster
+from zoomrl.nets.linear import OneDNNLinear, linear, linear_columns, onednn_is_faster
+from zoomrl.nets.perception import ObservationShape
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN")
 
@@ -69,7 +73,7 @@ def test_views_of_any_strides_are_multiplied(onednn, expand):
 
 
 def test_a_gradient_that_is_one_number_everywhere_arrives(onednn):
-    layer, x = Linear(5, 4), torch.randn(7, 5)
+    layer, x = OneDNNLinear(5, 4), torch.randn(7, 5)
     layer(x).sum().backward()
     torch.testing.assert_close(layer.weight.grad, x.sum(0).expand(4, 5))
     torch.testing.assert_close(layer.bias.grad, torch.full((4,), 7.0))
@@ -81,7 +85,7 @@ def test_only_what_is_asked_for_is_differentiated(onednn, monkeypatch):
     monkeypatch.setattr(
         torch.ops.zoomrl, "product", lambda a, b, bias: products.append(tuple(a.shape)) or product(a, b, bias)
     )
-    layer, x = Linear(5, 4).requires_grad_(False), torch.randn(7, 5, requires_grad=True)
+    layer, x = OneDNNLinear(5, 4).requires_grad_(False), torch.randn(7, 5, requires_grad=True)
     layer(x).sum().backward()
     assert products == [(7, 5), (7, 4)]
     assert layer.weight.grad is None
@@ -103,7 +107,7 @@ def test_second_derivatives_are_refused(onednn):
 
 
 def test_small_double_and_lowered_products_are_left_to_pytorch(onednn, monkeypatch):
-    layer, x = Linear(5, 4), torch.randn(7, 5)
+    layer, x = OneDNNLinear(5, 4), torch.randn(7, 5)
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(x).dtype == torch.bfloat16
     assert layer.double()(x.double()).dtype == torch.float64
@@ -121,16 +125,32 @@ def test_small_double_and_lowered_products_are_left_to_pytorch(onednn, monkeypat
 
 @pytest.mark.long
 def test_compiled_layers_are_one_graph_with_the_same_results(onednn):
-    layer, x = nn.Sequential(Linear(5, 6), nn.ReLU(), Linear(6, 3)), torch.randn(7, 5)
+    layer, x = nn.Sequential(OneDNNLinear(5, 6), nn.ReLU(), OneDNNLinear(6, 3)), torch.randn(7, 5)
     plain = gradients(lambda y: layer(y), x)
     torch.testing.assert_close(gradients(torch.compile(layer, fullgraph=True, backend="aot_eager"), x), plain)
 
 
 def test_weights_are_saved_as_those_of_pytorchs_layer():
-    layer, theirs = Linear(5, 4), nn.Linear(5, 4)
+    layer, theirs = OneDNNLinear(5, 4), nn.Linear(5, 4)
     theirs.load_state_dict(layer.state_dict())
     assert isinstance(layer, nn.Linear)
-    assert repr(layer) == repr(theirs)
+    assert repr(layer) == repr(theirs).replace("Linear", "OneDNNLinear")
+
+
+@pytest.mark.parametrize("name", [*AGENT_CONFIGS])
+def test_an_accelerated_agent_multiplies_by_it_where_it_is_the_faster_one(name, onednn, monkeypatch):
+    """All layers that are linear, those of targets too; the rest, and the names of weights, stay as they are."""
+    shape = ObservationShape(state=3, views=0, frames=1, size=0)
+    fast, plain = (assemble(AGENT_CONFIGS[name](), shape, 2, 0) for _ in range(2))
+    accelerate(fast, "eager")
+    pairs = list(zip(fast.modules(), plain.modules(), strict=True))
+    swapped = [(type(a), type(b)) for a, b in pairs if isinstance(b, nn.Linear)]
+    assert set(swapped) == {(OneDNNLinear, nn.Linear)}
+    assert all(type(a) is type(b) for a, b in pairs if not isinstance(b, nn.Linear))
+    assert fast.state_dict().keys() == plain.state_dict().keys()
+    monkeypatch.setattr(module, "ONEDNN", False)
+    accelerate(plain, "eager")
+    assert not any(isinstance(part, OneDNNLinear) for part in plain.modules())
 
 
 @pytest.mark.parametrize(

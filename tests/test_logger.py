@@ -1,8 +1,10 @@
-"""Where rows go: JSON lines, TensorBoard, Weights & Biases."""
+"""Where rows go: JSON lines, TensorBoard, CSV, Weights & Biases, Trackio."""
 
+import csv
 import dataclasses
 import json
 import sys
+from functools import partial
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -10,9 +12,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from zoomrl.errors import BrokenDependencyError
 from zoomrl.recipes.compose import preset
 from zoomrl.training.config import LogConfig
-from zoomrl.training.logger import Logger, make_sinks
+from zoomrl.training.logger import Logger
 from zoomrl.training.run import train
 from zoomrl.training.run_files import wandb_id
+from zoomrl.training.sinks.make import make_sinks
 
 
 def config(**log):
@@ -23,13 +26,21 @@ def row(step, **values):
     return {"env_steps": step, "agent_steps": step, "updates": 0, **values}
 
 
+def opened(directory, state=None, sinks=lambda _: [], env_steps=0, say=None):
+    logger = Logger(directory, sinks, say) if say else Logger(directory, sinks)
+    if state:
+        logger.load_state_dict(state)
+    logger.open(env_steps)
+    return logger
+
+
 def test_rows_are_json_lines_and_a_position_cuts_them(tmp_path):
-    logger = Logger(tmp_path, 0, [])
+    logger = opened(tmp_path)
     logger.write("train", row(1, loss=0.5))
-    position = logger.sync()["log_position"]
+    state = logger.state_dict()
     logger.write("train", row(2, loss=0.25))
     logger.close()
-    logger = Logger(tmp_path, position, [])
+    logger = opened(tmp_path, state)
     logger.write("eval", row(3, returns=[1.0]))
     logger.close()
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -37,11 +48,11 @@ def test_rows_are_json_lines_and_a_position_cuts_them(tmp_path):
 
 
 def test_tensorboard_holds_the_numbers_and_a_resumed_run_replaces_later_ones(tmp_path):
-    logger = Logger(tmp_path, 0, make_sinks(config(), tmp_path, 0))
+    logger = opened(tmp_path, sinks=partial(make_sinks, config(), tmp_path))
     for step in (10, 20, 30):
         logger.write("train", row(step, loss=float(step), note="text is left out"))
     logger.close()
-    logger = Logger(tmp_path, 0, make_sinks(config(), tmp_path, 20))
+    logger = opened(tmp_path, sinks=partial(make_sinks, config(), tmp_path), env_steps=20)
     logger.write("train", row(20, loss=-1.0))
     logger.close()
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
@@ -54,13 +65,57 @@ def test_no_sink_without_request(tmp_path):
     assert not (tmp_path / "tensorboard").exists()
 
 
+def table(path):
+    with open(path, newline="") as file:
+        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+
+
+def test_csv_holds_the_numbers_of_each_kind_and_a_resumed_run_replaces_later_ones(tmp_path):
+    make = partial(make_sinks, config(tensorboard=False, csv=True), tmp_path)
+    logger = opened(tmp_path, sinks=make)
+    logger.write("train", row(10, loss=0.5))
+    logger.write("train", row(20, loss=0.25, entropy=1.5))
+    state = logger.state_dict()
+    logger.write("train", row(30, loss=9.0))
+    logger.write("eval", row(30, returns=[1.0], return_mean=2.0, note="text is left out"))
+    logger.close()
+    counted = {"agent_steps": 0.0, "updates": 0.0}
+    assert table(tmp_path / "csv" / "train.csv")[1] == {
+        **counted,
+        "env_steps": 20,
+        "agent_steps": 20,
+        "loss": 0.25,
+        "entropy": 1.5,
+    }
+    assert table(tmp_path / "csv" / "eval.csv") == [{**counted, "env_steps": 30, "agent_steps": 30, "return_mean": 2.0}]
+    logger = opened(tmp_path, state, make, 20)
+    logger.write("train", row(25, loss=0.125))
+    logger.close()
+    assert [found["loss"] for found in table(tmp_path / "csv" / "train.csv")] == [0.5, 0.25, 0.125]
+    assert not (tmp_path / "csv" / "eval.csv").exists()
+
+
+def test_trackio_goes_on_where_a_run_was_stopped(tmp_path, monkeypatch):
+    trackio = pytest.importorskip("trackio", reason="pip install 'zoomrl[trackio]'")
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "tracked"))
+    run = tmp_path / "some-run"
+    run.mkdir()
+    make = partial(make_sinks, config(tensorboard=False, trackio="zoomrl-test"), run)
+    for step in (1, 2):
+        logger = opened(run, sinks=make, env_steps=step)
+        logger.write("train", row(step, loss=0.5 * step))
+        logger.close()
+    (found,) = trackio.Api().runs("zoomrl-test")
+    assert found.name == "some-run"
+
+
 def test_wandb_offline(tmp_path, monkeypatch):
     pytest.importorskip("wandb", reason="pip install 'zoomrl[wandb]'")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     run = tmp_path / "some-run"
     run.mkdir()
-    logger = Logger(run, 0, make_sinks(config(tensorboard=False, wandb="zoomrl-test"), run, 0))
+    logger = opened(run, sinks=partial(make_sinks, config(tensorboard=False, wandb="zoomrl-test"), run))
     logger.write("train", row(1, loss=0.5))
     logger.close()
     assert list((run / "wandb").glob(f"offline-run-*-{wandb_id(run)}/*.wandb"))
@@ -73,10 +128,10 @@ def test_missing_wandb_names_the_extra(tmp_path, monkeypatch):
 
 
 def written(directory, *steps):
-    logger = Logger(directory, 0, [])
+    logger = opened(directory)
     for step in steps:
         logger.write("train", row(step))
-    said = logger.sync()
+    said = logger.state_dict()
     logger.close()
     return said
 
@@ -86,7 +141,7 @@ def test_a_file_that_became_shorter_is_cut_to_whole_lines_and_said(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(path.read_bytes()[:-5])
     heard = []
-    logger = Logger(tmp_path, said["log_position"], [], said["log_sha256"], heard.append)
+    logger = opened(tmp_path, said, say=heard.append)
     logger.write("train", row(4))
     logger.close()
     assert [json.loads(line)["env_steps"] for line in path.read_text().splitlines()] == [1, 2, 4]
@@ -101,8 +156,8 @@ def test_rows_that_were_changed_are_said(tmp_path):
     for content, heard_of in ((path.read_bytes(), 0), (path.read_bytes().replace(b"2", b"3", 1), 1)):
         path.write_bytes(content)
         heard = []
-        logger = Logger(tmp_path, said["log_position"], [], said["log_sha256"], heard.append)
-        assert (logger.sync() == said) == (not heard_of)
+        logger = opened(tmp_path, said, say=heard.append)
+        assert (logger.state_dict() == said) == (not heard_of)
         logger.close()
         assert len(heard) == heard_of
         assert path.read_bytes() == content
@@ -125,7 +180,7 @@ class Flaky:
 
 def test_a_sink_that_fails_is_said_once_and_the_rows_go_on(tmp_path):
     heard, sink = [], Flaky()
-    logger = Logger(tmp_path, 0, [sink], say=heard.append)
+    logger = opened(tmp_path, sinks=lambda _: [sink], say=heard.append)
     for step in range(4):
         logger.write("train", row(step))
     logger.close()

@@ -15,10 +15,11 @@ import pytest
 from toy import run, tiny
 from zoomrl.agents.cqn.config import CQNConfig
 from zoomrl.data.config import ReplayConfig
+from zoomrl.data.replay import ReplayBuffer
 from zoomrl.envs.vector.base import VectorEnv
 from zoomrl.nets.config import EncoderConfig
 from zoomrl.spec import ArraySpec, EnvSpec
-from zoomrl.training.measure.memory import agent_steps, expected_frames, frame_bytes, peak_rss, readable
+from zoomrl.training.measure.memory import agent_steps, expected_frames, peak_rss, readable
 from zoomrl.training.measure.trial import Trial
 from zoomrl.training.trainer import Trainer
 
@@ -72,7 +73,7 @@ def test_arithmetic():
     assert agent_steps(config, SPEC) == 5002
     assert expected_frames(config, SPEC) == 5002 + 50 + 1
     assert expected_frames(tiny(Path("unused"), steps=10_001), SPEC) == ReplayConfig(capacity=35).capacity
-    assert frame_bytes(config, SPEC) == 84 * 84 * 3 + 4 * 3
+    assert ReplayBuffer.frame_bytes(SPEC) == 84 * 84 * 3 + 4 * 3
 
 
 def test_readable():

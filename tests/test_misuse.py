@@ -23,7 +23,7 @@ from zoomrl.errors import CheckpointError, ConfigError, DemonstrationError, NonF
 from zoomrl.files import read_json, write_json
 from zoomrl.nets.config import EncoderConfig
 from zoomrl.spec import ArraySpec, EnvSpec
-from zoomrl.training import builders
+from zoomrl.training.announce import announce_cameras
 from zoomrl.training.config import CheckpointConfig, TrainConfig
 from zoomrl.training.policy import load_policy
 from zoomrl.training.run import train
@@ -182,7 +182,7 @@ def test_what_cannot_work_is_refused_before_demonstrations_are_collected(tmp_pat
     def collect(*_):
         raise AssertionError("nothing should be collected")
 
-    monkeypatch.setattr(builders, "load_demos", collect)
+    monkeypatch.setattr("zoomrl.training.run.load_demos", collect)
     with pytest.raises(ConfigError, match="CUDA graphs need"):
         run(tiny(tmp_path / "a", speed="graph", demos__source="scripted"))
     with pytest.raises(ConfigError, match="tf32"):
@@ -232,9 +232,9 @@ def test_fast_drawing_is_never_silent(tmp_path):
     said = Console(record=True, width=200, file=io.StringIO())
     shape = {"rgb": ArraySpec((2, 64, 64, 3), "uint8")}
     spec = EnvSpec("x", shape, ArraySpec((1,), low=(-1,), high=(1,)), 0, 9, cameras=("eye", "hand"))
-    builders.announce_cameras(EnvConfig(shadows=False, antialiasing=False), spec, said)
+    announce_cameras(EnvConfig(shadows=False, antialiasing=False), spec, said)
     assert "cameras: eye, hand, 64x64 pixels, rendered without shadows, antialiasing" in said.export_text()
-    builders.announce_cameras(EnvConfig(), spec, said)
+    announce_cameras(EnvConfig(), spec, said)
     assert "drawn" not in said.export_text()
     _, text = run(tiny(tmp_path / "state", steps=5, eval__every=0))
     assert "cameras" not in text

@@ -14,7 +14,7 @@ from zoomrl.agents.td3.config import TD3Config
 from zoomrl.cli.main import main
 from zoomrl.errors import ConfigError
 from zoomrl.spec import ArraySpec, EnvSpec
-from zoomrl.training import builders
+from zoomrl.training.build import agent as building
 from zoomrl.training.config import differences
 from zoomrl.training.measure.parity import GRADIENT_TOLERANCE, TOLERANCE, Parity, compare
 from zoomrl.training.measure.trial import Trial
@@ -124,21 +124,21 @@ def test_training_in_bfloat16_is_refused_where_it_is_too_coarse(tmp_path, monkey
     said = Console(file=io.StringIO())
     low = config(tmp_path, "cqn_as")
     low = dataclasses.replace(low, precision="bf16")
-    assert (low.precision_tolerance, builders.GRADIENT_RATIO * low.precision_tolerance) == (
+    assert (low.precision_tolerance, building.GRADIENT_RATIO * low.precision_tolerance) == (
         TOLERANCE["bf16"],
         GRADIENT_TOLERANCE["bf16"],
     )
     # A check of the start, which a resumed run may answer otherwise.
     assert differences(low, dataclasses.replace(low, precision_tolerance=0.5)) == []
-    builders.check_precision(low, SPEC, CPU, said)
+    building.check_precision(low, SPEC, CPU, said)
     assert "bf16 changes the loss by" in said.file.getvalue()
-    monkeypatch.setattr(builders, "compare", lambda *_: [Parity("eager", "bf16", loss_difference=0.02)])
+    monkeypatch.setattr(building, "compare", lambda *_: [Parity("eager", "bf16", loss_difference=0.02)])
     with pytest.raises(ConfigError, match=r"changes the loss by 2\.0%"):
-        builders.check_precision(low, SPEC, CPU, said)
-    builders.check_precision(dataclasses.replace(low, precision_tolerance=0.02), SPEC, CPU, said)
-    monkeypatch.setattr(builders, "compare", lambda *_: [Parity("eager", "bf16", gradient_difference=0.3)])
+        building.check_precision(low, SPEC, CPU, said)
+    building.check_precision(dataclasses.replace(low, precision_tolerance=0.02), SPEC, CPU, said)
+    monkeypatch.setattr(building, "compare", lambda *_: [Parity("eager", "bf16", gradient_difference=0.3)])
     with pytest.raises(ConfigError, match=r"2% and 20% are allowed \(precision_tolerance=0\.02\)"):
-        builders.check_precision(dataclasses.replace(low, precision_tolerance=0.02), SPEC, CPU, said)
+        building.check_precision(dataclasses.replace(low, precision_tolerance=0.02), SPEC, CPU, said)
     with pytest.raises(ConfigError, match="precision_tolerance must be at least 0, got -1"):
         dataclasses.replace(low, precision_tolerance=-1)
 

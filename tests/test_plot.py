@@ -13,13 +13,13 @@ from matplotlib.figure import Figure
 
 from zoomrl.analysis.curve import plot_curve
 from zoomrl.analysis.groups import experiments
-from zoomrl.analysis.metrics import read_rows, read_run
+from zoomrl.analysis.metrics import read_run
 from zoomrl.analysis.plot import plot_runs
 from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.recipes.compose import preset
 from zoomrl.training.evaluate import Evaluation
 from zoomrl.training.logger import Logger
-from zoomrl.training.rows import read_row, sealed_row
+from zoomrl.training.rows import read_row, read_rows, sealed_row
 
 PNG = b"\x89PNG\r\n\x1a\n"
 T9 = 2.262157
@@ -295,7 +295,8 @@ def test_a_damaged_row_costs_itself_alone_and_is_named(tmp_path, caplog):
 @pytest.fixture
 def logged(tmp_path):
     """Three rows as a run writes them."""
-    logger = Logger(tmp_path, 0, [])
+    logger = Logger(tmp_path)
+    logger.open()
     for step in (1000, 2000, 3000):
         logger.write("eval", {"env_steps": step, "agent_steps": step, "updates": 0, "return_mean": 0.1 * step})
     logger.close()

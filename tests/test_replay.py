@@ -364,14 +364,14 @@ def test_bytes_needed_is_what_is_allocated(storage, tmp_path):
     held = replay._storage._storage
     tensors = [*held["obs"].values(), held["action"], held["reward"]]
     allocated = sum(t.numel() * t.element_size() for t in tensors)
-    assert ReplayBuffer.bytes_needed(config, SPEC, 5) == allocated
+    assert (config.capacity + 5) * ReplayBuffer.frame_bytes(SPEC) == allocated
     if storage == "disk":
         assert sum(f.stat().st_size for f in (tmp_path / "frames").rglob("*.memmap")) == allocated
 
 
 def test_a_million_frames_of_deepmind_control_fit_into_22_gb():
     images = EnvSpec("dmc:walker-walk", {"rgb": ArraySpec((1, 84, 84, 3), "uint8")}, ArraySpec((6,)), 40.0, 500)
-    needed = ReplayBuffer.bytes_needed(ReplayConfig(capacity=1_000_000), images, 0)
+    needed = 1_000_000 * ReplayBuffer.frame_bytes(images)
     assert needed == 1_000_000 * (84 * 84 * 3 + 4 * 6 + 4)
     assert needed <= 22e9
 
@@ -417,7 +417,7 @@ def test_batches_go_to_the_gpu(storage, named, tmp_path, gpu):
 
 def test_images_are_neither_scanned_nor_converted():
     episode = coded(0, 4)
-    assert ReplayBuffer.bytes_needed(ReplayConfig(capacity=5), SPEC, 0) == 5 * (12 + 12 + 8 + 4)
+    assert ReplayBuffer.frame_bytes(SPEC) == 12 + 12 + 8 + 4
     replay = ReplayBuffer(ReplayConfig(capacity=20), SPEC, 1, [], to_unit)
     replay.add(episode)
     assert replay._storage._storage["obs", "rgb"].dtype == torch.uint8

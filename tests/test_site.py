@@ -56,6 +56,12 @@ def test_nothing_is_fetched_from_elsewhere():
     assert not re.search(r"https?://", SITE)
 
 
+def test_warnings_fail_the_build():
+    (call,) = re.findall(r"^\t@scripts/docs.sh build(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert "quiet" not in call, "mkdocs counts no warning that it does not show"
+    assert "strict: true" in SITE
+
+
 def test_every_public_name_is_on_a_page():
     missing = {name for name in zoomrl.__all__ if f"zoomrl.{name}" not in NAMES}
     assert not missing, f"add `::: zoomrl.NAME` to a page of docs/reference/api for {sorted(missing)}"

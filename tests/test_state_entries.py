@@ -30,7 +30,7 @@ from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.suites.gym.env import wrap_gym_env
 from zoomrl.errors import ConfigError, DemonstrationError
 from zoomrl.spec import ArraySpec, EnvSpec, StateEntry
-from zoomrl.training.builders import load_demos
+from zoomrl.training.build.demos import load_demos
 from zoomrl.training.config import TrainConfig
 
 Box = gymnasium.spaces.Box

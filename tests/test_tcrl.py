@@ -12,20 +12,20 @@ from zoomrl.agents.tcrl.config import TCRLConfig
 from zoomrl.agents.td3.config import IQRLConfig
 from zoomrl.math.schedules import schedule
 from zoomrl.recipes.compose import preset
-from zoomrl.recipes.latent import EPISODE
+from zoomrl.recipes.tasks import EPISODE
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("tcrl-dmc", {1: 1.0, 11: 0.82, 20: 0.658, 50: 0.118, 51: 0.1, 400: 0.1}),
-        ("tcrl-dmc-medium", {11: 0.94, 76: 0.55, 151: 0.1}),
-        ("tcrl-dmc-hard", {11: 0.984, 251: 0.6, 501: 0.2, 4000: 0.2}),
+        ("walker-walk", {1: 1.0, 11: 0.82, 20: 0.658, 50: 0.118, 51: 0.1, 400: 0.1}),
+        ("cheetah-run", {11: 0.94, 76: 0.55, 151: 0.1}),
+        ("humanoid-walk", {11: 0.984, 251: 0.6, 501: 0.2, 4000: 0.2}),
     ],
 )
 def test_noise_counts_the_random_episodes(name, expected):
     """1 - (1 - last) (n - 1) / N in the n-th episode, the random ones counted."""
-    config = preset(name)
+    config = preset("tcrl-dmc", env=f"dmc:{name}")
     assert config.control.uniform_steps == 10 * EPISODE
     for episode, noise in expected.items():
         assert schedule(config.control.noise, (episode - 1) * EPISODE) == pytest.approx(noise)

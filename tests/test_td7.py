@@ -25,6 +25,7 @@ from zoomrl.errors import ConfigError, NonFiniteLossError
 from zoomrl.math.avg_l1 import avg_l1_norm
 from zoomrl.math.lap import lap_loss, lap_priority
 from zoomrl.nets.perception import ObservationShape
+from zoomrl.training.collector import Collector
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.run import train
 from zoomrl.training.trainer import Trainer
@@ -375,7 +376,10 @@ def test_captured_updates_equal_eager_ones():
 
             return replay, results
 
-    fast.run_step, fast.run_propose = (Captured(function, Capturer()) for function in (fast.step, fast.propose))
+    fast.run_step, fast.run_propose = (
+        Captured(fast.step, Capturer(), lambda: fast.phase),
+        Captured(fast.propose, Capturer(), lambda: fast.acting_phase),
+    )
     observation = {"state": torch.randn(2, STATE)}
     for step in range(6 * WARM_UP):
         a, b = (agent.update(batch_of(step)) for agent in (fast, plain))
@@ -499,9 +503,11 @@ class EndlessToy(ToyEnv):
 def test_the_first_policy_is_judged_and_the_warm_up_is_not(tmp_path, monkeypatch):
     """As released: the first episode of the policy sets the bar, before any update."""
     seen, begun = [], []
-    judge, begin = TD7.episode_ended, Trainer._begin_episode
+    judge, begin = TD7.episode_ended, Collector._begin_episode
     monkeypatch.setattr(TD7, "episode_ended", lambda self, r: seen.append(self.updates) or judge(self, r))
-    monkeypatch.setattr(Trainer, "_begin_episode", lambda self, i: begun.append(self.env_steps) or begin(self, i))
+    monkeypatch.setattr(Collector, "_begin_episode", lambda self, i: begun.append(steps[-1]) or begin(self, i))
+    steps, act = [], Collector.act
+    monkeypatch.setattr(Collector, "act", lambda self, env_steps: steps.append(env_steps) or act(self, env_steps))
     agent = TD7Config(hidden_dim=8, embedding_dim=6, target_interval=7)
     control = ControlConfig(executor="open_loop", noise="0.3", uniform_steps=24)
     config = td7_run(tmp_path / "run", agent=agent, control=control, env__action_repeat=2, env__time_limit=6)

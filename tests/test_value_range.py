@@ -98,7 +98,7 @@ def looked(config, *means):
     said = []
     watch = ValueRange(config, said.append)
     for row in means:
-        watch.look(row)
+        watch.on_metrics(None, row)
     return said
 
 

@@ -13,7 +13,6 @@ from rich.console import Console
 
 from envs_toy import TOYS, ToyEnv
 from zoomrl.agents.cqn.config import CQNASConfig
-from zoomrl.analysis.metrics import read_rows
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.data.episode import EpisodeBuilder
@@ -23,7 +22,7 @@ from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.suites.gym.env import wrap_gym_env
 from zoomrl.files import read_json
 from zoomrl.training.config import CheckpointConfig, EvalConfig, LogConfig, TrainConfig
-from zoomrl.training.rows import WALL_FIELDS
+from zoomrl.training.rows import WALL_FIELDS, read_rows
 from zoomrl.training.run import RunResult, train
 
 

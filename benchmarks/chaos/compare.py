@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 
-from zoomrl.analysis.metrics import read_rows
 from zoomrl.seal import KEY
 from zoomrl.training.checkpoint import read_state
-from zoomrl.training.rows import WALL_FIELDS
+from zoomrl.training.rows import WALL_FIELDS, read_rows
 
 MEASURED = ("training_seconds", "peak_memory_gb", "expected_memory_gb", KEY)
 """Fields of ``result.json`` that depend on the clock and on the machine's memory, and the checksum of all."""

@@ -13,6 +13,9 @@ from typing import Any
 MEANINGS = ("absolute", "delta", "gripper")
 """What an action dimension commands: a position to reach, a change of it, or how far or whether a gripper opens."""
 
+FITS = ("none", "stretch", "letterbox", "crop")
+"""How images of a camera become those of another size (:func:`zoomrl.envs.camera.fit_image`)."""
+
 
 @dataclass(frozen=True)
 class ArraySpec:
@@ -50,9 +53,15 @@ class EnvSpec:
         action_meaning: of each action dimension, one of :data:`MEANINGS`; empty when unknown.
         success_bar: the return from which the benchmark counts the task as solved, or None where it names none.
         state_entries: the parts that ``state`` is joined of, in their order; empty when unknown, or without a state.
+        image_fit: how the cameras' images became those of ``rgb``: ``stretch``, ``letterbox`` or ``crop``; ``none``
+            where they were shown at that size, or nothing is known.
+        image_crop: the part of them that was kept before: top, left, height and width, once or for each camera.
+        camera_sizes: height and width of each camera's images before that; empty where nothing was cropped or fitted,
+            or when unknown.
 
     Raises:
-        ValueError: for state entries that do not add up to the state's length.
+        ValueError: for state entries that do not add up to the state's length, an unknown fit, or crops and sizes that
+            are not those of the cameras.
     """
 
     id: str
@@ -68,12 +77,21 @@ class EnvSpec:
     action_meaning: tuple[str, ...] = ()
     success_bar: float | None = None
     state_entries: tuple[StateEntry, ...] = ()
+    image_fit: str = "none"
+    image_crop: tuple[int, ...] = ()
+    camera_sizes: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         sizes = [entry.size for entry in self.state_entries]
         if sizes and (min(sizes) < 0 or sum(sizes) != self.state_dim):
             listed = list_entries(self.state_entries)
             raise ValueError(f"the state entries of {self.id} ({listed}) must add up to its state of {self.state_dim}")
+        if self.camera_sizes and len(self.camera_sizes) != len(self.cameras):
+            raise ValueError(f"{self.id} has {len(self.cameras)} cameras, and sizes of {len(self.camera_sizes)}")
+        if self.image_fit not in FITS:
+            raise ValueError(f"image_fit must be one of {', '.join(FITS)}, got {self.image_fit!r:.40}")
+        if len(self.image_crop) not in (0, 4, 4 * len(self.cameras)) or min(self.image_crop, default=0) < 0:
+            raise ValueError(f"image_crop must be four numbers of 0 or more, or four for each camera of {self.id}")
 
     @property
     def action_dim(self) -> int:
@@ -84,6 +102,16 @@ class EnvSpec:
     def state_dim(self) -> int:
         """Length S of the ``state`` observation; 0 without one."""
         return self.observations["state"].shape[0] if "state" in self.observations else 0
+
+    @property
+    def fits_images(self) -> bool:
+        """Whether the cameras' images are known to have been cropped or fitted."""
+        return self.image_fit != "none" or bool(self.image_crop)
+
+    @property
+    def fitting(self) -> str:
+        """How images were cropped and fitted, for messages: ``letterbox of the crop 0 80 480 480``."""
+        return f"{self.image_fit}{' of the crop ' if self.image_crop else ''}{' '.join(map(str, self.image_crop))}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-serialisable form."""
@@ -101,14 +129,18 @@ class EnvSpec:
             fields[name] = tuple(data.get(name, ()))
         entries = data.get("state_entries", ())
         fields["state_entries"] = tuple(StateEntry(str(entry["name"]), _whole(entry["size"])) for entry in entries)
+        fields["image_fit"] = str(data.get("image_fit", "none"))
+        fields["image_crop"] = tuple(_whole(number) for number in data.get("image_crop", ()))
+        fields["camera_sizes"] = tuple((_whole(h), _whole(w)) for h, w in data.get("camera_sizes", ()))
         return EnvSpec(**fields)
 
     def mismatches(self, other: EnvSpec) -> list[str]:
         """Differences that make data recorded under ``self`` unusable under ``other``, both sides named.
 
         Compared: action shape, bounds and meaning, the shape and dtype of every observation, names, sizes and order of
-        the state's entries where both know them, the cameras and how their images are rendered, control rate and action
-        repeat. Not compared: time limit, reward and id (data may be reused across those).
+        the state's entries where both know them, the cameras and how their images are rendered, how they are cropped
+        and fitted where both do so, control rate and action repeat. Not compared: time limit, reward and id (data may
+        be reused across those), and the sizes of the cameras' own images.
         """
         found = []
         if self.action.shape != other.action.shape:
@@ -128,6 +160,8 @@ class EnvSpec:
             ours, theirs = getattr(self, name), getattr(other, name)
             if ours != theirs:
                 found.append(f"{name} {', '.join(ours) or 'none'} against {', '.join(theirs) or 'none'}")
+        if self.fits_images and other.fits_images and self.fitting != other.fitting:
+            found.append(f"images fitted by {self.fitting} against {other.fitting}")
         if self.action_meaning and other.action_meaning and self.action_meaning != other.action_meaning:
             meant = (", ".join(spec.action_meaning) for spec in (self, other))
             found.append("action meaning {} against {}".format(*meant))

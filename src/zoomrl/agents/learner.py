@@ -35,7 +35,8 @@ class Learner(ABC):
     """An agent that learns in closed steps.
 
     :meth:`step` is a function of tensors alone: noise is sampled before it, schedules enter as 0-d tensors, and no
-    value is read back. It can therefore be compiled, and captured as one CUDA graph (:mod:`zoomrl.agents.engine`).
+    value is read back. What else it depends on is told by :attr:`phase` before it begins. It can therefore be compiled,
+    and captured as one CUDA graph (:mod:`zoomrl.agents.engine`).
 
     Args:
         config: hyperparameters.
@@ -104,6 +105,16 @@ class Learner(ABC):
     def target_interval(self) -> int:
         """Updates between moves of the target networks; 0 where :meth:`learn` moves them, or there are none."""
         return self.config.target_interval
+
+    @property
+    def phase(self) -> str:
+        """What the next :meth:`step` does besides what all do; a step is captured once for each phase."""
+        return ""
+
+    @property
+    def acting_phase(self) -> str:
+        """The same of :meth:`propose`."""
+        return ""
 
     @property
     @abstractmethod

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from zoomrl.errors import CheckpointError, ConfigError
-from zoomrl.files import as_record, read_bytes, read_json, read_record
+from zoomrl.files import as_record, read_json, read_record
 from zoomrl.training.intervals import mean_interval
-from zoomrl.training.rows import METRICS, is_whole, read_row
+from zoomrl.training.rows import METRICS, read_rows
 
 Metric = Literal["success", "return", "overestimation"]
 """What a curve shows: the success rate or the mean return of an evaluation, or by how much the value that the agent
@@ -113,36 +112,7 @@ def read_run(directory: str | Path) -> Run:
     return Run(root, config, reports, rows, bar)
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of ``metrics.jsonl``, each with its ``kind``.
-
-    A last line that is still being written is left out; so is a damaged one, by name: one that is no JSON, or is not
-    what its hash says. Rows of earlier versions have no hash, and no such row can follow one that has.
-
-    Raises:
-        CheckpointError: it cannot be read.
-    """
-    if not path.exists():
-        return []
-    *lines, unfinished = read_bytes(path, max_bytes=_MAX_ROWS_BYTES).split(b"\n")
-    rows, sealed = [], False
-    for number, line in enumerate([*lines, unfinished], start=1):
-        try:
-            row, has_seal = read_row(line)
-            if sealed and not has_seal:
-                raise ValueError("its checksum is missing")
-            sealed |= has_seal
-            rows.append(row)
-        except (ValueError, RecursionError) as error:
-            if number <= len(lines) or is_whole(line):
-                reason = getattr(error, "msg", "") or str(error)
-                _log.warning("%s, line %d is damaged (%s) and left out", path, number, reason)
-    return rows
-
-
-_log = logging.getLogger("zoomrl.analysis")
 _HINT = "The run cannot be read"
-_MAX_ROWS_BYTES = 256 << 20
 _LARGEST = 1e100
 """Of a number in a row: plotted numbers are added and squared."""
 

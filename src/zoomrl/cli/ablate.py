@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoomrl.errors import ConfigError, unknown_name
-from zoomrl.recipes.latent import ABLATIONS, ablation, for_task, iqrl_dmc_cpu
+from zoomrl.recipes.latent import ABLATIONS, ablated
 from zoomrl.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Ablate:
     def configs(self) -> Iterator[TrainConfig]:
         """The runs, variant by variant."""
         for name in self.variants:
-            base = for_task(iqrl_dmc_cpu() if name == FULL else ablation(name), self.env)
+            base = ablated(None if name == FULL else name, self.env)
             for seed in self.seeds:
                 yield replace(
                     base,
@@ -101,8 +101,8 @@ class Ablate:
 
 
 def _measured(directory: Path) -> dict[str, Any]:
-    from zoomrl.analysis.metrics import read_rows
     from zoomrl.files import read_json
+    from zoomrl.training.rows import read_rows
 
     rows = read_rows(directory / "metrics.jsonl")
     found: dict[str, Any] = {"return": read_json(directory / "result.json").get("return_mean")}

@@ -150,8 +150,8 @@ def _most(action: argparse.Action) -> float:
 
 def presets(word: str) -> Iterator[Candidate]:
     """Names of presets."""
-    for name, build in PRESETS.items():
-        yield Candidate(name, _line(getattr(build, "func", build).__doc__))
+    for name, recipe in PRESETS.items():
+        yield Candidate(name, _line(recipe.about))
 
 
 def environments(word: str) -> Iterator[Candidate]:

@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
@@ -39,7 +39,13 @@ class ImportDemos:
     entries: Annotated[tuple[str, ...], arg(metavar="NAME:SIZE")] = ()
     """The parts that the state is joined of, in the set's order, where the source does not name them."""
     image_size: int = 84
-    """Height and width that images are resized to, unless an environment that shows images is named."""
+    """Height and width that images are fitted to, unless an environment that shows images is named."""
+    image_fit: Literal["auto", "stretch", "letterbox", "crop"] = "auto"
+    """How images of another size are fitted: to another aspect ratio, between black bars, or with their longer sides
+    cut off. auto is as the environment fits its own images (--env.image-fit), or else stretch."""
+    image_crop: tuple[int, ...] = ()
+    """Part of the source's images that is kept before: top, left, height and width in pixels, once or for each camera
+    (0 0 0 0 is the whole image). Empty is as the environment crops its own (--env.image-crop)."""
     meaning: tuple[str, ...] = ()
     """What each action dimension commands, one for all or one for each: absolute, delta or gripper."""
     control_hz: float = 0.0
@@ -66,6 +72,8 @@ class ImportDemos:
             state=self.state,
             entries=tuple(parse_entry(entry) for entry in self.entries),
             image_size=self.image_size,
+            image_fit=self.image_fit,
+            image_crop=self.image_crop,
             action_meaning=self.meaning,
             control_hz=self.control_hz,
             episodes=self.episodes,

@@ -42,7 +42,7 @@ class Parity:
 
         from zoomrl.agents.engine import Precision, Speed
         from zoomrl.envs.registry import make_env
-        from zoomrl.training.builders import choose_device
+        from zoomrl.training.build.agent import choose_device
         from zoomrl.training.measure.parity import compare
 
         device = choose_device(self.device)

@@ -13,7 +13,7 @@ from tyro.conf import arg
 from zoomrl.agents.registry import AGENT_CONFIGS
 from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import ConfigError
-from zoomrl.recipes.compose import fitted, on_task, with_agent
+from zoomrl.recipes.compose import fitted, with_agent
 from zoomrl.recipes.presets import find
 from zoomrl.training.config import TrainConfig, run_directory
 from zoomrl.training.lock import run_lock
@@ -101,16 +101,16 @@ class Train(TrainConfig):
 
 
 def defaults(words: Sequence[str]) -> Train:
-    """The defaults of `zoomrl train`: ``--preset`` and ``--agent`` among its ``words`` choose them.
+    """The defaults of `zoomrl train`: ``--preset``, ``--env`` and ``--agent`` among its ``words`` choose them.
 
     Raises:
         ConfigError: for an unknown preset or agent; or for an agent that needs to know the range of values of a task
             that nothing is known of, where ``words`` do not give it.
     """
-    config = find(_value_of("--preset", words) or "quickstart")
-    task = _value_of("--env", words) or _value_of("--env.id", words) or config.env.id
+    recipe = find(_value_of("--preset", words) or "quickstart")
+    config = recipe.config(_value_of("--env", words) or _value_of("--env.id", words))
     name = _value_of("--agent", words) or config.agent.name
-    fields = with_agent(on_task(config, task), name)
+    fields = with_agent(config, name)
     if not {"--help", "-h"} & set(words):
         env, discount = _task(config, words)
         asked = _value_of("--agent.value", words)
@@ -122,7 +122,6 @@ def defaults(words: Sequence[str]) -> Train:
 def _task(config: TrainConfig, words: Sequence[str]) -> tuple[EnvConfig, float]:
     """The environment and the discount of ``config``, with what ``words`` replace of them that decides on values."""
     env, discount = config.env, config.replay.discount
-    env = replace(env, id=_value_of("--env", words) or _value_of("--env.id", words) or env.id)
     # What is no number is the parser's to refuse.
     with suppress(ValueError):
         env = replace(env, action_repeat=int(_value_of("--env.action-repeat", words) or env.action_repeat))

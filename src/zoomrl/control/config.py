@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from zoomrl.errors import ConfigError
+from zoomrl.field_docs import with_field_docs
+from zoomrl.math.schedules import parse_schedule
+from zoomrl.ranges import at_least, within
 
+
+@with_field_docs
 @dataclass(frozen=True)
 class ControlConfig:
     """From action chunks to executed actions, in training, evaluation and deployment alike."""
@@ -31,3 +37,11 @@ class ControlConfig:
     action_margin: float = 0.0
     """Widening of the demonstrations' range at both ends, as a fraction of each end's magnitude (published for
     RLBench: 0.2)."""
+
+    def __post_init__(self) -> None:
+        at_least(self, "control.", replan_every=1, uniform_steps=0)
+        within(self, "control.", 1e6, "ensemble_gain", "action_margin")
+        try:
+            parse_schedule(self.noise)
+        except ValueError as error:
+            raise ConfigError(f"control.noise: {error}") from error

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from zoomrl.field_docs import with_field_docs
+from zoomrl.ranges import at_least, within
 
+
+@with_field_docs
 @dataclass(frozen=True)
 class ReplayConfig:
     """What is kept, and what a learner's batch is made of."""
@@ -35,3 +39,7 @@ class ReplayConfig:
     an action is a change of position, the last value elsewhere."""
     frame_stack: int = 1
     """Observations stacked, oldest first; the first one is repeated at an episode's start."""
+
+    def __post_init__(self) -> None:
+        at_least(self, "replay.", batch_size=1, n_step=1, frame_stack=1, capacity=2)
+        within(self, "replay.", 1, "demo_fraction", "discount")

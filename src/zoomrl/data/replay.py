@@ -92,12 +92,10 @@ class ReplayBuffer:
             self.protect(episode)
 
     @staticmethod
-    def bytes_needed(config: ReplayConfig, spec: EnvSpec, demo_frames: int) -> int:
-        """Bytes that the frames will take once the ring is full."""
-        frame = 4 * (spec.action_dim + 1)
-        for array in spec.observations.values():
-            frame += int(np.prod(array.shape)) * np.dtype(array.dtype).itemsize
-        return (config.capacity + demo_frames) * frame
+    def frame_bytes(spec: EnvSpec) -> int:
+        """Bytes that one frame takes."""
+        observed = (int(np.prod(a.shape)) * np.dtype(a.dtype).itemsize for a in spec.observations.values())
+        return 4 * (spec.action_dim + 1) + sum(observed)
 
     def add(self, episode: Episode) -> None:
         """Store a finished online episode; it becomes a demonstration if successful and relabelling is on."""

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from zoomrl.field_docs import with_field_docs
+from zoomrl.ranges import at_least, within
 
+
+@with_field_docs
 @dataclass(frozen=True)
 class DemoConfig:
     """Demonstrations to learn from."""
@@ -22,3 +26,7 @@ class DemoConfig:
     """Seed of scripted demonstrations."""
     directory: str = "demos"
     """Where scripted demonstrations are kept, to be used again."""
+
+    def __post_init__(self) -> None:
+        at_least(self, "demos.", episodes=0, noise=0, seed=0)
+        within(self, "demos.", 1, "validation")

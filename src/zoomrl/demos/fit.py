@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from zoomrl.demos.entries import align, align_spec, refusal, remedy, set_entries
+from zoomrl.demos.fit_images import fit_set
 from zoomrl.demos.store.reader import DemoSet
 from zoomrl.errors import DemonstrationError
 from zoomrl.spec import EnvSpec, list_entries
@@ -16,13 +17,16 @@ BOUND_TOLERANCE = 1e-6
 
 
 def check_fit(demos: DemoSet, spec: EnvSpec) -> DemoSet:
-    """``demos`` for use in the environment that ``spec`` describes: with states in the order of its entries.
+    """``demos`` for use in the environment that ``spec`` describes: with states in the order of its entries, and images
+    that were recorded as the cameras show them cropped and fitted as the environment does
+    (:func:`~zoomrl.demos.fit_images.can_fit`).
 
     Raises:
         DemonstrationError: listing every mismatch with both sides, or the first action outside the bounds
             with its episode, step and dimension.
     """
     where = f"the demonstrations at {demos.path}" if demos.path else "the demonstrations"
+    demos = fit_set(demos, spec)
     _check_entries(demos, spec, where)
     recorded = align_spec(demos.spec, spec)
     found = recorded.mismatches(spec)

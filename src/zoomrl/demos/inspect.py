@@ -63,6 +63,7 @@ class DemoSummary:
         state_entries: the parts of ``state`` in their order; empty when unknown.
         cameras: names of the views of ``rgb``.
         rendering: what its images were rendered with.
+        fitting: how they were cropped and fitted; empty where they were not, or nothing is known.
         episodes, demos, successes: counts; ``demos`` are those that imitation may copy.
         lengths: agent steps per episode.
         returns: undiscounted sum of rewards per episode.
@@ -78,6 +79,7 @@ class DemoSummary:
     state_entries: tuple[StateEntry, ...]
     cameras: tuple[str, ...]
     rendering: tuple[str, ...]
+    fitting: str
     episodes: int
     demos: int
     successes: int
@@ -118,6 +120,7 @@ def summarise(demos: DemoSet, levels: int = 3, bins: int = 5) -> DemoSummary:
         state_entries=demos.spec.state_entries,
         cameras=demos.spec.cameras,
         rendering=demos.spec.rendering,
+        fitting=demos.spec.fitting if demos.spec.fits_images else "",
         episodes=len(demos.episodes),
         demos=len(demos.demos),
         successes=sum(episode.success for episode in demos.episodes),
@@ -186,6 +189,7 @@ def render_table(summary: DemoSummary) -> Group:
         ("observed", ", ".join(f"{name} {array}" for name, array in summary.observations.items())),
         *((("state made of", list_entries(summary.state_entries)),) if "state" in summary.observations else ()),
         *(images if summary.cameras else ()),
+        *((("images fitted by", summary.fitting),) if summary.fitting else ()),
         ("episodes", f"{summary.episodes} ({summary.demos} demos, {summary.successes} successful)"),
         ("length", _describe(summary.lengths)),
         ("return", _describe(summary.returns)),

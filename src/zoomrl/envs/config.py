@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from zoomrl.errors import ConfigError
+from zoomrl.errors import ConfigError, unknown_name
+from zoomrl.field_docs import with_field_docs
+from zoomrl.spec import FITS
 
 ALL_CAMERAS = "all"
 """In place of camera names: every image of the observation (Gymnasium)."""
@@ -13,6 +16,7 @@ NO_CAMERAS = "none"
 """In place of camera names: the state vector alone."""
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class EnvConfig:
     """Which environment, and how it is run."""
@@ -44,7 +48,14 @@ class EnvConfig:
     Gymnasium: entries of the observation that are images, "all" for all of them, or "render" for the image that the
     environment renders of itself."""
     image_size: int = 84
-    """Height and width of rendered images, in pixels."""
+    """Height and width of rendered images, in pixels; with an image_fit, of all images."""
+    image_fit: Literal["none", "stretch", "letterbox", "crop"] = "none"
+    """How images of a camera become squares of image_size (Gymnasium): stretch changes the aspect ratio, letterbox
+    keeps it and fills the rest with black bars, crop keeps it and cuts off what the square does not hold, equally at
+    both ends. none leaves images at the size that they have; "render" is averaged down to image_size."""
+    image_crop: tuple[int, ...] = ()
+    """Part of the camera's image that is kept before it is fitted: top, left, height and width in pixels. Four numbers
+    for all cameras, or four for each in their order, where 0 0 0 0 is the whole image; empty is the whole of all."""
     state: Literal["auto", "full", "robot", "none"] = "auto"
     """Vector observed: everything, what the robot knows of itself (Meta-World: hand and gripper), or none. auto is
     full without cameras; with cameras full for Gymnasium, none for DeepMind Control, and robot elsewhere."""
@@ -73,3 +84,39 @@ class EnvConfig:
             if self.state == "auto":
                 object.__setattr__(self, "state", "full")
         object.__setattr__(self, "cameras", cameras)
+        check_image_fit(self.image_fit, FITS)
+        check_image_crop(self.image_crop)
+
+
+def check_image_fit(fit: str, known: Sequence[str]) -> None:
+    """ConfigError unless ``fit`` is one of ``known``."""
+    if fit not in known:
+        raise unknown_name("image_fit", str(fit), known)
+
+
+def check_image_crop(crop: Sequence[int]) -> None:
+    """ConfigError unless ``crop`` is a value of ``image_crop``: rectangles that could lie within an image."""
+    whole = all(isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in crop)
+    parts = [tuple(crop[first : first + 4]) for first in range(0, len(crop), 4)]
+    if not whole or len(crop) % 4 or not all(part == _WHOLE or min(part[2:]) >= 1 for part in parts):
+        raise ConfigError(
+            f"image_crop must be top, left, height and width in pixels, four whole numbers for all cameras or four for "
+            f"each (0 0 0 0 is the whole image), got {' '.join(map(str, crop))}"
+        )
+
+
+def crops_of(crop: Sequence[int], views: int) -> list[tuple[int, ...]]:
+    """The part of each of ``views`` images that ``image_crop`` names: (top, left, height, width), or () for the whole.
+
+    Raises:
+        ConfigError: for another number of rectangles than one or ``views``.
+    """
+    parts = [tuple(crop[first : first + 4]) for first in range(0, len(crop), 4)] or [_WHOLE]
+    if len(parts) not in (1, views):
+        raise ConfigError(
+            f"image_crop has {len(parts)} rectangles for {views} cameras; give one for all of them, or one for each"
+        )
+    return [() if part == _WHOLE else part for part in parts * (views if len(parts) == 1 else 1)]
+
+
+_WHOLE = (0, 0, 0, 0)

@@ -29,15 +29,19 @@ def as_image(rendered: Any) -> NDArray[np.uint8]:
     if array.ndim != 3 or array.shape[-1] not in _CHANNELS or not array.size or array.dtype.kind not in "buif":
         raise ValueError(f"the renderer returned {came}, and an image is uint8 [H, W, 3]")
     if array.dtype != np.uint8:
-        array = _levels(array, came)
+        array = levels(array, f"the renderer returned {came}")
     # A copy: a renderer may write its next image into the same memory.
     return np.array(np.broadcast_to(array[..., :3], (*array.shape[:2], 3)), order="C")
 
 
-def _levels(array: NDArray[Any], came: str) -> NDArray[np.uint8]:
-    """Grey levels 0 to 255 of the values that a renderer returned."""
+def levels(array: NDArray[Any], came: str, most: int = 255) -> NDArray[np.uint8]:
+    """Grey levels 0 to 255 of an image's values: of floating-point numbers up to 1, truth values or integers.
+
+    Raises:
+        ValueError: for values below 0 or above ``most``; ``came`` says what the image is.
+    """
     low, high = float(array.min()), float(array.max())
-    if not (low >= 0 and high <= 255):  # also NaN
-        raise ValueError(f"the renderer returned {came} with values from {low:g} to {high:g}, not from 0 to 255")
+    if not (low >= 0 and high <= most):  # also NaN
+        raise ValueError(f"{came} with values from {low:g} to {high:g}, not from 0 to {most}")
     unit = array.dtype.kind == "b" or (array.dtype.kind == "f" and high <= 1)
     return np.rint(array * np.float64(255 if unit else 1)).astype(np.uint8)

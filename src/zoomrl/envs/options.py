@@ -19,14 +19,19 @@ ANY = None
 IMAGES: Mapping[str, tuple[Any, ...] | None] = {"cameras": ANY, "image_size": ANY}
 """Options of environments that show images."""
 
+FITTED: Mapping[str, tuple[Any, ...] | None] = {**IMAGES, "image_fit": ANY, "image_crop": ANY}
+"""Options of environments whose images come from elsewhere, and are cropped and fitted here."""
+
 RENDERED: Mapping[str, tuple[Any, ...] | None] = {**IMAGES, "shadows": ANY, "reflections": ANY, "antialiasing": ANY}
 """Options of environments whose images are rendered here."""
 
-IMAGE_OPTIONS = ("image_size", "shadows", "reflections", "antialiasing")
+IMAGE_OPTIONS = ("image_size", "image_fit", "image_crop", "shadows", "reflections", "antialiasing")
 """Options that mean nothing where no image is observed."""
 
 _INSTEAD = {
     "control_hz": "its simulators have one rate each; leave it at 0",
+    "image_fit": "its images are rendered at image_size, and nothing has to be fitted; leave it at 'none'",
+    "image_crop": "its images are rendered at image_size, and nothing is cropped; leave it empty",
     "terminate_on_success": "an episode ends where the environment itself ends it; leave it on",
 }
 """What is said of options that few environments honour."""
@@ -95,6 +100,8 @@ def _shown(config: EnvConfig, spec: EnvSpec) -> dict[str, Any]:
         "time_limit": spec.time_limit,
         "action_repeat": spec.action_repeat,
         "control_hz": spec.control_hz * spec.action_repeat,
+        "image_fit": spec.image_fit,
+        "image_crop": spec.image_crop,
     }
     if config.reward != "native":  # a suite's own reward may be sparse
         shown["reward"] = spec.reward

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from zoomrl.errors import ConfigError
+from zoomrl.field_docs import with_field_docs
+from zoomrl.ranges import at_least, within
 
+
+@with_field_docs
 @dataclass(frozen=True)
 class InterventionConfig:
     """Corrections by a person while training (human in the loop)."""
@@ -22,3 +27,9 @@ class InterventionConfig:
     step: float = 0.25
     """How far a held key moves a dimension, as a fraction of half its range: of a delta at once, of an absolute
     position per agent step (keyboard)."""
+
+    def __post_init__(self) -> None:
+        at_least(self, "intervene.", env=0, capacity=1)
+        within(self, "intervene.", 65_535, "port")
+        if not 0 < self.step <= 2:
+            raise ConfigError(f"intervene.step must lie above 0 and be 2 at most, got {self.step}")

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from zoomrl.errors import ConfigError
+from zoomrl.field_docs import with_field_docs
+from zoomrl.ranges import at_least, positive, widths
 
+
+@with_field_docs
 @dataclass(frozen=True)
 class EncoderConfig:
     """Image encoder and augmentation. Defaults are CQN's for BiGym and RLBench (Seo et al. 2024)."""
@@ -31,7 +36,11 @@ class EncoderConfig:
     frozen: bool = False
     """Do not train the ResNet-18."""
 
+    def __post_init__(self) -> None:
+        at_least(self, "agent.encoder.", channels=1, layers=0, feature_dim=1, shift=0)
 
+
+@with_field_docs
 @dataclass(frozen=True)
 class RepresentationConfig:
     """A self-predictive latent, jointly trained with any agent. Defaults are iQRL's (Scannell et al. 2024)."""
@@ -82,3 +91,17 @@ class RepresentationConfig:
     """Step of the target encoder towards the online one."""
     read: Literal["online", "target"] = "online"
     """The encoder that the agent reads: the one that learns, or its moving average, as in iQRL's first draft."""
+
+    def __post_init__(self) -> None:
+        place = "agent.representation."
+        at_least(self, place, dim=1, horizon=1, projection_dim=0, weight_decay=0)
+        at_least(self, place, consistency_coef=0, reward_coef=0, reconstruction_coef=0)
+        positive(self, place, "lr", "clip")
+        positive(self, place, "decay", "target_tau", most=1)
+        widths(self, place, "encoder_hidden", "model_hidden")
+        if self.quantise and (not self.fsq_levels or min(self.fsq_levels) < 2):
+            raise ConfigError(f"{place}fsq_levels must be 2 or more for each channel, got {self.fsq_levels}")
+        if self.quantise and self.dim % len(self.fsq_levels):
+            raise ConfigError(
+                f"{place}dim ({self.dim}) must be a multiple of the number of channels ({len(self.fsq_levels)})"
+            )

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from zoomrl.nets.init import orthogonal_
-from zoomrl.nets.linear import Linear
 from zoomrl.nets.trunk import squashed
 
 
@@ -22,7 +21,7 @@ class LatentActor(nn.Module):
     def __init__(self, latent_dim: int, action_dim: int, hidden_dim: int) -> None:
         super().__init__()
         self.trunk = nn.Sequential(*squashed(latent_dim, hidden_dim, bias=True), *_hidden(hidden_dim))
-        self.head = Linear(hidden_dim, action_dim)
+        self.head = nn.Linear(hidden_dim, action_dim)
         self.apply(orthogonal_)
 
     def autocast_modules(self) -> list[nn.Module]:
@@ -41,7 +40,7 @@ class LatentTwinCritic(nn.Module):
         super().__init__()
         self.trunk = nn.Sequential(*squashed(latent_dim + action_dim, hidden_dim, bias=True))
         self.bodies = nn.ModuleList([nn.Sequential(*_hidden(hidden_dim)) for _ in range(2)])
-        self.heads = nn.ModuleList([Linear(hidden_dim, outputs) for _ in range(2)])
+        self.heads = nn.ModuleList([nn.Linear(hidden_dim, outputs) for _ in range(2)])
         self.apply(orthogonal_)
 
     def autocast_modules(self) -> list[nn.Module]:
@@ -55,4 +54,4 @@ class LatentTwinCritic(nn.Module):
 
 
 def _hidden(hidden_dim: int) -> list[nn.Module]:
-    return [Linear(hidden_dim, hidden_dim), nn.ELU()]
+    return [nn.Linear(hidden_dim, hidden_dim), nn.ELU()]

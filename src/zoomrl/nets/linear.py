@@ -1,4 +1,4 @@
-"""Linear layers whose large float32 matmuls run in oneDNN where that is the faster library.
+"""Large float32 matmuls of linear layers in oneDNN, where that is the faster library.
 
 PyTorch gives float32 matmuls on the CPU to MKL, which keeps its 512-bit kernels to Intel's processors: on AMD's with
 AVX-512, oneDNN, which comes with PyTorch too, is about twice as fast (measured: ``benchmarks/products.py``).
@@ -6,6 +6,7 @@ AVX-512, oneDNN, which comes with PyTorch too, is about twice as fast (measured:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,19 @@ _library.impl("product", _product, "CPU")
 torch.library.register_fake("zoomrl::product", lambda a, b, bias: a.new_empty(len(a), len(b)), lib=_library)
 
 
-class Linear(nn.Linear):
+class OneDNNLinear(nn.Linear):
     """``nn.Linear``, by way of :func:`linear`."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [..., in] to [..., out]."""
         return linear(x, self.weight, self.bias)
+
+
+def swap_linear(modules: Iterable[nn.Module]) -> None:
+    """Let the plain linear layers among ``modules`` multiply by :func:`linear`; weights and names stay as they are."""
+    for module in modules:
+        if type(module) is nn.Linear:
+            module.__class__ = OneDNNLinear
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

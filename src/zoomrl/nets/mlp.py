@@ -11,7 +11,6 @@ from torch.func import functional_call
 
 from zoomrl.nets.activations import ACTIVATIONS
 from zoomrl.nets.init import orthogonal_
-from zoomrl.nets.linear import Linear
 
 
 def mlp(
@@ -23,11 +22,11 @@ def mlp(
     """
     layers: list[nn.Module] = []
     for before, after in pairwise((size, *hidden)):
-        layers.append(Linear(before, after))
+        layers.append(nn.Linear(before, after))
         if norm:
             layers.append(nn.LayerNorm(after))
         layers.append(ACTIVATIONS[activation]())
-    network = nn.Sequential(*layers, Linear((size, *hidden)[-1], outputs))
+    network = nn.Sequential(*layers, nn.Linear((size, *hidden)[-1], outputs))
     return network.apply(orthogonal_) if init == "orthogonal" else network
 
 

@@ -39,8 +39,9 @@ class ObservationShape(NamedTuple):
         views, size, width, _ = spec.observations["rgb"].shape
         if size != width:
             raise ConfigError(
-                f"images of {spec.id} have {size} x {width} pixels, and encoders need square ones. Let the "
-                'environment render square images, or observe "render" at --env.image-size.'
+                f"images of {spec.id} have {size} x {width} pixels, and encoders need square ones. Fit them to squares "
+                "of --env.image-size with --env.image-fit stretch, letterbox or crop, or let the environment show "
+                "square images."
             )
         return ObservationShape(spec.state_dim * frame_stack, views, frame_stack, size)
 

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from zoomrl.nets.config import EncoderConfig
-from zoomrl.nets.linear import Linear
 
 
 class Trunk(nn.Module):
@@ -40,7 +39,7 @@ class Trunk(nn.Module):
             layers: list[nn.Module] = []
             width = sizes["image"]
             for _ in range(image_layers):
-                layers += [Linear(width, hidden_dim, bias=bias), nn.LayerNorm(hidden_dim), nn.SiLU()]
+                layers += [nn.Linear(width, hidden_dim, bias=bias), nn.LayerNorm(hidden_dim), nn.SiLU()]
                 width = hidden_dim
             self.parts["image"] = nn.Sequential(*layers, *squashed(width, image_dim, bias))
             self.out_dim += image_dim
@@ -69,4 +68,4 @@ def image_trunk(sizes: Mapping[str, int], image: EncoderConfig) -> Trunk:
 
 def squashed(size: int, width: int, bias: bool) -> list[nn.Module]:
     """Linear, LayerNorm, tanh."""
-    return [Linear(size, width, bias=bias), nn.LayerNorm(width), nn.Tanh()]
+    return [nn.Linear(size, width, bias=bias), nn.LayerNorm(width), nn.Tanh()]

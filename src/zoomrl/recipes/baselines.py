@@ -5,7 +5,6 @@ Each number that is not a default of the algorithm is explained where it stands;
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from zoomrl.agents.sac.config import SACConfig
@@ -13,8 +12,10 @@ from zoomrl.agents.taco.config import TACOConfig
 from zoomrl.agents.tcrl.config import TCRLConfig
 from zoomrl.agents.td3.config import TD3Config
 from zoomrl.agents.td7.config import TD7Config
-from zoomrl.recipes.latent import EASY, EPISODE, HARD, MEDIUM, WARM_UP, falling, state_dmc
+from zoomrl.recipes.latent import state_dmc
 from zoomrl.recipes.published import drqv2_dmc
+from zoomrl.recipes.recipe import Recipe
+from zoomrl.recipes.tasks import EASY_EPISODES, EPISODE, TCRL, WARM_UP, falling
 from zoomrl.training.config import TrainConfig
 
 
@@ -49,20 +50,19 @@ def sac_dmc() -> TrainConfig:
 
 
 def tcrl_dmc() -> TrainConfig:
-    """TCRL, DeepMind Control from state, easy tasks: batches of 512, half an update per agent step."""
-    return _tcrl("tcrl-dmc", "walker-walk", EASY, 0.1, 500)
-
-
-def tcrl_dmc_medium() -> TrainConfig:
-    """TCRL, DeepMind Control from state, medium tasks."""
-    return _tcrl("tcrl-dmc-medium", "cheetah-run", MEDIUM, 0.1, 1000)
-
-
-def tcrl_dmc_hard() -> TrainConfig:
-    """TCRL, DeepMind Control from state, hard tasks: noise down to 0.2, a 100-dimensional latent."""
-    base = _tcrl("tcrl-dmc-hard", "humanoid-walk", HARD, 0.2, 5000)
-    agent = TCRLConfig()
-    return replace(base, agent=replace(agent, representation=replace(agent.representation, dim=100)))
+    """TCRL, DeepMind Control from state: batches of 512, half an update per agent step; longer on harder tasks."""
+    # As released, the noise falls from the first episode on: it counts the random ones.
+    base = state_dmc("tcrl-dmc", "walker-walk", f"linear(1.0,0.1,{EASY_EPISODES * EPISODE})", n_step=3)
+    return replace(
+        base,
+        agent=TCRLConfig(),
+        replay=replace(base.replay, batch_size=512),
+        control=replace(base.control, uniform_steps=WARM_UP),
+        eval=replace(base.eval, every=25 * EPISODE),
+        steps=500 * EPISODE,
+        updates_per_step=0.5,
+        update_at="episode",
+    )
 
 
 def taco_dmc() -> TrainConfig:
@@ -86,33 +86,15 @@ def taco_dmc_state() -> TrainConfig:
         base,
         preset="taco-dmc-state",
         agent=TACOConfig(hidden_dim=512, trunk_dim=0, lr=3e-4),
-        control=replace(base.control, noise=falling(EASY)),
+        control=replace(base.control, noise=falling(EASY_EPISODES)),
     )
 
 
-def _tcrl(preset: str, env: str, schedule: int, last_noise: float, episodes: int) -> TrainConfig:
-    # As released, the noise falls from the first episode on: it counts the random ones.
-    noise = f"linear(1.0,{last_noise},{schedule * EPISODE})"
-    base = state_dmc(preset, env, noise, n_step=1 if env.startswith("humanoid") else 3)
-    return replace(
-        base,
-        agent=TCRLConfig(),
-        replay=replace(base.replay, batch_size=512),
-        control=replace(base.control, uniform_steps=WARM_UP),
-        eval=replace(base.eval, every=25 * EPISODE),
-        steps=episodes * EPISODE,
-        updates_per_step=0.5,
-        update_at="episode",
-    )
-
-
-PRESETS: dict[str, Callable[[], TrainConfig]] = {
-    "td3-dmc": td3_dmc,
-    "td7-dmc": td7_dmc,
-    "sac-dmc": sac_dmc,
-    "tcrl-dmc": tcrl_dmc,
-    "tcrl-dmc-medium": tcrl_dmc_medium,
-    "tcrl-dmc-hard": tcrl_dmc_hard,
-    "taco-dmc": taco_dmc,
-    "taco-dmc-state": taco_dmc_state,
+PRESETS: dict[str, Recipe] = {
+    "td3-dmc": Recipe(td3_dmc, "dmc"),
+    "td7-dmc": Recipe(td7_dmc, "dmc"),
+    "sac-dmc": Recipe(sac_dmc, "dmc"),
+    "tcrl-dmc": Recipe(tcrl_dmc, "dmc", TCRL),
+    "taco-dmc": Recipe(taco_dmc, "dmc"),
+    "taco-dmc-state": Recipe(taco_dmc_state, "dmc"),
 }

@@ -1,39 +1,12 @@
-"""BiGym: the released configuration of each of its forty tasks, and a small one of our own for a CPU.
-
-Source: configuration files of the public CQN-AS repository. The columns of each agent are those of
-:mod:`zoomrl.recipes.published`; a task adds its name and its training budget. Demonstrations are the published ones,
-imported with `zoomrl demos import bigym` and named with --demos.source.
-"""
+"""BiGym on a CPU: a small configuration of our own. The released columns are in :mod:`zoomrl.recipes.published`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
-from zoomrl.envs.suites.bigym.tasks import TASKS
-from zoomrl.recipes import published
+from zoomrl.recipes.recipe import Recipe
 from zoomrl.recipes.small import cqn_as_metaworld
 from zoomrl.training.config import EvalConfig, TrainConfig
-
-AGENTS: dict[str, Callable[[], TrainConfig]] = {
-    "cqn_as": published.cqn_as_bigym,
-    "cqn": published.cqn_bigym,
-    "drqv2_plus": published.drqv2_plus_bigym,
-    "drqv2_as": published.drqv2_as_bigym,
-}
-"""The released column of each agent."""
-
-
-def bigym(agent: str, task: str) -> TrainConfig:
-    """Released configuration of a BiGym task, from three cameras and the robot's proprioception."""
-    column = AGENTS[agent]()
-    return replace(
-        column,
-        preset=_name(agent, task),
-        env=replace(column.env, id=f"bigym:{task}", state="robot"),
-        steps=TASKS[task].frames,
-    )
 
 
 def cqn_as_bigym_cpu() -> TrainConfig:
@@ -48,11 +21,4 @@ def cqn_as_bigym_cpu() -> TrainConfig:
     )
 
 
-def _name(agent: str, task: str) -> str:
-    return f"{agent}-bigym-{task.replace('_', '-')}"
-
-
-PRESETS: dict[str, Callable[[], TrainConfig]] = {
-    "cqn_as-bigym-cpu": cqn_as_bigym_cpu,
-    **{_name(agent, task): partial(bigym, agent, task) for agent in AGENTS for task in TASKS},
-}
+PRESETS: dict[str, Recipe] = {"cqn_as-bigym-cpu": Recipe(cqn_as_bigym_cpu, "bigym")}

@@ -29,7 +29,8 @@ def preset(
     Args:
         name: of the preset; see :data:`zoomrl.PRESETS`.
         agent: another algorithm by name; what belongs to the task is kept.
-        env: another environment by its id. One of another suite has its own time limit.
+        env: another environment by its id, with the numbers that the preset has for it. One of another suite has its
+            own time limit.
         demos: ``scripted``, ``none``, or the path of a demonstration set.
         options: other fields by their full names, as in ``preset("cqn-dmc", agent="sac", **{"agent.lr": 1e-4})``.
 
@@ -37,9 +38,7 @@ def preset(
         ConfigError: an unknown preset, agent or field, a value that cannot work, or an agent whose values need a range
             that is not known for the environment.
     """
-    origin = find(name)
-    if env is not None:
-        origin = on_task(origin, env)
+    origin = find(name).config(env)
     fields = with_agent(origin, agent or origin.agent.name)
     options |= {name: value for name, value in {"env.id": env, "demos.source": demos}.items() if value is not None}
     data: dict[str, Any] = {
@@ -94,12 +93,6 @@ def with_agent(config: TrainConfig, name: str) -> dict[str, Any]:
     else:
         demos = replace(demos, validation=0.0)
     return fields | {"agent": agent, "control": control, "replay": replay, "demos": demos}
-
-
-def on_task(config: TrainConfig, env: str) -> TrainConfig:
-    """``config`` for the environment ``env``, but for its id: the limit of a preset is that of its suite."""
-    same = env.partition(":")[0] == config.env.id.partition(":")[0]
-    return config if same else replace(config, env=replace(config.env, time_limit=None))
 
 
 def fitted(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from zoomrl.agents.config import AgentConfig
@@ -13,6 +12,7 @@ from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.envs.config import EnvConfig
 from zoomrl.recipes.published import DMC_PIXEL_REPLAY, NO_DEMOS, SCALAR_CQN
+from zoomrl.recipes.recipe import Recipe
 from zoomrl.training.config import CheckpointConfig, EvalConfig, TrainConfig
 
 
@@ -70,9 +70,9 @@ def _gym(preset: str, agent: AgentConfig, noise: str, warm_up: int) -> TrainConf
     )
 
 
-PRESETS: dict[str, Callable[[], TrainConfig]] = {
-    "cqn-gym": cqn_gym,
-    "td3-gym": td3_gym,
-    "sac-gym": sac_gym,
-    "drqv2-gym": drqv2_gym,
+PRESETS: dict[str, Recipe] = {
+    "cqn-gym": Recipe(cqn_gym, "gym"),
+    "td3-gym": Recipe(td3_gym, "gym"),
+    "sac-gym": Recipe(sac_gym, "gym"),
+    "drqv2-gym": Recipe(drqv2_gym, "gym"),
 }

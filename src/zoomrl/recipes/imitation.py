@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from zoomrl.agents.act.config import ACTConfig
 from zoomrl.agents.bc.config import BCConfig
 from zoomrl.nets.config import EncoderConfig
+from zoomrl.recipes.recipe import Recipe
 from zoomrl.recipes.small import cqn_as_metaworld, cqn_as_metaworld_pixels
 from zoomrl.training.config import TrainConfig
 
@@ -61,9 +61,9 @@ def _with_cameras(base: TrainConfig, preset: str) -> TrainConfig:
     )
 
 
-PRESETS: dict[str, Callable[[], TrainConfig]] = {
-    "bc-metaworld": bc_metaworld,
-    "act-metaworld": act_metaworld,
-    "bc-metaworld-pixels": bc_metaworld_pixels,
-    "act-metaworld-pixels": act_metaworld_pixels,
+PRESETS: dict[str, Recipe] = {
+    "bc-metaworld": Recipe(bc_metaworld, "metaworld"),
+    "act-metaworld": Recipe(act_metaworld, "metaworld"),
+    "bc-metaworld-pixels": Recipe(bc_metaworld_pixels, "metaworld"),
+    "act-metaworld-pixels": Recipe(act_metaworld_pixels, "metaworld"),
 }

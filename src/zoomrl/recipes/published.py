@@ -17,12 +17,10 @@ from zoomrl.data.config import ReplayConfig
 from zoomrl.demos.config import DemoConfig
 from zoomrl.envs.config import EnvConfig
 from zoomrl.nets.config import EncoderConfig
+from zoomrl.recipes import tasks
+from zoomrl.recipes.recipe import Recipe
 from zoomrl.training.config import CheckpointConfig, EvalConfig, TrainConfig
 
-MEDIUM_STEPS, HARD_STEPS = 3_100_000, 30_100_000
-"""Environment steps for the medium and hard tasks of DeepMind Control, from pixels and from state."""
-HUMANOID_LR, HUMANOID_FEATURES = 8e-5, 100
-"""Learning rate of humanoid tasks, from pixels and from state, and the width of their image trunk."""
 NO_DEMOS = DemoConfig(source="none", episodes=0)
 ALL_DEMOS = DemoConfig(episodes=0)
 ANY_ENV = EnvConfig(id="")
@@ -62,7 +60,7 @@ DMC_PIXEL_REPLAY = ReplayConfig(
 
 
 def cqn_bigym() -> TrainConfig:
-    """CQN, BiGym column: hard target copies every 50 updates; name the environment with --env.id."""
+    """CQN, BiGym column: hard target copies every 50 updates; name the environment with --env."""
     return TrainConfig(
         preset="cqn-bigym",
         env=BIGYM_ENV,
@@ -76,14 +74,14 @@ def cqn_bigym() -> TrainConfig:
 
 
 def cqn_as_bigym() -> TrainConfig:
-    """CQN-AS, BiGym column: sequences of 16; name the environment with --env.id."""
+    """CQN-AS, BiGym column: sequences of 16; name the environment with --env."""
     agent = CQNASConfig(chunk_length=16, normalize="demos", encoder=EncoderConfig(layers=2))
     control = ControlConfig(action_range="demos")
     return replace(cqn_bigym(), preset="cqn_as-bigym", agent=agent, control=control)
 
 
 def drqv2_plus_bigym() -> TrainConfig:
-    """DrQ-v2+, BiGym column; name the environment with --env.id."""
+    """DrQ-v2+, BiGym column; name the environment with --env."""
     agent = DrQv2PlusConfig(normalize="demos")
     control = ControlConfig(executor="open_loop", action_range="demos")
     return replace(cqn_bigym(), preset="drqv2_plus-bigym", agent=agent, control=control)
@@ -97,7 +95,7 @@ def drqv2_as_bigym() -> TrainConfig:
 
 
 def cqn_rlbench() -> TrainConfig:
-    """CQN, RLBench column: margin 0.01, 100 demonstrations; name the environment with --env.id."""
+    """CQN, RLBench column: margin 0.01, 100 demonstrations; name the environment with --env."""
     return TrainConfig(
         preset="cqn-rlbench",
         env=RLBENCH_ENV,
@@ -111,14 +109,14 @@ def cqn_rlbench() -> TrainConfig:
 
 
 def cqn_as_rlbench() -> TrainConfig:
-    """CQN-AS, RLBench column: sequences of 4, the padding a command to stay put; name the environment with --env.id."""
+    """CQN-AS, RLBench column: sequences of 4, the padding a command to stay put; name the environment with --env."""
     agent = CQNASConfig(chunk_length=4, bc_margin=0.01)
     control = ControlConfig(action_range="demos", action_margin=0.2)
     return replace(cqn_rlbench(), preset="cqn_as-rlbench", agent=agent, control=control)
 
 
 def drqv2_plus_rlbench() -> TrainConfig:
-    """DrQ-v2+, RLBench column; name the environment with --env.id."""
+    """DrQ-v2+, RLBench column; name the environment with --env."""
     control = ControlConfig(executor="open_loop", action_range="demos", action_margin=0.2)
     return replace(cqn_rlbench(), preset="drqv2_plus-rlbench", agent=DrQv2PlusConfig(), control=control)
 
@@ -129,7 +127,7 @@ def drqv2_as_rlbench() -> TrainConfig:
 
 
 def cqn_humanoid() -> TrainConfig:
-    """CQN, HumanoidBench column: scalar values, no demonstrations; name the environment with --env.id."""
+    """CQN, HumanoidBench column: scalar values, no demonstrations; name the environment with --env."""
     return TrainConfig(
         preset="cqn-humanoid",
         env=ANY_ENV,
@@ -146,7 +144,7 @@ def cqn_humanoid() -> TrainConfig:
 
 
 def cqn_as_humanoid() -> TrainConfig:
-    """CQN-AS, HumanoidBench column: sequences of 4, hidden width 1024; name the environment with --env.id."""
+    """CQN-AS, HumanoidBench column: sequences of 4, hidden width 1024; name the environment with --env."""
     base = cqn_humanoid()
     agent = CQNASConfig(**{**vars(base.agent), "hidden_dim": 1024}, chunk_length=4)
     control = ControlConfig(uniform_steps=10_000)
@@ -154,7 +152,7 @@ def cqn_as_humanoid() -> TrainConfig:
 
 
 def cqn_dmc() -> TrainConfig:
-    """CQN, DeepMind Control state column: scalar values, exploration noise 0.1, no demonstrations."""
+    """CQN, DeepMind Control from state: scalar values, exploration noise 0.1, no demonstrations."""
     return TrainConfig(
         preset="cqn-dmc",
         env=EnvConfig(id="dmc:cartpole-swingup"),
@@ -169,24 +167,8 @@ def cqn_dmc() -> TrainConfig:
     )
 
 
-def cqn_dmc_walker() -> TrainConfig:
-    """CQN, DeepMind Control walker tasks: one-step returns, batches of 512."""
-    return _walker(cqn_dmc(), "cqn-dmc-walker")
-
-
-def cqn_dmc_medium() -> TrainConfig:
-    """CQN, DeepMind Control medium tasks: 3,100,000 steps."""
-    return _longer(cqn_dmc(), "cqn-dmc-medium", "dmc:cheetah-run", MEDIUM_STEPS)
-
-
-def cqn_dmc_hard() -> TrainConfig:
-    """CQN, DeepMind Control humanoid tasks: 30,100,000 steps, learning rate 8e-5."""
-    base = _longer(cqn_dmc(), "cqn-dmc-hard", "dmc:humanoid-walk", HARD_STEPS)
-    return replace(base, agent=base.agent.replaced(lr=HUMANOID_LR))
-
-
 def cqn_dmc_pixels() -> TrainConfig:
-    """CQN, DeepMind Control pixel column: categorical values of 0 to 200, three stacked frames, action repeat 2."""
+    """CQN, DeepMind Control from pixels: values of 0 to 200, three stacked frames, action repeat 2."""
     return TrainConfig(
         preset="cqn-dmc-pixels",
         env=DMC_PIXELS,
@@ -214,60 +196,24 @@ def cqn_dmc_pixels() -> TrainConfig:
 
 
 def drqv2_dmc() -> TrainConfig:
-    """DrQ-v2, DeepMind Control, easy tasks: noise from 1.0 to 0.1 over 200,000 environment steps."""
+    """DrQ-v2, DeepMind Control from pixels, with the schedule and the numbers that were released for each task."""
     base = cqn_dmc_pixels()
     control = ControlConfig(executor="open_loop", noise="linear(1.0,0.1,200000)", uniform_steps=4000)
     return replace(base, preset="drqv2-dmc", agent=DrQv2Config(), control=control)
 
 
-def cqn_dmc_pixels_walker() -> TrainConfig:
-    """CQN from pixels, DeepMind Control walker tasks: one-step returns, batches of 512."""
-    return _walker(cqn_dmc_pixels(), "cqn-dmc-pixels-walker")
-
-
-def cqn_dmc_pixels_medium() -> TrainConfig:
-    """CQN from pixels, DeepMind Control medium tasks: 3,100,000 steps."""
-    return _longer(cqn_dmc_pixels(), "cqn-dmc-pixels-medium", "dmc:cheetah-run", MEDIUM_STEPS)
-
-
-def cqn_dmc_pixels_hard() -> TrainConfig:
-    """CQN from pixels, DeepMind Control humanoid tasks: 30,100,000 steps, learning rate 8e-5, features of 100."""
-    base = _longer(cqn_dmc_pixels(), "cqn-dmc-pixels-hard", "dmc:humanoid-walk", HARD_STEPS)
-    assert isinstance(base.agent, CQNConfig)
-    encoder = replace(base.agent.encoder, feature_dim=HUMANOID_FEATURES)
-    return replace(base, agent=replace(base.agent, lr=HUMANOID_LR, encoder=encoder))
-
-
-def drqv2_dmc_walker() -> TrainConfig:
-    """DrQ-v2, DeepMind Control walker-stand and walker-walk: one-step returns, batches of 512."""
-    return _walker(drqv2_dmc(), "drqv2-dmc-walker")
-
-
-def drqv2_dmc_medium() -> TrainConfig:
-    """DrQ-v2, DeepMind Control, medium tasks: noise from 1.0 to 0.1 over 1,000,000 environment steps."""
-    return _slower(drqv2_dmc(), "drqv2-dmc-medium", "dmc:cheetah-run", 1_000_000, MEDIUM_STEPS)
-
-
-def drqv2_dmc_hard() -> TrainConfig:
-    """DrQ-v2, DeepMind Control, humanoid tasks: noise over 4,000,000 environment steps, features of 100."""
-    base = _slower(drqv2_dmc(), "drqv2-dmc-hard", "dmc:humanoid-walk", 4_000_000, HARD_STEPS)
-    agent = DrQv2Config(lr=HUMANOID_LR)
-    return replace(base, agent=replace(agent, encoder=replace(agent.encoder, feature_dim=HUMANOID_FEATURES)))
-
-
-def _walker(base: TrainConfig, name: str) -> TrainConfig:
-    return replace(
-        base,
-        preset=name,
-        env=replace(base.env, id="dmc:walker-walk"),
-        replay=replace(base.replay, batch_size=512, n_step=1),
-    )
-
-
-def _longer(base: TrainConfig, name: str, env: str, steps: int) -> TrainConfig:
-    return replace(base, preset=name, env=replace(base.env, id=env), steps=steps)
-
-
-def _slower(base: TrainConfig, name: str, env: str, noise_steps: int, steps: int) -> TrainConfig:
-    noise = f"linear(1.0,0.1,{noise_steps})"
-    return _longer(replace(base, control=replace(base.control, noise=noise)), name, env, steps)
+PRESETS: dict[str, Recipe] = {
+    "drqv2-dmc": Recipe(drqv2_dmc, "dmc", tasks.DRQ),
+    "cqn-dmc": Recipe(cqn_dmc, "dmc", tasks.CQN_STATE),
+    "cqn-dmc-pixels": Recipe(cqn_dmc_pixels, "dmc", tasks.CQN_PIXELS),
+    "cqn-bigym": Recipe(cqn_bigym, "bigym", tasks.BIGYM),
+    "cqn_as-bigym": Recipe(cqn_as_bigym, "bigym", tasks.BIGYM),
+    "drqv2_plus-bigym": Recipe(drqv2_plus_bigym, "bigym", tasks.BIGYM),
+    "drqv2_as-bigym": Recipe(drqv2_as_bigym, "bigym", tasks.BIGYM),
+    "cqn-rlbench": Recipe(cqn_rlbench, "rlbench"),
+    "cqn_as-rlbench": Recipe(cqn_as_rlbench, "rlbench"),
+    "drqv2_plus-rlbench": Recipe(drqv2_plus_rlbench, "rlbench"),
+    "drqv2_as-rlbench": Recipe(drqv2_as_rlbench, "rlbench"),
+    "cqn-humanoid": Recipe(cqn_humanoid, "humanoidbench"),
+    "cqn_as-humanoid": Recipe(cqn_as_humanoid, "humanoidbench"),
+}

@@ -12,6 +12,7 @@ from zoomrl.data.config import ReplayConfig
 from zoomrl.envs.config import EnvConfig
 from zoomrl.nets.config import EncoderConfig
 from zoomrl.recipes.published import drqv2_dmc
+from zoomrl.recipes.recipe import Recipe
 from zoomrl.training.config import EvalConfig, TrainConfig
 
 # Sparse success is worth 0 to 1: the published support of -2 to 2 would leave three quarters of its atoms unused.
@@ -131,3 +132,14 @@ def quickstart() -> TrainConfig:
         steps=2500,
         eval=replace(base.eval, every=250),
     )
+
+
+PRESETS: dict[str, Recipe] = {
+    "quickstart": Recipe(quickstart, "metaworld"),
+    "cqn_as-metaworld": Recipe(cqn_as_metaworld, "metaworld"),
+    "cqn-metaworld": Recipe(cqn_metaworld, "metaworld"),
+    "drqv2_plus-metaworld": Recipe(drqv2_plus_metaworld, "metaworld"),
+    "drqv2_as-metaworld": Recipe(drqv2_as_metaworld, "metaworld"),
+    "cqn_as-metaworld-pixels": Recipe(cqn_as_metaworld_pixels, "metaworld"),
+    "drqv2-dmc-cpu": Recipe(drqv2_dmc_cpu, "dmc"),
+}

@@ -1,14 +1,17 @@
-"""What the demonstrations say about a run's options, before training."""
+"""What is said before training: which cameras, and what the demonstrations say about a run's options."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from rich.console import Console
 
 from zoomrl.control.scaling import ActionScaler
 from zoomrl.data.episode import Episode
 from zoomrl.demos.check.states import constant_entries, name_entries
+from zoomrl.envs.camera import described
+from zoomrl.envs.config import EnvConfig
 from zoomrl.spec import EnvSpec
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.value_range import check_returns
@@ -32,3 +35,16 @@ def announce_demonstrated(
             f"scaled by their magnitude, at least 1: {name_entries(constant, spec)}"
         )
     check_returns(config, episodes, say)
+
+
+def announce_cameras(config: EnvConfig, spec: EnvSpec, console: Console) -> None:
+    """Name the cameras, and what rendering leaves out: faster rendering gives other images, which is never silent."""
+    if "rgb" not in spec.observations:
+        return
+    _, height, width, _ = spec.observations["rgb"].shape
+    left_out = [name for name in ("shadows", "reflections", "antialiasing") if not getattr(config, name)]
+    how = f", rendered without {', '.join(left_out)}" if left_out else ""
+    why = "" if config.cameras else f"; none was named, and {spec.id} observes images alone"
+    console.print(f"cameras: {', '.join(spec.cameras)}, {width}x{height} pixels{how}{why}", highlight=False)
+    for camera, what in described(spec).items():
+        console.print(f"  {camera}: {what}", highlight=False)

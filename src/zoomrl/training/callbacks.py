@@ -26,18 +26,33 @@ class Run(Protocol):
 
     Attributes:
         config: of the run.
-        directory: where it writes.
-        agent, replay: what learns, and what it learns from. Changing them changes the run.
     """
 
     config: TrainConfig
-    directory: Path
-    agent: Agent
-    replay: ReplayBuffer
+
+    @property
+    def directory(self) -> Path:
+        """Where the run writes."""
+        ...
+
+    @property
+    def agent(self) -> Agent:
+        """What learns. Changing it changes the run."""
+        ...
+
+    @property
+    def replay(self) -> ReplayBuffer:
+        """What it learns from. Changing it changes the run."""
+        ...
 
     @property
     def counters(self) -> dict[str, int]:
         """``env_steps``, ``agent_steps`` and ``updates`` so far."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """Wall time spent on the run so far, also before it was resumed."""
         ...
 
     def log(self, metrics: Mapping[str, float]) -> None:
@@ -56,7 +71,7 @@ class Callback:
         """Everything is built or restored, and nothing has been done yet in this process."""
 
     def on_step(self, run: Run) -> None:
-        """An agent step was taken in every environment."""
+        """An agent step was taken in every environment, and the updates that it called for were made."""
 
     def on_episode(self, run: Run, episode: Episode, row: Mapping[str, Any]) -> None:
         """A training episode ended and is in the replay; ``row`` is its row in ``metrics.jsonl``."""
@@ -64,8 +79,11 @@ class Callback:
     def on_update(self, run: Run, metrics: Metrics) -> None:
         """The agent made an update; ``metrics`` are 0-d tensors on its device, which a GPU must wait for if read."""
 
-    def on_evaluation(self, run: Run, evaluation: Evaluation) -> None:
-        """An evaluation during training has its result."""
+    def on_metrics(self, run: Run, row: Mapping[str, float]) -> None:
+        """A row of learning metrics is due: means since the last one, with the counters, the time and the speed."""
+
+    def on_evaluation(self, run: Run, evaluation: Evaluation, row: Mapping[str, Any]) -> None:
+        """An evaluation during training has its result; ``row`` is its row in ``metrics.jsonl``."""
 
     def on_checkpoint(self, run: Run, path: Path) -> None:
         """A checkpoint was written to ``path``. It holds the state of before this call."""
@@ -93,7 +111,7 @@ class EarlyStopping(Callback):
         self._best: list[float] | None = None
         self._since = 0
 
-    def on_evaluation(self, run: Run, evaluation: Evaluation) -> None:
+    def on_evaluation(self, run: Run, evaluation: Evaluation, row: Mapping[str, Any]) -> None:
         """Compare it with the best: by success, then by return."""
         score = None if evaluation.score is None else list(evaluation.score)
         if score is not None and (self._best is None or score > self._best):
@@ -119,23 +137,25 @@ CALLBACKS: Registry[type[Callback]] = Registry(
 
 
 class Callbacks:
-    """Several callbacks as one; their states by name.
+    """Several callbacks as one.
 
     Args:
-        callbacks: in the order in which they are called.
+        own: of zoomrl itself, called first. Their states are entries of the run's own state.
+        others: what the user adds, in the order in which they are called. Their states are kept by name.
     """
 
-    def __init__(self, callbacks: Iterable[Callback]) -> None:
+    def __init__(self, own: Iterable[Callback], others: Iterable[Callback] = ()) -> None:
+        self._own = list(own)
         self._by_name: dict[str, Callback] = {}
         seen: Counter[str] = Counter()
-        for callback in callbacks:
+        for callback in others:
             kind = f"{type(callback).__module__}:{type(callback).__qualname__}"
             seen[kind] += 1
             self._by_name[kind if seen[kind] == 1 else f"{kind} {seen[kind]}"] = callback
 
     def call(self, hook: str, *arguments: Any) -> None:
         """Call the method ``hook`` of each."""
-        for callback in self._by_name.values():
+        for callback in (*self._own, *self._by_name.values()):
             getattr(callback, hook)(*arguments)
 
     def state_dict(self) -> dict[str, Any]:
@@ -151,22 +171,26 @@ class Callbacks:
                     f"the state of the callback {name} cannot be saved: {wrong}. Use tensors, numbers, text, None, and "
                     "lists and dictionaries of these"
                 )
-        return states
+        own = {key: value for callback in self._own for key, value in callback.state_dict().items()}
+        return {"callbacks": states, **own}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore :meth:`state_dict`.
+        """Restore :meth:`state_dict`; other entries are left alone.
 
         Raises:
             CheckpointError: the run had other callbacks.
         """
-        if state.keys() != self._by_name.keys():
-            had, has = (", ".join(names) or "none" for names in (state, self._by_name))
+        states = state.get("callbacks", {})  # earlier versions had none
+        if states.keys() != self._by_name.keys():
+            had, has = (", ".join(names) or "none" for names in (states, self._by_name))
             raise CheckpointError(
                 f"the run was trained with other callbacks: {had} then, {has} now. Pass the same ones to resume it, or "
                 "choose another --run-dir"
             )
         for name, callback in self._by_name.items():
-            callback.load_state_dict(state[name])
+            callback.load_state_dict(states[name])
+        for callback in self._own:
+            callback.load_state_dict(state)
 
 
 def _not_savable(value: Any, place: str) -> str:

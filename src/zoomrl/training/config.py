@@ -18,11 +18,13 @@ from zoomrl.data.config import ReplayConfig
 from zoomrl.demos.config import DemoConfig
 from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import ConfigError, unknown_name
+from zoomrl.field_docs import with_field_docs
 from zoomrl.intervention.config import InterventionConfig
-from zoomrl.math.schedules import parse_schedule
+from zoomrl.ranges import at_least
 from zoomrl.training.renamed import with_new_names
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class EvalConfig:
     """Evaluation, in environments and with seeds of its own."""
@@ -41,7 +43,11 @@ class EvalConfig:
     video: bool = True
     """Video the first episode of the evaluation at the end, where rendering works."""
 
+    def __post_init__(self) -> None:
+        at_least(self, "eval.", every=0, episodes=1, final_episodes=1, num_envs=1)
 
+
+@with_field_docs
 @dataclass(frozen=True)
 class LogConfig:
     """What is written while training. JSON lines are always written."""
@@ -50,10 +56,18 @@ class LogConfig:
     """Environment steps between rows of learning metrics."""
     tensorboard: bool = True
     """Write TensorBoard event files."""
+    csv: bool = False
+    """Write a table per kind of row, ``csv/train.csv`` and so on."""
     wandb: str = ""
     """Weights & Biases project to log to; empty for none."""
+    trackio: str = ""
+    """Trackio project to log to; empty for none."""
+
+    def __post_init__(self) -> None:
+        at_least(self, "log.", every=1)
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class CheckpointConfig:
     """Saved states."""
@@ -63,7 +77,11 @@ class CheckpointConfig:
     keep: int = 2
     """Newest checkpoints kept."""
 
+    def __post_init__(self) -> None:
+        at_least(self, "checkpoint.", every=1, keep=1)
 
+
+@with_field_docs
 @dataclass(frozen=True)
 class TrainConfig:
     """One training run."""
@@ -113,54 +131,12 @@ class TrainConfig:
     """Continue the run in ``run_dir`` if one with this config is there; otherwise such a run is an error."""
 
     def __post_init__(self) -> None:
-        for name, value, low in (
-            ("steps", self.steps, 0),
-            ("offline_updates", self.offline_updates, 0),
-            ("offline_eval_every", self.offline_eval_every, 0),
-            ("seed_steps", self.seed_steps, 0),
-            ("updates_per_step", self.updates_per_step, 0),
-            ("threads", self.threads, 0),
-            ("seed", self.seed, 0),
-            ("checkpoint.keep", self.checkpoint.keep, 1),
-            ("checkpoint.every", self.checkpoint.every, 1),
-            ("log.every", self.log.every, 1),
-            ("eval.every", self.eval.every, 0),
-            ("eval.episodes", self.eval.episodes, 1),
-            ("eval.final_episodes", self.eval.final_episodes, 1),
-            ("eval.num_envs", self.eval.num_envs, 1),
-            ("replay.batch_size", self.replay.batch_size, 1),
-            ("replay.n_step", self.replay.n_step, 1),
-            ("replay.frame_stack", self.replay.frame_stack, 1),
-            ("replay.capacity", self.replay.capacity, 2),
-            ("demos.episodes", self.demos.episodes, 0),
-            ("intervene.capacity", self.intervene.capacity, 1),
-        ):
-            if value < low:
-                raise ConfigError(f"{name} must be at least {low}, got {value}")
-        for name, fraction in (
-            ("replay.demo_fraction", self.replay.demo_fraction),
-            ("replay.discount", self.replay.discount),
-            ("demos.validation", self.demos.validation),
-        ):
-            if not 0 <= fraction <= 1:
-                raise ConfigError(f"{name} must lie in 0 .. 1, got {fraction}")
-        if self.precision_tolerance < 0:
-            raise ConfigError(f"precision_tolerance must be at least 0, got {self.precision_tolerance}")
-        if not 0 <= self.intervene.port < 65_536:
-            raise ConfigError(f"intervene.port must lie in 0 .. 65535, got {self.intervene.port}")
-        if not 0 < self.intervene.step <= 2:
-            raise ConfigError(f"intervene.step must lie above 0 and be 2 at most, got {self.intervene.step}")
+        counts = ("steps", "offline_updates", "offline_eval_every", "seed_steps", "updates_per_step", "threads", "seed")
+        at_least(self, "", **dict.fromkeys(counts, 0), precision_tolerance=0)
         if self.intervene.source != "none" and not self.steps:
             raise ConfigError(
                 "corrections are made while environments are stepped: give steps, or intervene.source=none"
             )
-        try:
-            parse_schedule(self.control.noise)
-        except ValueError as error:
-            raise ConfigError(f"control.noise: {error}") from error
-        for name in ("ensemble_gain", "action_margin"):
-            if not 0 <= getattr(self.control, name) <= 1e6:
-                raise ConfigError(f"control.{name} must lie in 0 .. 1e6, got {getattr(self.control, name)}")
         if self.control.snap and self.agent.grid is None:
             raise ConfigError(f"control.snap needs a zoom grid, and {self.agent.name} has none; turn it off")
         if self.replay.sampling == "priority" and not self.agent.gives_priorities:

@@ -1,4 +1,4 @@
-"""Rows of metrics: JSON lines always, TensorBoard and Weights & Biases on request."""
+"""Rows of metrics: JSON lines always, and where else the numbers are wanted."""
 
 from __future__ import annotations
 
@@ -6,62 +6,72 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Mapping
+from io import BufferedWriter
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from zoomrl.errors import CheckpointError, ConfigError, MissingDependencyError, import_optional
+from zoomrl.data.episode import Episode
+from zoomrl.errors import CheckpointError
 from zoomrl.files import finite_or_null
-from zoomrl.training.config import TrainConfig
+from zoomrl.training.callbacks import Callback, Run
+from zoomrl.training.evaluate import Evaluation
 from zoomrl.training.rows import METRICS, sealed_row
-from zoomrl.training.run_files import wandb_id
+from zoomrl.training.sinks.sink import Sink, in_brief
 
 _log = logging.getLogger("zoomrl.training")
 
 
-class Sink(Protocol):
-    """Where numbers go besides the JSON lines."""
-
-    name: str
-    """By which the user knows it."""
-
-    def scalars(self, kind: str, values: Mapping[str, float], env_steps: int) -> None:
-        """Take the numbers of one row."""
-        ...
-
-    def close(self) -> None:
-        """Flush."""
-        ...
-
-
-class Logger:
-    """Appends rows to ``metrics.jsonl`` and passes their numbers on.
+class Logger(Callback):
+    """Appends the rows of a run to ``metrics.jsonl`` and passes their numbers on.
 
     Args:
-        directory: the run directory.
-        position: bytes of the file to keep; rows beyond it were written after the checkpoint that is being resumed.
-        sinks: further places.
-        sha256: of those bytes; empty when unknown.
+        directory: of the run.
+        make_sinks: makes the further places, given the environment step that a resumed run continues at.
         say: prints a line for the user: rows that are lost, or not those that were written, are told.
     """
 
     def __init__(
         self,
         directory: Path,
-        position: int,
-        sinks: list[Sink],
-        sha256: str = "",
+        make_sinks: Callable[[int], list[Sink]] = lambda env_steps: [],
         say: Callable[[str], None] = _log.warning,
     ) -> None:
         self.path = directory / METRICS
+        self._make_sinks = make_sinks
         self._say = say
-        kept = self._kept(position)
+        self._position, self._sha256 = 0, ""
+        self._digest = hashlib.sha256()
+        self._file: BufferedWriter | None = None
+        self._sinks: list[Sink] = []
+
+    def open(self, env_steps: int = 0) -> None:
+        """Begin to write, behind the rows that the loaded state counts; later ones are no part of the run."""
+        kept = self._kept(self._position)
         self._digest = hashlib.sha256(kept)
-        if len(kept) == position and sha256 not in ("", self._digest.hexdigest()):
-            say(f"{self.path} is damaged: its rows are not those that were written. The run itself is not affected")
+        if len(kept) == self._position and self._sha256 not in ("", self._digest.hexdigest()):
+            self._say(
+                f"{self.path} is damaged: its rows are not those that were written. The run itself is not affected"
+            )
         with open(self.path, "ab") as file:
             file.truncate(len(kept))
         self._file = open(self.path, "ab")  # noqa: SIM115 - lives as long as the logger
-        self._sinks = sinks
+        self._sinks = self._make_sinks(env_steps)
+
+    def on_start(self, run: Run) -> None:
+        """Open the file and the further places."""
+        self.open(run.counters["env_steps"])
+
+    def on_episode(self, run: Run, episode: Episode, row: Mapping[str, Any]) -> None:
+        """Write its row."""
+        self.write("episode", row)
+
+    def on_metrics(self, run: Run, row: Mapping[str, float]) -> None:
+        """Write the row."""
+        self.write("train", row)
+
+    def on_evaluation(self, run: Run, evaluation: Evaluation, row: Mapping[str, Any]) -> None:
+        """Write its row."""
+        self.write("eval", row)
 
     def _kept(self, position: int) -> bytes:
         """What stays of the file: ``position`` bytes, or the whole lines where it has become shorter."""
@@ -87,10 +97,11 @@ class Logger:
         reader notices a changed digit.
         """
         finite = finite_or_null({"kind": kind, **row})
+        file = self._opened()
         try:
             line = (sealed_row(finite) + "\n").encode()
-            self._file.write(line)
-            self._file.flush()
+            file.write(line)
+            file.flush()
             self._digest.update(line)
         except OSError as error:
             raise self._unwritable(error) from error
@@ -100,10 +111,12 @@ class Logger:
                 sink.scalars(kind, numbers, int(row["env_steps"]))
             except Exception as error:  # a service or library of others: learning does not depend on it
                 self._sinks.remove(sink)
-                self._say(f"{sink.name} gets no more rows ({_brief(error)}); {self.path} goes on")
+                self._say(f"{sink.name} gets no more rows ({in_brief(error)}); {self.path} goes on")
 
-    def sync(self) -> dict[str, Any]:
-        """Make the rows durable; the file's length in bytes and its hash, as a checkpoint keeps them."""
+    def state_dict(self) -> dict[str, Any]:
+        """Make the rows durable; the file's length in bytes and its hash."""
+        if self._file is None:
+            return {"log_position": self._position, "log_sha256": self._sha256}
         try:
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -111,78 +124,29 @@ class Logger:
             raise self._unwritable(error) from error
         return {"log_position": self._file.tell(), "log_sha256": self._digest.hexdigest()}
 
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore :meth:`state_dict`, before the file is opened; other entries are left alone."""
+        self._position, self._sha256 = state["log_position"], state.get("log_sha256", "")
+
+    def close(self) -> None:
+        """Close all places. Safe to call twice, and where nothing was opened."""
+        file, sinks = self._file, self._sinks
+        self._file, self._sinks = None, []
+        if file is not None:
+            file.close()
+        for sink in sinks:
+            try:
+                sink.close()
+            except Exception as error:
+                self._say(f"{sink.name} did not end well: {in_brief(error)}")
+
+    def _opened(self) -> BufferedWriter:
+        if self._file is None:
+            raise RuntimeError(f"{self.path} was not opened")
+        return self._file
+
     def _unwritable(self, error: OSError) -> CheckpointError:
         return CheckpointError(
             f"could not write {self.path}: {error.strerror or error}. Earlier checkpoints are intact. "
             "Free some space and run the same command again to resume."
         )
-
-    def close(self) -> None:
-        """Close all places."""
-        self._file.close()
-        for sink in self._sinks:
-            try:
-                sink.close()
-            except Exception as error:
-                self._say(f"{sink.name} did not end well: {_brief(error)}")
-
-
-def make_sinks(config: TrainConfig, directory: Path, env_steps: int) -> list[Sink]:
-    """The sinks that ``config.log`` asks for; ``env_steps`` is where a resumed run continues."""
-    sinks: list[Sink] = []
-    if config.log.tensorboard:
-        sinks.append(_TensorBoard(directory / "tensorboard", env_steps))
-    if config.log.wandb:
-        sinks.append(_WandB(config, directory))
-    return sinks
-
-
-def _brief(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".partition("\n")[0]
-
-
-class _TensorBoard:
-    name = "TensorBoard"
-
-    def __init__(self, directory: Path, env_steps: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._writer = SummaryWriter(str(directory), purge_step=env_steps or None)
-
-    def scalars(self, kind: str, values: Mapping[str, float], env_steps: int) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(f"{kind}/{name}", value, env_steps)
-
-    def close(self) -> None:
-        self._writer.close()
-
-
-class _WandB:
-    name = "Weights & Biases"
-
-    def __init__(self, config: TrainConfig, directory: Path) -> None:
-        wandb = import_optional("wandb", "wandb")
-        if not hasattr(wandb, "init"):  # an old run's ./wandb folder can shadow the package
-            raise MissingDependencyError("a folder named 'wandb' hides the package; run from another directory")
-        try:
-            self._run = wandb.init(
-                project=config.log.wandb,
-                id=wandb_id(directory),
-                name=directory.resolve().name,
-                dir=str(directory),
-                config=config.to_dict(),
-                resume="allow",
-            )
-        except CheckpointError:
-            raise
-        except Exception as error:
-            raise ConfigError(
-                f"Weights & Biases could not start ({_brief(error)}). Without a network use WANDB_MODE=offline; "
-                "to do without it, leave log.wandb empty"
-            ) from error
-
-    def scalars(self, kind: str, values: Mapping[str, float], env_steps: int) -> None:
-        self._run.log({f"{kind}/{name}": value for name, value in values.items()} | {"env_steps": env_steps})
-
-    def close(self) -> None:
-        self._run.finish()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from zoomrl.agents.build import make_agent
 from zoomrl.control.controller import Controller
 from zoomrl.data.finite import first_not_finite
+from zoomrl.envs.camera import Fitting, fittings
 from zoomrl.errors import CheckpointError
 from zoomrl.spec import EnvSpec
 from zoomrl.training.bounded import bounded, check_counts, stored_bytes
@@ -35,6 +36,7 @@ class Policy:
         self.env_steps = env_steps
         self.controller = controller
         self._num_envs = num_envs
+        self._fittings = fittings(spec)
 
     def reset(self, which: NDArray[np.bool_] | None = None) -> None:
         """Begin new episodes in the environments ``which`` [N] bool, or everywhere."""
@@ -43,24 +45,31 @@ class Policy:
     def act(self, observation: Mapping[str, NDArray[Any]] | NDArray[Any]) -> NDArray[np.float32]:
         """Action for the newest observation.
 
+        Images may also come as the cameras show them, and are then cropped and fitted as in training
+        (:func:`zoomrl.envs.camera.fit_image`): each under the name of its camera, or, where the run fits images, all
+        of one size as ``rgb`` [V, H, W, C], or as the one image [H, W, C] of a single camera.
+
         Args:
-            observation: {name: array} as the environment shows it, or the bare state vector; for ``num_envs`` > 1
-                with a leading axis [N, ...].
+            observation: {name: array} as the environment shows it, or the bare state vector (of a policy that observes
+                images alone: the bare images); for ``num_envs`` > 1 with a leading axis [N, ...].
 
         Returns:
             [A] in the environment's units; [N, A] for several environments.
 
         Raises:
             ValueError: an observation is missing, or has another shape, or numbers where bytes are expected, or holds
-                NaN or infinity.
+                NaN or infinity; an image of a camera has another size than in training.
         """
-        named = observation if isinstance(observation, Mapping) else {"state": observation}
+        bare = "state" if "state" in self.spec.observations else "rgb"
+        given_names = observation if isinstance(observation, Mapping) else {bare: observation}
+        named = self._with_rgb(given_names)
         arrays: dict[str, NDArray[Any]] = {}
         for name, spec in self.spec.observations.items():
             if name not in named:
                 shapes = ", ".join(f"{n!r}: {s.dtype}{list(s.shape)}" for n, s in self.spec.observations.items())
+                views = f", or in place of 'rgb' the images of {', '.join(self.spec.cameras)}" if self._fittings else ""
                 raise ValueError(
-                    f"the policy expects observations {{{shapes}}}, got {sorted(named)}; pass what "
+                    f"the policy expects observations {{{shapes}}}{views}, got {sorted(given_names)}; pass what "
                     "zoomrl.wrap_gym_env(your_environment, config) shows"
                 )
             given = np.asarray(named[name])
@@ -77,6 +86,53 @@ class Policy:
             arrays[name] = array.reshape(self._num_envs, *spec.shape)
         action = self.controller.act(arrays)
         return action[0] if self._num_envs == 1 else action
+
+    def _with_rgb(self, named: Mapping[str, Any]) -> Mapping[str, Any]:
+        """``named`` with ``rgb`` made of the cameras' own images, where these came."""
+        if not self._fittings:
+            return named
+        cameras, shape = self.spec.cameras, self.spec.observations["rgb"].shape
+        given = np.asarray(named["rgb"]) if "rgb" in named else None
+        if given is not None and given.shape in (shape, (self._num_envs, *shape)):
+            return named
+        if cameras and cameras != ("rgb",) and all(camera in named for camera in cameras):
+            views = [self._of_camera(camera, np.asarray(named[camera])) for camera in cameras]
+        elif given is not None and (self.spec.fits_images or cameras == ("rgb",)):
+            views = self._of_cameras(given)
+        else:
+            return named
+        fitted = [
+            [_fitted(fitting, camera, image) for image in images]
+            for fitting, camera, images in zip(self._fittings, cameras, views, strict=True)
+        ]
+        return {**named, "rgb": np.stack([np.stack(images) for images in zip(*fitted, strict=True)])}
+
+    def _of_camera(self, name: str, given: NDArray[Any]) -> list[NDArray[Any]]:
+        """One camera's image of each environment; a single environment may leave out the leading axis."""
+        if self._num_envs == 1 and (given.ndim < 4 or len(given) != 1):
+            return [given]
+        if given.ndim < 3 or len(given) != self._num_envs:
+            raise ValueError(f"observation {name!r} must hold {self._num_envs} images, got {list(given.shape)}")
+        return list(given)
+
+    def _of_cameras(self, given: NDArray[Any]) -> list[list[NDArray[Any]]]:
+        """The same of each camera, from [N, V, H, W, C]; a single environment or camera may leave out its axis."""
+        views = len(self.spec.cameras)
+        images = given[None] if self._num_envs == 1 and given.ndim < 5 else given
+        images = images[:, None] if views == 1 and 2 < images.ndim < 5 else images
+        if images.ndim < 4 or images.shape[:2] != (self._num_envs, views):
+            raise ValueError(
+                f"observation 'rgb' must hold the images of {', '.join(self.spec.cameras)} for {self._num_envs} "
+                f"environments, {[self._num_envs, views]} and height, width and channels, got {list(given.shape)}"
+            )
+        return [list(images[:, view]) for view in range(views)]
+
+
+def _fitted(fitting: Fitting, camera: str, image: NDArray[Any]) -> NDArray[np.uint8]:
+    try:
+        return fitting(image)
+    except ValueError as error:
+        raise ValueError(f"camera {camera!r}: {error}") from error
 
 
 def load_policy(run: str | Path, *, num_envs: int = 1, seed: int = 0) -> Policy:

@@ -3,17 +3,101 @@
 from __future__ import annotations
 
 import time
+from collections import deque
+from collections.abc import Mapping
 from types import TracebackType
+from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    Progress,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as RichProgress
+
+from zoomrl.agents.contract import Metrics
+from zoomrl.data.episode import Episode
+from zoomrl.errors import plural
+from zoomrl.training.callbacks import Callback, Run
+from zoomrl.training.evaluate import Evaluation
+
+RECENT = 20
+"""Training episodes that the status is the mean of."""
+OFFLINE_EVERY = 100
+"""Updates between two looks at the loss before the first step."""
+
+
+class Progress(Callback):
+    """Shows where the run is, how well it does and how long it takes.
+
+    Args:
+        line: where that is shown.
+    """
+
+    def __init__(self, line: ProgressLine) -> None:
+        self._line = line
+        self._online = False
+        self._recent: deque[float] = deque(maxlen=RECENT)
+        self._success = False
+        self._evaluated = ""
+
+    def on_start(self, run: Run) -> None:
+        """Begin the phase that the run is in."""
+        done, total = run.counters["updates"], run.config.offline_updates
+        if done < total:
+            self._line.phase("offline", total, done)
+        else:
+            self._begin_online(run)
+
+    def on_update(self, run: Run, metrics: Metrics) -> None:
+        """Advance, where updates are made for longer than a step takes."""
+        done, total = run.counters["updates"], run.config.offline_updates
+        if self._online or done > total:
+            if run.config.update_at == "episode":
+                self._line.advance(run.counters["env_steps"], self._status(run))
+            return
+        if done % OFFLINE_EVERY == 0 or done == total:
+            self._line.advance(done, f"loss {metrics['loss']:.3f}  {self._speed(run, 'updates'):.0f} updates/s")
+
+    def on_episode(self, run: Run, episode: Episode, row: Mapping[str, Any]) -> None:
+        """Success where the environment reports it, else the return."""
+        self._success = "success" in row
+        self._recent.append(float(row["success"] if self._success else row["return"]))
+
+    def on_step(self, run: Run) -> None:
+        """Advance."""
+        if not self._online:
+            self._begin_online(run)
+        self._line.advance(run.counters["env_steps"], self._status(run))
+
+    def on_evaluation(self, run: Run, evaluation: Evaluation, row: Mapping[str, Any]) -> None:
+        """Remember what came out."""
+        if evaluation.score is not None:
+            rate = evaluation.success_rate
+            self._evaluated = f"return {evaluation.return_mean:.4g}" if rate is None else f"{rate:.0%}"
+
+    def _begin_online(self, run: Run) -> None:
+        self._online = True
+        self._line.phase("train", run.config.steps, run.counters["env_steps"])
+
+    def _status(self, run: Run) -> str:
+        """Success where the environment reports it, else return: of the last episodes and evaluation; and the speed."""
+        parts = []
+        if self._recent:
+            mean = float(np.mean(self._recent))
+            shown = f"success {mean:.0%}" if self._success else f"return {mean:.4g}"
+            parts.append(f"{shown} of last {plural(len(self._recent), 'episode')}")
+        if self._evaluated:
+            parts.append(f"eval {self._evaluated}")
+        steps, updates = self._speed(run, "env_steps"), self._speed(run, "updates")
+        return "  ".join([*parts, f"{steps:.3g} steps/s, {updates:.3g} updates/s"])
+
+    def _speed(self, run: Run, unit: str) -> float:
+        return run.counters[unit] / max(run.seconds, 1e-9)
 
 
 class ProgressLine:
@@ -28,7 +112,7 @@ class ProgressLine:
         self._every = every
         self._name, self._total, self._first, self._done = "", 0, 0, 0
         self._started = time.monotonic()
-        self._progress = Progress(
+        self._progress = RichProgress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=20),
             TaskProgressColumn(),

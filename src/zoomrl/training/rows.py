@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from zoomrl.files import read_bytes
 from zoomrl.seal import KEY
 
 METRICS = "metrics.jsonl"
 """File of the rows, in the run directory."""
 WALL_FIELDS = ("seconds", "updates_per_s", "env_steps_per_s")
 """Fields that depend on the clock; all others are equal in a run that was killed and resumed."""
+_MAX_BYTES = 256 << 20
+_log = logging.getLogger("zoomrl.training")
 _SEAL = re.compile(rb', "([^"\n]{6})": "([0-9a-f]{16})"}\Z')
 _ENDED = re.compile(rb'"[0-9a-f]{16}"}')
 
@@ -41,6 +46,33 @@ def read_row(line: bytes) -> tuple[dict[str, Any], bool]:
     if found is not None and (found[1] != KEY.encode() or found[2] != _hash(row).encode()):
         raise ValueError("its content does not match its checksum")
     return row, found is not None
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of ``metrics.jsonl``, each with its ``kind``.
+
+    A last line that is still being written is left out; so is a damaged one, by name: one that is no JSON, or is not
+    what its hash says. Rows of earlier versions have no hash, and no such row can follow one that has.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    if not path.exists():
+        return []
+    *lines, unfinished = read_bytes(path, max_bytes=_MAX_BYTES).split(b"\n")
+    rows, sealed = [], False
+    for number, line in enumerate([*lines, unfinished], start=1):
+        try:
+            row, has_seal = read_row(line)
+            if sealed and not has_seal:
+                raise ValueError("its checksum is missing")
+            sealed |= has_seal
+            rows.append(row)
+        except (ValueError, RecursionError) as error:
+            if number <= len(lines) or is_whole(line):
+                reason = getattr(error, "msg", "") or str(error)
+                _log.warning("%s, line %d is damaged (%s) and left out", path, number, reason)
+    return rows
 
 
 def is_whole(line: bytes) -> bool:

@@ -26,17 +26,20 @@ FREE_ENV = frozenset({"num_envs", "workers", "python", "timeout"})
 """Options of the environment that say how it is run and not what it is: they do not change a set."""
 FREE_DEMOS = frozenset({"source", "validation", "directory"})
 """Options of demonstrations that say where a set lies and how it is used: they do not change it."""
+LATER_ENV = {"image_fit": "none", "image_crop": ()}
+"""Options of the environment that came after sets were first kept: at these values a set is what it was without."""
 _HASH_DIGITS = 10
 
 
 def scripted_path(config: DemoConfig, env: EnvConfig) -> Path:
     """Directory of the set that ``config`` describes.
 
-    The name begins with environment, number and seed. A hash of all options follows, but for :data:`FREE_ENV` and
-    :data:`FREE_DEMOS`: a set that was collected with other options, or before an option existed, is never taken for it.
+    The name begins with environment, number and seed. A hash of all options follows, but for :data:`FREE_ENV`,
+    :data:`FREE_DEMOS` and :data:`LATER_ENV`: a set that was collected with other options, or before another option
+    existed, is never taken for it.
     """
     kept = {
-        "env": {k: v for k, v in asdict(env).items() if k not in FREE_ENV},
+        "env": {k: v for k, v in asdict(env).items() if k not in FREE_ENV and (k, v) not in LATER_ENV.items()},
         "demos": {k: v for k, v in asdict(config).items() if k not in FREE_DEMOS},
     }
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:_HASH_DIGITS]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoomrl.data.episode import Episode
+from zoomrl.training.callbacks import Callback, Run
 from zoomrl.training.config import TrainConfig
 
 TOLERATED = 0.01
@@ -19,7 +20,7 @@ TOLERATED = 0.01
 Say = Callable[[str], None]
 
 
-class ValueRange:
+class ValueRange(Callback):
     """Warns, once, when targets lie outside the agent's atoms.
 
     Args:
@@ -33,11 +34,11 @@ class ValueRange:
         self._say = say
         self._said = False
 
-    def look(self, means: Mapping[str, float]) -> None:
+    def on_metrics(self, run: Run, row: Mapping[str, float]) -> None:
         """Look at a row of metrics."""
-        if self._support is None or self._said or "target_clipped_low" not in means:
+        if self._support is None or self._said or "target_clipped_low" not in row:
             return
-        below, above = means["target_clipped_low"], means["target_clipped_high"]
+        below, above = row["target_clipped_low"], row["target_clipped_high"]
         if below + above <= TOLERATED:
             return
         self._said = True
@@ -47,7 +48,7 @@ class ValueRange:
             f"agent.v_max={v_max:g}, and are moved there: such values cannot be learnt."
         )
         if self._discount < 1:
-            low, high = means["value_bound_low"], means["value_bound_high"]
+            low, high = row["value_bound_low"], row["value_bound_high"]
             text += f" The rewards seen so far allow values from {low:.3g} to {high:.3g}: {_advice(low, high)}"
         self._say(text)
 

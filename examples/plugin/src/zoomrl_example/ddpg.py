@@ -13,12 +13,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from zoomrl.agents.checks import at_least
 from zoomrl.agents.config import AgentConfig
 from zoomrl.agents.contract import Metrics
 from zoomrl.agents.learner import Learner, Noise, Tensors
 from zoomrl.agents.metrics import batch_metrics, q_metrics
 from zoomrl.agents.optimization import frozen, make_optimizer, optimizer_step, polyak_update
+from zoomrl.ranges import at_least
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,7 @@ class DDPGConfig(AgentConfig):
     """Step of the target networks towards the online ones."""
 
     def __post_init__(self) -> None:
-        at_least(self, "width", 1)
-        at_least(self, "blocks", 0)
+        at_least(self, "agent.", width=1, blocks=0)
 
 
 class Block(nn.Module):

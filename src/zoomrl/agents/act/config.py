@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from zoomrl.agents.checks import at_least, check_supervised
+from zoomrl.agents.checks import check_supervised
 from zoomrl.agents.config import AgentConfig
 from zoomrl.errors import ConfigError
+from zoomrl.field_docs import with_field_docs
 from zoomrl.nets.config import EncoderConfig
+from zoomrl.ranges import at_least
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class ACTConfig(AgentConfig):
     """ACT (Zhao et al. 2023): a conditional variational autoencoder of action chunks made of transformers.
@@ -52,9 +55,9 @@ class ACTConfig(AgentConfig):
     """Weight decay (AdamW)."""
 
     def __post_init__(self) -> None:
-        for name in ("dim", "heads", "feedforward", "encoder_layers", "decoder_layers", "style_dim"):
-            at_least(self, name, 1)
-        at_least(self, "kl_coef", 0)
+        at_least(
+            self, "agent.", dim=1, heads=1, feedforward=1, encoder_layers=1, decoder_layers=1, style_dim=1, kl_coef=0
+        )
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"agent.dropout must be 0 or more and below 1, got {self.dropout}")
         if self.dim % self.heads:

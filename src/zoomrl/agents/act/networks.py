@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from zoomrl.agents.act.transformer import DecoderStack, EncoderStack, sine_positions, sine_positions_2d
-from zoomrl.nets.linear import Linear
 
 MapShape = tuple[int, int, int, int]
 """Views, rows, columns, channels."""
@@ -55,12 +54,12 @@ class Posterior(nn.Module):
     def __init__(self, sizes: Sizes, layers: int) -> None:
         super().__init__()
         self.summary = nn.Parameter(torch.randn(sizes.dim))
-        self.state = Linear(sizes.state, sizes.dim) if sizes.state else None
-        self.actions = Linear(sizes.actions, sizes.dim)
+        self.state = nn.Linear(sizes.state, sizes.dim) if sizes.state else None
+        self.actions = nn.Linear(sizes.actions, sizes.dim)
         self.tokens = 1 + bool(sizes.state) + sizes.chunk_length
         self.register_buffer("positions", sine_positions(self.tokens, sizes.dim), persistent=False)
         self.stack = EncoderStack(*sizes.stack(), layers, sizes.dropout)
-        self.head = Linear(sizes.dim, 2 * sizes.style)
+        self.head = nn.Linear(sizes.dim, 2 * sizes.style)
 
     def forward(
         self, state: Tensor | None, actions: Tensor, valid: Tensor, keep: Tensor | None = None
@@ -93,21 +92,21 @@ class Policy(nn.Module):
 
     def __init__(self, sizes: Sizes, encoder_layers: int, decoder_layers: int) -> None:
         super().__init__()
-        self.style = Linear(sizes.style, sizes.dim)
-        self.state = Linear(sizes.state, sizes.dim) if sizes.state else None
+        self.style = nn.Linear(sizes.style, sizes.dim)
+        self.state = nn.Linear(sizes.state, sizes.dim) if sizes.state else None
         self.tokens = 1 + bool(sizes.state)
         self.kinds = nn.Parameter(torch.randn(self.tokens, sizes.dim))
         self.maps = sizes.maps
         if sizes.maps is not None:
             views, rows, columns, channels = sizes.maps
-            self.patch = Linear(channels, sizes.dim)
+            self.patch = nn.Linear(channels, sizes.dim)
             self.views = nn.Parameter(torch.randn(views, 1, sizes.dim))
             self.register_buffer("patches", sine_positions_2d(rows, columns, sizes.dim), persistent=False)
             self.tokens += views * rows * columns
         self.queries = nn.Parameter(torch.randn(sizes.chunk_length, sizes.dim))
         self.encoder = EncoderStack(*sizes.stack(), encoder_layers, sizes.dropout)
         self.decoder = DecoderStack(*sizes.stack(), decoder_layers, sizes.dropout)
-        self.head = Linear(sizes.dim, sizes.actions)
+        self.head = nn.Linear(sizes.dim, sizes.actions)
 
     def forward(
         self,

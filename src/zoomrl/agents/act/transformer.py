@@ -11,8 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoomrl.nets.linear import Linear
-
 PERIOD = 10_000.0
 """Slowest wavelength of the positions, divided by 2 pi (Vaswani et al. 2017, section 3.5)."""
 
@@ -40,9 +38,9 @@ class Attention(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.query = Linear(dim, dim)
-        self.key_value = Linear(dim, 2 * dim)
-        self.out = Linear(dim, dim)
+        self.query = nn.Linear(dim, dim)
+        self.key_value = nn.Linear(dim, 2 * dim)
+        self.out = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, memory: Tensor, attend: Tensor | None = None) -> Tensor:
         """[B, L, D]; ``attend`` [B, M] bool is False for tokens that nobody may look at."""
@@ -61,8 +59,8 @@ class _Layer(nn.Module):
         self.dropout = dropout
         self.attention = Attention(dim, heads)
         self.norm = nn.LayerNorm(dim)
-        self.rise = Linear(dim, feedforward)
-        self.fall = Linear(feedforward, dim)
+        self.rise = nn.Linear(dim, feedforward)
+        self.fall = nn.Linear(feedforward, dim)
         self.last_norm = nn.LayerNorm(dim)
 
     def _feed(self, x: Tensor, hidden: Tensor | None, output: Tensor | None) -> Tensor:

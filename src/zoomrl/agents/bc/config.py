@@ -8,9 +8,11 @@ from typing import ClassVar, Literal
 from zoomrl.agents.checks import check_supervised
 from zoomrl.agents.config import AgentConfig
 from zoomrl.errors import ConfigError
+from zoomrl.field_docs import with_field_docs
 from zoomrl.nets.config import EncoderConfig
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class BCConfig(AgentConfig):
     """Behaviour cloning of action chunks: a network regresses the next T demonstrated actions."""

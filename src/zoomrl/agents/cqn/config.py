@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
-from zoomrl.agents.checks import at_least, check_learning, check_representation, check_support
+from zoomrl.agents.checks import check_learning, check_support
 from zoomrl.agents.config import AgentConfig, TaskDefaults
 from zoomrl.errors import ConfigError
+from zoomrl.field_docs import with_field_docs
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
+from zoomrl.ranges import at_least
 
 MAX_CELLS = 2**20
 """Finest action grid that float32 addresses without rounding into a neighbour."""
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class CQNConfig(AgentConfig):
     """Coarse-to-fine Q-network (Seo et al. 2024). Defaults are the published ones for demo-driven robot tasks."""
@@ -92,9 +95,7 @@ class CQNConfig(AgentConfig):
         return defaults if self.chunked else replace(defaults, snap=True)
 
     def __post_init__(self) -> None:
-        for name in ("levels", "atoms", "hidden_dim", "target_interval"):
-            at_least(self, name, 2 if name == "atoms" else 1)
-        at_least(self, "bins", 2)
+        at_least(self, "agent.", levels=1, hidden_dim=1, target_interval=1, atoms=2, bins=2)
         # Two bins exceed it long before 64 levels; beyond, the power itself would take for ever.
         if self.levels > 64 or self.bins**self.levels > MAX_CELLS:
             raise ConfigError(
@@ -103,11 +104,10 @@ class CQNConfig(AgentConfig):
             )
         check_learning(self)
         check_support(self)
-        check_representation(self)
-        for name in ("critic_lambda", "bc_lambda", "trunk_dim"):
-            at_least(self, name, 0)
+        at_least(self, "agent.", critic_lambda=0, bc_lambda=0, trunk_dim=0)
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class CQNASConfig(CQNConfig):
     """CQN over action chunks (Seo & Abbeel 2024): values for every step of a chunk of T actions."""
@@ -121,5 +121,4 @@ class CQNASConfig(CQNConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, "chunk_length", 1)
-        at_least(self, "gru_layers", 1)
+        at_least(self, "agent.", chunk_length=1, gru_layers=1)

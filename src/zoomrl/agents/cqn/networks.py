@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from zoomrl.nets.gru import GRU
 from zoomrl.nets.init import orthogonal_, zero_
-from zoomrl.nets.linear import Linear, linear_columns
+from zoomrl.nets.linear import linear_columns
 from zoomrl.nets.trunk import Trunk
 
 Dueling = Literal["separate", "shared", "none"]
@@ -86,8 +86,8 @@ class CoarseToFineNetwork(nn.Module):
             return _Stream(trunk, action_dim, chunk_length, levels, hidden_dim, hidden_bias, gru_layers)
 
         self.streams = nn.ModuleList([stream() for _ in range(2 if dueling == "separate" else 1)])
-        self.advantage = Linear(hidden_dim, action_dim * bins * outputs)
-        self.value = None if dueling == "none" else Linear(hidden_dim, action_dim * outputs)
+        self.advantage = nn.Linear(hidden_dim, action_dim * bins * outputs)
+        self.value = None if dueling == "none" else nn.Linear(hidden_dim, action_dim * outputs)
         self.apply(orthogonal_)
         zero_(self.advantage)
         if self.value is not None:
@@ -162,9 +162,9 @@ class _Stream(nn.Module):
         self.positions = chunk_length if gru_layers else 0
         self.register_buffer("level_ids", torch.eye(levels), persistent=False)
         self.register_buffer("step_ids", torch.eye(self.positions), persistent=False)
-        self.first = Linear(trunk.out_dim + action_dim + self.positions + levels, hidden_dim, bias=hidden_bias)
+        self.first = nn.Linear(trunk.out_dim + action_dim + self.positions + levels, hidden_dim, bias=hidden_bias)
         self.first_norm = nn.LayerNorm(hidden_dim)
-        self.second = Linear(hidden_dim, hidden_dim, bias=hidden_bias)
+        self.second = nn.Linear(hidden_dim, hidden_dim, bias=hidden_bias)
         self.second_norm = nn.LayerNorm(hidden_dim)
         self.gru = GRU(hidden_dim, hidden_dim, gru_layers) if gru_layers else None
 

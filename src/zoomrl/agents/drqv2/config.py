@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from zoomrl.agents.checks import at_least, check_learning, check_representation, check_support
+from zoomrl.agents.checks import check_learning, check_support
 from zoomrl.agents.config import AgentConfig
+from zoomrl.field_docs import with_field_docs
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
+from zoomrl.ranges import at_least
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class DrQv2Config(AgentConfig):
     """DrQ-v2 (Yarats et al. 2021): deterministic actor, twin critics, random shifts. Defaults as published."""
@@ -62,16 +65,13 @@ class DrQv2Config(AgentConfig):
         return (self.v_min, self.v_max, self.atoms) if self.value == "categorical" else None
 
     def __post_init__(self) -> None:
-        for name in ("hidden_dim", "target_interval"):
-            at_least(self, name, 1)
-        at_least(self, "atoms", 2)
+        at_least(self, "agent.", hidden_dim=1, target_interval=1, atoms=2)
         check_learning(self)
         check_support(self)
-        check_representation(self)
-        for name in ("noise_clip", "bc_lambda", "trunk_dim"):
-            at_least(self, name, 0)
+        at_least(self, "agent.", noise_clip=0, bc_lambda=0, trunk_dim=0)
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class DrQv2PlusConfig(DrQv2Config):
     """DrQ-v2+ (baseline of Seo et al. 2024): distributional critics, behaviour cloning, demonstrations."""
@@ -93,6 +93,7 @@ class DrQv2PlusConfig(DrQv2Config):
     """Weight of behaviour cloning on demonstrated samples in the actor's loss."""
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class DrQv2ASConfig(DrQv2PlusConfig):
     """DrQ-v2-AS+ (baseline of Seo & Abbeel 2024): DrQ-v2+ with a GRU over an action chunk in actor and critics."""
@@ -106,5 +107,4 @@ class DrQv2ASConfig(DrQv2PlusConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, "chunk_length", 1)
-        at_least(self, "gru_layers", 1)
+        at_least(self, "agent.", chunk_length=1, gru_layers=1)

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from zoomrl.nets.gru import GRU
 from zoomrl.nets.init import orthogonal_
-from zoomrl.nets.linear import Linear
 from zoomrl.nets.trunk import Trunk
 
 
@@ -25,7 +24,7 @@ class Actor(nn.Module):
         super().__init__()
         self.trunk = trunk
         self.body = Body(trunk.out_dim, hidden_dim, chunk_length, gru_layers)
-        self.head = Linear(hidden_dim, action_dim)
+        self.head = nn.Linear(hidden_dim, action_dim)
         self.apply(orthogonal_)
 
     def autocast_modules(self) -> list[nn.Module]:
@@ -51,7 +50,7 @@ class TwinCritic(nn.Module):
         self.trunk = trunk
         width = trunk.out_dim + action_dim
         self.bodies = nn.ModuleList([Body(width, hidden_dim, chunk_length, gru_layers) for _ in range(2)])
-        self.heads = nn.ModuleList([Linear(hidden_dim, outputs) for _ in range(2)])
+        self.heads = nn.ModuleList([nn.Linear(hidden_dim, outputs) for _ in range(2)])
         self.apply(orthogonal_)
 
     def autocast_modules(self) -> list[nn.Module]:
@@ -77,8 +76,8 @@ class Body(nn.Module):
         # A single action needs no step one-hot.
         positions = chunk_length if gru_layers else 0
         self.register_buffer("step_ids", torch.eye(positions), persistent=False)
-        self.first = Linear(width + positions, hidden_dim)
-        self.second = Linear(hidden_dim, hidden_dim)
+        self.first = nn.Linear(width + positions, hidden_dim)
+        self.second = nn.Linear(hidden_dim, hidden_dim)
         self.gru = GRU(hidden_dim, hidden_dim, gru_layers) if gru_layers else None
 
     def forward(self, x: Tensor) -> Tensor:

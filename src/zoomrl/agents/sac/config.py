@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
-from zoomrl.agents.checks import at_least, check_learning, check_representation, check_widths
+from zoomrl.agents.checks import check_learning
 from zoomrl.agents.config import AgentConfig, TaskDefaults
 from zoomrl.errors import ConfigError
+from zoomrl.field_docs import with_field_docs
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
+from zoomrl.ranges import at_least, widths
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class SACConfig(AgentConfig):
     """Soft actor-critic with automatic temperature (Haarnoja et al. 2018, second version)."""
@@ -55,13 +58,12 @@ class SACConfig(AgentConfig):
         return replace(super().task_defaults(), noise="0.0")
 
     def __post_init__(self) -> None:
-        at_least(self, "temperature", 0)
+        at_least(self, "agent.", temperature=0)
         if self.learn_temperature and self.temperature <= 0:
             raise ConfigError("agent.temperature must be positive to be learnt; turn agent.learn_temperature off")
         if not self.log_std_max > self.log_std_min:
             raise ConfigError(
                 f"agent.log_std_max must exceed agent.log_std_min, got {self.log_std_max} and {self.log_std_min}"
             )
-        check_widths(self)
+        widths(self, "agent.", "hidden")
         check_learning(self)
-        check_representation(self)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from zoomrl.agents.checks import at_least, check_widths
 from zoomrl.agents.drqv2.config import DrQv2Config
+from zoomrl.field_docs import with_field_docs
+from zoomrl.ranges import at_least, widths
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class TACOConfig(DrQv2Config):
     """TACO (Zheng et al. 2023): DrQ-v2 with contrastive embeddings of a state and the K actions after it."""
@@ -29,8 +31,5 @@ class TACOConfig(DrQv2Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("sequence", "token_hidden"):
-            at_least(self, name, 1)
-        for name in ("curl_coef", "reward_coef"):
-            at_least(self, name, 0)
-        check_widths(self, "state_hidden")
+        at_least(self, "agent.", sequence=1, token_hidden=1, curl_coef=0, reward_coef=0)
+        widths(self, "agent.", "state_hidden")

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from zoomrl.nets.init import orthogonal_
-from zoomrl.nets.linear import Linear
 from zoomrl.nets.mlp import mlp
 from zoomrl.nets.trunk import squashed
 
@@ -24,7 +23,7 @@ def token_dim(action_dim: int) -> int:
 
 def action_tokeniser(action_dim: int, hidden_dim: int) -> nn.Sequential:
     """Linear, tanh, Linear: actions [..., A] to tokens [..., U]."""
-    network = nn.Sequential(Linear(action_dim, hidden_dim), nn.Tanh(), Linear(hidden_dim, token_dim(action_dim)))
+    network = nn.Sequential(nn.Linear(action_dim, hidden_dim), nn.Tanh(), nn.Linear(hidden_dim, token_dim(action_dim)))
     return network.apply(orthogonal_)
 
 

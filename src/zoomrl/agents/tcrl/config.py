@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from zoomrl.agents.drqv2.config import DrQv2Config
 from zoomrl.errors import ConfigError
+from zoomrl.field_docs import with_field_docs
 from zoomrl.nets.config import RepresentationConfig
 
 
@@ -28,6 +29,7 @@ def _tcrl_latent() -> RepresentationConfig:
     )
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class TCRLConfig(DrQv2Config):
     """TCRL (Zhao et al. 2023): the actor and critics of DrQ-v2 on a latent that predicts itself and rewards."""

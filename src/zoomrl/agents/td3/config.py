@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from zoomrl.agents.checks import at_least, check_learning, check_representation, check_widths
+from zoomrl.agents.checks import check_learning
 from zoomrl.agents.config import AgentConfig
 from zoomrl.errors import ConfigError
+from zoomrl.field_docs import with_field_docs
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
+from zoomrl.ranges import at_least, widths
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class TD3Config(AgentConfig):
     """Twin delayed deterministic policy gradient (Fujimoto et al. 2018). Defaults are those of its authors' code."""
@@ -61,17 +64,14 @@ class TD3Config(AgentConfig):
     """Weight of behaviour cloning on demonstrated samples in the actor's loss; 0 turns it off."""
 
     def __post_init__(self) -> None:
-        for name in ("critics", "subset", "policy_delay"):
-            at_least(self, name, 1)
-        for name in ("target_noise", "noise_clip", "bc_lambda"):
-            at_least(self, name, 0)
+        at_least(self, "agent.", critics=1, subset=1, policy_delay=1, target_noise=0, noise_clip=0, bc_lambda=0)
         if self.subset > self.critics:
             raise ConfigError(f"agent.subset is {self.subset}, but there are {self.critics} critics")
-        check_widths(self)
+        widths(self, "agent.", "hidden")
         check_learning(self)
-        check_representation(self)
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class IQRLConfig(TD3Config):
     """iQRL (Scannell et al. 2024): TD3 on a quantised latent that predicts itself. Defaults as released."""

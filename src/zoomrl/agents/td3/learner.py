@@ -54,19 +54,25 @@ class TD3(ActorCritic):
         value = self.critic(torch.cat([features, actions], -1))[..., 0].amin(0)
         return {"actions": actions[:, None], "value": value}
 
-    def sample_noise(self, batch: int) -> Noise:
-        """Noise of the target's action, subsets of critics, shifts of the images.
+    @property
+    def actors_turn(self) -> bool:
+        """Whether the next update moves the actor too."""
+        return (self.updates + 1) % self.config.policy_delay == 0
 
-        The subset for the actor is sampled only when it is the actor's turn: :meth:`learn` knows by its presence.
-        """
-        config = self.config
+    @property
+    def phase(self) -> str:
+        """The actor's turn, or not."""
+        return "actor" if self.actors_turn else ""
+
+    def sample_noise(self, batch: int) -> Noise:
+        """Noise of the target's action, subsets of critics (the actor's only at its turn), shifts of the images."""
         size = (batch, self.action_dim)
         noise = {
             "target_noise": torch.randn(size, generator=self.generator, device=self.device),
             "target_subset": self._sample_subset(),
             **sample_shifts(self.perception, batch, self.generator),
         }
-        if (self.updates + 1) % config.policy_delay == 0:
+        if self.actors_turn:
             noise["actor_subset"] = self._sample_subset()
         return noise
 
@@ -85,10 +91,9 @@ class TD3(ActorCritic):
         loss, features, metrics = self.critic_loss(batch, noise)
         optimizer_step(self.critic_optimizer, loss)
         metrics = {"loss": loss.detach(), **metrics, **batch_metrics(batch)}
-        actors_turn = "actor_subset" in noise
-        if actors_turn or not self.config.delayed_targets:
+        if self.actors_turn or not self.config.delayed_targets:
             polyak_update(self.target_critic, self.critic, self.config.target_tau)
-        if actors_turn:
+        if self.actors_turn:
             with frozen(self.critic):
                 actor_loss, more = self.actor_loss(features, batch, noise)
                 optimizer_step(self.actor_optimizer, actor_loss)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from zoomrl.agents.checks import at_least
 from zoomrl.agents.config import AgentConfig, TaskDefaults
-from zoomrl.errors import ConfigError
+from zoomrl.field_docs import with_field_docs
+from zoomrl.ranges import at_least, positive
 
 
+@with_field_docs
 @dataclass(frozen=True)
 class TD7Config(AgentConfig):
     """TD7 (Fujimoto et al. 2023): TD3 with state-action embeddings, prioritised replay and policy checkpoints.
@@ -58,16 +59,20 @@ class TD7Config(AgentConfig):
         return replace(super().task_defaults(), prioritized=True, update_at="episode")
 
     def __post_init__(self) -> None:
-        for name in (
-            "hidden_dim",
-            "embedding_dim",
-            "target_interval",
-            "policy_delay",
-            "first_episodes",
-            "later_episodes",
-        ):
-            at_least(self, name, 1)
-        for name in ("target_noise", "noise_clip", "priority_power", "bc_lambda", "checkpoint_after", "reset_weight"):
-            at_least(self, name, 0)
-        if not self.lr > 0:
-            raise ConfigError(f"agent.lr must be positive, got {self.lr}")
+        at_least(
+            self,
+            "agent.",
+            hidden_dim=1,
+            embedding_dim=1,
+            target_interval=1,
+            policy_delay=1,
+            first_episodes=1,
+            later_episodes=1,
+            target_noise=0,
+            noise_clip=0,
+            priority_power=0,
+            bc_lambda=0,
+            checkpoint_after=0,
+            reset_weight=0,
+        )
+        positive(self, "agent.", "lr")

@@ -23,6 +23,7 @@ from zoomrl.agents.td7.bounds import TargetBounds
 from zoomrl.agents.td7.config import TD7Config
 from zoomrl.agents.td7.networks import SaleActor, SaleCritics, SaleEncoder
 from zoomrl.agents.td7.policy_checkpoint import PolicyCheckpoint
+from zoomrl.control.chunk import ActionChunk
 from zoomrl.errors import ConfigError
 from zoomrl.math.lap import lap_loss, lap_priority
 from zoomrl.math.losses import masked_mean
@@ -67,6 +68,7 @@ class TD7(Learner):
         self.critic_optimizer = make_optimizer("adam", list(self.critic.parameters()), config.lr, 0.0)
         self.actor_optimizer = make_optimizer("adam", list(self.actor.parameters()), config.lr, 0.0)
         self.policy_checkpoint = PolicyCheckpoint(config)
+        self._acts_as_saved = False
 
     @property
     def components(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
@@ -93,25 +95,40 @@ class TD7(Learner):
         networks = (*encoders, *actors, self.critic, self.target_critic)
         return [part for network in networks for part in network.autocast_modules()]
 
-    def sample_acting_noise(self, count: int, generator: torch.Generator, explore: bool) -> Noise:
-        """Nothing random. The presence of ``current`` asks for the current policy, in place of the saved one."""
-        return {"current": torch.zeros(0)} if explore or not self.policy_checkpoint.saved else {}
+    @property
+    def actors_turn(self) -> bool:
+        """Whether the next update moves the actor too."""
+        return (self.updates + 1) % self.config.policy_delay == 0
+
+    @property
+    def phase(self) -> str:
+        """The actor's turn, or not."""
+        return "actor" if self.actors_turn else ""
+
+    @property
+    def acting_phase(self) -> str:
+        """Whether the current policy acts, or the saved one."""
+        return "saved" if self._acts_as_saved else ""
+
+    def act(
+        self, observation: Mapping[str, Tensor], generator: torch.Generator, *, explore: bool = False
+    ) -> ActionChunk:
+        """The action of the current policy when it explores, else of the saved one, once there is one."""
+        self._acts_as_saved = self.policy_checkpoint.saved and not explore
+        return super().act(observation, generator, explore=explore)
 
     def propose(self, observation: Mapping[str, Tensor], noise: Noise) -> Tensors:
         """The policy's action, and the smaller of the current critics' values for it."""
         state, zs = self._embedded(observation)
-        actions = self.actor(state, zs) if "current" in noise else self.saved_actor(state, self.saved_encoder(state))
+        actions = self.saved_actor(state, self.saved_encoder(state)) if self._acts_as_saved else self.actor(state, zs)
         actions = self.only_movable(actions)
         value = self.critic(state, actions, self.fixed_encoder.predict(zs, actions), zs).amin(0)
         return {"actions": actions[:, None], "value": value}
 
     def sample_noise(self, batch: int) -> Noise:
-        """Noise of the target's action. The presence of ``actors_turn`` tells :meth:`learn` to move the actor too."""
+        """Noise of the target's action."""
         size = (batch, self.action_dim)
-        noise = {"target_noise": torch.randn(size, generator=self.generator, device=self.device)}
-        if (self.updates + 1) % self.config.policy_delay == 0:
-            noise["actors_turn"] = torch.zeros(0, device=self.device)
-        return noise
+        return {"target_noise": torch.randn(size, generator=self.generator, device=self.device)}
 
     def learn(self, batch: Mapping[str, Any], noise: Noise) -> Metrics:
         """One step of the encoder, one of the critics and, at the actor's turn, one of the actor.
@@ -130,7 +147,7 @@ class TD7(Learner):
         optimizer_step(self.critic_optimizer, critic_loss)
         self.bounds.see(target)
         loss = (encoder_loss + critic_loss).detach()
-        if "actors_turn" in noise:
+        if self.actors_turn:
             with frozen(self.critic):
                 actor_loss, more = self.actor_loss(batch)
                 optimizer_step(self.actor_optimizer, actor_loss)

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from zoomrl.math.avg_l1 import avg_l1_norm
-from zoomrl.nets.linear import Linear
 from zoomrl.nets.mlp import mlp
 
 
@@ -52,7 +51,7 @@ class SaleCritic(nn.Module):
 
     def __init__(self, size: int, action_dim: int, hidden: int, embedding: int) -> None:
         super().__init__()
-        self.first = Linear(size + action_dim, hidden)
+        self.first = nn.Linear(size + action_dim, hidden)
         self.body = mlp(hidden + 2 * embedding, (hidden, hidden), 1, norm=False, activation="elu")
 
     def forward(self, state: Tensor, action: Tensor, zsa: Tensor, zs: Tensor) -> Tensor:
@@ -91,7 +90,7 @@ class SaleActor(nn.Module):
 
     def __init__(self, size: int, action_dim: int, hidden: int, embedding: int) -> None:
         super().__init__()
-        self.first = Linear(size, hidden)
+        self.first = nn.Linear(size, hidden)
         self.body = mlp(hidden + embedding, (hidden, hidden), action_dim, norm=False, activation="relu")
 
     def forward(self, state: Tensor, zs: Tensor) -> Tensor:

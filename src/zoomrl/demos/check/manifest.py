@@ -10,6 +10,7 @@ from typing import Any
 from zoomrl.demos.check.findings import EpisodeAccount, Report, fails
 from zoomrl.demos.collect import PACKAGES
 from zoomrl.demos.entries import align_spec
+from zoomrl.demos.fit_images import fit_spec
 from zoomrl.demos.store import layout
 from zoomrl.demos.store.intact import file_hash
 from zoomrl.demos.store.reader import DemoSet
@@ -96,7 +97,7 @@ def check_manifest(demos: DemoSet, spec: EnvSpec) -> None:
             f"{demos.sha256[:16]}, and {manifest['sha256'][:16]} was checked on {manifest.get('date')}. "
             + _again(demos.path, file)
         )
-    checked = align_spec(EnvSpec.from_dict(manifest["env_spec"]), spec)
+    checked = fit_spec(align_spec(EnvSpec.from_dict(manifest["env_spec"]), spec), spec)
     if found := checked.mismatches(spec):
         lines = "\n".join(f"  - {line}" for line in found)
         raise DemonstrationError(

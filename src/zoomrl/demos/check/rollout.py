@@ -51,6 +51,8 @@ def recorded_config(spec: EnvSpec, episodes: Sequence[EpisodeAccount]) -> tuple[
         height, width = spec.observations["rgb"].shape[1:3]
         if height == width:  # the others are taken as the environment observes them
             options["image_size"] = height
+        if spec.fits_images and honours(spec.id, "image_fit"):
+            options |= {"image_fit": spec.image_fit, "image_crop": spec.image_crop}
         # Environments that render by themselves say nothing about it.
         options |= {name: name in spec.rendering for name in EVERYTHING if honours(spec.id, name)}
     if "state" not in spec.observations:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from zoomrl.data.episode import Episode
 from zoomrl.demos.entries import UNNAMED, align, columns_for, match
 from zoomrl.demos.formats.base import Imported, ImportOptions
 from zoomrl.demos.formats.derive import entries_beyond, env_spec, full_meaning, recorded_bounds, same_array
-from zoomrl.demos.formats.images import METHOD, resized
+from zoomrl.demos.formats.images import Sized
 from zoomrl.demos.outcome import ASSUMED, sparse_success
 from zoomrl.demos.store.limits import MAX_WIDTH
+from zoomrl.envs.camera import METHOD, Fitting, as_rgb
+from zoomrl.envs.config import crops_of
 from zoomrl.errors import ConfigError, DemonstrationError, MissingDependencyError, unknown_name
 from zoomrl.spec import ArraySpec, EnvSpec, StateEntry, list_entries
 
@@ -31,7 +34,8 @@ class Raw:
         actions: [T, A], in the environment's units.
         state: the parts of the state in the order of joining, name -> [T, ...] or, with the last observation, [T + 1,
             ...]; one vector that has no name is called "state".
-        views: per camera, uint8 [T or T + 1, H, W, 3].
+        views: per camera, images [T or T + 1, H, W, C] in any form that :func:`~zoomrl.envs.camera.as_rgb` reads.
+        fitted: whether the views are as :meth:`Assembly.sized` makes them. Readers of large ones pass a few at a time.
         rewards: [T].
         terminated, truncated, success, is_demo, seed, meta: as in an episode.
         done: whether it is flagged as done at its last step. Formats flag the ends of recordings so, too.
@@ -41,6 +45,7 @@ class Raw:
     actions: NDArray[Any]
     state: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     views: Sequence[NDArray[Any]] = ()
+    fitted: bool = False
     rewards: NDArray[Any] | None = None
     terminated: bool | None = None
     truncated: bool | None = None
@@ -83,6 +88,8 @@ class Assembly:
         self._hz = options.control_hz or (own.control_hz if own else control_hz)
         self._name = name or f"{format}:{path.resolve().stem}"
         self._cameras: tuple[str, ...] = ()
+        self._sized: dict[str, Sized] = {}
+        self._resized: dict[str, None] = {}
         self._kept: list[tuple[str, Episode]] = []
         self._told = self._by_rewards = False
         self.faults: list[str] = []
@@ -111,7 +118,9 @@ class Assembly:
         if self._cameras != names:
             renamed = [f"{old} to {new}" for old, new in zip(names, self._cameras, strict=True) if old != new]
             self.meta["cameras_renamed"] = ", ".join(renamed)
-        return [known[name] for name in names]
+        chosen = [known[name] for name in names]
+        self._sized = {key: partial(self._fit, fitting) for key, fitting in zip(chosen, self._fittings(), strict=True)}
+        return chosen
 
     def choose_state(self, known: Sequence[str], default: Sequence[str], seen: Sequence[str] = ()) -> list[str]:
         """Entries to join into ``state``: those asked for; else those of the environment, where all are there by name;
@@ -177,7 +186,10 @@ class Assembly:
             observations["state"] = self._joined(parts, steps)
             entries = self._entries({name: part.shape[1] for name, part in parts.items()})
         if raw.views:
-            observations["rgb"] = self._stacked([self.sized(view) for view in raw.views], steps)
+            views = raw.views
+            if not raw.fitted:
+                views = [sized(view) for sized, view in zip(self._sized.values(), views, strict=True)]
+            observations["rgb"] = self._stacked(views, steps)
         if not observations:
             raise ValueError("none of its observations can be found")
         told, terminated = self._outcome(raw)
@@ -243,7 +255,7 @@ class Assembly:
             first += part.shape[1]
         return state
 
-    def _stacked(self, views: list[NDArray[np.uint8]], steps: int) -> NDArray[np.uint8]:
+    def _stacked(self, views: Sequence[NDArray[np.uint8]], steps: int) -> NDArray[np.uint8]:
         """The images [T + 1, V, H, W, 3] of ``views``."""
         rows = self._rows("rgb", views, steps)
         if len({view.shape[1:] for view in views}) > 1:
@@ -263,19 +275,43 @@ class Assembly:
             raise ValueError(f"observation {name!r} must have {steps + 1} rows (T + 1), got {min(beyond)}")
         return steps + 1
 
-    def sized(self, view: NDArray[Any]) -> NDArray[np.uint8]:
-        """Images [N, H, W, 3] at the size that is asked for; readers of large ones pass a few at a time.
+    def sized(self, key: str) -> Sized:
+        """What makes images [N, H, W, C] of the camera ``key`` those that are kept, uint8 [N, h, w, 3].
 
-        Raises:
-            ValueError: they are no images.
+        It raises a ValueError for what is no image, or cannot be cropped and fitted as is asked for.
         """
-        if view.ndim != 4 or view.shape[-1] != 3 or view.dtype != np.uint8:
+        return self._sized[key]
+
+    def _fit(self, fitting: Fitting, view: NDArray[Any]) -> NDArray[np.uint8]:
+        if view.ndim not in (3, 4) or not len(view):
             raise ValueError(f"images must be uint8 [T, H, W, 3], got {view.dtype}{list(view.shape)}")
-        size = self.image_size
-        if view.shape[1:3] != size:
-            height, width = view.shape[1:3]
-            self.meta["resized"] = f"images from {height} x {width} to {size[0]} x {size[1]}, {METHOD}"
-        return resized(view, size)
+        source = as_rgb(view[0]).shape
+        if not fitting.crop and source[:2] == fitting.size and view.shape[1:] == source and view.dtype == np.uint8:
+            return view
+        fitted = np.stack([fitting(image) for image in view])
+        if fitting.crop or source[:2] != fitting.size:
+            (height, width), (high, wide) = source[:2], fitting.size
+            how = "" if fitting.fit == "stretch" else f", {fitting.fit}"
+            cut = " of the crop {} {} {} {}".format(*fitting.crop) if fitting.crop else ""
+            self._resized[f"images from {height} x {width}{cut} to {high} x {wide}{how}, {METHOD}"] = None
+            self.meta["resized"] = "; ".join(self._resized)
+        return fitted
+
+    def _fittings(self) -> list[Fitting]:
+        """What is done to the images of each camera: as the options say, or else as the environment does."""
+        options, env = self._options, self._env
+        fits = env.image_fit if env else "none"
+        if options.image_fit not in ("auto", fits) and env and fits != "none":
+            raise ConfigError(
+                f"{env.id} fits its images by {fits!r}, and image_fit {options.image_fit!r} was asked for; leave it out"
+            )
+        fit = options.image_fit if options.image_fit != "auto" else fits if fits != "none" else "stretch"
+        # What zoomrl wrote after fitting it has been cropped; a crop that is asked for is one of what is stored.
+        done = self._own is not None and self._own.fits_images
+        theirs = env.image_crop if env and not options.image_crop and not done else ()
+        crops = crops_of(options.image_crop or theirs, len(self._cameras))
+        sizes = env.camera_sizes if env and theirs and len(env.camera_sizes) == len(crops) else (None,) * len(crops)
+        return [Fitting(self.image_size, fit, crop, size) for crop, size in zip(crops, sizes, strict=True)]
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -337,9 +373,21 @@ class Assembly:
             spec,
             control_hz=hz,
             cameras=self._cameras,
+            **self._fitted(spec, arrays),
             rendering=spec.rendering if "rgb" in arrays else (),
             action_meaning=full_meaning(self._options.action_meaning or spec.action_meaning, spec.action_dim),
         )
+
+    def _fitted(self, spec: EnvSpec, arrays: Mapping[str, ArraySpec]) -> dict[str, Any]:
+        """How images were fitted: as ``spec`` says it of the cameras that were taken, or as the options asked for."""
+        if "rgb" not in arrays:
+            return {"image_fit": "none", "image_crop": (), "camera_sizes": ()}
+        if not spec.fits_images and not self._env and self._resized:
+            fit = "stretch" if self._options.image_fit == "auto" else self._options.image_fit
+            return {"image_fit": fit, "image_crop": self._options.image_crop, "camera_sizes": ()}
+        same = spec.cameras == self._cameras
+        crop = spec.image_crop if same or len(spec.image_crop) <= 4 else self._options.image_crop
+        return {"image_crop": crop, "camera_sizes": spec.camera_sizes if same else ()}
 
 
 def reason(error: Exception) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from zoomrl.data.episode import Episode
-from zoomrl.envs.config import EnvConfig
+from zoomrl.envs.config import FITS, EnvConfig, check_image_crop, check_image_fit
 from zoomrl.errors import ConfigError
 from zoomrl.spec import EnvSpec, StateEntry
 
@@ -28,7 +28,12 @@ class ImportOptions:
     entries: tuple[StateEntry, ...] = ()
     """The parts of the joined ``state`` in its order, for sources that give them no names; () is the source's."""
     image_size: int = 84
-    """Images of another size are resized to this square."""
+    """Images of another size are fitted to this square; the environment's size comes first."""
+    image_fit: Literal["auto", "stretch", "letterbox", "crop"] = "auto"
+    """How images of another size are fitted; auto is as the environment fits its own, or else stretch."""
+    image_crop: tuple[int, ...] = ()
+    """Part of the source's images that is kept before: top, left, height, width in pixels, once or for each camera
+    (0 0 0 0 is the whole image); () is as the environment crops its own."""
     action_meaning: tuple[str, ...] = ()
     """Meaning per action dimension, or one for all; () is the format's or the environment's."""
     control_hz: float = 0.0
@@ -44,6 +49,8 @@ class ImportOptions:
         ):
             if not value >= low:
                 raise ConfigError(f"{name} must be at least {low}, got {value}")
+        check_image_fit(self.image_fit, ("auto", *FITS[1:]))
+        check_image_crop(self.image_crop)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Images of foreign sets: their size, and PNG."""
+"""Images of foreign sets: limits, a few at a time, and PNG."""
 
 from __future__ import annotations
 
@@ -14,19 +14,9 @@ MAX_PIXELS = 4096 * 2160
 MAX_VIDEO_PIXELS = 1920 * 1200
 """Of a frame of a video that is read: its decoder keeps up to 17 of them."""
 Sized = Callable[[NDArray[Any]], NDArray[np.uint8]]
-"""Makes images [N, H, W, 3] those of the size that is kept."""
-METHOD = "by area where they shrink, linearly where they grow"
-
-
-def resized(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """``images`` [T, H, W, 3] at ``size`` (height, width); unchanged when they have it."""
-    if images.shape[1:3] == size:
-        return images
-    from PIL import Image
-
-    shrinks = images.shape[1] >= size[0] and images.shape[2] >= size[1]
-    method = Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
-    return np.stack([np.asarray(Image.fromarray(one).resize(size[::-1], method)) for one in images])
+"""Makes images [N, H, W, C] of one camera those that are kept, [N, h, w, 3]."""
+SizedOf = Callable[[str], Sized]
+"""That of the camera with this key."""
 
 
 def gathered(images: Iterable[tuple[str, NDArray[np.uint8]]], count: int, sized: Sized) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from zoomrl.demos.formats.base import Imported, ImportOptions
 from zoomrl.demos.outcome import ASSUMED
 from zoomrl.demos.store.reader import DemoSet, read_intact
 from zoomrl.demos.store.writer import write_demos
+from zoomrl.envs.camera import is_image_array
 from zoomrl.spec import ArraySpec, EnvSpec
 
 
@@ -63,7 +64,7 @@ def _entries(spec: EnvSpec) -> dict[str, tuple[ArraySpec, int | None]]:
 
 
 def _is_image(array: ArraySpec) -> bool:
-    return array.dtype == "uint8" and len(array.shape) == 3 and array.shape[-1] == 3
+    return is_image_array(array.shape, array.dtype)
 
 
 def _usual(spec: EnvSpec) -> EnvSpec:

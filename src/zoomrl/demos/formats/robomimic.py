@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from zoomrl.demos.formats.assemble import Assembly, Raw, reason
 from zoomrl.demos.formats.base import MAX_HZ, Imported, ImportOptions
-from zoomrl.demos.formats.images import Sized
+from zoomrl.demos.formats.images import Sized, SizedOf
 from zoomrl.demos.outcome import SUCCESS_NAMES, truth
 from zoomrl.demos.store.hdf5 import checked, load, open_hdf5
 from zoomrl.envs.base import MAX_SEED
+from zoomrl.envs.camera import is_image_array
 from zoomrl.errors import DemonstrationError
 from zoomrl.files import parse_json
 
@@ -32,7 +33,8 @@ def read(path: Path, options: ImportOptions) -> Imported:
 
     ``state`` joins all floating-point vectors of ``obs`` in alphabetical order, unless ``options.state`` names some or
     the environment's entries are there by name. Groups in ``obs`` are flattened: their keys are joined by "/". Cameras
-    are entries uint8 [T, H, W, 3], and keys that end in ``_image``, asked for with or without that ending.
+    are entries uint8 [T, H, W, C] or [T, C, H, W], and keys that end in ``_image``, asked for with or without that
+    ending.
 
     Success is what the attribute or array ``success`` of a demo says, or else a reward of 1 among rewards of 0 and 1.
     ``dones`` flags the ends of recordings too: it makes no success, and a terminal state only with a reward of 1.
@@ -119,10 +121,10 @@ def _arrays(group: Any) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
 
 
 def _is_image(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
-    return dtype == np.uint8 and len(shape) == 4 and shape[-1] == 3
+    return len(shape) in (3, 4) and is_image_array(shape[1:], dtype)
 
 
-def _episode(data: Any, name: str, cameras: list[str], state: list[str], there: int, sized: Sized) -> Raw:
+def _episode(data: Any, name: str, cameras: list[str], state: list[str], there: int, sized: SizedOf) -> Raw:
     group = data[name]
     if "obs" not in group:
         raise ValueError(
@@ -137,7 +139,8 @@ def _episode(data: Any, name: str, cameras: list[str], state: list[str], there: 
     return Raw(
         actions=actions,
         state={key: _with_next(group, key, there) for key in state},
-        views=[_images(group, key, there, sized) for key in cameras],
+        views=[_images(group, key, there, sized(key)) for key in cameras],
+        fitted=True,
         rewards=rewards,
         success=_success(group, there),
         seed=_seed(group),

@@ -16,7 +16,13 @@ from zoomrl.envs.base import Env
 from zoomrl.envs.check.base import Check, Subject, guarded
 from zoomrl.envs.check.contract import check_contract
 from zoomrl.envs.check.seeds import check_seeds, generators_kept
-from zoomrl.envs.check.spaces import check_actions_space, check_contract_shapes, check_observation_space, check_options
+from zoomrl.envs.check.spaces import (
+    check_actions_space,
+    check_contract_shapes,
+    check_images,
+    check_observation_space,
+    check_options,
+)
 from zoomrl.envs.check.speed import check_speed
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.registry import make_env
@@ -74,6 +80,7 @@ def check_env(
         usable = [subject.env for subject in subjects if isinstance(subject.env, Env)]
         for env in usable:
             found += guarded(_OURS, "spec", partial(check_contract_shapes, env))
+            found += guarded(_OURS, "images", partial(check_images, env))
             found += guarded(_OURS, "options", partial(check_options, config, env))
             found += guarded("speed", "measurement", partial(check_speed, config, env, make, steps, sizes))
     finally:

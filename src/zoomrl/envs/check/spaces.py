@@ -9,12 +9,12 @@ import numpy as np
 from gymnasium import spaces
 
 from zoomrl.envs.base import MAX_BOUND, Env
+from zoomrl.envs.camera import described
 from zoomrl.envs.check.base import Check, Status, Subject, boxes, leaves
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.options import DEFAULTS, IMAGE_OPTIONS, differences
+from zoomrl.envs.suites.gym.observation import FORMS, has_alpha, is_image, looks_like_image
 
-_CHANNELS = (1, 3, 4)
-_SMALLEST_SIDE = 16
 _WRAPPER = "gymnasium.wrappers.TransformObservation"
 
 Fault = tuple[Status, str, str]
@@ -55,6 +55,21 @@ def check_options(config: EnvConfig, env: Env) -> Iterator[Check]:
         faults.append(("note", f"no images are observed, so that {', '.join(idle)} do nothing", "name cameras"))
     asked = [name for name, default in DEFAULTS.items() if name != "id" and getattr(config, name) != default]
     yield from _checks("zoomrl", "options", ", ".join(asked) or "none but defaults", faults)
+
+
+def check_images(env: Env) -> Iterator[Check]:
+    """What becomes of each camera's images, and whether an encoder can read them."""
+    spec = env.env_spec
+    if "rgb" not in spec.observations:
+        return
+    _, height, width, _ = spec.observations["rgb"].shape
+    done = described(spec)
+    detail = "; ".join(f"{camera}: {done.get(camera, f'{height} x {width} as it comes')}" for camera in spec.cameras)
+    faults: list[Fault] = []
+    if height != width:
+        fix = "fit them to squares of --env.image-size: --env.image-fit stretch, letterbox or crop"
+        faults.append(("error", f"{detail}: images are not square, and encoders need square ones", fix))
+    yield from _checks("zoomrl", "images", detail, faults)
 
 
 def check_contract_shapes(env: Env) -> Iterator[Check]:
@@ -137,20 +152,18 @@ def _leaf_faults(name: str, space: spaces.Space[Any]) -> Iterator[Fault]:
         fix = "turn it into a Box of numbers (one-hot for choices), or leave it out of the observation"
         yield "error", f"entry {name!r} is {type(space).__name__}; zoomrl reads Box, and Dict of Box", fix
         return
-    shape = space.shape
-    sides = sum(side >= _SMALLEST_SIDE for side in shape)
-    coloured = len(shape) == 3 and sides >= 2 and (shape[-1] in _CHANNELS or shape[0] in _CHANNELS)
-    if coloured and np.issubdtype(space.dtype, np.floating):
+    what = f"entry {name!r} is {space.dtype}{list(space.shape)}"
+    if looks_like_image(space):
         unit = f" in {float(space.low.min()):g} .. {float(space.high.max()):g}"
-        fix = f"show uint8 in 0 .. 255: {_WRAPPER} with (255 * image).astype(np.uint8)"
-        yield "error", f"entry {name!r} looks like an image, {space.dtype}{list(shape)}{unit}", fix
-    elif space.dtype == np.uint8 and sides >= 2 and (len(shape) != 3 or not {shape[0], shape[-1]} & {1, 3}):
         fix = (
-            f"show uint8 [H, W, 3], [H, W, 1], [3, H, W] or [1, H, W], one entry per camera: {_WRAPPER}. zoomrl stacks "
-            "frames itself (--replay.frame-stack)"
+            f"show uint8 [H, W, 3], {FORMS}, one entry per camera: {_WRAPPER}. zoomrl stacks frames itself "
+            "(--replay.frame-stack)"
         )
-        yield "error", f"entry {name!r} is uint8{list(shape)}, which is no image that can be used", fix
-    elif coloured and int(space.high.max()) <= 1:
+        yield "error", f"{what}{unit}, which is no image that can be used", fix
+    elif has_alpha(space):
+        fix = "a stack of four grey images is none: show single ones, and set --replay.frame-stack"
+        yield "note", f"{what}: four channels are read as colours and an alpha channel, which is left out", fix
+    elif is_image(space) and space.dtype == np.uint8 and int(space.high.max()) <= 1:
         yield "warning", f"entry {name!r} is an image whose values end at 1", "show uint8 in 0 .. 255"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -15,6 +15,9 @@ from zoomrl.envs.answers import check_observation
 from zoomrl.envs.base import Observation, check_actions
 from zoomrl.errors import ConfigError
 from zoomrl.spec import EnvSpec
+
+LOGGED = "log/"
+"""How entries of an environment's info begin that belong into the row of its episode."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class StepResult:
         success: bool [N], of this agent step.
         died: environments whose worker died during this agent step. Their episodes are void: drop them and
             reset these environments.
+        logged: numbers by name, for each environment: see :func:`logged_numbers`.
     """
 
     obs: Observation
@@ -37,6 +41,7 @@ class StepResult:
     truncated: NDArray[np.bool_]
     success: NDArray[np.bool_]
     died: list[int]
+    logged: list[dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,24 @@ class Outcome:
     terminated: bool
     truncated: bool
     success: bool
+    logged: dict[str, float] = field(default_factory=dict)
+
+
+def outcome_of(answer: tuple[Observation, float, bool, bool, dict[str, Any]]) -> Outcome:
+    """What an environment's ``step`` returned, as an outcome."""
+    observation, reward, terminated, truncated, info = answer
+    return Outcome(observation, reward, terminated, truncated, info["success"], logged_numbers(info))
+
+
+def logged_numbers(info: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers that an environment wants to see in the row of its episode: entries of its info called log/..."""
+    logged = {}
+    for name, value in info.items():
+        if isinstance(name, str) and name.startswith(LOGGED) and np.ndim(value) == 0:
+            number = np.asarray(value)
+            if number.dtype.kind in "biuf":
+                logged[name] = float(number)
+    return logged
 
 
 class VectorEnv(ABC):
@@ -114,6 +137,7 @@ class VectorEnv(ABC):
         reward = np.zeros(count, np.float32)
         terminated, truncated, success = (np.zeros(count, bool) for _ in range(3))
         died = []
+        logged: list[dict[str, float]] = [{} for _ in range(count)]
         for index, outcome in sorted(outcomes.items()):
             if outcome is None:
                 died.append(index)
@@ -123,9 +147,10 @@ class VectorEnv(ABC):
             terminated[index] = outcome.terminated
             truncated[index] = outcome.truncated
             success[index] = outcome.success
+            logged[index] = outcome.logged
         # A copy, since the next step overwrites the rows.
         obs = {name: array.copy() for name, array in self._last.items()}
-        return StepResult(obs, reward, terminated, truncated, success, died)
+        return StepResult(obs, reward, terminated, truncated, success, died, logged)
 
     def _remember(self, index: int, observation: Observation) -> None:
         # Checked here too: assigning would broadcast, and what make_env returns may bring its own reset and step.

@@ -15,7 +15,7 @@ from zoomrl.envs.base import Env, Observation
 from zoomrl.envs.isolation.env import IsolatedEnv
 from zoomrl.envs.processes import SimulatorDied
 from zoomrl.envs.suites.gym.env import GymEnv
-from zoomrl.envs.vector.base import Outcome, VectorEnv
+from zoomrl.envs.vector.base import Outcome, VectorEnv, outcome_of
 from zoomrl.errors import ConfigError
 
 _log = logging.getLogger("zoomrl.envs")
@@ -81,8 +81,7 @@ class SerialVectorEnv(VectorEnv):
         except SimulatorDied as death:
             _log.warning("environment %d: its episode is dropped: %s", index, death)
             return None
-        observation, reward, terminated, truncated, info = answer
-        return Outcome(observation, reward, terminated, truncated, info["success"])
+        return outcome_of(answer)
 
 
 def _innermost(env: Any) -> object:

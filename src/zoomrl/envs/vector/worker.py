@@ -21,7 +21,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from zoomrl.envs.base import Env
-from zoomrl.envs.vector.base import Outcome
+from zoomrl.envs.vector.base import outcome_of
 from zoomrl.errors import ZoomrlError
 
 HELLO = 0
@@ -94,8 +94,7 @@ def _answer(pipe: Connection, ticket: int, work: Callable[[], Any]) -> None:
 
 def _handle(env: Env, name: str, argument: Any) -> Any:
     if name == "step":
-        observation, reward, terminated, truncated, info = env.step(argument)
-        return Outcome(observation, reward, terminated, truncated, info["success"])
+        return outcome_of(env.step(argument))
     if name == "reset":
         return env.reset(seed=argument)
     if name == "render":

@@ -10,7 +10,7 @@ import resource
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ def expected_memory(
     new episodes. An update here is one after which the agent measures itself, where it does.
     """
     spec, options = envs.env_spec, replay.config
-    frame = frame_bytes(config, spec)
+    frame = ReplayBuffer.frame_bytes(spec)
     frames = expected_frames(config, spec)
     if "rgb" in spec.observations:
         for index in range(eval_envs.num_envs):  # renderers are built at the first image
@@ -98,11 +98,6 @@ def expected_frames(config: TrainConfig, spec: EnvSpec) -> int:
     """Online frames that the replay will hold at the end: one per agent step, and one more per episode."""
     count = agent_steps(config, spec)
     return min(config.replay.capacity, count + count // spec.time_limit + 1)
-
-
-def frame_bytes(config: TrainConfig, spec: EnvSpec) -> int:
-    """Bytes of one frame."""
-    return ReplayBuffer.bytes_needed(replace(config.replay, capacity=1), spec, 0)
 
 
 def peak_rss() -> int:

@@ -93,6 +93,11 @@ def _wanted(options: ImportOptions) -> tuple[EnvConfig, BiGymTask]:
     task = TASKS.get(name.replace("-", "_"))
     if task is None:
         raise unknown_name("BiGym task", name, TASKS)
+    if options.image_fit != "auto" or options.image_crop:
+        raise ConfigError(
+            "BiGym's demonstrations are replayed, so that the environment renders images at --env.image-size: leave "
+            "image_fit and image_crop out"
+        )
     if options.state or options.entries or options.action_meaning:
         raise ConfigError(
             "BiGym's demonstrations are replayed, so that the environment gives the state and the meaning of actions: "

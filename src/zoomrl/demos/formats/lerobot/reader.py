@@ -114,6 +114,7 @@ class _Source:
             actions=self._numbers(table, layout.ACTION),
             state={name: part for column in parts for name, part in column.items()},
             views=[self._images(table, key, entry) for key in self._cameras],
+            fitted=True,
             rewards=rewards,
             success=None if solved is None else truth(solved, "next.success"),
             meta={"episode": int(entry["episode_index"]), "tasks": list(entry.get("tasks") or [])},
@@ -171,14 +172,16 @@ class _Source:
         if key in table.column_names:
             self._budget.check()
             cells = (cell.as_py() for chunk in table[key].chunks for cell in chunk)
-            return gathered(((f"frame {n}", self._image(cell)) for n, cell in enumerate(cells)), count, self._sized)
+            return gathered(
+                ((f"frame {n}", self._image(cell)) for n, cell in enumerate(cells)), count, self._sized(key)
+            )
         place = {name: entry[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index", "from_timestamp")}
         indices = {name: int(place[name]) for name in ("chunk_index", "file_index")}
         path = self._inside(filled(self._info["video_path"], video_key=key, **indices))
         self._budget.file(path, VIDEO)
         self._budget.check()
         try:
-            return read_frames(path, float(place["from_timestamp"]), count, float(self._info["fps"]), self._sized)
+            return read_frames(path, float(place["from_timestamp"]), count, float(self._info["fps"]), self._sized(key))
         except (OSError, ValueError, IndexError, RuntimeError) as error:
             raise ValueError(f"{path.relative_to(self._root)}: {reason(error)}") from error
 
@@ -188,7 +191,7 @@ class _Source:
             last = np.asarray([own["state"]], np.float32)
             raw.state = {layout.STATE: np.concatenate([raw.state[layout.STATE], last])}
         if set(self._cameras) <= set(self._own_cameras):
-            lasts = [self._sized(decode(own["rgb"][self._own_cameras.index(key)])[None]) for key in self._cameras]
+            lasts = [self._sized(key)(decode(own["rgb"][self._own_cameras.index(key)])[None]) for key in self._cameras]
             raw.views = [np.concatenate([view, last]) for view, last in zip(raw.views, lasts, strict=True)]
         for name in ("terminated", "truncated", "success", "is_demo"):
             setattr(raw, name, bool(own[name]))

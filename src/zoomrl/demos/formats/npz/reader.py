@@ -1,8 +1,8 @@
 """Plain NumPy files: a folder with one ``episode_<k>.npz`` per episode, and ``spec.json`` where zoomrl wrote it.
 
-Arrays of an episode: ``actions`` [T, A]; ``state`` [T + 1, S] or [T, S]; any camera uint8 [T + 1 or T, H, W, 3]; and,
-where known, ``rewards`` [T] and the scalars ``terminated``, ``truncated``, ``success``, ``is_demo``, ``seed``. Nothing
-is unpickled.
+Arrays of an episode: ``actions`` [T, A]; ``state`` [T + 1, S] or [T, S]; any camera uint8 [T + 1 or T, H, W, C] or [..,
+C, H, W]; and, where known, ``rewards`` [T] and the scalars ``terminated``, ``truncated``, ``success``, ``is_demo``,
+``seed``. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from zoomrl.demos.formats.npz.file import FLAGS, declared_arrays, open_arrays, w
 from zoomrl.demos.formats.output import Provenance, check_exportable, exported, provenance_text, read_provenance
 from zoomrl.demos.store.limits import Budget, regular
 from zoomrl.demos.store.reader import DemoSet
+from zoomrl.envs.camera import is_image_array
 from zoomrl.errors import DemonstrationError
 from zoomrl.files import parse_json
 
@@ -87,19 +89,23 @@ def _choices(files: list[Path], assembly: Assembly) -> tuple[list[str], list[str
     for file in files:
         try:
             arrays = declared_arrays(regular(file, file.parent))
-            entries = {name: (len(shape), dtype) for name, (shape, dtype) in arrays.items()}
         except Exception:  # named when it is read as an episode
             continue
-        images = {name: name for name, (axes, dtype) in entries.items() if axes == 4 and dtype == np.uint8}
-        vectors = [name for name, (axes, _) in entries.items() if axes in (1, 2) and name not in _KNOWN]
+        images = {name: name for name, (shape, dtype) in arrays.items() if _is_camera(shape, dtype)}
+        vectors = [name for name, (shape, _) in arrays.items() if len(shape) in (1, 2) and name not in _KNOWN]
         state = [name for name in vectors if name == UNNAMED]
         return assembly.choose_cameras(images), assembly.choose_state(vectors, state, vectors)
     return [], []
 
 
+def _is_camera(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+    """Whether an array is one of images; one of four axes that cannot be fails by name where it is asked for."""
+    return dtype == np.uint8 and (len(shape) == 4 or (len(shape) == 3 and is_image_array(shape[1:], dtype)))
+
+
 def _episode(file: Path, cameras: list[str], state: list[str], budget: Budget) -> Raw:
     with open_arrays(regular(file, file.parent), budget) as arrays:
-        flags = {name: bool(arrays[name]) if name in arrays else None for name in FLAGS}
+        flags: dict[str, Any] = {name: bool(arrays[name]) if name in arrays else None for name in FLAGS}
         return Raw(
             actions=arrays["actions"],
             state={name: arrays[name] for name in state},

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from zoomrl.demos.formats.assemble import Assembly, Raw, reason
 from zoomrl.demos.formats.base import Imported, ImportOptions
-from zoomrl.demos.formats.images import Sized, decode, gathered
+from zoomrl.demos.formats.images import Sized, SizedOf, decode, gathered
 from zoomrl.demos.formats.rlbench.pickles import read_frames
 from zoomrl.demos.store.limits import IMAGES, Budget, regular
 from zoomrl.envs.config import EnvConfig
@@ -137,7 +137,7 @@ def _spec(task: str, config: EnvConfig) -> EnvSpec:
 # ---- one episode -------------------------------------------------------------------------------------------
 
 
-def _load(folder: Path, cameras: Sequence[str], entries: Sequence[str], budget: Budget, sized: Sized) -> Raw:
+def _load(folder: Path, cameras: Sequence[str], entries: Sequence[str], budget: Budget, sized: SizedOf) -> Raw:
     frames = read_frames(folder / "low_dim_obs.pkl")
     if len(frames) < 2:
         raise ValueError(f"it has {len(frames)} frames; an action lies between two")
@@ -150,7 +150,8 @@ def _load(folder: Path, cameras: Sequence[str], entries: Sequence[str], budget: 
     return Raw(
         actions=actions,
         state={name: _column(frames, name) for name in entries},
-        views=[_images(folder / name, len(frames), budget, sized) for name in cameras],
+        views=[_images(folder / name, len(frames), budget, sized(name)) for name in cameras],
+        fitted=True,
         rewards=rewards,
         terminated=True,
         truncated=False,

@@ -18,7 +18,7 @@ from zoomrl.envs.answers import brief, check_info, number, truth
 from zoomrl.envs.base import ControlStep, Env, Observation, episode_limit, named_errors
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.image import as_image
-from zoomrl.envs.options import IMAGES, Options, differences
+from zoomrl.envs.options import FITTED, Options, differences
 from zoomrl.envs.suites.gym.observation import RENDER, GymObserver
 from zoomrl.envs.versions import distributions
 from zoomrl.errors import (
@@ -53,7 +53,7 @@ class GymEnv(Env):
 
     options = Options(
         "gym",
-        {**IMAGES, "reward": ("native",), "state": ("full", "none")},
+        {**FITTED, "reward": ("native",), "state": ("full", "none")},
         dict.fromkeys(("shadows", "reflections", "antialiasing"), _RENDERS_ITSELF),
     )
 
@@ -76,6 +76,9 @@ class GymEnv(Env):
         limit = _time_limit(env_id, config, native_limit, native_is_hard)
         dt = getattr(env.unwrapped, "dt", None)
         known_dt = isinstance(dt, int | float | np.floating) and dt > 0
+        success = self._probe_success()
+        if self._observer.renders:
+            self._probe_render()
         spec = EnvSpec(
             id=env_id,
             observations=self._observer.arrays,
@@ -87,13 +90,14 @@ class GymEnv(Env):
             control_hz=1.0 / (float(dt) * config.action_repeat) if known_dt else 0.0,  # type: ignore[arg-type]
             time_limit=limit,
             action_repeat=config.action_repeat,
-            reports_success=self._probe_success(),
+            reports_success=success,
             cameras=self._observer.cameras,
             state_entries=self._observer.state_entries,
+            image_fit=config.image_fit if self._observer.cameras else "none",
+            image_crop=config.image_crop if self._observer.cameras else (),
+            camera_sizes=self._observer.camera_sizes,
         )
         super().__init__(spec)
-        if self._observer.renders:
-            self._probe_render()
 
     @classmethod
     def by_name(cls, name: str, config: EnvConfig) -> Env:
@@ -113,14 +117,15 @@ class GymEnv(Env):
 
     def _probe_render(self) -> None:
         try:
-            self.render()
+            frame = named_errors(self._id, "render", self._render, self._packages)
         except MissingDependencyError:
             raise
         except Exception as error:
             raise ConfigError(
-                f"the camera {RENDER!r} shows what {self.env_spec.id} renders of itself, and that fails with "
+                f"the camera {RENDER!r} shows what {self._id} renders of itself, and that fails with "
                 f"{type(error).__name__}: {error}. `zoomrl doctor` says what can be rendered here"
             ) from error
+        self._observer.rendered((frame.shape[0], frame.shape[1]))
 
     def _packages(self) -> tuple[str, ...]:
         # The environment's package, and those of the simulators that it holds.
@@ -184,15 +189,13 @@ class GymEnv(Env):
         except NotImplementedError:
             frame = None
         except gymnasium.error.DependencyNotInstalled as error:
-            raise MissingDependencyError(f"{self.env_spec.id} cannot render itself: {error}") from error
+            raise MissingDependencyError(f"{self._id} cannot render itself: {error}") from error
         if not isinstance(frame, np.ndarray):
-            raise SimulatorError(
-                f"{self.env_spec.id} does not render: it has no 'rgb_array' mode, or was built without"
-            )
+            raise SimulatorError(f"{self._id} does not render: it has no 'rgb_array' mode, or was built without")
         try:
             return as_image(frame)
         except ValueError as error:
-            raise SimulatorError(f"{self.env_spec.id}: {error}") from error
+            raise SimulatorError(f"{self._id}: {error}") from error
 
     def close(self) -> None:
         """Free the wrapped environment. Safe to call twice.

@@ -1,0 +1,46 @@
+"""Ranges of options: each config refuses, by full name, what lies outside of its own."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from zoomrl.errors import ConfigError
+
+
+def at_least(config: Any, prefix: str = "", **lows: float) -> None:
+    """Refuse fields below their lowest value, and NaN.
+
+    Args:
+        config: has the fields.
+        prefix: of their full names, as in ``replay.``.
+        lows: lowest value by name of the field.
+
+    Raises:
+        ConfigError: names the field, what was expected and what came.
+    """
+    for name, low in lows.items():
+        if not getattr(config, name) >= low:
+            raise ConfigError(f"{prefix}{name} must be at least {low}, got {getattr(config, name)}")
+
+
+def within(config: Any, prefix: str, high: float, *names: str) -> None:
+    """Refuse fields that do not lie in 0 .. ``high``; arguments and errors as of :func:`at_least`."""
+    for name in names:
+        if not 0 <= getattr(config, name) <= high:
+            raise ConfigError(f"{prefix}{name} must lie in 0 .. {high:g}, got {getattr(config, name)}")
+
+
+def positive(config: Any, prefix: str = "", *names: str, most: float = math.inf) -> None:
+    """Refuse fields that are not above 0, or above ``most``; arguments and errors as of :func:`at_least`."""
+    wanted = "positive" if most == math.inf else f"above 0 and at most {most:g}"
+    for name in names:
+        if not 0 < getattr(config, name) <= most:
+            raise ConfigError(f"{prefix}{name} must be {wanted}, got {getattr(config, name)}")
+
+
+def widths(config: Any, prefix: str = "", *names: str) -> None:
+    """Refuse hidden layers without units; arguments and errors as of :func:`at_least`."""
+    for name in names:
+        if any(width < 1 for width in getattr(config, name)):
+            raise ConfigError(f"{prefix}{name}: layers need at least one unit, got {getattr(config, name)}")

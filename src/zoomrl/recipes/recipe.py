@@ -1,0 +1,64 @@
+"""A preset: a starting point by name, and what the tasks of its domain change of it. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Literal
+
+from zoomrl.training.config import TrainConfig
+
+Domain = Literal["metaworld", "dmc", "bigym", "rlbench", "humanoidbench", "gym"]
+Numbers = Mapping[str, Mapping[str, Any]]
+"""Environment id, as :func:`canonical` spells it -> full name of a field -> its value there."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A preset.
+
+    Attributes:
+        build: makes its config; the first line of its docstring is what users read about it.
+        domain: of the environments that it is for.
+        numbers: what each task changes.
+    """
+
+    build: Callable[[], TrainConfig]
+    domain: Domain
+    numbers: Numbers = field(default_factory=dict)
+
+    @property
+    def about(self) -> str:
+        """What it is, in a sentence."""
+        function = self.build.func if isinstance(self.build, partial) else self.build
+        return (function.__doc__ or "").strip().partition("\n")[0].replace("``", "")
+
+    def config(self, env: str | None = None) -> TrainConfig:
+        """Its config for the environment ``env``, or for its own; with the numbers of that task."""
+        config = self.build()
+        if env is not None:
+            # The time limit of a preset is that of its suite.
+            limit = config.env.time_limit if _suite(env) == _suite(config.env.id) else None
+            config = replace(config, env=replace(config.env, id=env, time_limit=limit))
+        for name, value in self.numbers.get(canonical(config.env.id), {}).items():
+            config = with_field(config, name, value)
+        return config
+
+
+def canonical(env: str) -> str:
+    """An environment id as tables of numbers spell it: DeepMind Control's tasks with hyphens alone."""
+    suite, colon, task = env.partition(":")
+    if suite == "dmc":
+        task = task.replace("_", "-").replace("ball-in-cup", "cup")
+    return f"{suite}{colon}{task}"
+
+
+def with_field(config: Any, name: str, value: Any) -> Any:
+    """``config`` with the field of the full name ``name``, as in ``agent.encoder.feature_dim``, replaced."""
+    first, dot, rest = name.partition(".")
+    return replace(config, **{first: with_field(getattr(config, first), rest, value) if dot else value})
+
+
+def _suite(env: str) -> str:
+    return env.partition(":")[0]

@@ -1,0 +1,33 @@
+"""What turns observations into actions: for training, evaluation and the end."""
+
+from __future__ import annotations
+
+import torch
+
+from zoomrl.agents.contract import Agent
+from zoomrl.control.controller import Controller
+from zoomrl.control.explore import Explorer
+from zoomrl.control.scaling import ActionScaler
+from zoomrl.math.grid import snap
+from zoomrl.training.config import TrainConfig
+from zoomrl.training.seeds import derive
+
+
+def build_explorer(config: TrainConfig) -> Explorer:
+    """Exploration noise of the training environments."""
+    grid = config.agent.grid
+    to_grid = None if grid is None else lambda action: snap(action, *grid)
+    generator = torch.Generator().manual_seed(derive(config.seed, "noise"))
+    return Explorer(config.control, to_grid, generator)
+
+
+def build_controller(
+    config: TrainConfig,
+    agent: Agent,
+    scaler: ActionScaler,
+    num_envs: int,
+    seed: int,
+    explorer: Explorer | None = None,
+) -> Controller:
+    """From observations to actions in ``num_envs`` environments."""
+    return Controller(agent, config.control, scaler, num_envs, config.replay.frame_stack, seed, explorer)

@@ -1,0 +1,83 @@
+"""The demonstrations of a run: which are learnt from, which are held out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from zoomrl.data.episode import Episode
+from zoomrl.demos.check.manifest import check_manifest
+from zoomrl.demos.fit import check_fit
+from zoomrl.demos.fit_images import can_fit
+from zoomrl.demos.store.reader import DemoSet, read_demos
+from zoomrl.errors import ConfigError
+from zoomrl.spec import EnvSpec
+from zoomrl.training.config import TrainConfig
+from zoomrl.training.scripted import scripted_demos
+
+
+def load_demos(config: TrainConfig, spec: EnvSpec, own_env: bool, console: Console) -> DemoSet | None:
+    """The demonstrations that ``config.demos`` names, checked against the environment."""
+    source = config.demos.source
+    if source == "none":
+        return None
+    if source == "scripted" and own_env:
+        raise ConfigError(
+            "an environment built by make_env has no scripted expert. Set demos.source to the path of a demonstration "
+            'set, or to "none".'
+        )
+    demos = scripted_demos(config.demos, config.env, console) if source == "scripted" else read_demos(source)
+    recorded = demos.spec
+    demos = check_fit(demos, spec)
+    if can_fit(recorded, spec):
+        height, width = recorded.observations["rgb"].shape[1:3]
+        said = f"the demonstrations' images of {height} x {width} pixels are cropped and fitted as the environment's"
+        console.print(said, highlight=False)
+    check_manifest(demos, spec)
+    if demos.spec.id != spec.id:
+        # Allowed: tasks may share demonstrations. But the same shapes may also be an accident.
+        said = f"the demonstrations were recorded in {demos.spec.id}, and this run is of {spec.id}"
+        console.print(said, highlight=False)
+    return demos
+
+
+def choose_episodes(config: TrainConfig, demos: DemoSet | None) -> list[Episode]:
+    """The first ``demos.episodes`` demonstrations and the failed attempts among them."""
+    if demos is None:
+        return []
+    limit = config.demos.episodes or len(demos.episodes)
+    chosen: list[Episode] = []
+    for episode in demos.episodes:
+        if sum(e.is_demo for e in chosen) == limit:
+            break
+        chosen.append(episode)
+    found = sum(e.is_demo for e in chosen)
+    if config.demos.episodes and found < config.demos.episodes:
+        raise ConfigError(
+            f"demos.episodes asks for {config.demos.episodes} demonstrations, but the set holds {found} "
+            f"successful ones. "
+            "Ask for fewer, or for 0 to use all."
+        )
+    return chosen
+
+
+def hold_out(episodes: list[Episode], fraction: float) -> tuple[list[Episode], list[Episode]]:
+    """Episodes to learn from, and the last ``fraction`` of the demonstrations among them to validate with."""
+    demos = [e for e in episodes if e.is_demo]
+    count = max(1, round(fraction * len(demos))) if fraction and demos else 0
+    if count and count == len(demos):
+        raise ConfigError(
+            f"demos.validation={fraction} of {len(demos)} demonstrations leaves none to learn from; lower it, or use "
+            "more"
+        )
+    held = {id(e) for e in demos[len(demos) - count :]}
+    return [e for e in episodes if id(e) not in held], [e for e in episodes if id(e) in held]
+
+
+def check_demonstrated(config: TrainConfig, episodes: Sequence[Episode]) -> None:
+    """Refuse imitation where there is nothing to imitate."""
+    if config.agent.imitation and not any(episode.is_demo for episode in episodes):
+        raise ConfigError(
+            f"{config.agent.name} imitates successful demonstrations, and none of the {len(episodes)} episodes is one"
+        )

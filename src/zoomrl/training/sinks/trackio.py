@@ -1,0 +1,48 @@
+"""Trackio: a local dashboard, ``trackio show``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from zoomrl.errors import ConfigError, import_optional
+from zoomrl.training.config import TrainConfig
+from zoomrl.training.sinks.sink import in_brief
+
+
+class Trackio:
+    """Adds numbers to a local project; a resumed run continues there.
+
+    Args:
+        config: the run.
+        directory: of the run, after which the run is called there.
+
+    Raises:
+        MissingDependencyError: the package is not there.
+        ConfigError: it could not start.
+    """
+
+    name = "Trackio"
+
+    def __init__(self, config: TrainConfig, directory: Path) -> None:
+        trackio = import_optional("trackio", "trackio")
+        try:
+            self._run = trackio.init(
+                project=config.log.trackio,
+                name=directory.resolve().name,
+                config=config.to_dict(),
+                resume="allow",
+                embed=False,
+            )
+        except Exception as error:
+            raise ConfigError(
+                f"Trackio could not start ({in_brief(error)}). To do without it, leave log.trackio empty"
+            ) from error
+
+    def scalars(self, kind: str, values: Mapping[str, float], env_steps: int) -> None:
+        """Log each as ``kind/name`` at the environment step."""
+        self._run.log({f"{kind}/{name}": value for name, value in values.items()}, step=env_steps)
+
+    def close(self) -> None:
+        """End the run there."""
+        self._run.finish()

@@ -1,0 +1,44 @@
+"""Every config refuses what lies outside of its own ranges, by the full name of the option, wherever it is made."""
+
+from __future__ import annotations
+
+import pytest
+
+from zoomrl.control.config import ControlConfig
+from zoomrl.data.config import ReplayConfig
+from zoomrl.demos.config import DemoConfig
+from zoomrl.errors import ConfigError
+from zoomrl.intervention.config import InterventionConfig
+from zoomrl.nets.config import EncoderConfig, RepresentationConfig
+from zoomrl.training.config import CheckpointConfig, EvalConfig, LogConfig, TrainConfig
+
+NAN = float("nan")
+WRONG = [
+    (EvalConfig, {"episodes": 0}, "eval.episodes must be at least 1, got 0"),
+    (EvalConfig, {"num_envs": 0}, "eval.num_envs must be at least 1"),
+    (LogConfig, {"every": 0}, "log.every must be at least 1"),
+    (CheckpointConfig, {"keep": 0}, "checkpoint.keep must be at least 1"),
+    (ReplayConfig, {"batch_size": 0}, "replay.batch_size must be at least 1, got 0"),
+    (ReplayConfig, {"capacity": 1}, "replay.capacity must be at least 2"),
+    (ReplayConfig, {"discount": NAN}, r"replay.discount must lie in 0 \.\. 1, got nan"),
+    (ReplayConfig, {"demo_fraction": 1.5}, r"replay.demo_fraction must lie in 0 \.\. 1"),
+    (ControlConfig, {"noise": "cosine(1)"}, "control.noise: expected a number, linear"),
+    (ControlConfig, {"replan_every": 0}, "control.replan_every must be at least 1"),
+    (ControlConfig, {"action_margin": -1.0}, "control.action_margin must lie in"),
+    (DemoConfig, {"validation": 2.0}, r"demos.validation must lie in 0 \.\. 1"),
+    (DemoConfig, {"noise": -0.1}, "demos.noise must be at least 0"),
+    (InterventionConfig, {"port": 70_000}, "intervene.port must lie in 0"),
+    (InterventionConfig, {"step": 0.0}, "intervene.step must lie above 0"),
+    (EncoderConfig, {"shift": -1}, "agent.encoder.shift must be at least 0"),
+    (RepresentationConfig, {"target_tau": 1.5}, "agent.representation.target_tau must be above 0 and at most 1"),
+    (RepresentationConfig, {"lr": NAN}, "agent.representation.lr must be positive"),
+    (RepresentationConfig, {"dim": 7}, r"agent.representation.dim \(7\) must be a multiple"),
+    (TrainConfig, {"steps": -1}, "steps must be at least 0"),
+    (TrainConfig, {"precision_tolerance": NAN}, "precision_tolerance must be at least 0"),
+]
+
+
+@pytest.mark.parametrize(("kind", "fields", "message"), WRONG)
+def test_what_cannot_work_is_refused_by_its_full_name(kind, fields, message):
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        kind(**fields)
