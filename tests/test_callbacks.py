@@ -17,7 +17,8 @@ from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.files import read_json
 from zoomrl.training.callbacks import Callback, EarlyStopping, make_callbacks
 from zoomrl.training.evaluate import Evaluation
-from zoomrl.training.run import RunResult, train
+from zoomrl.training.result import RunResult
+from zoomrl.training.run import train
 
 pytestmark = pytest.mark.long
 HOOKS = ("on_start", "on_step", "on_episode", "on_update", "on_metrics", "on_evaluation", "on_checkpoint", "on_end")

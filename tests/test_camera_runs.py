@@ -12,7 +12,6 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
-from zoomrl.training.announce import announce_cameras
 
 from envs_toy import ToyEnv
 from toy import run, tiny
@@ -36,6 +35,7 @@ from zoomrl.files import read_json, write_json
 from zoomrl.nets.config import EncoderConfig
 from zoomrl.nets.perception import ObservationShape
 from zoomrl.spec import ArraySpec, EnvSpec
+from zoomrl.training.announce import announce_cameras
 from zoomrl.training.policy import Policy
 
 CAMERA = (480, 640)

@@ -70,7 +70,7 @@ def test_one_object_for_training_and_evaluation_is_refused(
     def too_late(*_: Any) -> None:
         raise AssertionError("refused after the demonstrations were read or collected")
 
-    monkeypatch.setattr("zoomrl.training.run.load_demos", too_late)
+    monkeypatch.setattr("zoomrl.training.session.load_demos", too_late)
     shared = ToyEnv()
     with pytest.raises(ConfigError, match=r"object of its own.*one ToyEnv object twice.*Build a new one"):
         train(tiny(tmp_path / "run", eval__num_envs=1), make_env=lambda: WRAPPED[how](shared))

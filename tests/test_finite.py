@@ -316,7 +316,7 @@ def test_the_best_is_kept_among_evaluations_that_have_a_result(tmp_path, monkeyp
     good, poor = (Evaluation([value] * 2, [3, 3], [False] * 2, [1, 2]) for value in (5.0, 1.0))
     none = Evaluation([], [], [], [], lost=[1, 2])
     chunk = iter([none, good, none, poor, none])
-    monkeypatch.setattr("zoomrl.training.run.evaluate", lambda *_, **__: next(chunk))
+    monkeypatch.setattr("zoomrl.training.session.evaluate", lambda *_, **__: next(chunk))
     result, said = trained(tiny(tmp_path / "run", seed_steps=1000, eval__every=15, eval__keep_best=True), ToyEnv)
     assert result.finished
     assert "best evaluation: after 15 steps" in said

@@ -182,7 +182,7 @@ def test_what_cannot_work_is_refused_before_demonstrations_are_collected(tmp_pat
     def collect(*_):
         raise AssertionError("nothing should be collected")
 
-    monkeypatch.setattr("zoomrl.training.run.load_demos", collect)
+    monkeypatch.setattr("zoomrl.training.session.load_demos", collect)
     with pytest.raises(ConfigError, match="CUDA graphs need"):
         run(tiny(tmp_path / "a", speed="graph", demos__source="scripted"))
     with pytest.raises(ConfigError, match="tf32"):

@@ -295,7 +295,7 @@ def test_signal_during_an_evaluation(straight, demos, tmp_path, monkeypatch):
 
     calls: list[int] = []
     with monkeypatch.context() as patch:
-        patch.setattr("zoomrl.training.run.evaluate", interrupted)
+        patch.setattr("zoomrl.training.session.evaluate", interrupted)
         assert not run(config)[0].finished
     assert read_state(checkpoint_files(tmp_path / "run")[-1])["env_steps"] == 20
     assert run(config)[0].finished
@@ -622,7 +622,7 @@ def test_episode_of_a_died_worker_is_dropped(tmp_path, monkeypatch):
             begun.append((index, seed))
         return reset(self, index, seed)
 
-    monkeypatch.setattr("zoomrl.training.run.make_vector_env", make)
+    monkeypatch.setattr("zoomrl.training.session.make_vector_env", make)
     monkeypatch.setattr(Mortal, "reset", spied)
     stored: list[int] = []
     add = ReplayBuffer.add

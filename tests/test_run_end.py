@@ -33,7 +33,8 @@ from zoomrl.envs.vector.serial import SerialVectorEnv
 from zoomrl.errors import WorkerError
 from zoomrl.files import read_json, write_json
 from zoomrl.training import finish
-from zoomrl.training.run import RunResult, train
+from zoomrl.training.result import RunResult
+from zoomrl.training.run import train
 from zoomrl.training.video import VideoRecorder
 
 # ---- what a renderer returns -------------------------------------------------------------------------------

@@ -22,8 +22,9 @@ from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.suites.gym.env import wrap_gym_env
 from zoomrl.files import read_json
 from zoomrl.training.config import CheckpointConfig, EvalConfig, LogConfig, TrainConfig
+from zoomrl.training.result import RunResult
 from zoomrl.training.rows import WALL_FIELDS, read_rows
-from zoomrl.training.run import RunResult, train
+from zoomrl.training.run import train
 
 
 def demo_set(path: Path, count: int = 3, first_seed: int = 0) -> Path:

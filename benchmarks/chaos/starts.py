@@ -31,7 +31,7 @@ _IMPORTED = (
     "zoomrl.cli.report",
     "zoomrl.cli.train",
     "zoomrl.training.policy",
-    "zoomrl.training.run",
+    "zoomrl.training.session",
     *(f"zoomrl.agents.{name}" for name in ("act", "bc", "cqn", "drqv2", "sac", "taco", "tcrl", "td3", "td7")),
     "benchmarks.chaos.toy",
 )

@@ -17,28 +17,53 @@ from zoomrl.envs.mujoco.backend import prefer_headless_gl
 from zoomrl.version import __version__
 
 if TYPE_CHECKING:
+    from zoomrl.agents.act.config import ACTConfig
+    from zoomrl.agents.bc.config import BCConfig
+    from zoomrl.agents.config import AgentConfig
+    from zoomrl.agents.contract import Agent
     from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
     from zoomrl.agents.drqv2.config import DrQv2ASConfig, DrQv2Config, DrQv2PlusConfig
+    from zoomrl.agents.learner import Learner
+    from zoomrl.agents.sac.config import SACConfig
+    from zoomrl.agents.taco.config import TACOConfig
+    from zoomrl.agents.tcrl.config import TCRLConfig
+    from zoomrl.agents.td3.config import IQRLConfig, TD3Config
+    from zoomrl.agents.td7.config import TD7Config
+    from zoomrl.analysis.metrics import read_run
+    from zoomrl.analysis.plot import plot_runs
     from zoomrl.control.config import ControlConfig
     from zoomrl.data.config import ReplayConfig
     from zoomrl.data.episode import Episode, EpisodeBuilder
+    from zoomrl.data.replay import ReplayBuffer
     from zoomrl.demos.config import DemoConfig
     from zoomrl.demos.store.reader import read_demos
     from zoomrl.demos.store.writer import write_demos
+    from zoomrl.envs.base import Env
+    from zoomrl.envs.check.check import check_env
     from zoomrl.envs.config import EnvConfig
     from zoomrl.envs.registry import make_env
     from zoomrl.envs.suites.gym.env import wrap_gym_env
     from zoomrl.errors import ZoomrlError
-    from zoomrl.nets.config import EncoderConfig
+    from zoomrl.intervention.config import InterventionConfig
+    from zoomrl.nets.config import EncoderConfig, RepresentationConfig
     from zoomrl.recipes.compose import preset
     from zoomrl.recipes.presets import PRESETS
-    from zoomrl.training.callbacks import Callback
+    from zoomrl.spec import ArraySpec, EnvSpec
+    from zoomrl.training.callbacks import Callback, EarlyStopping
     from zoomrl.training.config import CheckpointConfig, EvalConfig, LogConfig, TrainConfig
+    from zoomrl.training.evaluate import Evaluation
+    from zoomrl.training.evaluate_run import evaluate
     from zoomrl.training.policy import Policy, load_policy
-    from zoomrl.training.run import RunResult, train
+    from zoomrl.training.result import RunResult
+    from zoomrl.training.run import train
 
 
 _HOMES = {
+    "ACTConfig": "agents.act.config",
+    "Agent": "agents.contract",
+    "AgentConfig": "agents.config",
+    "ArraySpec": "spec",
+    "BCConfig": "agents.bc.config",
     "CQNASConfig": "agents.cqn.config",
     "CQNConfig": "agents.cqn.config",
     "Callback": "training.callbacks",
@@ -48,22 +73,40 @@ _HOMES = {
     "DrQv2ASConfig": "agents.drqv2.config",
     "DrQv2Config": "agents.drqv2.config",
     "DrQv2PlusConfig": "agents.drqv2.config",
+    "EarlyStopping": "training.callbacks",
     "EncoderConfig": "nets.config",
+    "Env": "envs.base",
     "EnvConfig": "envs.config",
+    "EnvSpec": "spec",
     "Episode": "data.episode",
     "EpisodeBuilder": "data.episode",
     "EvalConfig": "training.config",
+    "Evaluation": "training.evaluate",
+    "IQRLConfig": "agents.td3.config",
+    "InterventionConfig": "intervention.config",
+    "Learner": "agents.learner",
     "LogConfig": "training.config",
     "PRESETS": "recipes.presets",
     "Policy": "training.policy",
+    "ReplayBuffer": "data.replay",
     "ReplayConfig": "data.config",
-    "RunResult": "training.run",
+    "RepresentationConfig": "nets.config",
+    "RunResult": "training.result",
+    "SACConfig": "agents.sac.config",
+    "TACOConfig": "agents.taco.config",
+    "TCRLConfig": "agents.tcrl.config",
+    "TD3Config": "agents.td3.config",
+    "TD7Config": "agents.td7.config",
     "TrainConfig": "training.config",
     "ZoomrlError": "errors",
+    "check_env": "envs.check.check",
+    "evaluate": "training.evaluate_run",
     "load_policy": "training.policy",
     "make_env": "envs.registry",
+    "plot_runs": "analysis.plot",
     "preset": "recipes.compose",
     "read_demos": "demos.store.reader",
+    "read_run": "analysis.metrics",
     "train": "training.run",
     "wrap_gym_env": "envs.suites.gym.env",
     "write_demos": "demos.store.writer",
@@ -71,6 +114,11 @@ _HOMES = {
 
 __all__ = [
     "PRESETS",
+    "ACTConfig",
+    "Agent",
+    "AgentConfig",
+    "ArraySpec",
+    "BCConfig",
     "CQNASConfig",
     "CQNConfig",
     "Callback",
@@ -80,22 +128,40 @@ __all__ = [
     "DrQv2ASConfig",
     "DrQv2Config",
     "DrQv2PlusConfig",
+    "EarlyStopping",
     "EncoderConfig",
+    "Env",
     "EnvConfig",
+    "EnvSpec",
     "Episode",
     "EpisodeBuilder",
     "EvalConfig",
+    "Evaluation",
+    "IQRLConfig",
+    "InterventionConfig",
+    "Learner",
     "LogConfig",
     "Policy",
+    "ReplayBuffer",
     "ReplayConfig",
+    "RepresentationConfig",
     "RunResult",
+    "SACConfig",
+    "TACOConfig",
+    "TCRLConfig",
+    "TD3Config",
+    "TD7Config",
     "TrainConfig",
     "ZoomrlError",
     "__version__",
+    "check_env",
+    "evaluate",
     "load_policy",
     "make_env",
+    "plot_runs",
     "preset",
     "read_demos",
+    "read_run",
     "train",
     "wrap_gym_env",
     "write_demos",

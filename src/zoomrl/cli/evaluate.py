@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from zoomrl.envs.vector.base import VectorEnv
 
 _SUFFIXES = (".mp4", ".gif")
-_OWN = "For an environment of your own, evaluate from Python with zoomrl.load_policy."
+_OWN = "For an environment of your own, evaluate from Python: zoomrl.evaluate(RUN, make_env=...)."
 
 
 @dataclass(frozen=True)
@@ -50,42 +50,28 @@ class Evaluate:
         self._check()
         import torch
 
-        from zoomrl.envs.vector.make import make_vector_env
-        from zoomrl.training.evaluate import evaluate
+        from zoomrl.training.evaluate_run import environments, episode_seeds, evaluate_policy
         from zoomrl.training.policy import load_policy
-        from zoomrl.training.seeds import derive
         from zoomrl.training.video import VideoRecorder
 
         # Acting takes small matmuls only: a second thread costs more than it saves.
         torch.set_num_threads(1)
         count = min(self.num_envs, self.episodes)
         policy = load_policy(self.path, num_envs=count, seed=self.seed)
-        seeds = [derive(self.seed, "cli_env", index) for index in range(self.episodes)]
-        # The spec says what was observed, also where the config left that to the environment.
-        env = replace(policy.config.env, cameras=policy.config.env.cameras or policy.spec.cameras)
-        if self.env_python is not None:
-            env = replace(env, python=self.env_python)
+        seeds = episode_seeds(self.seed, self.episodes)
         if not self.trust:
             self._check_code(policy.config.env)
         try:
-            built = make_vector_env(env, count)
+            built = environments(policy, count, python=self.env_python)
         except ConfigError as error:
-            raise ConfigError(f"{error}\n{_OWN}") from error
+            raise ConfigError(f"{self.path}: {error}\n{_OWN}") from error
         with built as envs:
-            different = policy.spec.mismatches(envs.env_spec)
-            if different:
-                raise ConfigError(
-                    f"{self.path} was trained in another environment than {policy.config.env.id} is here. "
-                    "Trained against built:\n  " + "\n  ".join(different) + f"\n{_OWN}"
-                )
             if self.video is not None:
                 _check_rendering(envs, seeds[0])
             if sys.stderr.isatty():
                 print(f"running {plural(self.episodes, 'episode')} of {policy.spec.id} ...", file=sys.stderr)
             recorder = VideoRecorder() if self.video is not None else None
-            discount = policy.config.replay.discount
-            result = evaluate(policy.controller, envs, seeds, discount=discount, recorder=recorder)
-        assert result is not None  # nothing asked it to stop
+            result = evaluate_policy(policy, envs, seeds, recorder)
         row = {"run": str(self.path), "env": policy.spec.id, "env_steps": policy.env_steps, **result.row()}
         problem = None
         if self.video is not None and recorder is not None:

@@ -39,7 +39,7 @@ _OURS = "zoomrl"
 
 @generators_kept()
 def check_env(
-    config: EnvConfig,
+    config: EnvConfig | str,
     *,
     steps: int = 1000,
     sizes: tuple[int, ...] = (),
@@ -52,7 +52,7 @@ def check_env(
     and Python are left as they were.
 
     Args:
-        config: which environment, and its options.
+        config: which environment, and its options; or its id alone.
         steps: most agent steps per episode, and per measurement of speed.
         sizes: of images whose speed is measured, in pixels; needs cameras.
         make: builds an environment.
@@ -60,6 +60,8 @@ def check_env(
     Raises:
         ConfigError: for less than one step, or sizes without cameras.
     """
+    if isinstance(config, str):
+        config = EnvConfig(id=config)
     if steps < 1:
         raise ConfigError(f"steps must be at least 1, got {steps}")
     if sizes and not config.cameras:

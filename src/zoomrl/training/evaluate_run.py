@@ -1,0 +1,110 @@
+"""A finished or running run, evaluated with fresh episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+
+from zoomrl.envs.vector.base import VectorEnv
+from zoomrl.envs.vector.make import make_vector_env
+from zoomrl.errors import ConfigError, ZoomrlError
+from zoomrl.training.evaluate import Evaluation
+from zoomrl.training.evaluate import evaluate as run_episodes
+from zoomrl.training.policy import Policy, load_policy
+from zoomrl.training.seeds import derive
+from zoomrl.training.video import VideoRecorder, probe_image
+
+Factory = Callable[[], gymnasium.Env[Any, Any]]
+
+
+def evaluate(
+    run: str | Path,
+    *,
+    make_env: Factory | None = None,
+    episodes: int = 50,
+    seed: int = 0,
+    num_envs: int = 1,
+    video: str | Path | None = None,
+) -> Evaluation:
+    """Run episodes of a trained policy without exploration noise, on seeds that training did not use.
+
+    It builds the environment that the run's config names, which may import a module or start an interpreter that it
+    names: evaluate runs that you trust.
+
+    Args:
+        run: a run directory (its newest checkpoint, or with ``eval.keep_best`` its best one), or a checkpoint file.
+        make_env: builds one environment of your own, as for :func:`zoomrl.train`.
+        episodes: how many.
+        seed: of the episodes; the same seed gives the same episodes.
+        num_envs: environments stepped together.
+        video: file (.mp4 or .gif) for a video of the first episode.
+
+    Returns:
+        Returns, lengths and successes of the episodes; ``row()`` has their means and intervals.
+
+    Raises:
+        CheckpointError: there is no readable checkpoint.
+        ConfigError: the environment cannot be built, or is another one than in training.
+        ZoomrlError: a video is wanted and cannot be made.
+    """
+    for name, value in (("episodes", episodes), ("num_envs", num_envs)):
+        if value < 1:
+            raise ConfigError(f"{name} must be at least 1, got {value}")
+    count = min(num_envs, episodes)
+    policy = load_policy(run, num_envs=count, seed=seed)
+    with environments(policy, count, make_env) as envs:
+        seeds = episode_seeds(seed, episodes)
+        recorder = VideoRecorder() if video is not None else None
+        if recorder is not None and isinstance(reason := probe_image(envs, seeds[0]), str):
+            raise ZoomrlError(f"no video can be made: {reason}")
+        result = evaluate_policy(policy, envs, seeds, recorder)
+    if recorder is not None and video is not None:
+        recorder.save(Path(video), policy.spec.control_hz or 30)
+        if recorder.problem is not None:
+            raise ZoomrlError(f"no video was made: {recorder.problem}")
+    return result
+
+
+def environments(policy: Policy, count: int, make_env: Factory | None = None, python: str | None = None) -> VectorEnv:
+    """``count`` environments for ``policy``: those of its run, or of ``make_env``.
+
+    Args:
+        policy: of the run.
+        count: how many.
+        make_env: builds one, in place of the run's own.
+        python: interpreter in which the simulator runs; None for the run's own.
+
+    Raises:
+        ConfigError: they cannot be built, or are others than in training.
+    """
+    config = policy.config.env
+    # The spec says what was observed, also where the config left that to the environment.
+    config = replace(config, cameras=config.cameras or policy.spec.cameras)
+    if python is not None:
+        config = replace(config, python=python)
+    envs = make_vector_env(config, count, make_env)
+    different = policy.spec.mismatches(envs.env_spec)
+    if different:
+        envs.close()
+        raise ConfigError(
+            f"the policy was trained in another environment than {config.id} is here. Trained against built:\n  "
+            + "\n  ".join(different)
+        )
+    return envs
+
+
+def episode_seeds(seed: int, episodes: int) -> list[int]:
+    """Reset seeds of the episodes of an evaluation with ``seed``."""
+    return [derive(seed, "cli_env", index) for index in range(episodes)]
+
+
+def evaluate_policy(policy: Policy, envs: VectorEnv, seeds: list[int], recorder: VideoRecorder | None) -> Evaluation:
+    """One episode per seed; ``recorder`` receives the frames of the first."""
+    discount = policy.config.replay.discount
+    result = run_episodes(policy.controller, envs, seeds, discount=discount, recorder=recorder)
+    assert result is not None  # nothing asked it to stop
+    return result

@@ -1,0 +1,35 @@
+"""What a run leaves to whoever started it. Loads no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import signal
+
+    from zoomrl.training.evaluate import Evaluation
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Outcome of :func:`train`.
+
+    Attributes:
+        directory: of the run.
+        finished: False when a signal stopped it; running the same config again resumes.
+        evaluation: the evaluation at the end; None when stopped.
+        training_seconds: wall time of the run's learning so far, evaluations during training included.
+        video: the video that was made.
+        video_problem: why there is none.
+        stopped_by: the signal that stopped it, if one did.
+    """
+
+    directory: Path
+    finished: bool
+    evaluation: Evaluation | None
+    training_seconds: float
+    video: Path | None
+    video_problem: str | None
+    stopped_by: signal.Signals | None = None

@@ -1,0 +1,200 @@
+"""A run: its parts, put together from the config, and its course."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+from rich.console import Console
+
+from zoomrl.agents.contract import Agent
+from zoomrl.control.controller import Controller
+from zoomrl.control.scaling import make_scaler
+from zoomrl.envs.vector.base import VectorEnv
+from zoomrl.envs.vector.make import make_vector_env
+from zoomrl.errors import ConfigError
+from zoomrl.intervention.corrector import Corrector, make_source
+from zoomrl.intervention.source import Recording
+from zoomrl.training.announce import announce_cameras, announce_demonstrated
+from zoomrl.training.build.agent import build_agent, check_agent, choose_device
+from zoomrl.training.build.control import build_controller, build_explorer
+from zoomrl.training.build.demos import check_demonstrated, choose_episodes, hold_out, load_demos
+from zoomrl.training.build.replay import build_replay, build_validation
+from zoomrl.training.build.threads import set_threads
+from zoomrl.training.callbacks import Callback, Callbacks, make_callbacks
+from zoomrl.training.checkpoint import Checkpoints
+from zoomrl.training.claim import check_same, claim
+from zoomrl.training.collector import Collector
+from zoomrl.training.config import TrainConfig, changed_evaluations, run_directory
+from zoomrl.training.evaluate import Evaluation, evaluate
+from zoomrl.training.evaluator import Evaluator
+from zoomrl.training.finish import Outcome, finish
+from zoomrl.training.lock import run_lock
+from zoomrl.training.logger import Logger
+from zoomrl.training.measure.memory import expected_memory, peak_rss, readable
+from zoomrl.training.measure.trial import Trial
+from zoomrl.training.progress import Progress, ProgressLine
+from zoomrl.training.result import RunResult
+from zoomrl.training.run_files import read_config, run_id, write_run_files
+from zoomrl.training.seeds import derive
+from zoomrl.training.signals import StopRequest
+from zoomrl.training.sinks.make import check_sinks, make_sinks
+from zoomrl.training.trainer import Trainer
+from zoomrl.training.updater import Updater
+from zoomrl.training.value_range import ValueRange
+
+
+def run_session(
+    config: TrainConfig,
+    make_env: Callable[[], gymnasium.Env[Any, Any]] | None,
+    callbacks: Sequence[Callback],
+    console: Console | None,
+) -> RunResult:
+    """Train as :func:`zoomrl.training.run.train` says."""
+    console = console or Console(stderr=True)
+    directory = run_directory(config)
+    users = [*make_callbacks(config.callback), *callbacks]
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False)
+
+    with ExitStack() as stack:
+        # A run that is refused below leaves no directory behind; one that is there is held, and refused, at once.
+        fresh = not directory.exists()
+        if not fresh:
+            lock = stack.enter_context(run_lock(directory))
+            claim(config, directory)
+        check_sinks(config)
+        stop = stack.enter_context(StopRequest())
+        envs = stack.enter_context(make_vector_env(config.env, factory=make_env))
+        spec = envs.env_spec
+        source = make_source(config.intervene, envs, say)
+        if source is not None:
+            stack.callback(source.close)
+        announce_cameras(config.env, spec, console)
+        device = choose_device(config.device)
+        check_agent(config, spec, device, console)
+        eval_envs = stack.enter_context(make_vector_env(config.env, config.eval.num_envs, make_env, apart_from=envs))
+        demos = load_demos(config, spec, make_env is not None, console)
+        episodes, held = hold_out(choose_episodes(config, demos), config.demos.validation)
+        scaler = make_scaler(config.control, spec.action, episodes, spec.action_meaning)
+        check_demonstrated(config, episodes)
+        announce_demonstrated(config, spec, episodes, scaler, say)
+        agent = build_agent(config, spec, episodes, device, scaler)
+        if fresh:
+            lock = stack.enter_context(run_lock(directory))
+            claim(config, directory)
+        run = run_id(directory)
+        checkpoints = Checkpoints(directory, config.checkpoint.keep, run, lock)
+        replay = build_replay(config, spec, agent, episodes, scaler, directory, console, device)
+        validation = build_validation(config, spec, agent, held, scaler, device)
+        fingerprint = {
+            "demos_sha256": demos.sha256 if demos else "",
+            "corrections_sha256": source.sha256 if isinstance(source, Recording) else "",
+        }
+        del demos, episodes, held  # the replay holds their frames now
+        set_threads(config, spec, directory, console, device)
+        loaded = checkpoints.load()
+        if loaded is not None:
+            check_same(directory, fingerprint, device, scaler, spec)
+            _check_goes_on(config, directory, loaded[0]["env_steps"], say)
+        write_run_files(config, directory, spec, scaler, fingerprint, device.type, run)
+
+        def tester(*stream: Any) -> Controller:
+            return build_controller(config, agent, scaler, config.eval.num_envs, derive(config.seed, *stream))
+
+        corrector = None
+        if source is not None:
+            corrector = Corrector(source, config.intervene.env, spec, scaler, replay, directory, say)
+        logger = Logger(directory, partial(make_sinks, config, directory), say)
+        stack.callback(logger.close)
+        with ProgressLine(console, config.log.every) as line:
+            explorer = build_explorer(config)
+            controller = build_controller(config, agent, scaler, envs.num_envs, derive(config.seed, "ties"), explorer)
+            trainer = Trainer(
+                config,
+                Collector(config.seed, envs, controller, replay, corrector, say),
+                Updater(config, agent, replay, directory),
+                Evaluator(_evaluation(config, eval_envs, tester, stop.asked), agent, replay, validation),
+                checkpoints,
+                Callbacks([ValueRange(config, say), logger, Progress(line)], users),
+                stop.asked,
+                say,
+            )
+            if loaded is None:
+                _prepare(config, envs, corrector)
+            else:
+                checkpoints.restore_replay(loaded[0], replay)
+                trainer.load_state_dict(loaded[0])
+                say(f"resuming at step {trainer.env_steps} from {loaded[1]}")
+            del loaded
+            memory = expected_memory(
+                config, replay, envs, eval_envs, partial(Trial, config, spec, device, config.precision)
+            )
+            say(memory.line())
+            finished = trainer.run()
+        seconds, outcome = trainer.seconds, None
+        if finished:
+            counters = {**trainer.counters, **_use_best(config, trainer, checkpoints, agent, say)}
+            ended = tester("eval_ties")
+            outcome = finish(config, directory, ended, eval_envs, logger, counters, seconds, memory.total, stop.asked)
+        if outcome is None:
+            say(
+                f"stopped by {stop.signal.name if stop.signal else 'request'} at step {trainer.env_steps}; saved. "
+                "Run the same command again to resume."
+            )
+            return RunResult(directory, False, None, seconds, None, None, stop.signal)
+        say(f"memory: {readable(peak_rss())} at most; {readable(memory.total)} were expected")
+        return _result(directory, seconds, outcome)
+
+
+def _evaluation(
+    config: TrainConfig, envs: VectorEnv, tester: Callable[..., Controller], stop: Callable[[], bool]
+) -> Callable[[int], Evaluation | None]:
+    """An evaluation with the same seeds each time, at the given environment step."""
+    seeds = [derive(config.seed, "eval_env", index) for index in range(config.eval.episodes)]
+
+    def evaluation(step: int) -> Evaluation | None:
+        return evaluate(tester("eval_ties", step), envs, seeds, discount=config.replay.discount, stop=stop)
+
+    return evaluation
+
+
+def _check_goes_on(config: TrainConfig, directory: Path, env_steps: int, say: Callable[[str], None]) -> None:
+    """Refuse fewer steps than were made, and name evaluations that go on with other options."""
+    if config.steps < env_steps:
+        raise ConfigError(
+            f"{directory} is at step {env_steps} already, beyond steps={config.steps}. "
+            "Ask for more steps, or choose another --run-dir."
+        )
+    if changed := changed_evaluations(read_config(directory), config):
+        say(f"evaluations go on, and are made again at the end, with other options: {', '.join(changed)}")
+
+
+def _prepare(config: TrainConfig, envs: VectorEnv, corrector: Corrector | None) -> None:
+    """What a new run needs before its first step."""
+    if corrector is not None:
+        corrector.clear()
+    if "rgb" in envs.env_spec.observations:
+        for index in range(envs.num_envs):  # renderers are built at the first image: before measuring
+            envs.reset(index, derive(config.seed, "train_env", index, 0))
+
+
+def _use_best(
+    config: TrainConfig, trainer: Trainer, checkpoints: Checkpoints, agent: Agent, say: Callable[[str], None]
+) -> dict[str, int]:
+    """Take the weights of the best evaluation, where they are wanted; of when they are."""
+    best = checkpoints.load_best(trainer.state_dict(), ended=True) if config.eval.keep_best else None
+    if best is None:
+        return {}
+    agent.load_state_dict(best["agent"])
+    say(f"best evaluation: after {best['env_steps']:,} steps and {best['updates']:,} updates; these weights are used")
+    return {"best_env_steps": best["env_steps"], "best_updates": best["updates"]}
+
+
+def _result(directory: Path, seconds: float, outcome: Outcome) -> RunResult:
+    return RunResult(directory, True, outcome.evaluation, seconds, outcome.video, outcome.video_problem)
