@@ -174,12 +174,12 @@ def command_table(kind):
 
 
 def preset_table():
-    """All presets."""
-    lines = ["| preset | `--agent` | `--env` | steps | what it is for |", "|---|---|---|---|---|"]
+    """All presets; the algorithm of each is in its name or its description."""
+    lines = ["| preset | `--env` | steps | what it is for |", "|---|---|---|---|"]
     for name, recipe in PRESETS.items():
         config = recipe.config()
         task = f"`{config.env.id}`" if config.env.id else f"yours: `{recipe.domain}:…`"
-        lines.append(f"| `{name}` | `{config.agent.name}` | {task} | {config.steps:,} | {cell(recipe.about)} |")
+        lines.append(f"| `{name}` | {task} | {config.steps:,} | {cell(recipe.about)} |")
     return "\n".join(lines) + "\n"
 
 
