@@ -1,14 +1,16 @@
 # make quickstart   set up, then train CQN-AS on Meta-World drawer-open from 20 demonstrations and show the result
 # make test         set up, then run the tests
 # make test-fast    the tests that take less than half a second each: under two minutes
-# make check        tests, lint and types: what CI runs
+# make check        tests, lint, types and docs-check: what CI runs
+# make docs         the documentation as a site, served on this machine and made again after each change
+# make docs-check   builds the site and fails at the first warning
 # make bench        speed of updates, sampling and acting beside their floors, written to benchmarks/results/
 # make chaos        attacks runs and sets: kills, full disks, flipped bits, hostile files; twenty minutes on two cores
 # make bench-gpu    the same for every agent on an NVIDIA GPU: eager, compiled, captured; float32, tf32, bf16
 PYTHON ?= python3
 export PYTHON
 
-.PHONY: quickstart test test-fast test-slow lint types check bench bench-gpu chaos clean
+.PHONY: quickstart test test-fast test-slow lint types check docs docs-check bench bench-gpu chaos clean
 
 quickstart:
 	@scripts/setup.sh metaworld
@@ -35,7 +37,14 @@ types:
 	@scripts/setup.sh dev
 	.venv/bin/mypy
 
-check: lint types test
+check: lint types docs-check test
+
+docs:
+	@scripts/docs.sh serve --no-strict
+
+# Not --quiet: warnings that are not shown do not fail it.
+docs-check:
+	@scripts/docs.sh build
 
 bench:
 	@scripts/setup.sh dev
@@ -50,4 +59,4 @@ chaos:
 	.venv/bin/python -m benchmarks.chaos
 
 clean:
-	rm -rf .venv build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-docs build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

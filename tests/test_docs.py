@@ -1,6 +1,6 @@
-"""The documents keep their promises: links lead somewhere, commands parse, examples run, no option is missing.
+"""The documents keep their promises: links lead somewhere, commands parse, examples run, no option or name is missing.
 
-Run this file (``python tests/test_docs.py``) to write the option tables of docs/commands.md again.
+Run this file (``python tests/test_docs.py``) to write the tables of options, presets and metrics again.
 """
 
 import ast
@@ -18,7 +18,7 @@ import torch
 
 from zoomrl.agents.act.config import ACTConfig
 from zoomrl.agents.bc.config import BCConfig
-from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
+from zoomrl.agents.cqn.config import CQNASConfig
 from zoomrl.agents.drqv2.config import DrQv2ASConfig, DrQv2Config, DrQv2PlusConfig
 from zoomrl.agents.registry import AGENT_CONFIGS
 from zoomrl.agents.sac.config import SACConfig
@@ -36,23 +36,34 @@ from zoomrl.cli.evaluate import Evaluate
 from zoomrl.cli.parity import Parity
 from zoomrl.cli.plot import Plot
 from zoomrl.cli.presets import Presets
-from zoomrl.cli.tree import check_command, parse
+from zoomrl.cli.tree import _NESTED, COMMANDS, check_command, parse
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.recipes.compose import preset
+from zoomrl.recipes.presets import PRESETS
 from zoomrl.spec import ArraySpec, EnvSpec
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.measure.trial import Trial
 from zoomrl.training.renamed import RENAMED
 
-WITH_EXAMPLES = ("own-environment", "own-demonstrations", "checking", "extending")
-DEMO_COMMANDS = (CollectDemos, InspectDemos, CheckDemos, ImportDemos, ExportDemos)
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-COMMANDS = ROOT / "docs" / "commands.md"
-TABLE = re.compile(r"(<!-- options of ([\w-]+): [^\n]* -->\n).*?(<!-- end of options -->)", re.DOTALL)
+REFERENCE = ROOT / "docs" / "reference"
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").rglob("*.md")])
+WITH_EXAMPLES = [
+    "README.md",
+    "docs/how-to/checking.md",
+    "docs/how-to/extending.md",
+    "docs/how-to/formats.md",
+    "docs/how-to/isolation.md",
+    "docs/how-to/own-demonstrations.md",
+    "docs/how-to/own-environment.md",
+    "docs/how-to/training.md",
+    "docs/reference/presets.md",
+]
+NOT_RUN = {"docs/how-to/pixels.md": "it shows cameras that are not there"}
+TABLE = re.compile(r"(<!-- (options|table) of ([\w-]+): [^\n]* -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-by_name = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+by_name = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 
 
 def blocks(page, *languages):
@@ -108,7 +119,12 @@ def shown(value):
 def row(option, default, text, choices):
     """One row of a table."""
     meaning = text + (f" Choices: {', '.join(map(str, choices))}." if choices else "")
-    return f"| `{option}` | {default} | {meaning.replace('``', '`').replace('|', chr(92) + '|')} |"
+    return f"| `{option}` | {default} | {cell(meaning)} |"
+
+
+def cell(text):
+    """Text of a docstring as a cell of a table."""
+    return text.replace("``", "`").replace("|", chr(92) + "|")
 
 
 def train_table():
@@ -136,6 +152,69 @@ def family_table(*kinds):
     return "\n".join(lines) + "\n"
 
 
+def command_table(kind):
+    """Arguments and options of a command other than train."""
+    hints, texts = typing.get_type_hints(kind, include_extras=True), descriptions(kind)
+    lines = ["| option | default | meaning |", "|---|---|---|"]
+    for field in dataclasses.fields(kind):
+        if field.name == "command":
+            continue  # the word that chose it
+        marks = getattr(hints[field.name], "__metadata__", ())
+        bare = hints[field.name].__origin__ if marks else hints[field.name]
+        metavar = next((mark.metavar for mark in marks if getattr(mark, "metavar", None)), field.name.upper())
+        positional = any(str(mark) == "Positional" for mark in marks)
+        if dataclasses.is_dataclass(bare):
+            lines.append(f"| `--{field.name}.…` | | Options of the environment, as for `train`. |")
+            continue
+        option = metavar if positional else f"--{field.name.replace('_', '-')}"
+        default = "required" if field.default is dataclasses.MISSING else shown(field.default)
+        choices = typing.get_args(bare) if typing.get_origin(bare) is typing.Literal else ()
+        lines.append(row(option, default, texts[field.name], choices))
+    return "\n".join(lines) + "\n"
+
+
+def preset_table():
+    """All presets; the algorithm of each is in its name or its description."""
+    lines = ["| preset | `--env` | steps | what it is for |", "|---|---|---|---|"]
+    for name, recipe in PRESETS.items():
+        config = recipe.config()
+        task = f"`{config.env.id}`" if config.env.id else f"yours: `{recipe.domain}:…`"
+        lines.append(f"| `{name}` | {task} | {config.steps:,} | {cell(recipe.about)} |")
+    return "\n".join(lines) + "\n"
+
+
+def task_table():
+    """What a task changes of a preset."""
+    lines = ["| preset | tasks | what `--env` changes |", "|---|---|---|"]
+    for name, recipe in PRESETS.items():
+        alike = {}
+        for task, numbers in recipe.numbers.items():
+            words = ", ".join(f"`{option}` {shown(value)}" for option, value in numbers.items())
+            alike.setdefault(words, []).append(task)
+        for words, tasks in alike.items():
+            listed = ", ".join(task.partition(":")[2] for task in tasks)
+            lines.append(f"| `{name}` | {listed} | {words} |")
+    return "\n".join(lines) + "\n"
+
+
+def metric_table():
+    """Where each metric of the agents is explained: the tables of their pages."""
+    places = {}
+    for page in sorted((ROOT / "docs" / "algorithms").glob("*.md")):
+        text = page.read_text()
+        title = re.split(", | of ", re.search(r"^# (.+)$", text, re.MULTILINE)[1])[0]
+        for part in re.split(r"^## Logged metrics$", text, flags=re.MULTILINE)[1:]:
+            for names in re.findall(r"^\| (`[^|]*`) \|", part, re.MULTILINE):
+                for name in re.findall(r"`([^`]+)`", names):
+                    places.setdefault(name, {})[title] = page.name
+    assert {"critic_loss", "imitation_loss", "latent_condition"} <= places.keys()
+    lines = ["| name | explained with |", "|---|---|"]
+    for name in sorted(places):
+        links = (f"[{title}](../algorithms/{page}#logged-metrics)" for title, page in places[name].items())
+        lines.append(f"| `{name}` | {', '.join(links)} |")
+    return "\n".join(lines) + "\n"
+
+
 METRICS_ON = {
     "cqn_as": ("cqn",),
     "drqv2_plus": ("drqv2",),
@@ -145,12 +224,33 @@ METRICS_ON = {
     "taco": ("taco", "drqv2"),
 }
 """Pages that explain an agent's metrics, where it is not the page of its own name."""
-TABLES = {
-    "train": train_table,
-    "drqv2": functools.partial(family_table, DrQv2Config, DrQv2PlusConfig, DrQv2ASConfig, TCRLConfig, TACOConfig),
-    "td3": functools.partial(family_table, TD3Config, IQRLConfig, TD7Config, SACConfig),
-    "imitation": functools.partial(family_table, BCConfig, ACTConfig),
+COMMAND_TABLES = {
+    "eval": Evaluate,
+    "demos-collect": CollectDemos,
+    "demos-inspect": InspectDemos,
+    "demos-check": CheckDemos,
+    "demos-import": ImportDemos,
+    "demos-export": ExportDemos,
+    "env-check": Environments,
+    "plot": Plot,
+    "presets": Presets,
+    "parity": Parity,
+    "ablate": Ablate,
+    "doctor": Doctor,
 }
+"""Commands with options of their own, but for train."""
+TABLES = {
+    "commands.md": {
+        **{name: functools.partial(command_table, kind) for name, kind in COMMAND_TABLES.items()},
+        "train": train_table,
+        "drqv2": functools.partial(family_table, DrQv2Config, DrQv2PlusConfig, DrQv2ASConfig, TCRLConfig, TACOConfig),
+        "td3": functools.partial(family_table, TD3Config, IQRLConfig, TD7Config, SACConfig),
+        "imitation": functools.partial(family_table, BCConfig, ACTConfig),
+    },
+    "presets.md": {"presets": preset_table, "tasks": task_table},
+    "metrics.md": {"metrics": metric_table},
+}
+"""What is generated: page of the reference -> name of the table -> its text."""
 
 
 @functools.cache
@@ -164,7 +264,7 @@ def known_options():
             known.add(f"--{group}{dot}no-{last}")
     for kind in AGENT_CONFIGS.values():
         known |= {name for name, *_ in options(kind, kind(), "agent.")}
-    for kind in (Ablate, *DEMO_COMMANDS, Environments, Doctor, Evaluate, Parity, Plot, Presets):
+    for kind in COMMAND_TABLES.values():
         known |= {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(kind)}
     return known
 
@@ -202,7 +302,7 @@ def test_options_that_are_mentioned_exist(page):
 def test_commands_parse(page):
     for text in blocks(page, "bash", "console", "sh"):
         for line in text.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True)
+            words = shlex.split(line.removeprefix(".venv/bin/"), comments=True)
             if words[:1] != ["zoomrl"] or words[1:] == ["--version"] or "completion" in words or "--help" in words:
                 continue
             check_command(words[1:])
@@ -211,7 +311,7 @@ def test_commands_parse(page):
                 command.to_config()
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{name}.md" for name in WITH_EXAMPLES)])
+@pytest.mark.parametrize("page", WITH_EXAMPLES)
 @pytest.mark.long
 def test_python_examples_run(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -219,17 +319,39 @@ def test_python_examples_run(page, tmp_path, monkeypatch, capsys):
     assert found, f"{page} has no example"
     for text in found:
         # The same program with less patience.
-        short = re.sub(r"\b(steps|offline_updates)=\d+", r"\1=120", text)
-        short = re.sub(r"\b(seed_steps|uniform_steps|every)=[1-9]\d*", r"\1=60", short)
+        short = re.sub(r"\b(steps|offline_updates)=[\d_]+", r"\1=120", text)
+        short = re.sub(r"\b(seed_steps|uniform_steps|every)=[1-9][\d_]*", r"\1=60", short)
         short = re.sub(r"\b(episodes|final_episodes)=[1-9]\d*", r"\1=2", short)
+        short = re.sub(r'\bpreset\("([\w-]+)", ', r'preset("\1", **{"eval.final_episodes": 2}, ', short)
         exec(compile(short, page, "exec"), {"__name__": "__main__"})
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_option_tables_are_up_to_date(name):
-    found = {table[2]: table[0] for table in TABLE.finditer(COMMANDS.read_text())}
-    assert name in found, f"docs/commands.md has lost the marks around its table of {name}"
-    assert TABLES[name]() in found[name], "the options have changed; run: python tests/test_docs.py"
+def test_every_page_with_examples_is_run():
+    home = ROOT / "docs" / "index.md"
+    assert blocks(home, "python") == blocks(ROOT / "README.md", "python")[:1], "both begin with the same example"
+    pages = {str(page.relative_to(ROOT)) for page in PAGES if blocks(page, "python") and page != home}
+    assert pages == {*WITH_EXAMPLES, *NOT_RUN}
+
+
+@pytest.mark.parametrize(
+    ("page", "name"),
+    [
+        pytest.param(page, name, marks=pytest.mark.long if name == "presets" else ())
+        for page, tables in TABLES.items()
+        for name in tables
+    ],
+)
+def test_generated_tables_are_up_to_date(page, name):
+    found = {table[3]: table[0] for table in TABLE.finditer((REFERENCE / page).read_text())}
+    assert name in found, f"docs/reference/{page} has lost the marks around its table of {name}"
+    assert TABLES[page][name]() in found[name], "what is shown has changed; run: python tests/test_docs.py"
+
+
+def test_every_command_has_a_table():
+    commands = {name: kind for name, kind in COMMANDS.items() if name not in _NESTED}
+    commands |= {f"{group}-{name}": kind for group, nested in _NESTED.items() for name, kind in nested.items()}
+    # The first has a table of its own; the second takes the name of a shell.
+    assert commands.keys() - COMMAND_TABLES.keys() == {"train", "completion"}
 
 
 def test_every_option_is_in_the_documents():
@@ -254,6 +376,8 @@ def test_every_logged_metric_is_explained():
         re.findall(r'^            "(\w+)":', evaluation, re.MULTILINE)
     )
     assert {"success_rate", "value_overestimation", "updates_per_s"} <= shared
+    text = (REFERENCE / "metrics.md").read_text()
+    assert not (missing := {name for name in shared if f"`{name}`" not in text}), f"no word on {sorted(missing)}"
     for kind in AGENT_CONFIGS.values():
         imitates = kind in (BCConfig, ACTConfig)
         config = dataclasses.replace(
@@ -266,10 +390,19 @@ def test_every_logged_metric_is_explained():
         logged = set(trial.update()) | set(trial.update())
         logged |= set(trial.agent.validate(trial.batch()))
         assert {"loss", trial.agent.parity_metric, "demo_fraction"} <= logged
-        pages = [ROOT / "docs" / f"{page}.md" for page in METRICS_ON.get(kind.name, (kind.name,))]
+        pages = [ROOT / "docs" / "algorithms" / f"{page}.md" for page in METRICS_ON.get(kind.name, (kind.name,))]
         text = "".join(page.read_text() for page in pages)
-        missing = {m for m in logged | (shared if kind is CQNConfig else set()) if f"`{m}`" not in text}
+        missing = {name for name in logged if f"`{name}`" not in text}
         assert not missing, f"{[page.name for page in pages]} do not explain {sorted(missing)}"
+
+
+def test_the_readme_is_short_and_begins_with_what_a_reader_wants():
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) <= 150
+    first = "\n".join(lines[:40])
+    assert "quickstart.gif" in first
+    assert "```bash" in first
+    assert "```python" in first
 
 
 def test_documents_keep_to_themselves():
@@ -279,4 +412,6 @@ def test_documents_keep_to_themselves():
 
 
 if __name__ == "__main__":
-    COMMANDS.write_text(TABLE.sub(lambda found: found[1] + TABLES[found[2]]() + found[3], COMMANDS.read_text()))
+    for name, tables in TABLES.items():
+        page = REFERENCE / name
+        page.write_text(TABLE.sub(lambda found, of=tables: found[1] + of[found[3]]() + found[4], page.read_text()))

@@ -92,7 +92,8 @@ def test_what_cannot_be_is_refused_before_anything_is_built(task: str, options: 
 
 def test_without_bigym(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bigym.envs.manipulation", None)
-    with pytest.raises(MissingDependencyError, match=r"zoomrl\[bigym\].*72d3054.*de95ff9.*docs/bigym.md") as caught:
+    told = r"zoomrl\[bigym\].*72d3054.*de95ff9.*docs/environments/bigym.md"
+    with pytest.raises(MissingDependencyError, match=told) as caught:
         BiGymEnv("flip_cup", EnvConfig())
     assert "another project" not in str(caught.value)
     monkeypatch.setitem(sys.modules, "mojo", ModuleType("mojo"))
@@ -114,7 +115,7 @@ def test_another_mujoco_is_said_once() -> None:
 
 
 def test_every_class_is_there() -> None:
-    pytest.importorskip("bigym", reason="BiGym is in no package registry; docs/bigym.md says how to install it")
+    pytest.importorskip("bigym", reason="BiGym is in no package registry: see docs/environments/bigym.md")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for task in TASKS.values():

@@ -29,7 +29,7 @@ from zoomrl.training.evaluate import Evaluation
 
 simulated = pytest.mark.skipif(
     importlib.util.find_spec("humanoid_bench") is None,
-    reason="HumanoidBench is not installed (docs/humanoidbench.md says how)",
+    reason="HumanoidBench is not installed (docs/environments/humanoidbench.md says how)",
 )
 
 
@@ -139,7 +139,7 @@ def test_missing_humanoidbench(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "humanoid_bench"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "humanoid_bench", None)
-    with pytest.raises(MissingDependencyError, match=r"docs/humanoidbench.md"):
+    with pytest.raises(MissingDependencyError, match=r"docs/environments/humanoidbench.md"):
         make()
     monkeypatch.undo()
     assert compat.benchmark.cache_info().currsize == 0, "a failure is not remembered"

@@ -330,7 +330,7 @@ def test_without_cameras_there_is_no_image() -> None:
 
 def test_missing_rlbench(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyrep", None)
-    with pytest.raises(MissingDependencyError, match=r"CoppeliaSim 4.1.*docs/rlbench.md"):
+    with pytest.raises(MissingDependencyError, match=r"CoppeliaSim 4.1.*docs/environments/rlbench.md"):
         RLBenchEnv("reach_target", EnvConfig())
 
 

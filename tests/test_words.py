@@ -41,7 +41,11 @@ ALLOWED = {
     '"plans"',  # a key of saved controllers
 }
 PATTERN = re.compile("|".join(f"(?P<w{n}>\\b(?:{word})\\b)" for n, word in enumerate(INSTEAD)), re.IGNORECASE)
-PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+PAGES = [
+    *sorted([*(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").rglob("*.md")]),
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 
 
@@ -70,7 +74,7 @@ def offences(path: Path) -> list[str]:
     return said
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_pages_use_the_words_of_the_field(path):
     assert not (said := offences(path)), "\n".join(said)
 

@@ -3,7 +3,7 @@
 Source: configuration files of the public CQN-AS repository (main branch, January 2025), whose numbers supersede the
 older CQN release where they differ, and of the public DrQ-v2 repository. Each preset keeps the released choices that
 we would make differently today (padding trained as data, starts near an episode's end left out); it leaves out what
-is a bug (see docs/cqn.md and docs/drqv2.md).
+is a bug (see docs/algorithms/cqn.md and docs/algorithms/drqv2.md).
 """
 
 from __future__ import annotations

@@ -86,8 +86,8 @@ def _downloaded() -> tuple[Path, str]:
         if not any(is_missing(error, package) for package in ("demonstrations.demo_store", "bigym.const")):
             raise BrokenDependencyError(f"BiGym's own store cannot be imported: {error!r}") from error
         raise MissingDependencyError(
-            f"BiGym's own store needs BiGym in this interpreter ({error}). Install it (docs/bigym.md), or name the "
-            "folder that the demonstrations lie in instead"
+            f"BiGym's own store needs BiGym in this interpreter ({error}). Install it (docs/environments/bigym.md), or "
+            "name the folder that the demonstrations lie in instead"
         ) from error
     root = Path(const.CACHE_PATH, "demonstrations", const.DEMO_VERSION)
     tried = f", after BiGym was asked to download {const.DEMO_RELEASES}/v{const.DEMO_VERSION}/demonstrations.zip"

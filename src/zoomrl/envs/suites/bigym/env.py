@@ -204,7 +204,7 @@ def _missing(error: ImportError) -> MissingDependencyError:
     return MissingDependencyError(
         f"{why} BiGym is in no package registry. Install what is, zoomrl[bigym]: {install_command('bigym')}. Then, "
         "without their dependencies, github.com/chernyadev/bigym at commit 72d3054 and github.com/stepjam/mojo at "
-        "commit de95ff9. docs/bigym.md has the commands"
+        "commit de95ff9. docs/environments/bigym.md has the commands"
     )
 
 
@@ -214,6 +214,6 @@ def _compare_mujoco(version: str) -> None:
     if version != DEMO_MUJOCO:
         warnings.warn(
             f"MuJoCo {version} is installed; BiGym's published demonstrations were recorded with {DEMO_MUJOCO}, and "
-            "some of them may fail here. Scripted demonstrations are not concerned. See docs/bigym.md",
+            "some of them may fail here. Scripted demonstrations are not concerned. See docs/environments/bigym.md",
             stacklevel=2,
         )

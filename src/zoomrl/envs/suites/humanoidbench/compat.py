@@ -26,7 +26,7 @@ _VERSION = "-v0"
 _ENTRY = "humanoid_bench.env:HumanoidEnv"
 # Module variables that the constructors of G1 tasks lower for every task of the process.
 _HEIGHTS = ("_STAND_HEIGHT", "_CRAWL_HEIGHT")
-_ABSENT = "HumanoidBench is not installed. It is in no package registry: see docs/humanoidbench.md"
+_ABSENT = "HumanoidBench is not installed. It is in no package registry: see docs/environments/humanoidbench.md"
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,8 @@ def benchmark() -> Benchmark:
         from gymnasium.envs.registration import registry
     except ImportError as error:
         absent = error.name == "humanoid_bench"
-        reason = _ABSENT if absent else f"HumanoidBench cannot be imported: {error}. See docs/humanoidbench.md"
+        page = "docs/environments/humanoidbench.md"
+        reason = _ABSENT if absent else f"HumanoidBench cannot be imported: {error}. See {page}"
         raise MissingDependencyError(reason) from error
     dropped = _fit(sizes)
     if dropped:

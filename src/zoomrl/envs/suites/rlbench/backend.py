@@ -49,7 +49,7 @@ def installed() -> Backend:
     except ImportError as error:
         raise MissingDependencyError(
             f"RLBench cannot be imported: {error}. It needs CoppeliaSim 4.1, PyRep and RLBench, none of which is in a "
-            "package registry (a package called pyrep is another project): see docs/rlbench.md"
+            "package registry (a package called pyrep is another project): see docs/environments/rlbench.md"
         ) from error
     return Backend(
         *(Environment, ObservationConfig, CameraConfig, RenderMode, MoveArmThenGripper, JointPosition, Discrete),
