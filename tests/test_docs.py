@@ -3,11 +3,8 @@
 Run this file (``python tests/test_docs.py``) to write the tables of options, presets and metrics again.
 """
 
-import ast
 import dataclasses
 import functools
-import inspect
-import itertools
 import re
 import shlex
 import typing
@@ -39,6 +36,7 @@ from zoomrl.cli.presets import Presets
 from zoomrl.cli.tree import _NESTED, COMMANDS, check_command, parse
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
+from zoomrl.field_docs import field_docs
 from zoomrl.recipes.compose import preset
 from zoomrl.recipes.presets import PRESETS
 from zoomrl.spec import ArraySpec, EnvSpec
@@ -80,23 +78,10 @@ def heading_ids(page):
 # ---- options, from the config classes -----------------------------------------------------------------------
 
 
-def descriptions(kind):
-    """Field -> its description, the string below it in the source; inherited ones included."""
-    found = {}
-    for base in reversed(kind.__mro__):
-        if not dataclasses.is_dataclass(base):
-            continue
-        body = next(n for n in ast.parse(inspect.getsource(base)).body if isinstance(n, ast.ClassDef)).body
-        for node, after in itertools.pairwise(body):
-            if isinstance(node, ast.AnnAssign) and isinstance(after, ast.Expr):
-                found[node.target.id] = " ".join(ast.literal_eval(after.value).split())
-    return found
-
-
 def options(kind, default, prefix="", standard=None):
     """(option, value in ``default``, value in the class, description, choices) per field, groups after the rest."""
     standard = kind() if standard is None else standard
-    texts, hints = descriptions(kind), typing.get_type_hints(kind)
+    texts, hints = field_docs(kind), typing.get_type_hints(kind)
     fields = sorted(dataclasses.fields(kind), key=lambda f: dataclasses.is_dataclass(getattr(default, f.name)))
     for field in fields:
         value, name = getattr(default, field.name), f"{prefix}{field.name}".replace("_", "-")
@@ -154,7 +139,7 @@ def family_table(*kinds):
 
 def command_table(kind):
     """Arguments and options of a command other than train."""
-    hints, texts = typing.get_type_hints(kind, include_extras=True), descriptions(kind)
+    hints, texts = typing.get_type_hints(kind, include_extras=True), field_docs(kind)
     lines = ["| option | default | meaning |", "|---|---|---|"]
     for field in dataclasses.fields(kind):
         if field.name == "command":

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from zoomrl.errors import ConfigError
 from zoomrl.ranges import at_least, positive
+
+
+def refuse_unused(config: Any) -> None:
+    """Refuse other values than the defaults in options that the agent has no use for (``unused`` of its class)."""
+    for name in config.unused:
+        *path, last = name.split(".")
+        owner = config
+        for part in path:
+            owner = getattr(owner, part)
+        default = next(field.default for field in dataclasses.fields(owner) if field.name == last)
+        if getattr(owner, last) != default:
+            raise ConfigError(f"agent.{name} has no effect on {config.name}; leave it at {default}")
 
 
 def check_learning(config: Any) -> None:

@@ -50,6 +50,10 @@ class AgentConfig:
     gives_priorities: ClassVar[bool] = False
     """Whether its updates return priorities, by which a replay may sample."""
 
+    unused: ClassVar[tuple[str, ...]] = ()
+    """Options that it has from classes that it shares, and no use for: ``trunk_dim``, ``encoder.layers``. Other values
+    than their defaults are refused (:func:`zoomrl.agents.checks.refuse_unused`)."""
+
     # Not annotated, so that they are no fields here.
     chunk_length = 1
     """Steps T of the action chunks that it proposes."""

@@ -29,4 +29,5 @@ def convert(config: AgentConfig, kind: type[Config]) -> Config:
         # A scalar value has no support that would mean anything.
         if config.support is not None:
             names |= shared & {"v_min", "v_max"}
+    names -= set(kind.unused)
     return kind(**{name: getattr(config, name) for name in names})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from zoomrl.agents.checks import check_supervised
+from zoomrl.agents.checks import check_supervised, refuse_unused
 from zoomrl.agents.config import AgentConfig
 from zoomrl.errors import ConfigError
 from zoomrl.field_docs import with_field_docs
@@ -24,6 +24,7 @@ class ACTConfig(AgentConfig):
     name: ClassVar[str] = "act"
     learner: ClassVar[str] = "zoomrl.agents.act.learner:ACT"
     imitation: ClassVar[bool] = True
+    unused: ClassVar[tuple[str, ...]] = ("encoder.layers", "encoder.feature_dim")  # of image trunks
 
     # The networks.
     chunk_length: int = 100
@@ -65,4 +66,5 @@ class ACTConfig(AgentConfig):
         if self.dim % 4:
             # Positions in an image are sines and cosines of row and column.
             raise ConfigError(f"agent.dim must be a multiple of 4, got {self.dim}")
+        refuse_unused(self)
         check_supervised(self)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from zoomrl.agents.checks import refuse_unused
 from zoomrl.agents.drqv2.config import DrQv2Config
 from zoomrl.errors import ConfigError
 from zoomrl.field_docs import with_field_docs
@@ -36,6 +37,7 @@ class TCRLConfig(DrQv2Config):
 
     name: ClassVar[str] = "tcrl"
     learner: ClassVar[str] = "zoomrl.agents.tcrl.learner:TCRL"
+    unused: ClassVar[tuple[str, ...]] = ("trunk_dim",)
 
     representation: RepresentationConfig = field(default_factory=_tcrl_latent)
     hidden_dim: int = 512
@@ -47,5 +49,6 @@ class TCRLConfig(DrQv2Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        refuse_unused(self)
         if self.representation.kind == "none":
             raise ConfigError("tcrl is DrQ-v2 on a latent: agent.representation.kind must be self_predictive")

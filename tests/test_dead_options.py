@@ -1,0 +1,161 @@
+"""Each option of an agent is read by that agent: by its networks, its updates, or what the run asks of its config."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+
+from batches import ACTIONS, BOTH, ONLY_STATE, make_batch, make_observation
+from zoomrl.agents.build import assemble
+from zoomrl.agents.config import AgentConfig
+from zoomrl.agents.registry import AGENT_CONFIGS
+from zoomrl.errors import ConfigError
+from zoomrl.nets.config import EncoderConfig, RepresentationConfig
+
+pytestmark = pytest.mark.long
+
+SMALL: dict[str, Any] = {
+    "hidden_dim": 8,
+    "hidden": (8,),
+    "dim": 8,
+    "heads": 2,
+    "feedforward": 8,
+    "embedding_dim": 6,
+    "chunk_length": 3,
+    "atoms": 5,
+    "levels": 2,
+    "bins": 3,
+    "token_hidden": 6,
+    "state_hidden": (8,),
+    "encoder.channels": 2,
+    "representation.dim": 8,
+    "representation.encoder_hidden": (8,),
+    "representation.model_hidden": (8,),
+}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "imitates too": {"bc_lambda": 1.0},
+    "scalar": {"value": "scalar"},
+    "categorical": {"value": "categorical"},
+    "on a latent": {"representation.kind": "self_predictive", "representation.reward_coef": 1.0},
+    "on a latent without levels": {
+        "representation.kind": "self_predictive",
+        "representation.quantise": False,
+        "representation.reconstruction_coef": 1.0,
+        "representation.projection_dim": 3,
+    },
+    "resnet": {"encoder.kind": "resnet18"},
+    "strided": {"encoder.kind": "strided"},
+    "targets at every update": {"target_interval": 1},
+    "a latent of levels": {
+        "representation.kind": "self_predictive",
+        "representation.quantise": True,
+    },
+    "policies judged by several episodes": {"checkpoint_after": 3, "policy_delay": 1},
+}
+"""Options that make others count, by name; those that an agent does not have are left out."""
+
+
+@contextmanager
+def reads(config: AgentConfig) -> Iterator[set[str]]:
+    """Full names of the fields of ``config`` that are read meanwhile, those of its encoder and latent included."""
+    seen: set[str] = set()
+    watched = {id(config): "", id(config.encoder): "encoder.", id(config.representation): "representation."}
+    kinds = {type(config), EncoderConfig, RepresentationConfig}
+    originals = {kind: kind.__getattribute__ for kind in kinds}
+
+    def spy(kind: type) -> Any:
+        def read(self: Any, name: str) -> Any:
+            if id(self) in watched and name in kind.__dataclass_fields__:  # type: ignore[attr-defined]
+                seen.add(watched[id(self)] + name)
+            return originals[kind](self, name)
+
+        return read
+
+    try:
+        for kind in kinds:
+            kind.__getattribute__ = spy(kind)  # type: ignore[method-assign]
+        yield seen
+    finally:
+        for kind in kinds:
+            del kind.__getattribute__
+
+
+def variant(config: AgentConfig, changes: dict[str, Any]) -> AgentConfig | None:
+    """``config``, small, with those of the ``changes`` that it has; None where it has none of them."""
+    own = {field.name for field in dataclasses.fields(config)}
+    if changes and not any(name.partition(".")[0] in own for name in changes):
+        return None
+    taken: dict[str, Any] = {}
+    for name, value in {**SMALL, **changes}.items():
+        group, dot, field = name.rpartition(".")
+        if (group or field) in own:
+            before = taken.get(group, getattr(config, group)) if dot else None
+            taken[group or field] = dataclasses.replace(before, **{field: value}) if dot else value
+    return config.replaced(**taken)
+
+
+def live(config: AgentConfig) -> None:
+    """What an agent goes through: it is built, learns, acts, and is asked by the run."""
+    shape = ONLY_STATE if not any(f.name == "encoder" for f in dataclasses.fields(config)) else BOTH
+    statistics = (torch.zeros(shape.state), torch.ones(shape.state))
+    agent = assemble(config, shape, ACTIONS, 0, statistics)
+    for seed in range(max(config.policy_delay, 2)):
+        agent.update(make_batch(shape, agent.chunk_length, size=4, seed=seed, sequence_length=agent.sequence_length))
+    agent.act(make_observation(shape, 2, torch.Generator()), torch.Generator().manual_seed(0))
+    agent.validate(make_batch(shape, agent.chunk_length, size=4, seed=0, sequence_length=agent.sequence_length))
+    agent.episode_ended(1.0)
+    agent.episode_ended(2.0)
+    agent.update(make_batch(shape, agent.chunk_length, size=4, seed=9, sequence_length=agent.sequence_length))
+    agent.episode_ended(3.0)
+    config.task_defaults()
+    config.grid, config.support  # noqa: B018
+
+
+@pytest.mark.parametrize("name", AGENT_CONFIGS)
+def test_every_option_of_an_agent_is_read_by_it(name):
+    plain = AGENT_CONFIGS[name]()
+    wanted = {field.name for field in dataclasses.fields(plain)}
+    for group, kind in (("encoder", EncoderConfig), ("representation", RepresentationConfig)):
+        if group in wanted:
+            wanted |= {f"{group}.{field.name}" for field in dataclasses.fields(kind)}
+    wanted -= set(plain.unused)
+    found: set[str] = set()
+    for changes in VARIANTS.values():
+        config = variant(plain, changes)
+        if config is not None:
+            with reads(config) as seen:
+                live(config)
+            found |= seen
+    assert wanted - found == set(), f"{name}: nobody reads {sorted(wanted - found)}"
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("tcrl", {"trunk_dim": 32}, "agent.trunk_dim has no effect on tcrl; leave it at 64"),
+        ("act", {"encoder": EncoderConfig(layers=1)}, "agent.encoder.layers has no effect on act; leave it at 0"),
+    ],
+)
+def test_an_option_without_use_is_refused(name, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        AGENT_CONFIGS[name](**changes)
+
+
+def test_an_option_that_nobody_reads_is_seen():
+    from zoomrl.agents.td3.config import TD3Config
+
+    @dataclasses.dataclass(frozen=True)
+    class Own(TD3Config):
+        forgotten: int = 1
+
+    config = Own()
+    with reads(config) as seen:
+        live(config)
+    assert "forgotten" not in seen
+    assert {"lr", "policy_delay"} <= seen
