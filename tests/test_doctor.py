@@ -89,7 +89,7 @@ def test_missing_package_is_named_with_its_install_command(monkeypatch):
 
 def test_what_training_needs_decides_the_exit_code(capsys, monkeypatch):
     monkeypatch.setattr(checks, "_BACKENDS", {})
-    broken = checks.Check("core", "torch", "failed", "broken", "pip install torch")
+    broken = checks.Diagnosis("core", "torch", "failed", "broken", "pip install torch")
     monkeypatch.setattr(checks, "check_core", lambda: [broken])
     assert main(["doctor"]) == 1
     out = capsys.readouterr().out

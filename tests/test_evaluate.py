@@ -19,7 +19,7 @@ from zoomrl.control.scaling import make_scaler
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.processes import DEATHS_IN_A_ROW
 from zoomrl.envs.suites.gym.env import wrap_gym_env
-from zoomrl.envs.vector.base import Outcome
+from zoomrl.envs.vector.base import StepOutcome
 from zoomrl.envs.vector.serial import SerialVectorEnv
 from zoomrl.training.evaluate import Evaluation, evaluate
 from zoomrl.training.intervals import mean_in_words, mean_interval, wilson_interval
@@ -199,7 +199,7 @@ class Mortal(Spied):
 
     decisions, victim = 0, 1
 
-    def _step_some(self, actions: Any) -> dict[int, Outcome | None]:
+    def _step_some(self, actions: Any) -> dict[int, StepOutcome | None]:
         outcomes = super()._step_some(actions)
         self.decisions += 1
         return {**outcomes, self.victim: None} if self.decisions == 4 else outcomes
@@ -220,7 +220,7 @@ class Deadly(Spied):
         self.running[index], self.made[index] = seed, 0
         return super().reset(index, seed)
 
-    def _step_some(self, actions: Any) -> dict[int, Outcome | None]:
+    def _step_some(self, actions: Any) -> dict[int, StepOutcome | None]:
         outcomes = super()._step_some(actions)
         for index in actions:
             self.made[index] += 1

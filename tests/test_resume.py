@@ -39,7 +39,7 @@ from zoomrl.control.config import ControlConfig
 from zoomrl.data.replay import ReplayBuffer
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.suites.gym.env import wrap_gym_env
-from zoomrl.envs.vector.base import Outcome
+from zoomrl.envs.vector.base import StepOutcome
 from zoomrl.envs.vector.serial import SerialVectorEnv
 from zoomrl.errors import CheckpointError, ConfigError, NonFiniteLossError
 from zoomrl.nets.config import EncoderConfig
@@ -602,7 +602,7 @@ class Mortal(SerialVectorEnv):
 
     decisions = 0
 
-    def _step_some(self, actions: Any) -> dict[int, Outcome | None]:
+    def _step_some(self, actions: Any) -> dict[int, StepOutcome | None]:
         outcomes = super()._step_some(actions)
         self.decisions += 1
         if self.decisions == 8 and 1 in outcomes:

@@ -27,7 +27,7 @@ _GIGABYTE = 1e9
 
 
 @dataclass(frozen=True)
-class Check:
+class Diagnosis:
     """One finding.
 
     Attributes:
@@ -47,25 +47,25 @@ class Check:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def check_core() -> list[Check]:
+def check_core() -> list[Diagnosis]:
     """Everything without which nothing can be trained."""
     version = platform.python_version()
     supported = (3, 11) <= sys.version_info[:2] < (3, 14)
     checks = [
-        Check(
+        Diagnosis(
             "core",
             "python",
             "ok" if supported else "failed",
             f"{version} at {sys.executable}",
             "" if supported else "Use Python 3.11, 3.12 or 3.13.",
         ),
-        Check("core", "zoomrl", "ok", __version__),
+        Diagnosis("core", "zoomrl", "ok", __version__),
         _torch(),
     ]
     return checks + [_required(name) for name in ("torchrl", "tensordict", "numpy", "gymnasium", "h5py")]
 
 
-def check_simulators() -> list[Check]:
+def check_simulators() -> list[Diagnosis]:
     """The extras that bring environments."""
     return [
         _optional("simulators", "Meta-World", "metaworld", "metaworld", install_command("metaworld")),
@@ -74,7 +74,7 @@ def check_simulators() -> list[Check]:
     ]
 
 
-def check_tools() -> list[Check]:
+def check_tools() -> list[Diagnosis]:
     """What is good to have."""
     checks = [
         _optional("tools", "TensorBoard", "tensorboard", "tensorboard", "pip install tensorboard"),
@@ -83,13 +83,13 @@ def check_tools() -> list[Check]:
     try:
         import imageio_ffmpeg  # type: ignore[import-untyped]
 
-        checks.append(Check("tools", "ffmpeg", "ok", f"{imageio_ffmpeg.get_ffmpeg_version()}, for videos"))
+        checks.append(Diagnosis("tools", "ffmpeg", "ok", f"{imageio_ffmpeg.get_ffmpeg_version()}, for videos"))
     except (ImportError, RuntimeError) as error:
-        checks.append(Check("tools", "ffmpeg", "warning", str(error), "pip install 'imageio[ffmpeg]'"))
+        checks.append(Diagnosis("tools", "ffmpeg", "warning", str(error), "pip install 'imageio[ffmpeg]'"))
     return checks
 
 
-def check_machine() -> list[Check]:
+def check_machine() -> list[Diagnosis]:
     """Processor, memory and disk."""
     import psutil
 
@@ -97,20 +97,20 @@ def check_machine() -> list[Check]:
     disk = shutil.disk_usage(os.getcwd())
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return [
-        Check("machine", "cores", "ok", f"{usable} usable of {os.cpu_count()}", facts={"cores": usable}),
+        Diagnosis("machine", "cores", "ok", f"{usable} usable of {os.cpu_count()}", facts={"cores": usable}),
         _room("memory", memory.available, memory.total, least=1.0),
         _room("disk", disk.free, disk.total, least=0.5),
     ]
 
 
-def check_rendering() -> list[Check]:
+def check_rendering() -> list[Diagnosis]:
     """One check per OpenGL backend of this platform, each tried in a process of its own."""
     if importlib.util.find_spec("mujoco") is None:
-        return [Check("rendering", "OpenGL", "warning", "needs MuJoCo", install_command("sim"))]
+        return [Diagnosis("rendering", "OpenGL", "warning", "needs MuJoCo", install_command("sim"))]
     return [probe_backend(backend) for backend in _BACKENDS.get(sys.platform, ())]
 
 
-def probe_backend(backend: str, seconds: float = GL_SECONDS) -> Check:
+def probe_backend(backend: str, seconds: float = GL_SECONDS) -> Diagnosis:
     """Render with ``backend`` in a process of its own."""
     environment = {**os.environ, "MUJOCO_GL": backend}
     # Left over from another backend, it would make MuJoCo refuse this one.
@@ -123,8 +123,10 @@ def probe_backend(backend: str, seconds: float = GL_SECONDS) -> Check:
         found = {"ok": False, "reason": f"no image within {seconds:.0f} s"}
     if found["ok"]:
         driver = f", {found['renderer']} ({found['vendor']})" if "renderer" in found else ""
-        return Check("rendering", backend, "ok", f"{found['fps']} frames/s{driver}", facts=found)
-    return Check("rendering", backend, "warning", found["reason"], rendering_fix(found["reason"], backend), facts=found)
+        return Diagnosis("rendering", backend, "ok", f"{found['fps']} frames/s{driver}", facts=found)
+    return Diagnosis(
+        "rendering", backend, "warning", found["reason"], rendering_fix(found["reason"], backend), facts=found
+    )
 
 
 def chosen_backend() -> str:
@@ -145,45 +147,45 @@ def _answer(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
         return {"ok": False, "reason": f"the process ended with code {done.returncode}: {last}"}
 
 
-def _torch() -> Check:
+def _torch() -> Diagnosis:
     try:
         import torch
 
         from zoomrl.nets.linear import ONEDNN
     except Exception as error:
-        return Check("core", "torch", "failed", f"{type(error).__name__}: {error}", "pip install torch")
+        return Diagnosis("core", "torch", "failed", f"{type(error).__name__}: {error}", "pip install torch")
     cuda = torch.cuda.is_available()
     gpu = torch.cuda.get_device_name(0) if cuda else None
     library = "oneDNN" if ONEDNN else "PyTorch's default"
     facts = {"version": torch.__version__, "threads": torch.get_num_threads(), "cuda": cuda, "gpu": gpu}
     facts["cpu_products"] = library
     detail = f"{torch.__version__}, {torch.get_num_threads()} threads, CPU matmuls by {library}, {gpu or 'no CUDA'}"
-    return Check("core", "torch", "ok", detail, facts=facts)
+    return Diagnosis("core", "torch", "ok", detail, facts=facts)
 
 
-def _required(module: str) -> Check:
+def _required(module: str) -> Diagnosis:
     try:
         # Imported, not only found: a version that does not fit another one fails here.
         importlib.import_module(module)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-        return Check("core", module, "failed", reason, "pip install --upgrade zoomrl")
-    return Check("core", module, "ok", metadata.version(module))
+        return Diagnosis("core", module, "failed", reason, "pip install --upgrade zoomrl")
+    return Diagnosis("core", module, "ok", metadata.version(module))
 
 
-def _optional(group: str, name: str, module: str, package: str, fix: str) -> Check:
+def _optional(group: str, name: str, module: str, package: str, fix: str) -> Diagnosis:
     if importlib.util.find_spec(module) is None:
-        return Check(group, name, "warning", "not installed", fix)
+        return Diagnosis(group, name, "warning", "not installed", fix)
     try:
-        return Check(group, name, "ok", metadata.version(package))
+        return Diagnosis(group, name, "ok", metadata.version(package))
     except metadata.PackageNotFoundError:
         reason = f"a folder named {module!r} hides the package"
-        return Check(group, name, "warning", reason, "Run from another directory, or install it: " + fix)
+        return Diagnosis(group, name, "warning", reason, "Run from another directory, or install it: " + fix)
 
 
-def _room(name: str, free: float, total: float, least: float) -> Check:
+def _room(name: str, free: float, total: float, least: float) -> Diagnosis:
     detail = f"{free / _GIGABYTE:.1f} GB free of {total / _GIGABYTE:.1f} GB"
     enough = free / _GIGABYTE >= least
     fix = "" if enough else f"A small run takes about {least:g} GB; free some."
     facts = {"free_bytes": int(free), "total_bytes": int(total)}
-    return Check("machine", name, "ok" if enough else "warning", detail, fix, facts)
+    return Diagnosis("machine", name, "ok" if enough else "warning", detail, fix, facts)

@@ -19,7 +19,7 @@ from zoomrl.errors import ConfigError, DemonstrationError, plural
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from zoomrl.demos.check.findings import EpisodeAccount, Finding, Replay, Report
+    from zoomrl.demos.check.findings import EpisodeAccount, Finding, Report, Rollout
     from zoomrl.demos.check.survey import Survey
 
 _UNASKED = EnvConfig(id="")
@@ -95,7 +95,7 @@ class CheckDemos:
         for line in _verdict(report):
             console.print(line, highlight=False, markup=False)
 
-    def _replay(self, survey: Survey) -> tuple[dict[int, Replay], list[Finding]]:
+    def _replay(self, survey: Survey) -> tuple[dict[int, Rollout], list[Finding]]:
         from rich.console import Console
         from rich.progress import Progress
 
@@ -105,7 +105,7 @@ class CheckDemos:
         with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
             task = progress.add_task("replaying", total=total)
 
-            def note(index: int, _: Replay) -> None:
+            def note(index: int, _: Rollout) -> None:
                 progress.update(task, advance=1, description=f"episode {index}")
 
             return replay_survey(survey, count=self.episodes, asked=self.env, default=_UNASKED, on_episode=note)

@@ -15,7 +15,7 @@ from zoomrl.errors import install_command
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from zoomrl.cli.checks import Check
+    from zoomrl.cli.checks import Diagnosis
 
 _MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]--[/]", "failed": "[red]FAILED[/]"}
 
@@ -28,12 +28,12 @@ class Doctor:
     """Print JSON instead of a table."""
 
     def run(self) -> int:
-        """Check and print; 0 when training can run."""
+        """Diagnosis and print; 0 when training can run."""
         from rich.console import Console
 
         from zoomrl.cli import checks
 
-        found: list[Check] = []
+        found: list[Diagnosis] = []
         with Console(stderr=True).status("looking around ..."):
             found += checks.check_core() + checks.check_simulators() + checks.check_tools()
             found += checks.check_machine() + checks.check_rendering()
@@ -51,7 +51,7 @@ class Doctor:
         return 0 if can_train else 1
 
 
-def _print_table(console: Console, found: Sequence[Check]) -> None:
+def _print_table(console: Console, found: Sequence[Diagnosis]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
@@ -69,7 +69,7 @@ def _print_table(console: Console, found: Sequence[Check]) -> None:
     console.print(table)
 
 
-def _verdict(found: Sequence[Check], backend: str, can_train: bool, can_render: bool) -> list[str]:
+def _verdict(found: Sequence[Diagnosis], backend: str, can_train: bool, can_render: bool) -> list[str]:
     from rich.markup import escape
 
     lines = ["", "Training can run." if can_train else "Training cannot run until what FAILED is mended."]

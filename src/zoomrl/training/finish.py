@@ -22,7 +22,7 @@ _log = logging.getLogger("zoomrl.training")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunEnd:
     """What the end of a run leaves.
 
     Attributes:
@@ -46,7 +46,7 @@ def finish(
     seconds: float,
     expected_memory: int,
     stop: Callable[[], bool],
-) -> Outcome | None:
+) -> RunEnd | None:
     """Evaluate with seeds not used before, write ``result.json``, then run the first episode again for the video.
 
     The result is on the disk before anything is rendered, and whatever fails over the video becomes its
@@ -80,14 +80,14 @@ def finish(
 
     if not config.eval.video:
         keep("eval.video is off")
-        return Outcome(evaluation, None, "eval.video is off")
+        return RunEnd(evaluation, None, "eval.video is off")
     keep("the process ended before the video was written")
     video, problem = _record(directory / "video.mp4", controller, envs, seeds[0], stop)
     try:
         keep(problem)
     except OSError as error:  # the result is there, only its word on the video is the one from before
         _log.warning("%s could not be updated after the video: %s", directory / RESULT, error)
-    return Outcome(evaluation, video, problem)
+    return RunEnd(evaluation, video, problem)
 
 
 def _record(

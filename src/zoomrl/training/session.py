@@ -32,7 +32,7 @@ from zoomrl.training.collector import Collector
 from zoomrl.training.config import TrainConfig, changed_evaluations, run_directory
 from zoomrl.training.evaluate import Evaluation, evaluate
 from zoomrl.training.evaluator import Evaluator
-from zoomrl.training.finish import Outcome, finish
+from zoomrl.training.finish import RunEnd, finish
 from zoomrl.training.fork import plant, read_origin
 from zoomrl.training.init_from import init_from
 from zoomrl.training.lock import run_lock
@@ -206,5 +206,5 @@ def _use_best(
     return {"best_env_steps": best["env_steps"], "best_updates": best["updates"]}
 
 
-def _result(directory: Path, seconds: float, outcome: Outcome) -> RunResult:
+def _result(directory: Path, seconds: float, outcome: RunEnd) -> RunResult:
     return RunResult(directory, True, outcome.evaluation, seconds, outcome.video, outcome.video_problem)

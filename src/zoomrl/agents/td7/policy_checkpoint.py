@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from zoomrl.agents.td7.config import TD7Config
 
-Outcome = Literal["continue", "reject", "save"]
+Judgement = Literal["continue", "reject", "save"]
 
 
 class PolicyCheckpoint:
@@ -29,7 +29,7 @@ class PolicyCheckpoint:
         self._episodes = 0
         self._worst = math.inf
 
-    def record(self, episode_return: float, updates: int) -> Outcome:
+    def record(self, episode_return: float, updates: int) -> Judgement:
         """Record the return of an episode of the policy.
 
         Args:

@@ -39,7 +39,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Replay:
+class Rollout:
     """The result of replaying the actions of one episode.
 
     Rows of observations count from 0, the one that the reset shows: row t follows t actions.
@@ -94,7 +94,7 @@ class EpisodeAccount:
     truncated: bool = False
     rewards_sum: float = 0.0
     rewards_last: float = 0.0
-    replay: Replay | None = None
+    replay: Rollout | None = None
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class Report:
         return {**plain, "counts": self.counts, "passed": self.passed, "replayed": self.replayed}
 
 
-def fails(replay: Replay) -> bool:
+def fails(replay: Rollout) -> bool:
     """Whether a replay ran and did not succeed; one that an error stopped says nothing about the episode."""
     return not replay.problem and not replay.success
 

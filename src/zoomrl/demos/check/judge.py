@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from zoomrl.demos.check.findings import EpisodeAccount, Finding, Replay, fails
+from zoomrl.demos.check.findings import EpisodeAccount, Finding, Rollout, fails
 from zoomrl.demos.entries import is_imported
 from zoomrl.envs.versions import installed_version
 from zoomrl.spec import EnvSpec, list_entries
@@ -27,7 +27,7 @@ def judge(account: EpisodeAccount, spec: EnvSpec) -> Iterator[Finding]:
         yield from _judge_replay(account, account.replay, spec)
 
 
-def _judge_replay(account: EpisodeAccount, replay: Replay, spec: EnvSpec) -> Iterator[Finding]:
+def _judge_replay(account: EpisodeAccount, replay: Rollout, spec: EnvSpec) -> Iterator[Finding]:
     index = account.index
     if replay.problem:
         remedy = "mend the environment, or check the actions; --no-replay leaves this out"
@@ -48,7 +48,7 @@ def _judge_replay(account: EpisodeAccount, replay: Replay, spec: EnvSpec) -> Ite
         yield Finding("warning", "rewards-differ", message, remedy, index, replay.reward_step)
 
 
-def _judge_success(account: EpisodeAccount, replay: Replay) -> Iterator[Finding]:
+def _judge_success(account: EpisodeAccount, replay: Rollout) -> Iterator[Finding]:
     if account.success and fails(replay):
         where = "" if replay.divergence is None else f"; it diverges at step {replay.divergence}"
         yield Finding(
@@ -71,7 +71,7 @@ def _judge_success(account: EpisodeAccount, replay: Replay) -> Iterator[Finding]
         )
 
 
-def _divergence(replay: Replay) -> str:
+def _divergence(replay: Rollout) -> str:
     after = f"after action {replay.divergence - 1}" if replay.divergence else "at the reset"
     largest = ", ".join(f"{name} {size:.3g}" for name, size in replay.largest.items())
     rows = replay.played + 1
@@ -84,7 +84,7 @@ def _divergence(replay: Replay) -> str:
     )
 
 
-def _judge_end(account: EpisodeAccount, replay: Replay) -> Iterator[Finding]:
+def _judge_end(account: EpisodeAccount, replay: Rollout) -> Iterator[Finding]:
     stored = "terminated" if account.terminated else "truncated"
     remedy = "see that the end on success and the time limit are those of the recording"
     if replay.played < account.length:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from zoomrl.data.episode import Episode
 from zoomrl.data.finite import simulator_fault
-from zoomrl.demos.check.findings import EpisodeAccount, Replay
+from zoomrl.demos.check.findings import EpisodeAccount, Rollout
 from zoomrl.demos.entries import align, align_spec
 from zoomrl.demos.store.reader import open_set
 from zoomrl.envs.base import Env
@@ -111,8 +111,8 @@ def replay_set(
     path: str | Path,
     env: Env,
     indices: Iterable[int],
-    on_episode: Callable[[int, Replay], None] | None = None,
-) -> dict[int, Replay]:
+    on_episode: Callable[[int, Rollout], None] | None = None,
+) -> dict[int, Rollout]:
     """Replay the episodes ``indices`` of the set at ``path``, which can be read and have a seed.
 
     Raises:
@@ -127,7 +127,7 @@ def replay_set(
     return replays
 
 
-def replay(env: Env, episode: Episode) -> Replay:
+def replay(env: Env, episode: Episode) -> Rollout:
     """Reset ``env`` with the seed of ``episode``, execute its actions, and compare with what was recorded.
 
     Whatever the simulator raises, and NaN or infinity that it returns, is kept as ``problem``, so that the other
@@ -162,7 +162,7 @@ def replay(env: Env, episode: Episode) -> Replay:
         problem = f"{type(error).__name__}: {error}"
     returned = np.asarray(rewards, np.float32)
     other = ~np.isclose(returned, episode.rewards[: len(returned)], STATE_TOLERANCE, STATE_TOLERANCE)
-    return Replay(
+    return Rollout(
         played=len(rewards),
         success=success,
         ended=ended,

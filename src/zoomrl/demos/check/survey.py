@@ -11,7 +11,7 @@ from typing import Any
 
 from zoomrl.data.episode import Episode
 from zoomrl.demos.check import actions as action_checks
-from zoomrl.demos.check.findings import EpisodeAccount, Finding, Replay, Report, ordered
+from zoomrl.demos.check.findings import EpisodeAccount, Finding, Report, Rollout, ordered
 from zoomrl.demos.check.judge import judge, judge_entries, judge_resets, judge_versions
 from zoomrl.demos.check.rollout import build_env, recorded_config, replay_set, with_overrides
 from zoomrl.demos.check.states import StateSpread, state_findings
@@ -106,8 +106,8 @@ def replay_survey(
     asked: EnvConfig | None = None,
     default: EnvConfig | None = None,
     make: Callable[[EnvConfig], Env] = make_env,
-    on_episode: Callable[[int, Replay], None] | None = None,
-) -> tuple[dict[int, Replay], list[Finding]]:
+    on_episode: Callable[[int, Rollout], None] | None = None,
+) -> tuple[dict[int, Rollout], list[Finding]]:
     """Replay the episodes of a set in the environment that it was recorded in.
 
     Args:
@@ -168,7 +168,7 @@ def _left_out(survey: Survey, count: int, chosen: int) -> Iterator[Finding]:
 
 def conclude(
     survey: Survey,
-    replays: Mapping[int, Replay] | None = None,
+    replays: Mapping[int, Rollout] | None = None,
     findings: Sequence[Finding] = (),
     *,
     levels: int = 3,

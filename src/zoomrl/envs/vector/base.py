@@ -45,7 +45,7 @@ class StepResult:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StepOutcome:
     """What one environment returned for one agent step."""
 
     observation: Observation
@@ -56,10 +56,10 @@ class Outcome:
     logged: dict[str, float] = field(default_factory=dict)
 
 
-def outcome_of(answer: tuple[Observation, float, bool, bool, dict[str, Any]]) -> Outcome:
+def outcome_of(answer: tuple[Observation, float, bool, bool, dict[str, Any]]) -> StepOutcome:
     """What an environment's ``step`` returned, as an outcome."""
     observation, reward, terminated, truncated, info = answer
-    return Outcome(observation, reward, terminated, truncated, info["success"], logged_numbers(info))
+    return StepOutcome(observation, reward, terminated, truncated, info["success"], logged_numbers(info))
 
 
 def logged_numbers(info: Mapping[str, Any]) -> dict[str, float]:
@@ -172,7 +172,7 @@ class VectorEnv(ABC):
         """Reset environment ``index``."""
 
     @abstractmethod
-    def _step_some(self, actions: Mapping[int, NDArray[np.float32]]) -> dict[int, Outcome | None]:
+    def _step_some(self, actions: Mapping[int, NDArray[np.float32]]) -> dict[int, StepOutcome | None]:
         """Step the environments named; None for one whose worker died."""
 
     def __enter__(self) -> VectorEnv:

@@ -31,7 +31,7 @@ from zoomrl.envs.processes import (
     exit_reason,
     unanswered,
 )
-from zoomrl.envs.vector.base import Outcome, VectorEnv
+from zoomrl.envs.vector.base import StepOutcome, VectorEnv
 from zoomrl.envs.vector.worker import HELLO, Failure, serve
 from zoomrl.errors import ConfigError, SimulatorError, WorkerError, ZoomrlError
 from zoomrl.spec import EnvSpec
@@ -145,9 +145,9 @@ class ProcessVectorEnv(VectorEnv):
                 return observation, info
             self._revive(index, reply)
 
-    def _step_some(self, actions: Mapping[int, NDArray[np.float32]]) -> dict[int, Outcome | None]:
+    def _step_some(self, actions: Mapping[int, NDArray[np.float32]]) -> dict[int, StepOutcome | None]:
         replies = self._ask({index: ("step", action) for index, action in actions.items()}, bearable=(SimulatorDied,))
-        outcomes: dict[int, Outcome | None] = {}
+        outcomes: dict[int, StepOutcome | None] = {}
         for index, reply in replies.items():
             if isinstance(reply, _Died):
                 outcomes[index] = None

@@ -15,7 +15,7 @@ from zoomrl.envs.base import Env, Observation
 from zoomrl.envs.isolation.env import IsolatedEnv
 from zoomrl.envs.processes import SimulatorDied
 from zoomrl.envs.suites.gym.env import GymEnv
-from zoomrl.envs.vector.base import Outcome, VectorEnv, outcome_of
+from zoomrl.envs.vector.base import StepOutcome, VectorEnv, outcome_of
 from zoomrl.errors import ConfigError
 
 _log = logging.getLogger("zoomrl.envs")
@@ -65,14 +65,14 @@ class SerialVectorEnv(VectorEnv):
     def _reset_one(self, index: int, seed: int) -> tuple[Observation, dict[str, Any]]:
         return self._envs[index].reset(seed=seed)
 
-    def _step_some(self, actions: Mapping[int, NDArray[np.float32]]) -> dict[int, Outcome | None]:
+    def _step_some(self, actions: Mapping[int, NDArray[np.float32]]) -> dict[int, StepOutcome | None]:
         for index, action in actions.items():
             env = self._envs[index]
             if isinstance(env, IsolatedEnv) and env.pid is not None:
                 env.send_step(action)
         return {index: self._outcome(index, action) for index, action in actions.items()}
 
-    def _outcome(self, index: int, action: NDArray[np.float32]) -> Outcome | None:
+    def _outcome(self, index: int, action: NDArray[np.float32]) -> StepOutcome | None:
         env = self._envs[index]
         if isinstance(env, IsolatedEnv) and env.pid is None:
             return None  # it died since its last step, over an image; the next reset starts it again

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from zoomrl.data.episode import Episode
 from zoomrl.demos.formats.base import Imported, ImportOptions
 from zoomrl.demos.formats.bigym.rollout import replay, to_agent_steps
-from zoomrl.demos.formats.bigym.store import Recording, find_files, read_file
+from zoomrl.demos.formats.bigym.store import BiGymRecording, find_files, read_file
 from zoomrl.envs.base import Env
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.registry import make_env
@@ -65,7 +65,7 @@ def read(path: Path, options: ImportOptions) -> Imported:
     return Imported(spec, episodes, faults, meta)
 
 
-def _told(recordings: Sequence[Recording], episodes: Sequence[Episode], config: EnvConfig) -> dict[str, Any]:
+def _told(recordings: Sequence[BiGymRecording], episodes: Sequence[Episode], config: EnvConfig) -> dict[str, Any]:
     """What is worth saying of the whole set."""
     failed = sum(not episode.success for episode in episodes)
     meta: dict[str, Any] = {"recorded_hz": sorted({one.hz for one in recordings}), "failed_replays": failed}
@@ -113,7 +113,7 @@ def _wanted(options: ImportOptions) -> tuple[EnvConfig, BiGymTask]:
     ), task
 
 
-_Item = TypeVar("_Item", Path, Recording)
+_Item = TypeVar("_Item", Path, BiGymRecording)
 _Made = TypeVar("_Made")
 
 
@@ -124,11 +124,11 @@ def _usable(items: Iterable[_Item], use: Callable[[_Item], _Made], faults: list[
         try:
             made.append(use(item))
         except ValueError as error:
-            faults.append(f"{item.path if isinstance(item, Recording) else item}: {error}")
+            faults.append(f"{item.path if isinstance(item, BiGymRecording) else item}: {error}")
     return made
 
 
-def _replayed(env: Env, recording: Recording) -> Episode:
+def _replayed(env: Env, recording: BiGymRecording) -> Episode:
     meta = {
         "policy": "recorded",
         "env": env.env_spec.id,

@@ -33,7 +33,7 @@ _LEGACY_DOFS = ("X", "Y", "RZ")
 
 
 @dataclass(frozen=True)
-class Recording:
+class BiGymRecording:
     """The commands of one file.
 
     Attributes:
@@ -99,7 +99,7 @@ def _downloaded() -> tuple[Path, str]:
     return root, tried
 
 
-def read_file(path: Path, task: BiGymTask) -> Recording:
+def read_file(path: Path, task: BiGymTask) -> BiGymRecording:
     """The recording in ``path``.
 
     Raises:
@@ -123,7 +123,7 @@ def read_file(path: Path, task: BiGymTask) -> Recording:
         raise ValueError(f"its seed {seed} lies outside 0 .. {2**32 - 1}")
     if actions.ndim != 2 or not len(actions) or not np.isfinite(actions).all():
         raise ValueError(f"its actions must be finite, [N, A] with N at least 1; their shape is {actions.shape}")
-    return Recording(path, actions, _rate(path), seed, versions)
+    return BiGymRecording(path, actions, _rate(path), seed, versions)
 
 
 def _check_task(data: Mapping[str, Any], task: BiGymTask) -> None:
