@@ -47,7 +47,7 @@ CASES = {
     "act, both": (
         ACTConfig(
             chunk_length=2,
-            encoder=ENCODER,
+            encoder=dataclasses.replace(ENCODER, feature_dim=64),  # it has no image trunk
             dim=8,
             heads=2,
             feedforward=8,

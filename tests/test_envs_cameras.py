@@ -123,7 +123,7 @@ def test_refusals() -> None:
         cartpole(cameras=("-1",))
     with pytest.raises(ConfigError, match="once, got cameras corner, corner"):
         drawer(cameras=("corner", "corner"))
-    with pytest.raises(ConfigError, match="at least 1 pixel, got 0"):
+    with pytest.raises(ConfigError, match=r"env\.image_size must be at least 1, got 0"):
         cartpole(image_size=0)
     with pytest.raises(ConfigError, match="'robot' is not available for dmc"):
         cartpole(state="robot")

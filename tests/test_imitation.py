@@ -34,7 +34,7 @@ TINY_ACT = ACTConfig(
     decoder_layers=2,
     style_dim=3,
     lr=3e-3,
-    encoder=STRIDED,
+    encoder=dataclasses.replace(STRIDED, feature_dim=64),  # it has no image trunk
 )
 CASES = {
     "bc, state": (TINY_BC, ONLY_STATE),
@@ -44,7 +44,10 @@ CASES = {
         BOTH,
     ),
     "act, state": (TINY_ACT, ONLY_STATE),
-    "act, pixels": (dataclasses.replace(TINY_ACT, encoder=DRQ, normalize="none"), ONLY_PIXELS),
+    "act, pixels": (
+        dataclasses.replace(TINY_ACT, encoder=dataclasses.replace(DRQ, feature_dim=64), normalize="none"),
+        ONLY_PIXELS,
+    ),
     "act, both": (TINY_ACT, BOTH),
 }
 cases = pytest.mark.parametrize("case", CASES)

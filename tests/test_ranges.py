@@ -7,6 +7,7 @@ import pytest
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.demos.config import DemoConfig
+from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import ConfigError
 from zoomrl.intervention.config import InterventionConfig
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
@@ -29,6 +30,9 @@ WRONG = [
     (DemoConfig, {"noise": -0.1}, "demos.noise must be at least 0"),
     (InterventionConfig, {"port": 70_000}, "intervene.port must lie in 0"),
     (InterventionConfig, {"step": 0.0}, "intervene.step must lie above 0"),
+    (EnvConfig, {"num_envs": 0}, "env.num_envs must be at least 1, got 0"),
+    (EnvConfig, {"timeout": NAN}, "env.timeout must be positive, got nan"),
+    (EnvConfig, {"time_limit": 0}, "env.time_limit must be at least 1, got 0"),
     (EncoderConfig, {"shift": -1}, "agent.encoder.shift must be at least 0"),
     (RepresentationConfig, {"target_tau": 1.5}, "agent.representation.target_tau must be above 0 and at most 1"),
     (RepresentationConfig, {"lr": NAN}, "agent.representation.lr must be positive"),

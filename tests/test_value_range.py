@@ -37,7 +37,7 @@ AGENTS = {
     "drqv2_plus": DrQv2PlusConfig(**SMALL),
     "drqv2_as": DrQv2ASConfig(**SMALL, chunk_length=3),
     "taco": TACOConfig(**SCALAR_BY_DEFAULT, state_hidden=(6,), sequence=1),
-    "tcrl": TCRLConfig(**SCALAR_BY_DEFAULT),
+    "tcrl": TCRLConfig(**{**SCALAR_BY_DEFAULT, "trunk_dim": 64}),
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from zoomrl.errors import ConfigError, unknown_name
 from zoomrl.field_docs import with_field_docs
+from zoomrl.ranges import at_least, positive
 from zoomrl.spec import FITS
 
 ALL_CAMERAS = "all"
@@ -68,6 +69,10 @@ class EnvConfig:
     """Smooth edges in observed images."""
 
     def __post_init__(self) -> None:
+        at_least(self, "env.", action_repeat=1, num_envs=1, image_size=1, control_hz=0)
+        positive(self, "env.", "timeout")
+        if self.time_limit is not None:
+            at_least(self, "env.", time_limit=1)
         # One name alone is easily written without its tuple, whose letters would then be cameras.
         given: Any = self.cameras
         cameras = (given,) if isinstance(given, str) else tuple(given)

@@ -13,7 +13,7 @@ from zoomrl.envs.base import ControlStep, Env, Observation
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.isolation.process import Simulator
 from zoomrl.envs.processes import DEATHS_IN_A_ROW, START_TIMEOUT_S, SimulatorDied
-from zoomrl.errors import ConfigError, WorkerError
+from zoomrl.errors import WorkerError
 
 _log = logging.getLogger("zoomrl.envs")
 
@@ -36,8 +36,6 @@ class IsolatedEnv(Env):
     """
 
     def __init__(self, config: EnvConfig) -> None:
-        if not config.timeout > 0:
-            raise ConfigError(f"timeout must be above 0 seconds, got {config.timeout:g}")
         self._config = config
         self._deaths = 0
         self._closed = False

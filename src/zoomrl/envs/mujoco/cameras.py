@@ -143,11 +143,9 @@ def observed(cameras: Sequence[str], size: int, state_dim: int) -> dict[str, Arr
 
 
 def check_cameras(config: EnvConfig) -> None:
-    """ConfigError for a camera named twice or a size below one pixel."""
+    """ConfigError for a camera named twice."""
     if len(set(config.cameras)) < len(config.cameras):
         raise ConfigError(f"each camera can be observed once, got cameras {', '.join(config.cameras)}")
-    if config.image_size < 1:
-        raise ConfigError(f"image_size must be at least 1 pixel, got {config.image_size}")
 
 
 def no_opengl(error: Exception) -> MissingDependencyError:
