@@ -108,9 +108,14 @@ class Learner(ABC):
         return self.config.target_interval
 
     @property
+    def actors_turn(self) -> bool:
+        """Whether the next update moves the actor too, of agents whose critics learn more often."""
+        return (self.updates + 1) % self.config.policy_delay == 0
+
+    @property
     def phase(self) -> str:
         """What the next :meth:`step` does besides what all do; a step is captured once for each phase."""
-        return ""
+        return "actor" if self.actors_turn else ""
 
     @property
     def acting_phase(self) -> str:

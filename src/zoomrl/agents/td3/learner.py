@@ -54,16 +54,6 @@ class TD3(ActorCritic):
         value = self.critic(torch.cat([features, actions], -1))[..., 0].amin(0)
         return {"actions": actions[:, None], "value": value}
 
-    @property
-    def actors_turn(self) -> bool:
-        """Whether the next update moves the actor too."""
-        return (self.updates + 1) % self.config.policy_delay == 0
-
-    @property
-    def phase(self) -> str:
-        """The actor's turn, or not."""
-        return "actor" if self.actors_turn else ""
-
     def sample_noise(self, batch: int) -> Noise:
         """Noise of the target's action, subsets of critics (the actor's only at its turn), shifts of the images."""
         size = (batch, self.action_dim)

@@ -96,16 +96,6 @@ class TD7(Learner):
         return [part for network in networks for part in network.autocast_modules()]
 
     @property
-    def actors_turn(self) -> bool:
-        """Whether the next update moves the actor too."""
-        return (self.updates + 1) % self.config.policy_delay == 0
-
-    @property
-    def phase(self) -> str:
-        """The actor's turn, or not."""
-        return "actor" if self.actors_turn else ""
-
-    @property
     def acting_phase(self) -> str:
         """Whether the current policy acts, or the saved one."""
         return "saved" if self._acts_as_saved else ""
