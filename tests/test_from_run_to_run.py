@@ -94,6 +94,10 @@ def test_a_fork_resumes_and_goes_on_with_its_own_options(origin, demos, tmp_path
     [
         ({"env__num_envs": 2}, ConfigError, r"cannot change:\n  env\.num_envs: 1 -> 2"),
         ({"agent": CQNConfig(hidden_dim=12)}, ConfigError, r"agent\.name: 'cqn_as' -> 'cqn'"),
+        ({"control__executor": "open_loop"}, ConfigError, r"control\.executor: 'temporal_ensemble' -> 'open_loop'"),
+        ({"agent__normalize": "demos"}, ConfigError, r"agent\.normalize: 'none' -> 'demos'"),
+        ({"control__action_range": "demos"}, ConfigError, r"control\.action_range: 'env' -> 'demos'"),
+        ({"replay__sampling": "transition"}, ConfigError, r"replay\.sampling: 'episode' -> 'transition'"),
         ({"replay__capacity": 20}, ConfigError, r"replay\.capacity: 35 -> 20, which is less"),
         ({"steps": 20}, ConfigError, "is at step 30 already, beyond steps=20"),
         ({"agent__hidden_dim": 8}, ConfigError, r"do not fit the options of its fork:\n  critic.*\[12.*\[8"),
@@ -105,6 +109,30 @@ def test_what_was_saved_cannot_go_on_with_every_option(origin, demos, tmp_path, 
     with pytest.raises(error, match=message):
         run(config)
     assert not (tmp_path / "fork" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"callback": ("early_stopping",)},
+        {"replay__n_step": 1, "replay__demo_fraction": 0.25, "replay__storage": "disk", "replay__capacity": 90},
+        {"update_at": "episode", "seed": 77, "control__noise": "0.3", "offline_updates": 9},
+        {"eval__keep_best": True, "agent__optimizer": "adam", "agent__double_q": False},
+    ],
+)
+def test_other_options_are_followed(origin, demos, tmp_path, changes):
+    config = dataclasses.replace(tiny(tmp_path / "fork", demos, **changes), fork=str(origin))
+    assert run(config)[0].finished
+    assert run(config)[0].finished, "and it is known again"
+
+
+def test_the_optimizer_of_a_fork_is_its_own(origin, demos, tmp_path):
+    changes: dict[str, Any] = {"agent__weight_decay": 0.02, "agent__optimizer": "adam"}
+    assert tiny(tmp_path, demos).agent.optimizer == "adamw"
+    run(dataclasses.replace(tiny(tmp_path / "fork", demos, **changes), fork=str(origin)))
+    run(tiny(tmp_path / "new", demos, **changes, steps=4))
+    forked, new = (of_module(tmp_path / name, "optimizer")["param_groups"] for name in ("fork", "new"))
+    assert forked == new
 
 
 def test_a_fork_needs_a_run_with_a_checkpoint(demos, tmp_path):

@@ -81,7 +81,10 @@ class Learner(ABC):
             torch.manual_seed(seed)
             self._perceive(shape, statistics if config.normalize == "demos" else None)
             self._build()
-        self._lrs = {name: [group["lr"] for group in part.param_groups] for name, part in self._optimizers()}
+        self._groups = {
+            name: [{key: value for key, value in group.items() if key != "params"} for group in part.param_groups]
+            for name, part in self._optimizers()
+        }
         self.run_step: Closed = self.step
         self.run_propose: Closed = self.propose
         self.reset_capture: Callable[[], None] = lambda: None
@@ -143,8 +146,8 @@ class Learner(ABC):
     def scale_lr(self, factor: float) -> None:
         """Let every learning rate be ``factor`` times that of the config."""
         for name, optimizer in self._optimizers():
-            for group, lr in zip(optimizer.param_groups, self._lrs[name], strict=True):
-                group["lr"] = lr * factor
+            for group, own in zip(optimizer.param_groups, self._groups[name], strict=True):
+                group["lr"] = own["lr"] * factor
 
     def weights(self, part: Literal["all", "encoder"]) -> dict[str, Tensor]:
         """The tensors of its networks by name (see :class:`Agent`)."""
@@ -308,12 +311,11 @@ class Learner(ABC):
             # An optimizer would keep the very tensors it is given.
             part.load_state_dict(copy.deepcopy(state[name]))
             if isinstance(part, torch.optim.Optimizer):
-                for group in part.param_groups:
-                    group["capturable"] = self.device.type == "cuda"
+                # Rates, decay and device are its own, also where another one goes on with the state.
+                for group, own in zip(part.param_groups, self._groups[name], strict=True):
+                    group.update(own)
         # And it puts new tensors in the place of its own, which a captured step would not see.
         self.reset_capture()
-        # The rates are those of the config, also where another one goes on with the state.
-        self.scale_lr(1.0)
         generator = state["generator"].cpu()
         if len(generator) == len(self.generator.get_state()):
             self.generator.set_state(generator)

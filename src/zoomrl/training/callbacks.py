@@ -175,12 +175,16 @@ class Callbacks:
         return {"callbacks": states, **own}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore :meth:`state_dict`; other entries are left alone.
+        """Restore :meth:`state_dict`; other entries are left alone. A state without any callbacks' begins them anew.
 
         Raises:
             CheckpointError: the run had other callbacks.
         """
-        states = state.get("callbacks", {})  # earlier versions had none
+        for callback in self._own:
+            callback.load_state_dict(state)
+        if "callbacks" not in state:  # of an earlier version, or of the run that this one is a fork of
+            return
+        states = state["callbacks"]
         if states.keys() != self._by_name.keys():
             had, has = (", ".join(names) or "none" for names in (states, self._by_name))
             raise CheckpointError(
@@ -189,8 +193,6 @@ class Callbacks:
             )
         for name, callback in self._by_name.items():
             callback.load_state_dict(states[name])
-        for callback in self._own:
-            callback.load_state_dict(state)
 
 
 def _not_savable(value: Any, place: str) -> str:

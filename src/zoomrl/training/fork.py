@@ -23,6 +23,10 @@ from zoomrl.training.run_files import read_config, read_policy_file
 
 _KEPT = (
     "agent.name",
+    "agent.normalize",
+    "control.executor",
+    "control.action_range",
+    "control.action_margin",
     "env.num_envs",
     "env.action_repeat",
     "replay.sampling",
@@ -34,7 +38,6 @@ _KEPT = (
 _BEGUN_ANEW: dict[str, Any] = {
     "best": None,
     "best_at": None,
-    "callbacks": {},
     "end_reason": "",
     "log_position": 0,
     "log_sha256": "",
@@ -109,12 +112,16 @@ def plant(origin: Origin, checkpoints: Checkpoints) -> None:
             f"could not copy {error.filename} of {origin.directory}: {error.strerror or error}. If that run goes on, "
             "it may have made room for newer episodes meanwhile: run the same command again"
         ) from error
-    checkpoints.plant(origin.name, {**state, **_BEGUN_ANEW})
+    # Without those of its callbacks, which may be other ones.
+    begun = {name: value for name, value in state.items() if name != "callbacks"}
+    checkpoints.plant(origin.name, {**begun, **_BEGUN_ANEW})
 
 
 def _check_options(origin: TrainConfig, fork: TrainConfig) -> None:
     before, after = flat(origin.to_dict()), flat(fork.to_dict())
-    changed = [f"{name}: {before[name]!r} -> {after[name]!r}" for name in _KEPT if before[name] != after[name]]
+    changed = [
+        f"{name}: {before.get(name)!r} -> {after.get(name)!r}" for name in _KEPT if before.get(name) != after.get(name)
+    ]
     if fork.replay.capacity < origin.replay.capacity:
         changed.append(f"replay.capacity: {origin.replay.capacity:,} -> {fork.replay.capacity:,}, which is less")
     if changed:
