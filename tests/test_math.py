@@ -203,7 +203,7 @@ def test_schedules():
     assert schedule("step_linear(1, 0.5, 10, 0.1, 10)", 5) == pytest.approx(0.75)
     assert schedule("step_linear(1, 0.5, 10, 0.1, 10)", 15) == pytest.approx(0.3)
     assert schedule("step_linear(1, 0.5, 10, 0.1, 10)", 99) == pytest.approx(0.1)
-    for bad in ("linear(1, 0)", "cosine(1, 0, 5)", "", "linear(1, 0, 0)", "linear(a, b, c)"):
+    for bad in ("linear(1, 0)", "sine(1, 0, 5)", "", "linear(1, 0, 0)", "linear(a, b, c)"):
         with pytest.raises(ValueError, match=r"expected|positive"):
             parse_schedule(bad)
 

@@ -224,7 +224,7 @@ def test_a_policy_refuses_images_of_floats_and_raw_observations(tmp_path):
 def test_a_run_in_an_own_environment_is_evaluated_from_python(tmp_path, capsys):
     run(tiny(tmp_path / "run", steps=10, eval__every=0))
     assert main(["eval", str(tmp_path / "run"), "--episodes", "1"]) == 2
-    assert "evaluate from Python with zoomrl.load_policy" in " ".join(capsys.readouterr().err.split())
+    assert "evaluate from Python: zoomrl.evaluate(RUN, make_env=...)" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.long
