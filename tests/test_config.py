@@ -58,7 +58,7 @@ def test_bad_values_are_refused_by_name():
     data = preset("quickstart").to_dict()
     with pytest.raises(ConfigError, match=r"unknown agent 'cqnas'\. Did you mean cqn_as"):
         TrainConfig.from_dict({**data, "agent": {**data["agent"], "name": "cqnas"}})
-    with pytest.raises(ConfigError, match="does not fit this version"):
+    with pytest.raises(ConfigError, match="this version of zoomrl does not take"):
         TrainConfig.from_dict({**data, "speling": 1})
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import sys
 import textwrap
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T", bound=type)
 
@@ -31,7 +32,15 @@ def field_docs(kind: type) -> dict[str, str]:
             texts |= _below(base)
     if not texts:
         return {}
-    return {field.name: texts.get(field.name, f"see {field.type}") for field in dataclasses.fields(kind)}
+    return {field.name: texts.get(field.name) or _of_group(kind, field) for field in dataclasses.fields(kind)}
+
+
+def _of_group(kind: type, field: dataclasses.Field[Any]) -> str:
+    """What the config is that a ``field`` of ``kind`` holds."""
+    written_in = next(base for base in kind.__mro__ if field.name in vars(base).get("__annotations__", {}))
+    held = getattr(sys.modules[written_in.__module__], str(field.type))
+    about = (held.__doc__ or "").partition("\n")[0]
+    return f"{about} (``{field.type}``)"
 
 
 def _below(kind: type) -> dict[str, str]:

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
 from typing import Generic, TypeVar, cast
 
 from zoomrl.errors import ConfigError
 
 T = TypeVar("T")
+
+
+def import_named(name: str) -> ModuleType:
+    """Import the module that a user has named; one that is not installed is looked for in the current folder too."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        top, here = name.partition(".")[0], os.getcwd()
+        if error.name != top or here in sys.path or not (Path(f"{top}.py").exists() or Path(top).is_dir()):
+            raise
+    sys.path.append(here)
+    return import_module(name)
 
 
 class Registry(Mapping[str, T], Generic[T]):

@@ -37,6 +37,15 @@ def announce_demonstrated(
     check_returns(config, episodes, say)
 
 
+def announce_steps(config: TrainConfig, say: Callable[[str], None]) -> None:
+    """Name a run that ends before its first update."""
+    if config.steps and config.steps <= config.seed_steps and not config.offline_updates:
+        say(
+            f"warning: nothing will be learnt: the run ends after steps={config.steps:,}, and the first update comes "
+            f"after seed_steps={config.seed_steps:,}. Raise --steps, or lower --seed-steps and --control.uniform-steps"
+        )
+
+
 def announce_cameras(config: EnvConfig, spec: EnvSpec, console: Console) -> None:
     """Name the cameras, and what rendering leaves out: faster rendering gives other images, which is never silent."""
     if "rgb" not in spec.observations:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from zoomrl.errors import CheckpointError, ConfigError, unknown_name
-from zoomrl.plugins import Registry
+from zoomrl.plugins import Registry, import_named
 
 if TYPE_CHECKING:
     from zoomrl.agents.contract import Agent, Metrics
@@ -223,7 +222,7 @@ def _make(name: str) -> Callback:
         kind: Any = CALLBACKS[name]
     else:
         try:
-            kind = getattr(importlib.import_module(module), attribute)
+            kind = getattr(import_named(module), attribute)
         except (ImportError, AttributeError) as error:
             raise ConfigError(f"the callback {name!r} cannot be imported: {error}") from error
     if not (isinstance(kind, type) and issubclass(kind, Callback)):

@@ -219,7 +219,7 @@ class TrainConfig:
             fields["agent"] = dacite.from_dict(AGENT_CONFIGS[name], agent, strict)
             return dacite.from_dict(TrainConfig, fields, strict)
         except dacite.DaciteError as error:
-            raise ConfigError(f"the config does not fit this version of zoomrl: {error}") from error
+            raise ConfigError(f"the config holds what this version of zoomrl does not take: {error}") from error
 
 
 def run_directory(config: TrainConfig) -> Path:

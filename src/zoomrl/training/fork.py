@@ -27,6 +27,7 @@ _KEPT = (
     "control.executor",
     "control.action_range",
     "control.action_margin",
+    "env.id",
     "env.num_envs",
     "env.action_repeat",
     "replay.sampling",

@@ -34,9 +34,11 @@ def init_from(config: TrainConfig, agent: Agent, scaler: ActionScaler, say: Call
         raise ConfigError(f"init_part=encoder: {config.agent.name} has no encoder here, since it observes no images")
     wrong = misfits(held, own, all_of_them=config.init_part == "all")
     if wrong:
+        encoders = theirs.agent.weights("encoder"), agent.weights("encoder")
+        hint = ", or --init-part encoder" if config.init_part == "all" and all(encoders) else ""
         raise ConfigError(
             f"the weights of {config.init_from} do not fit this agent:{wrong}\n"
-            "Take the same agent, widths and observations, or --init-part encoder"
+            "Take the same agent, widths and observations" + hint
         )
     with torch.no_grad():
         for name, tensor in own.items():

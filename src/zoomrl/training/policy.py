@@ -41,6 +41,9 @@ class Policy:
         self._num_envs = num_envs
         self._fittings = fittings(spec)
 
+    def __repr__(self) -> str:
+        return f"Policy({self.config.agent.name} on {self.spec.id}, step {self.env_steps:,})"
+
     def reset(self, which: NDArray[np.bool_] | None = None) -> None:
         """Begin new episodes in the environments ``which`` [N] bool, or everywhere."""
         self.controller.reset(np.ones(self._num_envs, dtype=bool) if which is None else np.asarray(which, bool))
@@ -53,7 +56,8 @@ class Policy:
         of one size as ``rgb`` [V, H, W, C], or as the one image [H, W, C] of a single camera.
 
         Args:
-            observation: {name: array} as the environment shows it, or the bare state vector (of a policy that observes
+            observation: {name: array} as the environment shows it (also as a Gymnasium environment with a Dict shows it
+                itself), or the bare state vector (of a policy that observes
                 images alone: the bare images); for ``num_envs`` > 1 with a leading axis [N, ...].
 
         Returns:
@@ -65,7 +69,7 @@ class Policy:
         """
         bare = "state" if "state" in self.spec.observations else "rgb"
         given_names = observation if isinstance(observation, Mapping) else {bare: observation}
-        named = self._with_rgb(given_names)
+        named = self._with_state(self._with_rgb(given_names))
         arrays: dict[str, NDArray[Any]] = {}
         for name, spec in self.spec.observations.items():
             if name not in named:
@@ -89,6 +93,24 @@ class Policy:
             arrays[name] = array.reshape(self._num_envs, *spec.shape)
         action = self.controller.act(arrays)
         return action[0] if self._num_envs == 1 else action
+
+    def _with_state(self, named: Mapping[str, Any]) -> Mapping[str, Any]:
+        """``named`` with ``state`` joined of the environment's own entries, where these came."""
+        entries = self.spec.state_entries
+        if "state" in named or "state" not in self.spec.observations or not entries:
+            return named
+        if not all(entry.name in named for entry in entries):
+            return named
+        count = self._num_envs
+        parts = [np.asarray(named[entry.name]) for entry in entries]
+        for entry, part in zip(entries, parts, strict=True):
+            if part.size != count * entry.size:
+                raise ValueError(
+                    f"observation {entry.name!r} must hold {entry.size} numbers for each environment, "
+                    f"got {list(part.shape)}"
+                )
+        rows = np.concatenate([part.reshape(count, -1) for part in parts], axis=1)
+        return {**named, "state": rows if count > 1 else rows[0]}
 
     def _with_rgb(self, named: Mapping[str, Any]) -> Mapping[str, Any]:
         """``named`` with ``rgb`` made of the cameras' own images, where these came."""

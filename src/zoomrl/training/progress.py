@@ -78,7 +78,8 @@ class Progress(Callback):
         """Remember what came out."""
         if evaluation.score is not None:
             rate = evaluation.success_rate
-            self._evaluated = f"return {evaluation.return_mean:.4g}" if rate is None else f"{rate:.0%}"
+            shown = f"return {evaluation.return_mean:.4g}" if rate is None else f"{rate:.0%}"
+            self._evaluated = f"{shown} at step {run.counters['env_steps']:,}"
 
     def _begin_online(self, run: Run) -> None:
         self._online = True
@@ -93,8 +94,12 @@ class Progress(Callback):
             parts.append(f"{shown} of last {plural(len(self._recent), 'episode')}")
         if self._evaluated:
             parts.append(f"eval {self._evaluated}")
-        steps, updates = self._speed(run, "env_steps"), self._speed(run, "updates")
-        return "  ".join([*parts, f"{steps:.3g} steps/s, {updates:.3g} updates/s"])
+        first = run.config.seed_steps
+        if run.counters["updates"] or run.counters["env_steps"] >= first:
+            learning = f"{self._speed(run, 'updates'):.3g} updates/s"
+        else:
+            learning = f"first update after step {first:,}"
+        return "  ".join([*parts, f"{self._speed(run, 'env_steps'):.3g} steps/s, {learning}"])
 
     def _speed(self, run: Run, unit: str) -> float:
         return run.counters[unit] / max(run.seconds, 1e-9)

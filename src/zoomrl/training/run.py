@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from zoomrl.errors import ConfigError
+
 if TYPE_CHECKING:
     import gymnasium
     from rich.console import Console
@@ -24,8 +26,9 @@ def train(
     """Train as ``config`` says, or continue the run that its directory holds.
 
     Args:
-        config: the run; see :mod:`zoomrl.recipes` for presets.
-        make_env: builds one environment of your own (any Gymnasium environment with Box spaces), in place of
+        config: the run; :func:`zoomrl.preset` makes one.
+        make_env: builds one environment of your own (any Gymnasium environment with a Box of actions, and a Box or Dict
+            of observations), in place of
             ``config.env.id``.
         callbacks: hooks into the run, besides those that ``config.callback`` names.
         console: where progress is shown; standard error by default.
@@ -36,6 +39,10 @@ def train(
         CheckpointError: the run directory holds another config, or cannot be read or written.
         NonFiniteLossError: learning diverged.
     """
+    from zoomrl.training.config import TrainConfig
+
+    if not isinstance(config, TrainConfig):
+        raise ConfigError(f'train takes a config, as preset("cqn-gym") makes one, got {config!r:.80}')
     from zoomrl.training.session import run_session
 
     return run_session(config, make_env, callbacks, console)

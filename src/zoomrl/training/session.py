@@ -19,7 +19,7 @@ from zoomrl.envs.vector.make import make_vector_env
 from zoomrl.errors import ConfigError
 from zoomrl.intervention.corrector import Corrector, make_source
 from zoomrl.intervention.source import Recording
-from zoomrl.training.announce import announce_cameras, announce_demonstrated
+from zoomrl.training.announce import announce_cameras, announce_demonstrated, announce_steps
 from zoomrl.training.build.agent import build_agent, check_agent, choose_device
 from zoomrl.training.build.control import build_controller, build_explorer
 from zoomrl.training.build.demos import check_demonstrated, choose_episodes, hold_out, load_demos
@@ -77,6 +77,7 @@ def run_session(
         source = make_source(config.intervene, envs, say)
         if source is not None:
             stack.callback(source.close)
+        announce_steps(config, say)
         announce_cameras(config.env, spec, console)
         device = choose_device(config.device)
         check_agent(config, spec, device, console)
@@ -112,7 +113,8 @@ def run_session(
         if origin is not None:
             plant(origin, checkpoints)
             loaded = checkpoints.load()
-            say(f"a fork of {config.fork}")
+            left = config.steps - origin.state["env_steps"]
+            say(f"a fork of {config.fork}" + ("" if left else ", which made all its steps: raise --steps to learn on"))
 
         def tester(*stream: Any) -> Controller:
             return build_controller(config, agent, scaler, config.eval.num_envs, derive(config.seed, *stream))
@@ -141,6 +143,8 @@ def run_session(
                 checkpoints.restore_replay(loaded[0], replay)
                 trainer.load_state_dict(loaded[0])
                 say(f"resuming at step {trainer.env_steps} from {loaded[1]}")
+                if trainer.end_reason:
+                    say(f"this run was ended early: {trainer.end_reason}")
             del loaded
             memory = expected_memory(
                 config, replay, envs, eval_envs, partial(Trial, config, spec, device, config.precision)

@@ -74,7 +74,7 @@ class Trainer:
         self._step_over = True
         self._best: tuple[float, ...] | None = None
         self._best_at: tuple[int, int] | None = None
-        self._end_reason = ""
+        self.end_reason = ""
         self._saved_at: tuple[int, int] | None = None
         self._seconds_before = 0.0
         self._started = time.perf_counter()
@@ -112,8 +112,8 @@ class Trainer:
 
     def end(self, reason: str) -> None:
         """End the run early."""
-        if not self._end_reason:
-            self._end_reason = reason
+        if not self.end_reason:
+            self.end_reason = reason
             self._say(f"ended early at step {self.env_steps:,}: {reason}")
 
     # ---- the loop ----------------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ class Trainer:
         if self._saved_at is None:
             # From now on a directory with rows has a checkpoint: one without has lost it, and is not begun again.
             self.save()
-        finished = self._learn_offline() and (bool(self._end_reason) or self._learn_online())
+        finished = self._learn_offline() and (bool(self.end_reason) or self._learn_online())
         if not finished or self._saved_at != (self.env_steps, self.updates):
             self.save()
         self._callbacks.call("on_end", self, finished)
@@ -154,7 +154,7 @@ class Trainer:
         while True:
             if self._offline_eval_due() and not self._evaluate():
                 return False
-            if self.updates >= total or self._end_reason:
+            if self.updates >= total or self.end_reason:
                 return True
             if self._stop():
                 return False
@@ -178,7 +178,7 @@ class Trainer:
             if self.env_steps >= self._next_checkpoint:
                 self._next_checkpoint = self.env_steps + config.checkpoint.every
                 self.save()
-            if self.env_steps >= config.steps or self._end_reason:
+            if self.env_steps >= config.steps or self.end_reason:
                 return True
             self._step()
 
@@ -301,7 +301,7 @@ class Trainer:
             "step_over": self._step_over,
             "best": None if self._best is None else list(self._best),
             "best_at": None if self._best_at is None else list(self._best_at),
-            "end_reason": self._end_reason,
+            "end_reason": self.end_reason,
             "seconds": self.seconds,
         }
 
@@ -336,7 +336,7 @@ class Trainer:
         # Earlier versions did not rank by lost episodes, nor did they keep where the best evaluation was.
         self._best = None if best is None else tuple(best if len(best) == 3 else [0.0, *best])
         self._best_at = None if best_at is None else tuple(best_at)
-        self._end_reason = state.get("end_reason", "")
+        self.end_reason = state.get("end_reason", "")
         self._seconds_before = state["seconds"]
         self._saved_at = (self.env_steps, self.updates)
 

@@ -31,7 +31,7 @@ class CsvFiles:
         self._rows: dict[str, list[dict[str, float]]] = {}
         self._columns: dict[str, list[str]] = {}
         for row in read_rows(directory / METRICS):
-            numbers = {k: v for k, v in row.items() if isinstance(v, int | float)}
+            numbers = {k: _cell(v) for k, v in row.items() if isinstance(v, int | float)}
             self._rows.setdefault(row["kind"], []).append(numbers)
         for kind, rows in self._rows.items():
             self._columns[kind] = list(dict.fromkeys(name for row in rows for name in row))
@@ -39,7 +39,7 @@ class CsvFiles:
 
     def scalars(self, kind: str, values: Mapping[str, float], env_steps: int) -> None:
         """Append a row; a number that no earlier row had makes a new column, and the file is written anew."""
-        row = dict(values)
+        row = {name: _cell(value) for name, value in values.items()}
         self._rows.setdefault(kind, []).append(row)
         columns = self._columns.setdefault(kind, [])
         new = [name for name in row if name not in columns]
@@ -61,3 +61,8 @@ class CsvFiles:
 
     def _path(self, kind: str) -> Path:
         return self._folder / f"{kind}.csv"
+
+
+def _cell(value: float) -> float:
+    """A whole number without its decimal point."""
+    return int(value) if float(value).is_integer() else value

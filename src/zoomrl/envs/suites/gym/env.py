@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -29,6 +28,7 @@ from zoomrl.errors import (
     is_missing,
     unknown_name,
 )
+from zoomrl.plugins import import_named
 from zoomrl.spec import ArraySpec, EnvSpec
 
 SUCCESS_KEYS = ("success", "is_success")
@@ -79,6 +79,11 @@ class GymEnv(Env):
         success = self._probe_success()
         if self._observer.renders:
             self._probe_render()
+        if not self._observer.cameras and (config.image_fit != "none" or config.image_crop):
+            raise ConfigError(
+                f"image_fit and image_crop are for images, and {env_id} observes none here: name cameras, or leave "
+                "them out"
+            )
         spec = EnvSpec(
             id=env_id,
             observations=self._observer.arrays,
@@ -93,8 +98,8 @@ class GymEnv(Env):
             reports_success=success,
             cameras=self._observer.cameras,
             state_entries=self._observer.state_entries,
-            image_fit=config.image_fit if self._observer.cameras else "none",
-            image_crop=config.image_crop if self._observer.cameras else (),
+            image_fit=config.image_fit,
+            image_crop=config.image_crop,
             camera_sizes=self._observer.camera_sizes,
         )
         super().__init__(spec)
@@ -218,12 +223,12 @@ def make_gym_env(name: str, config: EnvConfig) -> GymEnv:
     module, _, registered = name.rpartition(":")
     if module:
         try:
-            importlib.import_module(module)
+            import_named(module)
         except ImportError as error:
             kind = MissingDependencyError if is_missing(error, module) else BrokenDependencyError
             raise kind(
                 f"cannot import {module!r}, which should register {name!r}: {error}. A module of your own must be "
-                "installed, or its folder be in PYTHONPATH"
+                "installed, or its folder be the current one or in PYTHONPATH"
             ) from error
     if registered not in gymnasium.registry:
         raise unknown_name("Gymnasium environment", registered, gymnasium.registry)
