@@ -251,7 +251,10 @@ def act_alike(directory: Path, env: Any, forms: dict[str, Any], steps: int = 3) 
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("form", "fit"), [("rgb", "letterbox"), ("grey first", "crop"), ("rgba", "stretch")])
+@pytest.mark.parametrize(
+    ("form", "fit"),
+    [("rgb", "letterbox"), ("grey first", "crop"), pytest.param("rgba", "stretch", marks=pytest.mark.slow)],
+)
 def test_a_policy_acts_on_the_cameras_own_image_as_in_training(form: str, fit: str, tmp_path: Path) -> None:
     gymnasium.registry.pop("CameraToy-v0")
     gymnasium.register("CameraToy-v0", Camera, max_episode_steps=12, kwargs={"form": form})
@@ -460,7 +463,7 @@ def test_an_npz_recording_is_fitted_as_the_environment_fits_its_own(layout: str,
 
 
 @pytest.mark.parametrize("video", [False, True])
-@pytest.mark.parametrize("foreign", [False, True])
+@pytest.mark.parametrize("foreign", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.long
 def test_a_lerobot_recording_is_fitted_as_the_environment_fits_its_own(
     video: bool, foreign: bool, tmp_path: Path

@@ -84,7 +84,9 @@ class Terminal:
         os.close(self._handle)
 
 
-@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    "shell", [shell if shell == "bash" else pytest.param(shell, marks=pytest.mark.slow) for shell in SHELLS]
+)
 @pytest.mark.long
 def test_the_tab_key_in_a_real_shell(shell, folder):
     if shutil.which(shell) is None:

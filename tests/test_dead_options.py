@@ -39,22 +39,21 @@ SMALL: dict[str, Any] = {
 }
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
-    "imitates too": {"bc_lambda": 1.0},
-    "scalar": {"value": "scalar"},
-    "categorical": {"value": "categorical"},
-    "on a latent": {"representation.kind": "self_predictive", "representation.reward_coef": 1.0},
-    "on a latent without levels": {
+    "imitates too, scalar, targets at every update": {"bc_lambda": 1.0, "value": "scalar", "target_interval": 1},
+    "categorical, on a latent of levels, strided": {
+        "value": "categorical",
+        "encoder.kind": "strided",
+        "representation.kind": "self_predictive",
+        "representation.quantise": True,
+        "representation.reward_coef": 1.0,
+    },
+    "on a latent without levels, resnet": {
+        "encoder.kind": "resnet18",
+        "encoder.share_views": True,
         "representation.kind": "self_predictive",
         "representation.quantise": False,
         "representation.reconstruction_coef": 1.0,
         "representation.projection_dim": 3,
-    },
-    "resnet": {"encoder.kind": "resnet18"},
-    "strided": {"encoder.kind": "strided"},
-    "targets at every update": {"target_interval": 1},
-    "a latent of levels": {
-        "representation.kind": "self_predictive",
-        "representation.quantise": True,
     },
     "policies judged by several episodes": {"checkpoint_after": 3, "policy_delay": 1},
 }

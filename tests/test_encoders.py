@@ -365,7 +365,7 @@ def test_resnet_weights_without_counters_load(tmp_path):
     assert torch.equal(net.layer3[0].downsample[0].weight, state["layer3.0.downsample.0.weight"])
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_resnet_weights_that_cannot_be_used(tmp_path):
     state = published_weights()
     state["layer1.2.conv1.weight"] = state.pop("layer1.1.conv1.weight")

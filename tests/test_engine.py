@@ -141,7 +141,13 @@ def compare_over_updates(fast, plain, config, shape, updates, tolerance):
     assert (weights(fast) - weights(plain)).norm() < 0.02 * moved
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(c, marks=pytest.mark.slow) if c in ("iqrl, state", "taco, pixels", "tcrl, state") else c
+        for c in CASES
+    ],
+)
 @pytest.mark.long
 def test_compiled_equals_eager_in_one_graph(case, quick_compile):
     config, shape = CASES[case]
@@ -188,7 +194,7 @@ def test_acting_is_not_compiled(quick_compile):
     assert not quick_compile.graphs
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_low_precision_compiles_in_one_graph(quick_compile):
     config = CQNConfig(**TINY, atoms=11, levels=1)
     fast, plain = make(config, ONLY_STATE), make(config, ONLY_STATE)

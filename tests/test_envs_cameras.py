@@ -158,7 +158,7 @@ def raw(env: Env, camera: str, size: int) -> np.ndarray:
 
 
 @needs_opengl
-@pytest.mark.long
+@pytest.mark.slow
 def test_metaworld_is_upright() -> None:
     env = drawer(cameras=METAWORLD, image_size=48)
     shown = dict(zip(METAWORLD, env.reset(seed=0)[0]["rgb"], strict=True))

@@ -116,8 +116,12 @@ def test_what_was_saved_cannot_go_on_with_every_option(origin, demos, tmp_path, 
     [
         {"callback": ("early_stopping",)},
         {"replay__n_step": 1, "replay__demo_fraction": 0.25, "replay__storage": "disk", "replay__capacity": 90},
-        {"update_at": "episode", "seed": 77, "control__noise": "0.3", "offline_updates": 9},
-        {"eval__keep_best": True, "agent__optimizer": "adam", "agent__double_q": False},
+        pytest.param(
+            {"update_at": "episode", "seed": 77, "control__noise": "0.3", "offline_updates": 9}, marks=pytest.mark.slow
+        ),
+        pytest.param(
+            {"eval__keep_best": True, "agent__optimizer": "adam", "agent__double_q": False}, marks=pytest.mark.slow
+        ),
     ],
 )
 def test_other_options_are_followed(origin, demos, tmp_path, changes):
@@ -168,6 +172,7 @@ def test_a_run_begins_with_the_weights_of_another(origin, demos, tmp_path):
     assert not begun["optimizer"]["state"]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_does_not_begin_again_with_them(origin, demos, tmp_path):
     config = tiny(tmp_path / "whole", demos, init_from=str(origin))
     run(config)

@@ -318,7 +318,10 @@ def test_own_errors_arrive_as_they_are() -> None:
     refused(sys.executable, ConfigError, "unknown environment domain", "dcm:cartpole-swingup")
 
 
-@pytest.mark.parametrize(("mood", "match"), [("die", "exited with code 9"), ("hang", "did not answer within 6 s")])
+@pytest.mark.parametrize(
+    ("mood", "match"),
+    [("die", "exited with code 9"), pytest.param("hang", "did not answer within 6 s", marks=pytest.mark.slow)],
+)
 def test_death_while_building(moody: EnvConfig, monkeypatch: pytest.MonkeyPatch, mood: str, match: str) -> None:
     monkeypatch.setenv("MOODY", mood)
     if mood == "hang":
@@ -560,6 +563,7 @@ def test_who_watches_the_watcher_waits_longer(moody: EnvConfig) -> None:
 
 
 @pytest.mark.timing
+@pytest.mark.slow
 def test_a_hang_in_a_worker_process_is_found_by_the_inner_watch(
     moody: EnvConfig, caplog: pytest.LogCaptureFixture
 ) -> None:

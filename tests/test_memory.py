@@ -117,7 +117,7 @@ def test_expected_memory_is_what_a_pixel_run_uses(capacity, storage, batch, tmp_
 
 
 @pytest.mark.timing
-@pytest.mark.long
+@pytest.mark.slow
 def test_expected_memory_of_a_small_run_counts_what_the_command_does_after_training(tmp_path):
     """The plot at the end takes a twentieth of a small run's memory."""
     words = "train --preset sac-dmc --env gym:Pendulum-v1 --env.time-limit 50 --steps 300 --threads 1 --eval.every 150 "

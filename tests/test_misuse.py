@@ -216,8 +216,8 @@ def test_a_policy_refuses_images_of_floats_and_raw_observations(tmp_path):
     assert policy.act(shown).shape == (2,)
     with pytest.raises(ValueError, match=r"'rgb' must be uint8 .* got float64"):
         policy.act({**shown, "rgb": shown["rgb"] / 255})
-    with pytest.raises(ValueError, match=r"'rgb': uint8\[1, 16, 16, 3\].*got \['clock', 'front'\].*wrap_gym_env"):
-        policy.act({"clock": shown["state"], "front": shown["rgb"][0]})
+    with pytest.raises(ValueError, match=r"'rgb': uint8\[1, 16, 16, 3\].*got \['front', 'time'\].*wrap_gym_env"):
+        policy.act({"time": shown["state"], "front": shown["rgb"][0]})
 
 
 @pytest.mark.long

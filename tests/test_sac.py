@@ -278,7 +278,7 @@ def test_compiled_in_one_graph_equals_plain(monkeypatch):
     torch._dynamo.reset()
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_it_finds_the_rewarded_action():
     """A bandit: the reward is highest at the action 0.5, the entropy at its target after learning."""
     config = SACConfig(hidden=(32, 32), lr=3e-3, target_entropy=-2.0)
@@ -301,7 +301,7 @@ def test_configs_that_cannot_work_are_refused():
             dataclasses.replace(SACConfig(), **bad)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_resumed_run_explores_as_one_never_stopped(tmp_path):
     agent = SACConfig(**TINY)
     run(tiny(tmp_path / "whole", agent=agent, control__noise="0.0"))

@@ -542,7 +542,7 @@ def test_diverged_priorities_end_the_run(tmp_path, monkeypatch):
         run(td7_run(tmp_path / "run"))
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_simple_task_is_learnt():
     """One step; the reward is highest where the action is minus the first two numbers of the state."""
     config = TD7Config(hidden_dim=32, embedding_dim=16, lr=3e-3, target_interval=50)
