@@ -43,6 +43,7 @@ def main() -> None:
     write = commands.add_parser("write")
     write.add_argument("folder", type=Path)
     write.add_argument("name")
+    write.add_argument("--commit", help="that the runs were made with; the present one by default")
     options = parser.parse_args()
     if options.command == "sb3":
         learn_with_sb3(options.agent, options.seed, options.out)
@@ -51,7 +52,7 @@ def main() -> None:
             for agent in options.agents:
                 learn(options.folder, agent, seed, options.sb3_python)
     else:
-        keep_results(options.folder, options.name)
+        keep_results(options.folder, options.name, options.commit)
 
 
 def learn(folder: Path, agent: str, seed: int, sb3_python: str) -> None:
@@ -111,7 +112,8 @@ def learn_with_sb3(agent: str, seed: int, out: Path) -> None:
     out.write_text(json.dumps({"rows": rows[:-1], "final": rows[-1], "versions": versions}))
 
 
-def keep_results(folder: Path, name: str) -> None:
+def keep_results(folder: Path, name: str, commit: str | None) -> None:
+    """Runs that are not finished are left out."""
     import numpy as np
 
     from provenance import keep, provenance
@@ -120,6 +122,8 @@ def keep_results(folder: Path, name: str) -> None:
     runs: list[dict[str, Any]] = []
     for place in sorted(folder.glob("zoomrl-*-*")):
         _, agent, seed = place.name.split("-")
+        if not (place / "result.json").exists():
+            continue
         lines = [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
         curve = [
             {"env_steps": row["env_steps"], "return": row["return_mean"], "seconds": row["seconds"]}
@@ -158,7 +162,7 @@ def keep_results(folder: Path, name: str) -> None:
                 "minutes": float(np.median(seconds)) / 60,
             }
         )
-    origin = provenance(["python", "benchmarks/beside_sb3.py", "run", "FOLDER", "--sb3-python", "PYTHON"])
+    origin = provenance(["python", "benchmarks/beside_sb3.py", "run", "FOLDER", "--sb3-python", "PYTHON"], commit)
     keep({"name": name, **origin, "threads": 1, "final_episodes": FINAL, "summary": summary, "runs": runs})
 
 
