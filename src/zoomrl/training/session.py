@@ -16,7 +16,7 @@ from zoomrl.control.controller import Controller
 from zoomrl.control.scaling import make_scaler
 from zoomrl.envs.vector.base import VectorEnv
 from zoomrl.envs.vector.make import make_vector_env
-from zoomrl.errors import ConfigError
+from zoomrl.errors import ConfigError, plural
 from zoomrl.intervention.corrector import Corrector, make_source
 from zoomrl.intervention.source import Recording
 from zoomrl.training.announce import announce_cameras, announce_demonstrated, announce_steps
@@ -155,6 +155,7 @@ def run_session(
         if finished:
             counters = {**trainer.counters, **_use_best(config, trainer, checkpoints, agent, say)}
             ended = tester("eval_ties")
+            say(f"evaluating the result on {plural(config.eval.final_episodes, 'fresh episode')} ...")
             outcome = finish(config, directory, ended, eval_envs, logger, counters, seconds, memory.total, stop.asked)
         if outcome is None:
             say(

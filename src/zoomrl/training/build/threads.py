@@ -24,6 +24,7 @@ def set_threads(
         count = 1
         console.print("threads: 1 (the GPU learns; more would only wait)", highlight=False)
     if not count:
+        console.print("threads: measuring which number of them is fastest ...", highlight=False)
         count, medians = fastest_threads(Trial(config, spec, device, config.precision).update)
         timings = ", ".join(f"{n}: {1000 * s:.1f} ms" for n, s in medians.items())
         console.print(f"threads: {count} (measured per update: {timings})", highlight=False)
