@@ -74,7 +74,7 @@ def test_temporal_ensemble_golden_vector():
     share_reset=st.sampled_from([0.0, 0.1, 0.5]),
 )
 @pytest.mark.long
-def test_temporal_ensemble_equals_a_list_of_plans(seed, chunk_length, gain, favours, share_reset):
+def test_temporal_ensemble_equals_a_list_of_chunks(seed, chunk_length, gain, favours, share_reset):
     generator = torch.Generator().manual_seed(seed)
     ensemble = TemporalEnsemble(N, chunk_length, A, gain, favours)
     history: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(N)]
@@ -144,7 +144,7 @@ def test_entries_that_are_not_valid_reach_no_action(poison):
         assert float(ensemble.step(ActionChunk(chunk, valid))) == pytest.approx(0.1 * step)
 
 
-def test_a_reset_forgets_plans_that_were_not_finite():
+def test_a_reset_forgets_chunks_that_were_not_finite():
     ensemble = TemporalEnsemble(2, 2, 1, 0.01, "oldest")
     valid = torch.ones(2, 2, dtype=torch.bool)
     ensemble.step(ActionChunk(torch.tensor([[[math.nan]] * 2, [[1.0]] * 2]), valid))
@@ -255,7 +255,7 @@ def test_receding_horizon_needs_what_it_asked_for():
 
 
 @pytest.mark.parametrize("name", ["temporal_ensemble", "receding_horizon", "open_loop"])
-def test_all_executors_play_plans_of_one_step_as_they_are(name):
+def test_all_executors_run_chunks_of_one_step_as_they_are(name):
     executor = make_executor(ControlConfig(executor=name), N, 1, A)
     generator = torch.Generator().manual_seed(3)
     for _ in range(5):

@@ -43,6 +43,21 @@ def test_json_tells_what_a_program_needs(capsys, monkeypatch):
     assert all(c["fix"] for c in report["checks"] if c["status"] != "ok")
 
 
+@pytest.mark.parametrize(("working", "hidden"), [("egl", True), ("osmesa", False)])
+def test_other_backends_do_not_alarm_where_the_chosen_one_works(monkeypatch, working, hidden):
+    def probe(backend):
+        status = "ok" if backend == working else "warning"
+        return checks.Diagnosis("rendering", backend, status, "AttributeError", "apt-get install x")
+
+    monkeypatch.setattr(checks, "_BACKENDS", {sys.platform: ("egl", "osmesa", "glfw")})
+    monkeypatch.setattr(checks, "probe_backend", probe)
+    monkeypatch.setattr(checks, "chosen_backend", lambda: "egl")
+    monkeypatch.setattr(checks.importlib.util, "find_spec", lambda name: name)
+    others = [check for check in checks.check_rendering() if check.name != working]
+    assert [check.status for check in others] == ["warning", "warning"]
+    assert [check.detail == "not needed: egl works" and not check.fix for check in others] == [hidden, hidden]
+
+
 @pytest.mark.long
 def test_backend_that_works_is_found():
     egl = checks.probe_backend("egl")

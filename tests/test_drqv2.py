@@ -180,7 +180,7 @@ def test_acting_shows_the_images_as_they_are():
     assert chunk.valid.all()
 
 
-def test_without_noise_an_update_draws_nothing_that_matters():
+def test_without_noise_an_update_samples_nothing_that_matters():
     config, shape, _ = CASES["drqv2_as, state"]
     agents = [make(config, shape) for _ in range(2)]
     agents[1].generator.manual_seed(99)

@@ -188,7 +188,7 @@ def test_the_dmc_equals_dm_control() -> None:
 @needs_opengl
 @pytest.mark.parametrize("build", [pytest.param(drawer, marks=pytest.mark.slow), cartpole])
 @pytest.mark.long
-def test_less_can_be_drawn(build: Any) -> None:
+def test_less_can_be_rendered(build: Any) -> None:
     import mujoco
 
     seen = {}
@@ -275,7 +275,7 @@ def test_images_do_not_change_the_episode(env_id: str) -> None:
 @needs_opengl
 @pytest.mark.parametrize("build", [pytest.param(drawer, marks=pytest.mark.slow), cartpole])
 @pytest.mark.long
-def test_one_image_per_decision(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_image_per_agent_step(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     render, rendered = SceneCameras.render, []
     monkeypatch.setattr(SceneCameras, "render", lambda self: rendered.append(1) or render(self))
     repeated, single = build(action_repeat=4, **FAST), build(**FAST)

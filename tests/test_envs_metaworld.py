@@ -109,7 +109,7 @@ def test_native_limit_truncates(repeat: int, decisions: int) -> None:
 
 
 @pytest.mark.long
-def test_success_on_the_last_decision_is_terminal() -> None:
+def test_success_on_the_last_agent_step_is_terminal() -> None:
     steps, *_ = run_expert(make(), seed=0)
     again, _, terminated, truncated, _ = run_expert(make(time_limit=steps), seed=0)
     assert (again, terminated, truncated) == (steps, True, False)

@@ -153,7 +153,7 @@ class Foretelling(Steady):
 
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("executor", ["temporal_ensemble", "open_loop"])
-def test_the_value_of_the_first_decision_meets_the_discounted_return(count, executor):
+def test_the_value_of_the_first_agent_step_meets_the_discounted_return(count, executor):
     envs = Spied(count)
     config = ControlConfig(executor=executor)
     actor = Controller(Foretelling(), config, make_scaler(config, envs.env_spec.action, []), count, frame_stack=2)

@@ -489,7 +489,7 @@ def test_a_replayed_demonstration_stops_there_by_name(where):
     found = replay(Line(where, every=1), episode)
     place = "in the first observation" if where == "reset" else "at step 2"
     assert found.problem.startswith(f"showed NaN or infinite values {place} of the episode with seed {episode.seed}")
-    assert found.played == (0 if where == "reset" else 2)
+    assert found.executed == (0 if where == "reset" else 2)
     assert replay(Line(), episode).problem == ""
 
 

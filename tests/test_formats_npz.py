@@ -155,7 +155,7 @@ def test_a_flipped_byte_in_an_npz_is_noticed(tmp_path):
     assert found.faults[0].startswith("episode_1.npz: ")
 
 
-def test_the_spec_beside_npz_files_may_be_damaged(tmp_path):
+def test_the_spec_next_to_npz_files_may_be_damaged(tmp_path):
     write("npz", tmp_path / "set", make_set(views=()))
     (tmp_path / "set" / "spec.json").write_text(json.dumps({"spec": {}}))
     found = read("npz", tmp_path / "set")

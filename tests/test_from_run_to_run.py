@@ -108,7 +108,7 @@ def test_what_was_saved_cannot_go_on_with_every_option(origin, demos, tmp_path, 
     config = dataclasses.replace(tiny(tmp_path / "fork", demos, **changes), fork=str(origin))
     with pytest.raises(error, match=message):
         run(config)
-    assert not (tmp_path / "fork" / "checkpoints").exists()
+    assert not (tmp_path / "fork").exists()
 
 
 @pytest.mark.parametrize(
@@ -190,6 +190,7 @@ def test_weights_that_do_not_fit_are_named(origin, demos, tmp_path):
         run(tiny(tmp_path / "next", demos, init_from=str(origin), agent__dueling="separate"))
     with pytest.raises(ConfigError, match="has no encoder here"):
         run(tiny(tmp_path / "next", demos, init_from=str(origin), init_part="encoder"))
+    assert not (tmp_path / "next").exists()
 
 
 def test_the_encoder_of_images_alone(tmp_path):

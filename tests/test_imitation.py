@@ -142,7 +142,7 @@ def test_decoder_layer_equals_torchs():
     torch.testing.assert_close(ours(x, memory, None), theirs(x, memory))
 
 
-def test_dropout_keeps_the_share_and_the_mean():
+def test_dropout_keeps_the_fraction_and_the_mean():
     stack = EncoderStack(8, 2, 400, 3, 0.2)
     keep = stack.sample_noise(50, 4, torch.Generator().manual_seed(0))
     assert keep.shape == (3, 50, 4, 2 * 8 + 400)
@@ -207,7 +207,7 @@ def test_errors_by_loops(kind):
     assert imitation_error(actions, batch, kind).item() == pytest.approx(sum(found) / len(found), rel=1e-5)
 
 
-def test_bc_plans_what_it_is_trained_on():
+def test_bc_proposes_what_it_is_trained_on():
     agent = make(*CASES["bc, both"])
     batch = make_batch(BOTH, T, demo=1.0)
     chunk = agent.act(dict(batch["obs"].items()), torch.Generator())
@@ -386,7 +386,7 @@ def test_act_acts_with_style_zero():
     assert metrics["validation_loss"] != metrics["validation_reconstruction"]
 
 
-def test_act_plans_stay_inside():
+def test_act_chunks_stay_inside():
     agent = make(*CASES["act, state"])
     with torch.no_grad():
         agent.policy.head.bias.copy_(torch.tensor([5.0, -5.0, 0.0]))
@@ -493,6 +493,6 @@ def test_low_precision_is_close(case):
         (ACTConfig, {"style_dim": 0}),
     ],
 )
-def test_wrong_settings_are_refused(kind, wrong):
+def test_wrong_options_are_refused(kind, wrong):
     with pytest.raises(ConfigError, match=f"agent.{next(iter(wrong))}"):
         kind(**wrong)

@@ -139,7 +139,7 @@ def test_corrections_are_executed_kept_and_learnt_from(tmp_path, monkeypatch):
 
 
 @pytest.mark.long
-def test_a_plan_that_was_broken_off_is_made_anew(tmp_path, monkeypatch):
+def test_a_chunk_that_was_broken_off_is_made_anew(tmp_path, monkeypatch):
     source = recording(tmp_path / "stream.jsonl", [(0, 1, [0.5, 0.5])])
     config = tiny(tmp_path / "run", intervene__source=source, control__executor="open_loop", steps=6)
     wanted = []
@@ -275,7 +275,7 @@ def test_a_source_that_cannot_be_used_leaves_the_run_directory_free(tmp_path):
     run(tiny(tmp_path / "run", intervene__source=recording(tmp_path / "stream.jsonl", STREAM), steps=10))
 
 
-def test_an_environment_that_cannot_be_drawn_is_named(tmp_path):
+def test_an_environment_that_cannot_be_shown_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"intervene\.source=keyboard .* cannot be rendered"):
         run(tiny(tmp_path / "run", intervene__source="keyboard", intervene__port=0))
 
@@ -297,7 +297,7 @@ def test_a_missing_recording_or_environment_is_named(tmp_path):
         ({"intervene__source": "keyboard", "steps": 0}, "corrections are made while environments are stepped"),
     ],
 )
-def test_settings_that_cannot_work_are_refused(tmp_path, changes, message):
+def test_options_that_cannot_work_are_refused(tmp_path, changes, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         tiny(tmp_path, **changes)
 

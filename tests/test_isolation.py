@@ -610,7 +610,7 @@ def test_needs_numpy_alone(module: str) -> None:
     assert out.stdout.strip() in ("['numpy', 'zoomrl']", "['_distutils_hack', 'numpy', 'zoomrl']")
 
 
-def test_the_plain_face_draws_seeds_as_gymnasium_does() -> None:
+def test_the_plain_face_samples_seeds_as_gymnasium_does() -> None:
     code = (
         "import sys\n"
         "sys.modules['gymnasium'] = None\n"

@@ -116,7 +116,7 @@ def test_threads_are_measured_without_demonstrations_too(tmp_path):
     assert json.loads((tmp_path / "run" / "threads.json").read_text())["threads"] >= 1
 
 
-def test_scripted_sets_of_different_settings_do_not_share_a_place(tmp_path):
+def test_scripted_sets_of_different_options_do_not_share_a_place(tmp_path):
     base, demos = EnvConfig(), DemoConfig()
     others = [
         dataclasses.replace(base, reward="dense"),

@@ -82,7 +82,7 @@ def test_updates_equal_the_slow_version(case, precision):
             assert any(g.any() for g in theirs.values())
 
 
-def test_the_shifts_of_the_two_observations_are_drawn_apart():
+def test_the_shifts_of_the_two_observations_are_sampled_apart():
     agent = make(*CASES["cqn, both"])
     batch = make_batch(BOTH, 1)
     one, two = agent.sample_noise(8), agent.sample_noise(8)

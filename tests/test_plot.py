@@ -82,7 +82,7 @@ def test_a_shade_is_named_where_there_is_one(tmp_path, episodes, shaded):
     assert ("shaded" in plot_runs([run], tmp_path / "plot.svg").read_text()) == shaded
 
 
-def test_overestimation_is_drawn_with_the_interval_of_its_mean(tmp_path):
+def test_overestimation_is_plotted_with_the_interval_of_its_mean(tmp_path):
     run = read_run(write_run(tmp_path / "run"))
     point = run.curve("overestimation")[0]
     # Predicted 0.5 ten times; 2 of 10 episodes return 1: the difference is 0.3, its standard deviation 0.4.
@@ -92,7 +92,7 @@ def test_overestimation_is_drawn_with_the_interval_of_its_mean(tmp_path):
     assert out.read_bytes().startswith(PNG)
 
 
-def test_values_that_were_not_predicted_cannot_be_drawn(tmp_path):
+def test_values_that_were_not_predicted_cannot_be_shown(tmp_path):
     run = write_run(tmp_path / "run", predicts=False)
     with pytest.raises(ConfigError, match="predicts no values"):
         plot_runs([run], tmp_path / "plot.png", metric="overestimation")
@@ -182,14 +182,14 @@ def test_weights_of_the_best_evaluation_are_named(tmp_path):
 
 
 @pytest.mark.long
-def test_presets_are_drawn_as_curves_of_their_own(tmp_path):
+def test_presets_are_plotted_as_curves_of_their_own(tmp_path):
     runs = [write_run(tmp_path / name, name=name) for name in ("cqn_as-metaworld", "cqn-metaworld")]
     out = plot_runs(runs, tmp_path / "plot.png")
     assert out.read_bytes().startswith(PNG)
     assert len({read_run(run).name for run in runs}) == 2
 
 
-def test_settings_that_differ_are_experiments_of_their_own_and_are_named(tmp_path):
+def test_options_that_differ_are_experiments_of_their_own_and_are_named(tmp_path):
     """The same preset with other settings is no further seed of it, whatever its seed."""
     wider = dataclasses.replace(preset("quickstart").agent, hidden_dim=96)
     runs = [write_run(tmp_path / f"plain{seed}", seed=seed) for seed in (1, 2)]

@@ -48,7 +48,7 @@ def test_egl_that_cannot_be_loaded_does_not_start(monkeypatch):
     assert not rendering.egl_starts()
 
 
-def test_egl_starts_where_mujoco_draws_by_it():
+def test_egl_starts_where_mujoco_renders_with_it():
     if not rendering._loadable(*EGL):
         pytest.skip("no EGL library here")
     mujoco = pytest.importorskip("mujoco")

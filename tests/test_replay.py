@@ -239,7 +239,7 @@ def test_disk_storage_can_be_opened_again_with_another_size(tmp_path):
 
 
 @pytest.mark.long
-def test_every_start_of_every_episode_is_drawn():
+def test_every_start_of_every_episode_is_sampled():
     config = ReplayConfig(capacity=23, batch_size=4000, demo_fraction=0.5, n_step=3, tail="exclude", frame_stack=2)
     demos = [coded(0, 5, is_demo=True)]
     model = Model(demos, config.capacity, True)
@@ -264,7 +264,7 @@ def test_protected_demonstrations_outlive_any_number_of_episodes():
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.1, 0.25, 0.5, 0.9, 1.0])
-def test_demo_share_is_exact(fraction):
+def test_demo_fraction_is_exact(fraction):
     config = ReplayConfig(capacity=100, batch_size=20, demo_fraction=fraction)
     demo = coded(0, 5, is_demo=True)
     replay = ReplayBuffer(config, SPEC, 1, [demo], to_unit)
@@ -324,7 +324,7 @@ def test_demonstrations_too_short_for_n_steps_are_left_out():
 
 @pytest.mark.parametrize("tail", ["shorten", "exclude"])
 @pytest.mark.parametrize("sampling", ["episode", "transition"])
-def test_distribution_of_draws(sampling, tail):
+def test_distribution_of_samples(sampling, tail):
     samples, lengths = 20_000, [3, 5, 11, 2, 7]
     config = ReplayConfig(capacity=100, batch_size=samples, demo_fraction=0.0, sampling=sampling, n_step=3, tail=tail)
     demos = [coded(0, lengths[0], is_demo=True)]

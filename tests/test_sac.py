@@ -226,7 +226,7 @@ def test_state_dict_continues_bit_for_bit(case):
     assert one.updates == two.updates == 6
 
 
-def test_it_reads_a_representation_that_learns_beside_it():
+def test_it_reads_a_representation_that_is_jointly_trained():
     config = SACConfig(**TINY, representation=LATENT)
     agent = make(config, ONLY_STATE)
     assert agent.sequence_length == 2

@@ -253,7 +253,7 @@ def test_metrics():
         torch.testing.assert_close(metrics["loss"], sum(parts))
 
 
-def test_it_reads_a_representation_that_learns_beside_it():
+def test_it_reads_a_representation_that_is_jointly_trained():
     for steps, chunk_length in ((3, 2), (1, 2)):
         agent = make(TACOConfig(**TINY, representation=LATENT, sequence=steps), ONLY_STATE)
         assert agent.sequence_length == max(steps, chunk_length)

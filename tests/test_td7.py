@@ -262,7 +262,7 @@ def test_later_more_episodes_judge_and_the_bar_is_lowered_once():
     assert judged(assessment, 1.0, 2.0, updates=100) == ["continue", "save"]
 
 
-def test_evaluation_takes_the_policy_kept_and_training_the_present_one():
+def test_evaluation_takes_the_policy_kept_and_training_the_current_one():
     agent = make(TD7Config(**TINY, first_episodes=2))
     observation = {"state": torch.randn(5, STATE)}
 

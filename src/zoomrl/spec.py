@@ -19,7 +19,14 @@ FITS = ("none", "stretch", "letterbox", "crop")
 
 @dataclass(frozen=True)
 class ArraySpec:
-    """Shape, dtype and bounds of one array. ``low`` and ``high`` are per element, or None when unbounded."""
+    """Shape, dtype and bounds of one array.
+
+    Attributes:
+        shape: of the array.
+        dtype: NumPy's name of it, such as ``float32`` or ``uint8``.
+        low: the lowest value of each element, in C order; None when unbounded.
+        high: the highest value of each element, in C order; None when unbounded.
+    """
 
     shape: tuple[int, ...]
     dtype: str = "float32"
@@ -44,7 +51,7 @@ class EnvSpec:
         observations: name -> array; ``state`` is float32 [S], ``rgb`` uint8 [V, H, W, 3]. At least one is there.
         action: float32 [A] with finite bounds, in the environment's own units.
         control_hz: agent steps per second of simulated time (after action repeat); 0 when unknown.
-        time_limit: agent steps after which an episode is truncated.
+        time_limit: agent steps after which an episode is truncated; 0 when unknown, as in sets of other programs.
         action_repeat: simulator control steps per agent step.
         reports_success: whether ``info["success"]`` carries meaning.
         reward: ``sparse``, ``dense`` or ``native``: which reward the environment was built with.
@@ -119,7 +126,13 @@ class EnvSpec:
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> EnvSpec:
-        """Inverse of :meth:`to_dict`."""
+        """Inverse of :meth:`to_dict`; specs of earlier versions, which lack some fields, are read too.
+
+        Raises:
+            KeyError: a field that every version has is missing.
+            TypeError: there is an unknown field.
+            ValueError: a value is not what its field can hold, or as the class raises.
+        """
         fields = dict(data)
         fields["observations"] = {k: _array(v) for k, v in data["observations"].items()}
         fields["action"] = _array(data["action"])
@@ -139,8 +152,8 @@ class EnvSpec:
 
         Compared: action shape, bounds and meaning, the shape and dtype of every observation, names, sizes and order of
         the state's entries where both know them, the cameras and how their images are rendered, how they are cropped
-        and fitted where both do so, control rate and action repeat. Not compared: time limit, reward and id (data may
-        be reused across those), and the sizes of the cameras' own images.
+        and fitted where both do so, control rate and action repeat. Not compared: time limit, reward, success and id
+        (data may be reused across those), and the sizes of the cameras' own images.
         """
         found = []
         if self.action.shape != other.action.shape:

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any, Literal
 
@@ -107,7 +107,13 @@ def check_rendering() -> list[Diagnosis]:
     """One check per OpenGL backend of this platform, each tried in a process of its own."""
     if importlib.util.find_spec("mujoco") is None:
         return [Diagnosis("rendering", "OpenGL", "warning", "needs MuJoCo", install_command("sim"))]
-    return [probe_backend(backend) for backend in _BACKENDS.get(sys.platform, ())]
+    found = [probe_backend(backend) for backend in _BACKENDS.get(sys.platform, ())]
+    working = [check.name for check in found if check.status == "ok"]
+    if chosen_backend() not in working:
+        return found
+    # One way of rendering is enough: why the others do not work would only alarm.
+    unneeded = f"not needed: {chosen_backend()} works"
+    return [check if check.name in working else replace(check, detail=unneeded, fix="") for check in found]
 
 
 def probe_backend(backend: str, seconds: float = GL_SECONDS) -> Diagnosis:

@@ -89,6 +89,17 @@ def preset_list(recipes: Mapping[str, Recipe] = PRESETS, width: int = 78) -> str
     return "\n".join(lines[1:])
 
 
+def preset_names(width: int = 78) -> str:
+    """The names alone, by domain."""
+    lines = []
+    for domain, title in _TITLES.items():
+        names = ", ".join(name for name, recipe in PRESETS.items() if recipe.domain == domain)
+        start = f"  {title}".ljust(max(map(len, _TITLES.values())) + 4)
+        blank = " " * len(start)
+        lines.append(textwrap.fill(names, width, initial_indent=start, subsequent_indent=blank, break_on_hyphens=False))
+    return "\n".join(lines)
+
+
 def _whole(name: str, recipe: Recipe) -> str:
     config = recipe.config()
     lines = [recipe.about, ""]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
+from zoomrl.agents.config import AgentConfig
 from zoomrl.agents.registry import AGENT_CONFIGS
 from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import ConfigError
@@ -116,6 +117,19 @@ def defaults(words: Sequence[str]) -> Train:
         given = all(_value_of(option, words) is not None for option in ("--agent.v-min", "--agent.v-max"))
         fields["agent"] = fitted(fields["agent"], config.agent, env, discount, asked, given)
     return Train(**fields, agent_name=name)
+
+
+def check_agent_options(words: Sequence[str], agent: AgentConfig) -> None:
+    """Refuse an option that other algorithms have, and say which; the parser knows those of ``agent`` alone."""
+    own = {option.name for option in dataclasses.fields(agent)}
+    for word in words:
+        name, _, _ = _spelt(word)
+        first = name.removeprefix("--agent.no-").removeprefix("--agent.").partition(".")[0].replace("-", "_")
+        if not name.startswith("--agent.") or first in own:
+            continue
+        others = [other for other, kind in AGENT_CONFIGS.items() if first in {f.name for f in dataclasses.fields(kind)}]
+        if others:
+            raise ConfigError(f"{agent.name} has no {name}, which belongs to {', '.join(others)}")
 
 
 def _origin(words: Sequence[str]) -> TrainConfig:

@@ -20,8 +20,8 @@ from zoomrl.cli.env import Environments
 from zoomrl.cli.evaluate import Evaluate
 from zoomrl.cli.parity import Parity
 from zoomrl.cli.plot import Plot
-from zoomrl.cli.presets import Presets, preset_list
-from zoomrl.cli.train import Train, defaults
+from zoomrl.cli.presets import Presets, preset_names
+from zoomrl.cli.train import Train, check_agent_options, defaults
 from zoomrl.errors import ConfigError, unknown_name
 from zoomrl.training.renamed import RENAMED
 
@@ -147,13 +147,14 @@ def _in_full(words: Sequence[str]) -> list[str]:
 def _parse_one(name: str, kind: type[Any], words: list[str]) -> Command:
     """Parse a known command by itself, so that messages name its own help."""
     extra = {
-        "train": f"\n\nPresets, which the other defaults come from (all of them: zoomrl presets):\n{preset_list()}",
+        "train": f"\n\nPresets, which the other defaults come from (more on them: zoomrl presets):\n{preset_names()}",
         "completion": f"\n\n{_COMPLETION_SETUP}",
     }
     prog, about = f"{PROG} {name}", _summary(kind) + extra.get(name, "")
     if kind is Train:
         # Without AvoidSubcommands, the agents would be a level of commands of their own.
         default = defaults(words)
+        check_agent_options(words, default.agent)
         # The parser makes options of the fields of a type: of this agent's own.
         agent = (("agent", type(default.agent), field(default=default.agent)),)
         own = make_dataclass("Train", agent, bases=(Train,), frozen=True, namespace={"__doc__": Train.__doc__})

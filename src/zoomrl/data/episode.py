@@ -45,7 +45,11 @@ class Episode:
         return len(self.actions)
 
     def validate(self) -> None:
-        """Raise ValueError naming the first inconsistent or non-finite array."""
+        """Check that lengths agree and that every number is finite; the two flags are not looked at.
+
+        Raises:
+            ValueError: names the first array that is inconsistent, or holds NaN or infinity.
+        """
         steps = len(self.actions)
         if steps < 1:
             raise ValueError("an episode needs at least one action; this one has none")
@@ -71,7 +75,16 @@ def is_finite(array: NDArray[Any]) -> bool:
 
 
 class EpisodeBuilder:
-    """Collects an episode step by step."""
+    """Collects an episode step by step. Arrays are copied.
+
+    Args:
+        observation: name -> array [...], what the environment showed at its reset.
+        seed: the reset seed, or -1 when unknown.
+
+    Attributes:
+        seed: as given.
+        success: whether the task was solved at any step so far.
+    """
 
     def __init__(self, observation: Mapping[str, NDArray[Any]], seed: int = -1) -> None:
         self.seed = seed
@@ -90,12 +103,12 @@ class EpisodeBuilder:
 
     @property
     def actions(self) -> list[NDArray[np.float32]]:
-        """Actions taken so far, in the environment's units."""
+        """Actions taken so far, float32 [A] each, in the environment's units."""
         return self._actions
 
     @property
     def last_observation(self) -> dict[str, NDArray[Any]]:
-        """What the environment showed last."""
+        """What the environment showed last: name -> array [...]."""
         return self._observations[-1]
 
     def add(
@@ -105,14 +118,32 @@ class EpisodeBuilder:
         observation: Mapping[str, NDArray[Any]],
         success: bool,
     ) -> None:
-        """Append one agent step and the observation that followed it."""
+        """Append one agent step and the observation that followed it.
+
+        Args:
+            action: [A], in the environment's units, as executed: clipped to its bounds.
+            reward: that followed it.
+            observation: name -> array [...], with the names and shapes of the first.
+            success: whether the task is solved now.
+        """
         self._actions.append(np.array(action, dtype=np.float32))
         self._rewards.append(float(reward))
         self._observations.append(_copied(observation))
         self.success |= bool(success)
 
     def build(self, *, terminated: bool, truncated: bool, is_demo: bool = False, **meta: Any) -> Episode:
-        """The finished :class:`Episode`; raises ValueError when it is empty or not finite."""
+        """The finished :class:`Episode`.
+
+        Args:
+            terminated: the task ended; no value lies beyond.
+            truncated: a time limit or interruption ended it.
+            is_demo: whether the imitation losses may copy it.
+            meta: provenance; JSON-serialisable.
+
+        Raises:
+            KeyError: an observation lacks a name that the first one has.
+            ValueError: there is no step, shapes changed on the way, or a number is not finite.
+        """
         names = self._observations[0].keys()
         episode = Episode(
             observations={name: np.stack([o[name] for o in self._observations]) for name in names},

@@ -46,11 +46,18 @@ class Env(GymBase, ABC):
 
     What a simulator raises arrives as :class:`SimulatorError`, with the exception itself as its cause.
 
+    Args:
+        env_spec: what the environment shows and accepts.
+        terminate_on_success: end an episode at its first success.
+
     Attributes:
         options: which options of :class:`EnvConfig` the adapter honours.
         simulator: distributions that run the environment, whose versions are named when it breaks.
         env_spec: names, shapes, bounds and rates; plain data.
         has_expert: whether :meth:`expert_action` returns actions.
+
+    Raises:
+        ConfigError: nothing would be observed, or the actions have no finite bounds.
     """
 
     options: ClassVar[Options] = Options("this environment", {})
@@ -160,7 +167,13 @@ class Env(GymBase, ABC):
         return self._asked("render", self._render)
 
     def expert_action(self) -> NDArray[np.float32] | None:
-        """The scripted expert's action for the current state, float32 [A] within the bounds, or None."""
+        """The scripted expert's action for the current state, float32 [A] in the environment's units; None without one.
+
+        It is clipped to the bounds.
+
+        Raises:
+            SimulatorError: when the expert raises, or its action has another shape than the environment's.
+        """
         action = self._asked("expert", self._expert)
         if action is None:
             return None

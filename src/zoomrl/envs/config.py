@@ -20,7 +20,14 @@ NO_CAMERAS = "none"
 @with_field_docs
 @dataclass(frozen=True)
 class EnvConfig:
-    """Which environment, and how it is run."""
+    """Which environment, and how it is run.
+
+    Whether the environment honours an option shows when it is built.
+
+    Raises:
+        ConfigError: a number is out of its range; cameras "all" or "none" stand with others; nothing is left to
+            observe; ``image_fit`` is unknown; ``image_crop`` holds no rectangles.
+    """
 
     id: str = "metaworld:drawer-open"
     """Environment id: metaworld:<task>, dmc:<domain>-<task>, bigym:<task>, humanoidbench:<robot>-<task>, rlbench:<task>

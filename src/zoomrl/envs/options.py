@@ -54,7 +54,11 @@ class Options:
     instead: Mapping[str, str] = field(default_factory=dict)
 
     def check(self, config: EnvConfig, env_id: str) -> None:
-        """ConfigError for an option of ``config`` that the environment ``env_id`` does not honour."""
+        """Refuse an option of ``config`` that the environment ``env_id`` does not honour.
+
+        Raises:
+            ConfigError: names the option, its value, why it cannot be had and what to do.
+        """
         for name, default in DEFAULTS.items():
             value = getattr(config, name)
             if name in COMMON or value == default:

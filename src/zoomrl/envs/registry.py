@@ -20,6 +20,7 @@ def make_env(config: EnvConfig | str, **overrides: Any) -> Env:
 
     Raises:
         ConfigError: for an unknown id or an option that the environment cannot honour.
+        TypeError: for an override that is no field of :class:`EnvConfig`.
         MissingDependencyError: when the simulator is not installed.
         SimulatorError: when the simulator raises while it is built.
         WorkerError: when an isolated simulator fails in another way.

@@ -33,7 +33,7 @@ from zoomrl.training.config import TrainConfig, changed_evaluations, run_directo
 from zoomrl.training.evaluate import Evaluation, evaluate
 from zoomrl.training.evaluator import Evaluator
 from zoomrl.training.finish import RunEnd, finish
-from zoomrl.training.fork import plant, read_origin
+from zoomrl.training.fork import Origin, plant, read_origin
 from zoomrl.training.init_from import init_from
 from zoomrl.training.lock import run_lock
 from zoomrl.training.logger import Logger
@@ -88,27 +88,34 @@ def run_session(
         check_demonstrated(config, episodes)
         announce_demonstrated(config, spec, episodes, scaler, say)
         agent = build_agent(config, spec, episodes, device, scaler)
+        fingerprint = {
+            "demos_sha256": demos.sha256 if demos else "",
+            "corrections_sha256": source.sha256 if isinstance(source, Recording) else "",
+        }
+
+        def begin_from() -> Origin | None:
+            """What a run without a checkpoint of its own begins from."""
+            if config.init_from:
+                init_from(config, agent, scaler, say)
+            return read_origin(config, agent, fingerprint, device, scaler, spec) if config.fork else None
+
+        origin = None
         if fresh:
+            origin = begin_from()
             lock = stack.enter_context(run_lock(directory))
             claim(config, directory)
         run = run_id(directory)
         checkpoints = Checkpoints(directory, config.checkpoint.keep, run, lock)
         replay = build_replay(config, spec, agent, episodes, scaler, directory, console, device)
         validation = build_validation(config, spec, agent, held, scaler, device)
-        fingerprint = {
-            "demos_sha256": demos.sha256 if demos else "",
-            "corrections_sha256": source.sha256 if isinstance(source, Recording) else "",
-        }
         del demos, episodes, held  # the replay holds their frames now
         set_threads(config, spec, directory, console, device)
-        loaded, origin = checkpoints.load(), None
+        loaded = checkpoints.load()
         if loaded is not None:
             check_same(directory, fingerprint, device, scaler, spec)
             _check_goes_on(config, directory, loaded[0]["env_steps"], say)
-        elif config.fork:
-            origin = read_origin(config, agent, fingerprint, device, scaler, spec)
-        elif config.init_from:
-            init_from(config, agent, scaler, say)
+        elif not fresh:
+            origin = begin_from()
         write_run_files(config, directory, spec, scaler, fingerprint, device.type, run)
         if origin is not None:
             plant(origin, checkpoints)

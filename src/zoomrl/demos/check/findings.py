@@ -45,7 +45,7 @@ class Rollout:
     Rows of observations count from 0, the one that the reset shows: row t follows t actions.
 
     Attributes:
-        played: actions executed before the episode ended.
+        executed: actions executed before the episode ended.
         success: whether the environment reported success at any step.
         ended: ``terminated``, ``truncated``, or empty when the environment would have gone on.
         divergence: first row that differs beyond the tolerance; None when none does.
@@ -59,7 +59,7 @@ class Rollout:
         reordered: whether it holds the stored numbers in another order.
     """
 
-    played: int = 0
+    executed: int = 0
     success: bool = False
     ended: str = ""
     divergence: int | None = None

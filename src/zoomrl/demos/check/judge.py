@@ -31,8 +31,8 @@ def _judge_replay(account: EpisodeAccount, replay: Rollout, spec: EnvSpec) -> It
     index = account.index
     if replay.problem:
         remedy = "mend the environment, or check the actions; --no-replay leaves this out"
-        message = f"the replay stopped after {replay.played} of {account.length} steps with {replay.problem}"
-        yield Finding("error", "replay-stopped", message, remedy, index, replay.played)
+        message = f"the replay stopped after {replay.executed} of {account.length} steps with {replay.problem}"
+        yield Finding("error", "replay-stopped", message, remedy, index, replay.executed)
     elif spec.reports_success:
         yield from _judge_success(account, replay)
     if replay.divergence is not None:
@@ -74,7 +74,7 @@ def _judge_success(account: EpisodeAccount, replay: Rollout) -> Iterator[Finding
 def _divergence(replay: Rollout) -> str:
     after = f"after action {replay.divergence - 1}" if replay.divergence else "at the reset"
     largest = ", ".join(f"{name} {size:.3g}" for name, size in replay.largest.items())
-    rows = replay.played + 1
+    rows = replay.executed + 1
     back = ""
     if replay.differing < rows - (replay.divergence or 0):
         back = f"; only {replay.differing} of {rows} observations differ, so that some of them may have been changed"
@@ -87,9 +87,9 @@ def _divergence(replay: Rollout) -> str:
 def _judge_end(account: EpisodeAccount, replay: Rollout) -> Iterator[Finding]:
     stored = "terminated" if account.terminated else "truncated"
     remedy = "see that the end on success and the time limit are those of the recording"
-    if replay.played < account.length:
-        message = f"the replay is {replay.ended} after {replay.played} of {account.length} steps"
-        yield Finding("warning", "ends-early", message, remedy, account.index, replay.played)
+    if replay.executed < account.length:
+        message = f"the replay is {replay.ended} after {replay.executed} of {account.length} steps"
+        yield Finding("warning", "ends-early", message, remedy, account.index, replay.executed)
     # A recording that was merely stopped is truncated as well.
     elif replay.ended != stored and (account.terminated or replay.ended):
         message = f"it ended {stored}, and the replay {replay.ended or 'goes on'}"

@@ -163,7 +163,7 @@ def replay(env: Env, episode: Episode) -> Rollout:
     returned = np.asarray(rewards, np.float32)
     other = ~np.isclose(returned, episode.rewards[: len(returned)], STATE_TOLERANCE, STATE_TOLERANCE)
     return Rollout(
-        played=len(rewards),
+        executed=len(rewards),
         success=success,
         ended=ended,
         divergence=differences.first,

@@ -57,6 +57,10 @@ def check_env(
         sizes: of images whose speed is measured, in pixels; needs cameras.
         make: builds an environment.
 
+    Returns:
+        What was looked at, in order: each with ``group``, ``name``, ``status`` ("ok", "note", "warning" or "error"),
+        ``detail`` (what was found), ``fix`` (what to change) and ``trace`` (of an exception).
+
     Raises:
         ConfigError: for less than one step, or sizes without cameras.
     """

@@ -252,6 +252,15 @@ def wrap_gym_env(env: gymnasium.Env[Any, Any], config: EnvConfig) -> Env:
     The id is ``config.id`` where that begins with ``gym:``, else the environment's registered or class name.
     ``config.time_limit`` is needed unless the environment carries a time limit of its own.
 
+    Args:
+        env: with a Box of bounded floating-point actions, and a Box of observations or a Dict of them. It is reset and
+            stepped once, to see whether it reports success.
+        config: options of the environment; how many are stepped together, and in which process, means nothing here.
+
+    Returns:
+        It shows ``state`` float32 [S] and, where images are observed, ``rgb`` uint8 [V, H, W, 3], and takes actions
+        float32 [A] in the environment's units.
+
     Raises:
         ConfigError: for what cannot be used, options that Gymnasium environments do not honour, and an :class:`Env`
             that was built with other options than ``config`` asks for.

@@ -148,7 +148,7 @@ def test_other_boxes_are_vectors(space: spaces.Box) -> None:
     assert (spec.state_dim, spec.cameras) == (int(np.prod(space.shape)), ())
 
 
-def test_render_is_drawn_once_per_decision_and_averaged() -> None:
+def test_rendered_once_per_agent_step_and_averaged() -> None:
     env = own(spaces.Box(-1, 1, (2,)), cameras=("render",), action_repeat=3, image_size=5)
     env.reset(seed=0)
     env._sim.frames = 0
@@ -159,7 +159,7 @@ def test_render_is_drawn_once_per_decision_and_averaged() -> None:
     assert obs["rgb"][0, :, :, 0].tolist() == [[3, 3, 2, 0, 0]] * 5
 
 
-def test_render_beside_an_entry_of_its_size() -> None:
+def test_render_next_to_an_entry_of_its_size() -> None:
     env = own(spaces.Box(shape=(4, 4, 3), **IMAGE), cameras=("pixels", "render"), image_size=4)
     obs, _ = env.reset(seed=0)
     assert obs["rgb"].shape == (2, 4, 4, 3)
@@ -215,7 +215,7 @@ def test_refusals_by_space() -> None:
         own(twins)
 
 
-def test_what_draws_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_renders_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(self: Drawn) -> None:
         raise gymnasium.error.DependencyNotInstalled("pygame is not installed")
 
@@ -225,7 +225,7 @@ def test_what_draws_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pygame") is None, reason="needs pygame")
-def test_pendulum_draws_itself() -> None:
+def test_pendulum_renders_itself() -> None:
     env = make_env("gym:Pendulum-v1", cameras=("render",), image_size=32)
     obs, _ = env.reset(seed=0)
     assert (obs["rgb"].shape, obs["state"].shape) == ((1, 32, 32, 3), (3,))
