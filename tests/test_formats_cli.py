@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shlex
+
 import numpy as np
 import pytest
 import tyro
@@ -13,6 +16,8 @@ from test_formats_robomimic import demo, write_file
 from zoomrl.cli.demos_convert import ExportDemos, ImportDemos
 from zoomrl.cli.main import main
 from zoomrl.cli.tree import parse
+from zoomrl.demos.formats import ImportOptions, read
+from zoomrl.demos.formats.spool import Spool
 from zoomrl.demos.store.reader import read_demos
 from zoomrl.demos.store.writer import write_demos
 from zoomrl.errors import ConfigError, DemonstrationError
@@ -36,8 +41,20 @@ def test_import_says_what_was_read_left_out_and_assumed(tmp_path, capsys):
         "action bounds: derived: the smallest and largest recorded",
     ):
         assert line in out
-    assert out.splitlines()[-1].startswith("train on them with: ")
-    assert out.splitlines()[-1].endswith(f"zoomrl train --env ID --demos {tmp_path / 'ours'} --demos.episodes 0")
+    last = out.splitlines()[-1]
+    assert last.startswith("its bounds and rates are derived: before training, import it for an environment")
+    again = shlex.split(last[last.index("zoomrl ") :])
+    assert again == [
+        "zoomrl",
+        "demos",
+        "import",
+        *map(str, words),
+        "--control-hz",
+        "20.0",
+        "--env",
+        "ID",
+        "--overwrite",
+    ]
     spec = read_demos(tmp_path / "ours").spec
     assert (spec.control_hz, spec.action_meaning) == (20.0, ("delta", "gripper"))
     with pytest.raises(DemonstrationError, match="already holds demonstrations; pass --overwrite"):
@@ -52,6 +69,7 @@ def test_import_with_cameras_states_and_an_environment(tmp_path, capsys):
     assert run(ImportDemos, *words, "--state", "object", "--episodes", 2) == 0
     demos = read_demos(tmp_path / "ours")
     assert len(demos) == 2
+    assert not [one.name for one in tmp_path.iterdir() if one.name.startswith(".")], "what waited is removed"
     assert demos.spec.observations["rgb"].shape == (1, 6, 6, 3)
     assert demos.meta["resized"] == "images from 12 x 12 to 6 x 6, by area where they shrink, linearly where they grow"
     with pytest.raises(DemonstrationError, match="actions have 7 dimensions; gym:Pendulum-v1 takes 1"):
@@ -62,6 +80,23 @@ def test_import_with_cameras_states_and_an_environment(tmp_path, capsys):
     assert run(ImportDemos, "npz", tmp_path / "theirs", "--out", tmp_path / "p", "--env.id", "gym:Pendulum-v1") == 0
     assert f"zoomrl train --env gym:Pendulum-v1 --demos {tmp_path / 'p'}" in capsys.readouterr().out
     assert read_demos(tmp_path / "p").spec.id == "gym:Pendulum-v1"
+
+
+def test_episodes_that_wait_in_files_are_those_in_memory(tmp_path):
+    made = {f"demo_{i}": demo(i)[0] for i in range(4)}
+    made["demo_2"]["actions"] = made["demo_2"]["actions"][:, :3]  # of another shape than the others
+    file = write_file(tmp_path / "a.hdf5", made)
+    options = ImportOptions(cameras=("wrist",), image_size=6)
+    (tmp_path / "spool").mkdir()
+    kept, waiting = (
+        read("robomimic", file, one) for one in (options, dataclasses.replace(options, spool=tmp_path / "spool"))
+    )
+    assert isinstance(waiting.episodes, Spool)
+    assert (kept.spec, kept.meta, kept.faults) == (waiting.spec, waiting.meta, waiting.faults)
+    assert len(kept.episodes) == len(waiting.episodes) == 3
+    for before, after in zip(kept.episodes, waiting.episodes, strict=True):
+        assert_same(before, after)
+    assert_same(kept.episodes[-1], waiting.episodes[1:][-1])
 
 
 @pytest.mark.parametrize("format", ["lerobot", "npz", "minari"])

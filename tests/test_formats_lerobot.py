@@ -297,11 +297,11 @@ def test_frames_are_made_smaller_one_at_a_time(tmp_path, monkeypatch):
         seen.append(images.shape)
         return images[:, :2, :3]
 
-    assert lerobot_video.read_frames(video, 0.0, 4, 12, sized).shape == (4, 2, 3, 3)
+    lerobot_video.read_frames(video, 0.0, 12, sized, np.empty((4, 2, 3, 3), np.uint8))
     assert seen == [(1, 32, 24, 3)] * 4
     monkeypatch.setattr(lerobot_video, "MAX_VIDEO_PIXELS", 32 * 24 - 1)
     with pytest.raises(ValueError, match="frames of 24 x 32 are too large"):
-        lerobot_video.read_frames(video, 0.0, 4, 12, sized)
+        lerobot_video.read_frames(video, 0.0, 12, sized, np.empty((4, 2, 3, 3), np.uint8))
 
 
 def test_decoded_frames_are_held_against_the_file(tmp_path, monkeypatch):

@@ -275,7 +275,7 @@ def test_a_rate_that_is_none_is_unknown(tmp_path, rate):
 
 
 def test_large_images_are_made_smaller_a_few_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr("zoomrl.demos.formats.robomimic._SLICE_BYTES", 1000)
+    monkeypatch.setattr("zoomrl.demos.formats.images._SLICE_BYTES", 1000)
     file = write_file(tmp_path / "a.hdf5", {"demo_0": demo(0)[0]})
     options = ImportOptions(cameras=("wrist",), image_size=4)
     few = read("robomimic", file, options).episodes[0].observations["rgb"]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from zoomrl.cli.command import to_type
+from zoomrl.cli.command import env_options, to_type
 from zoomrl.demos.config import DemoConfig
 from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import DemonstrationError, plural
@@ -70,23 +70,9 @@ class CollectDemos:
         counted = f"{plural(good, 'demonstration')} in {plural(attempts, 'attempt')}"
         lost = f" ({attempts - len(episodes)} of them lost)" if attempts > len(episodes) else ""
         print(f"recorded {counted}{lost}, {plural(steps, 'step')}, into {out}")
-        train = to_type("train", "--env", self.env.id, *_given(self.env), "--demos", out, "--demos.episodes", good)
+        train = to_type("train", "--env", self.env.id, *env_options(self.env), "--demos", out, "--demos.episodes", good)
         print(f"train on them with: {train}")
         return 0
-
-
-def _given(env: EnvConfig) -> list[object]:
-    """Options that make ``env`` of its id, but for how it is run."""
-    words: list[object] = []
-    for one in fields(EnvConfig):
-        value, name = getattr(env, one.name), one.name.replace("_", "-")
-        if one.name in ("id", "num_envs", "workers") or value == one.default:
-            continue
-        if isinstance(value, bool):
-            words.append(f"--env.{name}" if value else f"--env.no-{name}")
-        else:
-            words += [f"--env.{name}", *(value if isinstance(value, tuple) else [value])]
-    return words
 
 
 @dataclass(frozen=True)

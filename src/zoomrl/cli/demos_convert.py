@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from zoomrl.cli.command import to_type
+from zoomrl.cli.command import env_options, given_options, to_type
 from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import DemonstrationError, plural
 from zoomrl.spec import list_entries
 
 if TYPE_CHECKING:
-    from zoomrl.demos.formats import Imported
+    from zoomrl.data.episode import Episode
+    from zoomrl.demos.formats import Imported, ImportOptions
 
 _UNSAID = ("format", "source", "versions")
 
@@ -52,6 +55,10 @@ class ImportDemos:
     """Actions per second; 0 is what the format or the environment says."""
     episodes: int = 0
     """At most so many episodes; 0 is all."""
+    tasks: tuple[str, ...] = ()
+    """Texts of the tasks whose episodes are taken, of a set of several; empty takes all."""
+    subset: str = ""
+    """Named part of the set to take: a filter key of robomimic, a split of LeRobot; empty takes all."""
     overwrite: FlagCreatePairsOff[bool] = False
     """Replace a set that is there already."""
     env: EnvConfig = field(default_factory=lambda: EnvConfig(id=""))
@@ -59,14 +66,26 @@ class ImportDemos:
 
     def run(self) -> int:
         """Read, say what was found and what is missing, and write."""
-        from zoomrl.demos.entries import parse_entry
-        from zoomrl.demos.formats import ImportOptions, read
+        from zoomrl.demos.formats import read
         from zoomrl.demos.store.layout import DATA_DIR
         from zoomrl.demos.store.writer import write_demos
 
         if (self.out / DATA_DIR).exists() and not self.overwrite:
             raise DemonstrationError(f"{self.out} already holds demonstrations; pass --overwrite or another --out")
-        options = ImportOptions(
+        # On the disk of the set: recordings can be larger than a temporary folder in memory.
+        near = next(folder for folder in self.out.absolute().parents if folder.is_dir())
+        with TemporaryDirectory(prefix=f".{self.out.name}-", dir=near) as spool:
+            found = read(self.format, self.source, self._options(Path(spool)))
+            taken = _Taken(found.episodes)
+            write_demos(self.out, taken, found.spec, overwrite=self.overwrite, meta=found.meta)
+        self._report(found, taken)
+        return 0
+
+    def _options(self, spool: Path) -> ImportOptions:
+        from zoomrl.demos.entries import parse_entry
+        from zoomrl.demos.formats import ImportOptions
+
+        return ImportOptions(
             env=self.env if self.env.id else None,
             cameras=self.cameras,
             state=self.state,
@@ -77,18 +96,18 @@ class ImportDemos:
             action_meaning=self.meaning,
             control_hz=self.control_hz,
             episodes=self.episodes,
+            tasks=self.tasks,
+            subset=self.subset,
+            spool=spool,
         )
-        found = read(self.format, self.source, options)
-        write_demos(self.out, found.episodes, found.spec, overwrite=self.overwrite, meta=found.meta)
-        self._report(found)
-        return 0
 
-    def _report(self, found: Imported) -> None:
+    def _report(self, found: Imported, taken: _Taken) -> None:
         for fault in found.faults:
             print(f"left out or doubtful: {fault}", file=sys.stderr)
-        steps, good = sum(len(e) for e in found.episodes), sum(e.is_demo for e in found.episodes)
         arrays = ", ".join(f"{name} {a.dtype}{list(a.shape)}" for name, a in found.spec.observations.items())
-        counted = f"{plural(len(found.episodes), 'episode')}, {good} of them demonstrations, {plural(steps, 'step')}"
+        counted = (
+            f"{plural(taken.count, 'episode')}, {taken.demos} of them demonstrations, {plural(taken.steps, 'step')}"
+        )
         print(f"read {counted}, from {self.source}")
         print(f"observed: {arrays}; actions: {found.spec.action_dim} dimensions")
         if found.spec.state_entries:
@@ -97,8 +116,38 @@ class ImportDemos:
             if name not in _UNSAID:
                 print(f"{name.replace('_', ' ')}: {value if isinstance(value, str) else json.dumps(value)}")
         print(f"wrote {self.out}")
-        train = to_type("train", "--env", self.env.id or "ID", "--demos", self.out, "--demos.episodes", 0)
-        print(f"train on them with: {train}")
+        print(self._next(found))
+
+    def _next(self, found: Imported) -> str:
+        """The command that comes after this one."""
+        if not self.env.id and str(found.meta.get("action_bounds", "")).startswith("derived"):
+            words = ["demos", "import", self.format, self.source, "--out", self.out]
+            again = to_type(*words, *given_options(self, leave_out=("overwrite",)), "--env", "ID", "--overwrite")
+            return (
+                "its bounds and rates are derived: before training, import it for an environment, whose id stands in "
+                f"place of ID: {again}"
+            )
+        rgb = found.spec.observations.get("rgb")
+        env = self.env if self.env.id else replace(self.env, id=found.spec.id)
+        if rgb is not None and not env.cameras:
+            env = replace(env, cameras=found.spec.cameras, image_size=rgb.shape[1])
+        words = ["train", "--env", env.id, *env_options(env), "--demos", self.out, "--demos.episodes", 0]
+        return f"train on them with: {to_type(*words)}"
+
+
+class _Taken:
+    """Episodes that are counted while they pass."""
+
+    def __init__(self, episodes: Iterable[Episode]) -> None:
+        self._episodes = episodes
+        self.count = self.demos = self.steps = 0
+
+    def __iter__(self) -> Iterator[Episode]:
+        for episode in self._episodes:
+            self.count += 1
+            self.demos += episode.is_demo
+            self.steps += len(episode)
+            yield episode
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,8 @@ def read(format: str, path: str | Path, options: ImportOptions | None = None) ->
     """Read the foreign set at ``path``; ``format`` is one of :data:`READERS`, or ``auto``.
 
     Raises:
-        ConfigError: for an unknown format.
-        DemonstrationError: when no episode can be read; lists every fault.
+        ConfigError: for an unknown format, or options that cannot be met.
+        DemonstrationError: when there is nothing, or no episode can be read; lists every fault.
         MissingDependencyError: when the format needs a package that is not installed.
     """
     name = detect(path) if format == "auto" else format
@@ -85,7 +85,12 @@ def write(format: str, path: str | Path, demos: DemoSet, overwrite: bool = False
 
 
 def detect(path: str | Path) -> str:
-    """The format that what lies at ``path`` looks like; ConfigError when it looks like none."""
+    """The format that what lies at ``path`` looks like.
+
+    Raises:
+        ConfigError: it looks like none.
+        DemonstrationError: there is nothing.
+    """
     root = Path(path)
     if not root.exists():
         raise DemonstrationError(f"there is nothing at {root}")

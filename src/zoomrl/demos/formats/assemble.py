@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import metadata
@@ -17,12 +17,13 @@ from zoomrl.data.episode import Episode
 from zoomrl.demos.entries import UNNAMED, align, columns_for, match
 from zoomrl.demos.formats.base import Imported, ImportOptions
 from zoomrl.demos.formats.derive import entries_beyond, env_spec, full_meaning, recorded_bounds, same_array
-from zoomrl.demos.formats.images import Sized
+from zoomrl.demos.formats.images import Frames, Sized, in_slices
+from zoomrl.demos.formats.spool import Spool
 from zoomrl.demos.outcome import ASSUMED, sparse_success
 from zoomrl.demos.store.limits import MAX_WIDTH
 from zoomrl.envs.camera import METHOD, Fitting, as_rgb
 from zoomrl.envs.config import crops_of
-from zoomrl.errors import ConfigError, DemonstrationError, MissingDependencyError, unknown_name
+from zoomrl.errors import ConfigError, DemonstrationError, MissingDependencyError, plural, unknown_name
 from zoomrl.spec import ArraySpec, EnvSpec, StateEntry, list_entries
 
 
@@ -34,8 +35,8 @@ class Raw:
         actions: [T, A], in the environment's units.
         state: the parts of the state in the order of joining, name -> [T, ...] or, with the last observation, [T + 1,
             ...]; one vector that has no name is called "state".
-        views: per camera, images [T or T + 1, H, W, C] in any form that :func:`~zoomrl.envs.camera.as_rgb` reads.
-        fitted: whether the views are as :meth:`Assembly.sized` makes them. Readers of large ones pass a few at a time.
+        views: per camera, images [T or T + 1, H, W, C] in any form that :func:`~zoomrl.envs.camera.as_rgb` reads; or
+            what reads them into their place, as :meth:`Assembly.sized` makes them.
         rewards: [T].
         terminated, truncated, success, is_demo, seed, meta: as in an episode.
         done: whether it is flagged as done at its last step. Formats flag the ends of recordings so, too.
@@ -44,8 +45,7 @@ class Raw:
 
     actions: NDArray[Any]
     state: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    views: Sequence[NDArray[Any]] = ()
-    fitted: bool = False
+    views: Sequence[NDArray[Any] | Frames] = ()
     rewards: NDArray[Any] | None = None
     terminated: bool | None = None
     truncated: bool | None = None
@@ -55,6 +55,17 @@ class Raw:
     meta: dict[str, Any] = field(default_factory=dict)
     done: bool | None = None
     solved_last: bool | None = None
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What the result needs of an episode, whose arrays may lie in files."""
+
+    where: str
+    shape: str
+    actions: NDArray[np.float32]
+    is_demo: bool
+    assumed: bool
 
 
 class Assembly:
@@ -90,7 +101,10 @@ class Assembly:
         self._cameras: tuple[str, ...] = ()
         self._sized: dict[str, Sized] = {}
         self._resized: dict[str, None] = {}
-        self._kept: list[tuple[str, Episode]] = []
+        self._kept: list[_Kept] = []
+        self._episodes: list[Episode] | Spool = Spool(options.spool) if options.spool else []
+        self._tasks: dict[str, None] = {}
+        self._other_tasks = 0
         self._told = self._by_rewards = False
         self.faults: list[str] = []
         self.meta: dict[str, Any] = {
@@ -119,6 +133,8 @@ class Assembly:
             renamed = [f"{old} to {new}" for old, new in zip(names, self._cameras, strict=True) if old != new]
             self.meta["cameras_renamed"] = ", ".join(renamed)
         chosen = [known[name] for name in names]
+        if left := [name for name, key in known.items() if key not in chosen]:
+            self.meta["cameras_left_out"] = f"{', '.join(left)} (--cameras names what to take)"
         self._sized = {key: partial(self._fit, fitting) for key, fitting in zip(chosen, self._fittings(), strict=True)}
         return chosen
 
@@ -147,6 +163,13 @@ class Assembly:
             self.meta["left_out"] = f"{', '.join(left)} (--state names what to take)"
         return chosen
 
+    def takes(self, tasks: Collection[str]) -> bool:
+        """Whether an episode of these ``tasks`` is asked for; those that are not are counted."""
+        self._tasks.update(dict.fromkeys(tasks))
+        taken = not self._options.tasks or not set(self._options.tasks).isdisjoint(tasks)
+        self._other_tasks += not taken
+        return taken
+
     # ---- episodes --------------------------------------------------------------------------------------
 
     @property
@@ -166,7 +189,9 @@ class Assembly:
         except Exception as error:  # a damaged file makes its parser fail in any way
             self.faults.append(f"{where}: {reason(error)}")
         else:
-            self._kept.append((where, episode))
+            assumed = episode.meta.get("success") == ASSUMED
+            self._kept.append(_Kept(where, _shape(episode), episode.actions, episode.is_demo, assumed))
+            self._episodes.append(episode)
 
     def _episode(self, raw: Raw) -> Episode:
         actions = np.asarray(raw.actions, np.float32)
@@ -186,9 +211,10 @@ class Assembly:
             observations["state"] = self._joined(parts, steps)
             entries = self._entries({name: part.shape[1] for name, part in parts.items()})
         if raw.views:
-            views = raw.views
-            if not raw.fitted:
-                views = [sized(view) for sized, view in zip(self._sized.values(), views, strict=True)]
+            views = [
+                view if isinstance(view, Frames) else in_slices(view, sized)
+                for sized, view in zip(self._sized.values(), raw.views, strict=True)
+            ]
             observations["rgb"] = self._stacked(views, steps)
         if not observations:
             raise ValueError("none of its observations can be found")
@@ -246,7 +272,7 @@ class Assembly:
 
     def _joined(self, parts: Mapping[str, NDArray[Any]], steps: int) -> NDArray[np.float32]:
         """The state [T + 1, S] of its parts [T or T + 1, ...], copied once: they can fill the memory by themselves."""
-        rows = self._rows("state", list(parts.values()), steps)
+        rows = self._rows("state", [len(part) for part in parts.values()], steps)
         state = np.empty((rows, sum(part.shape[1] for part in parts.values())), np.float32)
         first = 0
         for part in parts.values():
@@ -255,23 +281,20 @@ class Assembly:
             first += part.shape[1]
         return state
 
-    def _stacked(self, views: Sequence[NDArray[np.uint8]], steps: int) -> NDArray[np.uint8]:
-        """The images [T + 1, V, H, W, 3] of ``views``."""
-        rows = self._rows("rgb", views, steps)
-        if len({view.shape[1:] for view in views}) > 1:
-            raise ValueError(f"its cameras show {', '.join(str(list(view.shape[1:])) for view in views)}")
-        rgb = np.empty((rows, len(views), *views[0].shape[1:]), np.uint8)
+    def _stacked(self, views: Sequence[Frames], steps: int) -> NDArray[np.uint8]:
+        """The images [T + 1, V, H, W, 3] of ``views``, read into their place: they can fill the memory alone."""
+        rows = self._rows("rgb", [view.count for view in views], steps)
+        rgb = np.empty((rows, len(views), *self.image_size, 3), np.uint8)
         for index, view in enumerate(views):
-            rgb[: len(view), index] = view
-            rgb[len(view) :, index] = view[-1:]
+            view.read_into(rgb[: view.count, index])
+            rgb[view.count :, index] = rgb[view.count - 1, index]
         return rgb
 
-    def _rows(self, name: str, arrays: Sequence[NDArray[Any]], steps: int) -> int:
+    def _rows(self, name: str, lengths: Sequence[int], steps: int) -> int:
         """Observations of an episode: a last one that is missing is that before it, once more."""
-        lengths = {len(array) for array in arrays}
         if steps in lengths:
             self.meta["last_observation"] = "repeated"
-        if beyond := lengths - {steps, steps + 1}:
+        if beyond := set(lengths) - {steps, steps + 1}:
             raise ValueError(f"observation {name!r} must have {steps + 1} rows (T + 1), got {min(beyond)}")
         return steps + 1
 
@@ -323,39 +346,47 @@ class Assembly:
 
     def result(self) -> Imported:
         """Everything read; DemonstrationError with all faults when there is no episode."""
+        for name in self._options.tasks:
+            if name not in self._tasks:
+                raise unknown_name(f"task of {self._path.name}", name, self._tasks)
+        if self._other_tasks:
+            self.meta["tasks_left_out"] = plural(self._other_tasks, "episode") + " of other tasks"
         if not self._kept:
             lines = "\n".join(f"  - {fault}" for fault in self.faults) or "  - it holds none"
             raise DemonstrationError(f"no episode of {self._path} can be read:\n{lines}")
-        shape = Counter(_shape(episode) for _, episode in self._kept).most_common(1)[0][0]
-        alike = [(where, episode) for where, episode in self._kept if _shape(episode) == shape]
-        for where, episode in self._kept:
-            if _shape(episode) != shape:
-                self.faults.append(f"{where}: its shapes {_shape(episode)} differ from the others' {shape}")
-        episodes = [episode for _, episode in alike]
-        if assumed := sum(episode.meta.get("success") == ASSUMED for episode in episodes):
+        shape = Counter(one.shape for one in self._kept).most_common(1)[0][0]
+        alike = [index for index, one in enumerate(self._kept) if one.shape == shape]
+        for one in self._kept:
+            if one.shape != shape:
+                self.faults.append(f"{one.where}: its shapes {one.shape} differ from the others' {shape}")
+        kept = [self._kept[index] for index in alike]
+        if assumed := sum(one.assumed for one in kept):
             why = "neither a recorded success nor rewards of 0 and 1 tell"
-            self.meta["success"] = f"{ASSUMED} for {assumed} of {len(episodes)} episodes: {why}"
-        if self._by_rewards and not any(episode.is_demo for episode in episodes):
+            self.meta["success"] = f"{ASSUMED} for {assumed} of {len(kept)} episodes: {why}"
+        if self._by_rewards and not any(one.is_demo for one in kept):
             self.faults.append(
                 f"{self._path.name}: no episode has a reward of 1, so that none counts as a success. If rewards were "
                 "not recorded, remove them from a copy: success is assumed then"
             )
-        spec = self._spec(episodes)
-        for where, episode in alike:
-            if beyond := entries_beyond(episode.actions, spec.action):
+        first = self._episodes[alike[0]]
+        spec = self._spec(first, [one.actions for one in kept])
+        for one in kept:
+            if beyond := entries_beyond(one.actions, spec.action):
                 self.faults.append(
-                    f"{where}: kept, but {beyond} of {episode.actions.size} action entries lie beyond the bounds of "
+                    f"{one.where}: kept, but {beyond} of {one.actions.size} action entries lie beyond the bounds of "
                     f"{spec.id}; training refuses them as they are"
                 )
         if self._env and (found := spec.mismatches(self._env)):
             self.meta["does_not_fit"] = found
-        return Imported(spec, episodes, self.faults, self.meta)
+        episodes = self._episodes
+        chosen = episodes.only(alike) if isinstance(episodes, Spool) else [episodes[index] for index in alike]
+        return Imported(spec, chosen, self.faults, self.meta)
 
-    def _spec(self, episodes: list[Episode]) -> EnvSpec:
-        first, expected = episodes[0], self._expected
+    def _spec(self, first: Episode, actions: Sequence[NDArray[np.float32]]) -> EnvSpec:
+        expected = self._expected
         arrays = {name: ArraySpec(a.shape[1:], str(a.dtype)) for name, a in first.observations.items()}
         if expected is None:
-            action, note = recorded_bounds([episode.actions for episode in episodes])
+            action, note = recorded_bounds(actions)
             self.meta["action_bounds"] = note
             spec = EnvSpec(
                 self._name, arrays, action, 0.0, 0, reports_success=self._told, state_entries=first.state_entries

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from zoomrl.data.episode import Episode
@@ -16,7 +18,11 @@ MAX_HZ = 1e6
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What to take of a foreign set, and what the set does not say by itself."""
+    """What to take of a foreign set, and what the set does not say by itself.
+
+    Raises:
+        ConfigError: a number is out of its range, or ``image_fit`` or ``image_crop`` is none that there is.
+    """
 
     env: EnvConfig | None = None
     """Environment the set is for: its spec gives action bounds, meaning, control rate, id; None derives them."""
@@ -28,7 +34,7 @@ class ImportOptions:
     entries: tuple[StateEntry, ...] = ()
     """The parts of the joined ``state`` in its order, for sources that give them no names; () is the source's."""
     image_size: int = 84
-    """Images of another size are fitted to this square; the environment's size comes first."""
+    """Images of another size are fitted to this square, in pixels; the environment's size comes first."""
     image_fit: Literal["auto", "stretch", "letterbox", "crop"] = "auto"
     """How images of another size are fitted; auto is as the environment fits its own, or else stretch."""
     image_crop: tuple[int, ...] = ()
@@ -40,6 +46,13 @@ class ImportOptions:
     """Agent steps per second; 0 takes the format's or the environment's rate."""
     episodes: int = 0
     """At most so many episodes; 0 is all."""
+    tasks: tuple[str, ...] = ()
+    """Texts of the tasks whose episodes are taken, for sets of several; () takes all."""
+    subset: str = ""
+    """Named part of the set that is taken: a filter key of robomimic, a split of LeRobot; "" takes all."""
+    spool: Path | None = None
+    """Folder, which exists, in which episodes wait until all are read: one at a time is then in memory. None keeps all
+    of them there."""
 
     def __post_init__(self) -> None:
         for name, value, low in (
@@ -59,12 +72,12 @@ class Imported:
 
     Attributes:
         spec: what the episodes are stored under.
-        episodes: those that could be read.
+        episodes: those that could be read; in files where the options name a spool.
         faults: one line per episode or file left out: file, episode, reason.
         meta: provenance: format, source, versions, what was resized, derived, renamed or assumed.
     """
 
     spec: EnvSpec
-    episodes: list[Episode]
+    episodes: Sequence[Episode]
     faults: list[str] = field(default_factory=list)
     meta: dict[str, Any] = field(default_factory=dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,31 +14,69 @@ MAX_PIXELS = 4096 * 2160
 """Of one image that is read."""
 MAX_VIDEO_PIXELS = 1920 * 1200
 """Of a frame of a video that is read: its decoder keeps up to 17 of them."""
+_SLICE_BYTES = 16 << 20
+"""Images that are read at once: large ones are made smaller before the next are read."""
 Sized = Callable[[NDArray[Any]], NDArray[np.uint8]]
 """Makes images [N, H, W, C] of one camera those that are kept, [N, h, w, 3]."""
 SizedOf = Callable[[str], Sized]
 """That of the camera with this key."""
 
 
-def gathered(images: Iterable[tuple[str, NDArray[np.uint8]]], count: int, sized: Sized) -> NDArray[np.uint8]:
-    """The ``count`` images [H, W, 3], each with its name, as ``sized`` makes them: one at a time has its full size.
+@dataclass(frozen=True)
+class Frames:
+    """Images of one camera that are not read yet: they are read into their place, few at a time in their full size.
 
-    Raises:
-        ValueError: they differ in size, or there is none.
+    Attributes:
+        count: how many there are, T or T + 1.
+        read_into: fills uint8 [count, h, w, 3] with them, in the size that is kept.
     """
-    made: NDArray[np.uint8] | None = None
-    shape: tuple[int, ...] = ()
-    for index, (name, image) in enumerate(images):
-        small = sized(image[None])
-        if made is None:
-            made, shape = np.empty((count, *small.shape[1:]), np.uint8), image.shape
-        if image.shape != shape:
-            sizes = " and ".join("{} x {}".format(*one[:2]) for one in (shape, image.shape))
-            raise ValueError(f"it holds images of {sizes} (first {name})")
-        made[index] = small[0]
-    if made is None:
-        raise ValueError("it holds no images")
-    return made
+
+    count: int
+    read_into: Callable[[NDArray[np.uint8]], None]
+
+    def followed_by(self, last: NDArray[np.uint8]) -> Frames:
+        """These and ``last`` [1, h, w, 3] after them."""
+
+        def read_into(out: NDArray[np.uint8]) -> None:
+            self.read_into(out[:-1])
+            out[-1:] = last
+
+        return Frames(self.count + 1, read_into)
+
+
+def one_by_one(images: Iterable[tuple[str, NDArray[np.uint8]]], count: int, sized: Sized) -> Frames:
+    """The ``count`` images [H, W, 3], each with its name, as ``sized`` makes them. Reading raises a ValueError where
+    they differ in size."""
+
+    def read_into(out: NDArray[np.uint8]) -> None:
+        shape: tuple[int, ...] = ()
+        for index, (name, image) in enumerate(images):
+            shape = shape or image.shape
+            if image.shape != shape:
+                sizes = " and ".join("{} x {}".format(*one[:2]) for one in (shape, image.shape))
+                raise ValueError(f"it holds images of {sizes} (first {name})")
+            out[index : index + 1] = sized(image[None])
+
+    return Frames(count, read_into)
+
+
+def in_slices(array: Any, sized: Sized, whole: int = 1) -> Frames:
+    """The images of ``array`` [T, ...], which is in memory or in a file, as ``sized`` makes them.
+
+    Args:
+        array: with ``nbytes`` and slices, as of NumPy, HDF5 or zarr.
+        sized: makes them those that are kept.
+        whole: how many are unpacked together, whatever is asked for.
+    """
+
+    def read_into(out: NDArray[np.uint8]) -> None:
+        count = max(1, _SLICE_BYTES // max(1, array.nbytes // max(1, len(array))))
+        count = max(whole, count // whole * whole)
+        for first in range(0, len(array), count):
+            part = sized(array[first : first + count])
+            out[first : first + len(part)] = part
+
+    return Frames(len(array), read_into)
 
 
 def encode(image: NDArray[np.uint8]) -> bytes:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from zoomrl.demos.formats.assemble import Assembly, Raw, reason
 from zoomrl.demos.formats.base import MAX_HZ, Imported, ImportOptions
-from zoomrl.demos.formats.images import Sized, SizedOf
+from zoomrl.demos.formats.images import Frames, Sized, SizedOf, in_slices
 from zoomrl.demos.outcome import SUCCESS_NAMES, truth
 from zoomrl.demos.store.hdf5 import checked, load, open_hdf5
 from zoomrl.envs.base import MAX_SEED
@@ -24,8 +24,6 @@ from zoomrl.errors import DemonstrationError
 from zoomrl.files import parse_json
 
 _IMAGE = "_image"
-_SLICE_BYTES = 16 << 20
-"""Images that are read at once: large ones are made smaller before the next are read."""
 
 
 def read(path: Path, options: ImportOptions) -> Imported:
@@ -140,7 +138,6 @@ def _episode(data: Any, name: str, cameras: list[str], state: list[str], there: 
         actions=actions,
         state={key: _with_next(group, key, there) for key in state},
         views=[_images(group, key, there, sized(key)) for key in cameras],
-        fitted=True,
         rewards=rewards,
         success=_success(group, there),
         seed=_seed(group),
@@ -179,23 +176,13 @@ def _with_next(group: Any, key: str, there: int) -> NDArray[Any]:
     return joined
 
 
-def _images(group: Any, key: str, there: int, sized: Sized) -> NDArray[np.uint8]:
+def _images(group: Any, key: str, there: int, sized: Sized) -> Frames:
     """Images [T or T + 1, H, W, 3] of one camera as ``sized`` makes them."""
     now, last = _now_and_last(group, key, there)
-    count = max(1, _SLICE_BYTES // max(1, now.nbytes // max(1, len(now))))
-    whole = now.chunks[0] if now.chunks else 1  # a chunk is unpacked as a whole
-    count = max(whole, count // whole * whole)
-    made: NDArray[np.uint8] | None = None
-    for first in range(0, len(now), count):
-        part = sized(now[first : first + count])
-        if made is None:
-            made = np.empty((len(now) + (last is not None), *part.shape[1:]), np.uint8)
-        made[first : first + len(part)] = part
-    if made is None:
+    if not len(now):
         raise ValueError(f"obs/{key} holds no images")
-    if last is not None:
-        made[-1:] = sized(last)
-    return made
+    frames = in_slices(now, sized, now.chunks[0] if now.chunks else 1)  # a chunk is unpacked as a whole
+    return frames if last is None else frames.followed_by(sized(last))
 
 
 def _now_and_last(group: Any, key: str, there: int) -> tuple[Any, NDArray[Any] | None]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from zoomrl.demos.formats.assemble import Assembly, Raw, reason
 from zoomrl.demos.formats.base import MAX_HZ, Imported, ImportOptions
-from zoomrl.demos.formats.images import decode, gathered
+from zoomrl.demos.formats.images import Frames, decode, one_by_one
 from zoomrl.demos.formats.lerobot import layout
 from zoomrl.demos.formats.lerobot.files import Tables, filled
 from zoomrl.demos.formats.lerobot.video import read_frames
@@ -113,8 +113,7 @@ class _Source:
         raw = Raw(
             actions=self._numbers(table, layout.ACTION),
             state={name: part for column in parts for name, part in column.items()},
-            views=[self._images(table, key, entry) for key in self._cameras],
-            fitted=True,
+            views=self._views(table, entry, own),
             rewards=rewards,
             success=None if solved is None else truth(solved, "next.success"),
             meta={"episode": int(entry["episode_index"]), "tasks": list(entry.get("tasks") or [])},
@@ -166,33 +165,40 @@ class _Source:
         groups = layout.dimension_groups(names, column.shape[1])
         return {f"{key}[{name}]": column[:, part] for name, part in groups.items()} or {key: column}
 
-    def _images(self, table: Any, key: str, entry: dict[str, Any]) -> NDArray[np.uint8]:
+    def _views(self, table: Any, entry: dict[str, Any], own: dict[str, Any] | None) -> list[Frames]:
+        views = [self._images(table, key, entry) for key in self._cameras]
+        if own is None or not set(self._cameras) <= set(self._own_cameras):
+            return views
+        lasts = [self._sized(key)(decode(own["rgb"][self._own_cameras.index(key)])[None]) for key in self._cameras]
+        return [view.followed_by(last) for view, last in zip(views, lasts, strict=True)]
+
+    def _images(self, table: Any, key: str, entry: dict[str, Any]) -> Frames:
         count = len(table)
         self._budget.add("its images", count * self._image_bytes, 0, part=str(entry["episode_index"]))
         if key in table.column_names:
             self._budget.check()
             cells = (cell.as_py() for chunk in table[key].chunks for cell in chunk)
-            return gathered(
-                ((f"frame {n}", self._image(cell)) for n, cell in enumerate(cells)), count, self._sized(key)
-            )
+            named = ((f"frame {n}", self._image(cell)) for n, cell in enumerate(cells))
+            return one_by_one(named, count, self._sized(key))
         place = {name: entry[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index", "from_timestamp")}
         indices = {name: int(place[name]) for name in ("chunk_index", "file_index")}
         path = self._inside(filled(self._info["video_path"], video_key=key, **indices))
         self._budget.file(path, VIDEO)
         self._budget.check()
-        try:
-            return read_frames(path, float(place["from_timestamp"]), count, float(self._info["fps"]), self._sized(key))
-        except (OSError, ValueError, IndexError, RuntimeError) as error:
-            raise ValueError(f"{path.relative_to(self._root)}: {reason(error)}") from error
+
+        def read_into(out: NDArray[np.uint8]) -> None:
+            try:
+                read_frames(path, float(place["from_timestamp"]), float(self._info["fps"]), self._sized(key), out)
+            except (OSError, ValueError, IndexError, RuntimeError) as error:
+                raise ValueError(f"{path.relative_to(self._root)}: {reason(error)}") from error
+
+        return Frames(count, read_into)
 
     def _with_own(self, raw: Raw, own: dict[str, Any]) -> Raw:
         """``raw`` with its last observation and everything else that LeRobot has no place for."""
         if list(raw.state) == [layout.STATE]:
             last = np.asarray([own["state"]], np.float32)
             raw.state = {layout.STATE: np.concatenate([raw.state[layout.STATE], last])}
-        if set(self._cameras) <= set(self._own_cameras):
-            lasts = [self._sized(key)(decode(own["rgb"][self._own_cameras.index(key)])[None]) for key in self._cameras]
-            raw.views = [np.concatenate([view, last]) for view, last in zip(raw.views, lasts, strict=True)]
         for name in ("terminated", "truncated", "success", "is_demo"):
             setattr(raw, name, bool(own[name]))
         raw.seed, raw.meta = int(own["seed"]), parse_json(own["meta"], "meta")

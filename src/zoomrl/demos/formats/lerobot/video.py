@@ -74,17 +74,17 @@ class VideoWriter:
         self._stream.thread_count = 1
 
 
-def read_frames(path: Path, start: float, count: int, fps: float, sized: Sized) -> NDArray[np.uint8]:
-    """The ``count`` images [T, H, W, 3] from ``start`` seconds on, as ``sized`` makes them.
+def read_frames(path: Path, start: float, fps: float, sized: Sized, out: NDArray[np.uint8]) -> None:
+    """Fill ``out`` [T, h, w, 3] with the images from ``start`` seconds on, as ``sized`` makes them.
 
     One at a time has its full size: thousands of large ones fit into a small file.
 
     Raises:
         ValueError: when one of them is not there; any error of PyAV for a file that cannot be decoded.
     """
+    count = len(out)
     wanted = start + np.arange(count) / fps
     there = np.zeros(count, np.bool_)
-    made: NDArray[np.uint8] | None = None
     # By its content, a file could also be a playlist of other files and addresses.
     with av().open(str(path), format="mp4") as container:
         stream = container.streams.video[0]
@@ -99,10 +99,7 @@ def read_frames(path: Path, start: float, count: int, fps: float, sized: Sized) 
             if place >= count:
                 break
             if place >= 0 and abs(frame.time - wanted[place]) < 0.5 / fps:
-                image = sized(frame.to_ndarray(format="rgb24")[None])
-                if made is None:
-                    made = np.empty((count, *image.shape[1:]), np.uint8)
-                made[place], there[place] = image[0], True
-    if made is None or not there.all():
+                out[place : place + 1] = sized(frame.to_ndarray(format="rgb24")[None])
+                there[place] = True
+    if not there.all():
         raise ValueError(f"{path.name} has no image at {wanted[int(np.argmin(there))]:.3f} s")
-    return made

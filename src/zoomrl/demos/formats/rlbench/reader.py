@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from zoomrl.demos.formats.assemble import Assembly, Raw, reason
 from zoomrl.demos.formats.base import Imported, ImportOptions
-from zoomrl.demos.formats.images import Sized, SizedOf, decode, gathered
+from zoomrl.demos.formats.images import Frames, Sized, SizedOf, decode, one_by_one
 from zoomrl.demos.formats.rlbench.pickles import read_frames
 from zoomrl.demos.store.limits import IMAGES, Budget, regular
 from zoomrl.envs.config import EnvConfig
@@ -151,7 +151,6 @@ def _load(folder: Path, cameras: Sequence[str], entries: Sequence[str], budget: 
         actions=actions,
         state={name: _column(frames, name) for name in entries},
         views=[_images(folder / name, len(frames), budget, sized(name)) for name in cameras],
-        fitted=True,
         rewards=rewards,
         terminated=True,
         truncated=False,
@@ -200,7 +199,7 @@ def _column(frames: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.float6
     return np.stack(rows)
 
 
-def _images(folder: Path, frames: int, budget: Budget, sized: Sized) -> NDArray[np.uint8]:
+def _images(folder: Path, frames: int, budget: Budget, sized: Sized) -> Frames:
     """The images of one camera, uint8 [T, H, W, 3], as ``sized`` makes them."""
     files = _numbered(folder, r"(\d+)\.png")
     numbers = [int(file.stem) for file in files]
@@ -215,10 +214,15 @@ def _images(folder: Path, frames: int, budget: Budget, sized: Sized) -> NDArray[
         budget.check()
         return small
 
-    try:
-        return gathered(((file.name, _image(file, budget)) for file in files), frames, kept)
-    except ValueError as error:
-        raise ValueError(f"{folder.name}: {error}") from error
+    found = one_by_one(((file.name, _image(file, budget)) for file in files), frames, kept)
+
+    def read_into(out: NDArray[np.uint8]) -> None:
+        try:
+            found.read_into(out)
+        except ValueError as error:
+            raise ValueError(f"{folder.name}: {error}") from error
+
+    return Frames(frames, read_into)
 
 
 def _image(file: Path, budget: Budget) -> NDArray[np.uint8]:
