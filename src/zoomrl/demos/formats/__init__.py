@@ -32,7 +32,7 @@ class Writer(Protocol):
 READERS: Registry[Reader] = Registry(
     "zoomrl.formats",
     {
-        "robomimic": "zoomrl.demos.formats.robomimic",
+        "robomimic": "zoomrl.demos.formats.hdf5.robomimic",
         "lerobot": "zoomrl.demos.formats.lerobot.reader",
         "minari": "zoomrl.demos.formats.minari",
         "npz": "zoomrl.demos.formats.npz.reader",

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zoomrl.envs.image import levels
+
 MAX_PIXELS = 4096 * 2160
 """Of one image that is read."""
 MAX_VIDEO_PIXELS = 1920 * 1200
@@ -63,6 +65,9 @@ def one_by_one(images: Iterable[tuple[str, NDArray[np.uint8]]], count: int, size
 def in_slices(array: Any, sized: Sized, whole: int = 1) -> Frames:
     """The images of ``array`` [T, ...], which is in memory or in a file, as ``sized`` makes them.
 
+    Floating-point numbers are levels from 0 to 255 in all images where any of them lies above 1, else from 0 to 1: one
+    image alone could be a dark one.
+
     Args:
         array: with ``nbytes`` and slices, as of NumPy, HDF5 or zarr.
         sized: makes them those that are kept.
@@ -72,11 +77,24 @@ def in_slices(array: Any, sized: Sized, whole: int = 1) -> Frames:
     def read_into(out: NDArray[np.uint8]) -> None:
         count = max(1, _SLICE_BYTES // max(1, array.nbytes // max(1, len(array))))
         count = max(whole, count // whole * whole)
-        for first in range(0, len(array), count):
-            part = sized(array[first : first + count])
+        starts = range(0, len(array), count)
+        bytewise = array.dtype.kind == "f" and any(np.max(array[n : n + count], initial=0) > 1 for n in starts)
+        for first in starts:
+            found = array[first : first + count]
+            part = sized(_levels(found) if bytewise else found)
             out[first : first + len(part)] = part
 
     return Frames(len(array), read_into)
+
+
+def as_levels(images: NDArray[Any]) -> NDArray[Any]:
+    """``images``; as bytes where they are floating-point numbers of which any lies above 1."""
+    return _levels(images) if images.dtype.kind == "f" and np.max(images, initial=0) > 1 else images
+
+
+def _levels(images: NDArray[Any]) -> NDArray[np.uint8]:
+    """Levels from 0 to 255 that are stored as floating-point numbers, to the nearest; ValueError for others."""
+    return levels(images, f"images came as {images.dtype}", fraction=False)
 
 
 def encode(image: NDArray[np.uint8]) -> bytes:

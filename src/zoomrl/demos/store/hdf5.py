@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from zoomrl.demos.store.limits import Budget, Size, array_size, regular
+from zoomrl.demos.store.limits import IMAGES, Budget, Size, array_size, regular
 from zoomrl.errors import DemonstrationError
 
 MAX_DEPTH = 16
@@ -38,7 +38,7 @@ _OUTSIDE = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "a link i
 _ATTRIBUTE_BYTES = 1 << 20
 _SMALL_BYTES = 32 << 20
 """What a chunk may unpack to beyond its size without being looked at."""
-_EPISODE = re.compile(r"/(?:demo|episode)_\d+")
+_EPISODE = re.compile(r"/(?:demo|episode|traj)_\d+")
 _BROKEN = (KeyError, OSError, RuntimeError, ValueError)
 """What h5py makes of a damaged file."""
 
@@ -152,8 +152,12 @@ class _CheckedAttributes(h5py.AttributeManager):
         return super().__getitem__(name)
 
 
-def open_hdf5(path: Path) -> tuple[CheckedFile, int, list[str]]:
+def open_hdf5(path: Path, counted: bool = True) -> tuple[CheckedFile, int, list[str]]:
     """The open file, which is to be closed; how many of its bytes exist; and a line that says so when it was cut short.
+
+    Args:
+        path: of the file.
+        counted: hold all that it declares against its size. A reader that takes a part counts that by :func:`count`.
 
     Raises:
         OSError: when it is no HDF5 file, or not enough of one.
@@ -169,19 +173,19 @@ def open_hdf5(path: Path) -> tuple[CheckedFile, int, list[str]]:
     file = CheckedFile(Padded(path, size) if cut else path, "r")
     file.there = there
     try:
-        _survey(file)
+        _survey(file, Budget() if counted else None)
     except (DemonstrationError, ValueError, RuntimeError) as error:
         file.close()
         raise DemonstrationError(f"{path}: {error}") from error
     return file, there, [f"{path.name}: the file was cut: {there} of {size} bytes are there"] if cut else []
 
 
-def _survey(file: CheckedFile) -> None:
+def _survey(file: CheckedFile, budget: Budget | None) -> None:
     """Enter every group once. What is broken is passed over: it breaks again when it is asked for.
 
     h5py's identifiers are used here instead of its objects, which take several times as long.
     """
-    budget, seen, stored = Budget(), {h5py.h5o.get_info(file.id).addr}, 0
+    seen, stored = {h5py.h5o.get_info(file.id).addr}, 0
     waiting: list[tuple[Any, int]] = [(h5py.h5g.open(file.id, b"/"), 0)]
     while waiting:
         group, depth = waiting.pop()
@@ -208,11 +212,13 @@ def _survey(file: CheckedFile) -> None:
             stored += size
             if stored > file.there:
                 raise DemonstrationError(f"the arrays up to {_name(part)} hold more than the file: they overlap")
-            name = _name(part)
-            episode = _EPISODE.search(name)
-            where = name[: episode.end()] if episode else ""
-            budget.add(name, declared.kept, size, declared.ratio, where, read=declared.read)
-    budget.check()
+            if budget:
+                name = _name(part)
+                episode = _EPISODE.search(name)
+                where = name[: episode.end()] if episode else ""
+                budget.add(name, declared.kept, size, declared.ratio, where, read=declared.read)
+    if budget:
+        budget.check()
 
 
 def _open(group: Any, key: bytes) -> Any:
@@ -292,6 +298,33 @@ def checked(dataset: Any, there: int) -> Any:
         raise ValueError(f"{dataset.name} must be an array, got a group")
     check_whole(dataset, there)
     return dataset
+
+
+def examined(dataset: Any, there: int) -> Any:
+    """``dataset`` itself, whose slices are read without looking at the whole again; errors as in :func:`load`."""
+    checked(dataset, there)._check()
+    return h5py.Dataset(dataset.id)
+
+
+def count(budget: Budget, dataset: Any, there: int, part: str, kept: int | None = None) -> None:
+    """Count an array of a file, of which ``there`` bytes exist, for the episode ``part``.
+
+    Args:
+        budget: of the set.
+        dataset: the array.
+        there: bytes of its file.
+        part: the episode.
+        kept: bytes that are kept of it, where they are not its own.
+    """
+    size = _declared(dataset.id)
+    budget.add(
+        dataset.name,
+        size.kept if kept is None else kept,
+        _stored(dataset.id, there),
+        size.ratio if kept is None else IMAGES,
+        part,
+        read=size.read,
+    )
 
 
 def check_whole(dataset: Any, there: int) -> None:
