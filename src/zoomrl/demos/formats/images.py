@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoomrl.envs.image import levels
-
 MAX_PIXELS = 4096 * 2160
 """Of one image that is read."""
 MAX_VIDEO_PIXELS = 1920 * 1200
@@ -94,7 +92,10 @@ def as_levels(images: NDArray[Any]) -> NDArray[Any]:
 
 def _levels(images: NDArray[Any]) -> NDArray[np.uint8]:
     """Levels from 0 to 255 that are stored as floating-point numbers, to the nearest; ValueError for others."""
-    return levels(images, f"images came as {images.dtype}", fraction=False)
+    low, high = float(images.min()), float(images.max())
+    if not (low >= 0 and high <= 255):  # also NaN
+        raise ValueError(f"images came as {images.dtype} with values from {low:g} to {high:g}, not from 0 to 255")
+    return np.rint(images).astype(np.uint8)
 
 
 def encode(image: NDArray[np.uint8]) -> bytes:

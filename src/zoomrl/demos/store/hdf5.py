@@ -327,6 +327,11 @@ def count(budget: Budget, dataset: Any, there: int, part: str, kept: int | None 
     )
 
 
+def stored_bytes(dataset: Any, there: int) -> int:
+    """Bytes of ``dataset`` among the first ``there`` of its file."""
+    return _stored(dataset.id, there)
+
+
 def check_whole(dataset: Any, there: int) -> None:
     """ValueError when ``dataset`` reaches beyond the first ``there`` bytes of its file."""
     if max((end for _, end, _ in _pieces(dataset.id)), default=0) > there:

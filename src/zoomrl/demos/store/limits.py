@@ -28,6 +28,7 @@ VIDEO = 128
 """Bytes of images, at the size that they are kept in, that are believed per stored byte of video."""
 MAX_WIDTH = 1 << 15
 """Numbers of a state or action: a spec says several things of each, which take more memory than the numbers."""
+_POINTER, _POINTER_BYTES = b"version https://git-lfs.github.com/spec/", 1024
 VARIABLE = "ZOOMRL_MAX_EXPANSION"
 """Environment variable with a factor that replaces those above where it is larger, for sets of one's own."""
 
@@ -116,17 +117,30 @@ def regular(path: Path, root: Path | None = None) -> Path:
     """``path``, where it is a regular file; with ``root``, one that lies in this folder when links are followed.
 
     Raises:
-        ValueError: it is a pipe, device or folder, or a link that leads out of ``root``.
+        ValueError: it is a pipe, device or folder, a link that leads out of ``root``, or stands in for a file that Git
+            LFS has not fetched.
         OSError: it is not there.
     """
-    if not stat.S_ISREG(path.stat().st_mode):
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
         raise ValueError(f"{path} is no regular file")
     if root is not None and not path.resolve().is_relative_to(root.resolve()):
         raise ValueError(
             f"{path.name} is a link to a file outside {root}, which is not followed. Copy the set with what its links "
             "lead to (cp -rL), if it is yours"
         )
+    if found.st_size < _POINTER_BYTES and is_pointer(path):
+        raise ValueError(
+            f"{path.name} is a pointer of Git LFS, not the file itself: run `git lfs pull` in its folder, or download "
+            "the file again"
+        )
     return path
+
+
+def is_pointer(path: Path) -> bool:
+    """Whether a regular file stands in for one that Git LFS has not fetched."""
+    with path.open("rb") as file:
+        return file.read(len(_POINTER)) == _POINTER
 
 
 def _factor() -> int:

@@ -53,20 +53,22 @@ def numbered(group: Any, prefix: str) -> list[str]:
     return sorted(keys, key=lambda name: int(name[len(prefix) :]))
 
 
-def check_memory(path: Path, episodes: Iterable[tuple[str, Any]], names: Collection[str], there: int) -> None:
-    """DemonstrationError where what is read of a file takes more memory than it can hold.
+def check_memory(
+    path: Path, budget: Budget, episodes: Iterable[tuple[str, Any]], names: Collection[str], there: int
+) -> None:
+    """DemonstrationError where what is read of a file takes more memory than the set can hold.
 
     Args:
         path: of the file.
+        budget: of the set.
         episodes: name and group of each. What is broken in them is passed over: it breaks again when it is read.
         names: the arrays of each that are read.
         there: bytes of the file.
     """
-    budget = Budget()
     for where, group in episodes:
         for name in names:
             with suppress(*BROKEN):
-                count(budget, group[name], there, where)
+                count(budget, group[name], there, f"{path.name}: {where}")
     try:
         budget.check()
     except ValueError as error:

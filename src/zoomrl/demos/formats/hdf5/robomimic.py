@@ -33,7 +33,7 @@ from zoomrl.demos.formats.hdf5.groups import (
 from zoomrl.demos.formats.images import Frames, SizedOf, as_levels
 from zoomrl.demos.formats.kinds import kinds
 from zoomrl.demos.store.hdf5 import checked, load, open_hdf5
-from zoomrl.demos.store.limits import regular
+from zoomrl.demos.store.limits import Budget, regular
 from zoomrl.errors import ConfigError, DemonstrationError, ZoomrlError, unknown_name
 from zoomrl.files import parse_json
 
@@ -80,6 +80,7 @@ class _Set:
         self._masks: dict[str, int] = {}
         self._listed = self._count = 0
         self._hz = 0.0
+        self._budget = Budget()
 
     def add(self, file: Path) -> None:
         """Take the episodes of one file; of one that cannot be read, note why."""
@@ -139,7 +140,7 @@ class _Set:
         if (hz := _rate(env_args)) != self._hz:
             assembly.faults.append(f"{path.name}: its control rate is {hz:g}, that of the set {self._hz:g}")
         # Known from here on, and refused as a whole: nothing has been read.
-        check_memory(path, ((name, _group(data, name)) for name in chosen), self._read_of_each(), there)
+        check_memory(path, self._budget, ((name, _group(data, name)) for name in chosen), self._read_of_each(), there)
         folder = self._path.is_dir()
         for name in chosen:
             tasks = [own] if (own := _own_task(data, name) or task) else []

@@ -1,0 +1,93 @@
+"""OGBench's NumPy files: ``observations``, ``actions`` and ``terminals`` [N, ...] of all trajectories, one after the
+other; perhaps ``qpos``, ``qvel`` and ``button_states``.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from zoomrl.demos.entries import UNNAMED
+from zoomrl.demos.formats.assemble import Assembly, Raw, reason
+from zoomrl.demos.formats.base import Imported, ImportOptions
+from zoomrl.demos.formats.flat.arrays import Long, Rows, count_sliced, count_whole, declared, of_length, ranges
+from zoomrl.demos.formats.flat.npz_rows import open_rows
+from zoomrl.demos.formats.images import in_slices
+from zoomrl.demos.formats.kinds import kinds
+from zoomrl.demos.store.limits import Budget, regular
+from zoomrl.errors import DemonstrationError, ZoomrlError, plural
+
+OBSERVED = "observations"
+NEEDED = (OBSERVED, "actions", "terminals")
+_NOT_SEEN = ("actions", "terminals", "rewards", "masks", "next_observations", "valids")
+
+
+def read(path: Path, options: ImportOptions) -> Imported:
+    """Read one file. ``terminals`` marks the last observation of a trajectory, whose action was not executed.
+
+    A trajectory of T + 1 rows is an episode of T actions. ``observations`` are the state, one vector without names, or
+    the camera ``observations`` where they are images; ``qpos``, ``qvel`` and others may be named in ``options.state``.
+    No outcome is recorded.
+
+    Raises:
+        DemonstrationError: when no episode can be read; lists every fault.
+        ConfigError: for a camera or entry that is not there.
+    """
+    try:
+        with zipfile.ZipFile(regular(path)) as file:
+            return _read(path, dict(open_rows(file, path)), options)
+    except ZoomrlError:
+        raise
+    except Exception as error:  # a damaged file makes its parser fail in any way
+        raise DemonstrationError(
+            f"{path} cannot be read as one of OGBench ({reason(error)}). It is damaged, or of another format"
+        ) from error
+
+
+def _read(path: Path, found: dict[str, Long], options: ImportOptions) -> Imported:
+    if lacking := [name for name in NEEDED if name not in found]:
+        raise DemonstrationError(f"{path} lacks {', '.join(lacking)}: it is none of OGBench")
+    count = found["actions"].shape[0]
+    arrays = of_length(found, count)
+    if wrong := [name for name in (*NEEDED, "rewards") if name in found and name not in arrays]:
+        raise DemonstrationError(f"{path}: {', '.join(wrong)} must have {count:,} rows, as actions has")
+    assembly = Assembly("ogbench", path, options)
+    sorts = kinds(declared({name: array for name, array in arrays.items() if name not in _NOT_SEEN}))
+    cameras = assembly.choose_cameras({name: name for name in sorts.cameras})
+    default = [OBSERVED] if OBSERVED in sorts.numbers else []
+    state = assembly.choose_state(sorts.numbers, default, sorts.numbers)
+    budget = Budget()
+    count_whole(budget, {"terminals": arrays["terminals"]})
+    budget.check()
+    episodes, rest = ranges(arrays["terminals"][:].astype(bool).ravel())
+    if rest:
+        assembly.meta["without_end"] = f"the last {plural(rest, 'row')}: kept as an episode"
+    vectors = {name: arrays[name] for name in ("actions", "rewards", *state) if name in arrays}
+    images = {name: arrays[name] for name in cameras}
+    count_sliced(budget, vectors, images, max(end - first for first, end in episodes), assembly.image_size)
+    budget.check()
+    for number, (first, end) in enumerate(episodes):
+        load = partial(_episode, arrays, cameras, state, assembly, number, first, end)
+        assembly.add(f"{path.name}: trajectory {number} (row {first})", load)
+    return assembly.result()
+
+
+def _episode(
+    arrays: dict[str, Long],
+    cameras: list[str],
+    state: list[str],
+    assembly: Assembly,
+    number: int,
+    first: int,
+    end: int,
+) -> Raw:
+    return Raw(
+        actions=arrays["actions"][first : end - 1],
+        state={UNNAMED if state == [OBSERVED] else name: arrays[name][first:end] for name in state},
+        views=[in_slices(Rows(arrays[name], first, end), assembly.sized(name)) for name in cameras],
+        rewards=np.ravel(arrays["rewards"][first : end - 1]) if "rewards" in arrays else None,
+        meta={"episode": number, "first_row": first},
+    )
