@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from zoomrl.demos.formats.base import Imported, ImportOptions
+from zoomrl.demos.formats.detect import detect
 from zoomrl.demos.store.reader import DemoSet
-from zoomrl.errors import ConfigError, DemonstrationError, unknown_name
+from zoomrl.errors import ConfigError, unknown_name
 from zoomrl.plugins import Registry
 
 __all__ = ["READERS", "WRITERS", "ImportOptions", "Imported", "detect", "read", "write"]
@@ -24,8 +26,8 @@ class Reader(Protocol):
 class Writer(Protocol):
     """A module that writes a format."""
 
-    def write(self, path: Path, demos: DemoSet, overwrite: bool, **options: bool) -> None:
-        """Write ``demos`` to ``path``."""
+    def write(self, path: Path, demos: DemoSet, overwrite: bool, **options: bool) -> Sequence[str] | None:
+        """Write ``demos`` to ``path``; a line for each thing that the format cannot hold as it is, if any."""
         ...
 
 
@@ -33,9 +35,14 @@ READERS: Registry[Reader] = Registry(
     "zoomrl.formats",
     {
         "robomimic": "zoomrl.demos.formats.hdf5.robomimic",
+        "aloha": "zoomrl.demos.formats.hdf5.aloha",
+        "maniskill": "zoomrl.demos.formats.hdf5.maniskill",
         "lerobot": "zoomrl.demos.formats.lerobot.reader",
         "minari": "zoomrl.demos.formats.minari",
         "npz": "zoomrl.demos.formats.npz.reader",
+        "zarr": "zoomrl.demos.formats.flat.zarr",
+        "d4rl": "zoomrl.demos.formats.flat.d4rl",
+        "ogbench": "zoomrl.demos.formats.flat.ogbench",
         "bigym": "zoomrl.demos.formats.bigym.reader",
         "rlbench": "zoomrl.demos.formats.rlbench.reader",
     },
@@ -69,8 +76,13 @@ def read(format: str, path: str | Path, options: ImportOptions | None = None) ->
     return READERS[name].read(Path(path), options or ImportOptions())
 
 
-def write(format: str, path: str | Path, demos: DemoSet, overwrite: bool = False, *, video: bool = False) -> None:
+def write(
+    format: str, path: str | Path, demos: DemoSet, overwrite: bool = False, *, video: bool = False
+) -> Sequence[str]:
     """Write ``demos`` to ``path`` as ``format``, one of :data:`WRITERS`; images as ``video`` for LeRobot alone.
+
+    Returns:
+        A line for each thing that the format cannot hold as it is.
 
     Raises:
         ConfigError: for an unknown format, or one that has no videos.
@@ -81,33 +93,4 @@ def write(format: str, path: str | Path, demos: DemoSet, overwrite: bool = False
         raise unknown_name("demonstration format", format, WRITERS)
     if video and format != "lerobot":
         raise ConfigError(f"videos are written for lerobot only; leave --video out for {format}")
-    WRITERS[format].write(Path(path), demos, overwrite, **({"video": True} if video else {}))
-
-
-def detect(path: str | Path) -> str:
-    """The format that what lies at ``path`` looks like.
-
-    Raises:
-        ConfigError: it looks like none.
-        DemonstrationError: there is nothing.
-    """
-    root = Path(path)
-    if not root.exists():
-        raise DemonstrationError(f"there is nothing at {root}")
-    if root.is_file():
-        found = {".hdf5": "robomimic", ".h5": "robomimic", ".safetensors": "bigym"}.get(root.suffix)
-    else:
-        found = next((name for name, pattern in _SIGNS if next(root.glob(pattern), None)), None)
-    if found is None:
-        raise ConfigError(f"cannot tell what format {root} has; name it: {', '.join(READERS)}")
-    return found
-
-
-_SIGNS = (
-    ("lerobot", "meta/info.json"),
-    ("minari", "data/main_data.hdf5"),
-    ("minari", "main_data.hdf5"),
-    ("npz", "episode_*.npz"),
-    ("bigym", "**/*.safetensors"),
-    ("rlbench", "**/low_dim_obs.pkl"),
-)
+    return WRITERS[format].write(Path(path), demos, overwrite, **({"video": True} if video else {})) or ()
