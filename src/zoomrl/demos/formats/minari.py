@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from zoomrl.data.episode import Episode
 from zoomrl.demos.entries import set_entries
+from zoomrl.demos.formats.arrow import FORMAT, ArrowSet, data_format
 from zoomrl.demos.formats.assemble import Assembly, Raw
 from zoomrl.demos.formats.base import Imported, ImportOptions
 from zoomrl.demos.outcome import ASSUMED
 from zoomrl.demos.store.reader import DemoSet, read_intact
 from zoomrl.demos.store.writer import write_demos
 from zoomrl.envs.camera import is_image_array
+from zoomrl.errors import DemonstrationError
 from zoomrl.spec import ArraySpec, EnvSpec
 
 
@@ -28,6 +31,13 @@ def read(path: Path, options: ImportOptions) -> Imported:
         DemonstrationError: when no episode can be read; lists every fault.
         ConfigError: for a camera or entry that is not there.
     """
+    if (found := data_format(path)) == FORMAT:
+        return _arrow(path, options)
+    if found != "hdf5":
+        raise DemonstrationError(
+            f"{path} has the data format {found!r:.40}; hdf5 and arrow are read. Minari itself converts it: load the "
+            "set, and make one of its episodes with data_format='hdf5'"
+        )
     demos, numbers, faults = read_intact(path)
     entries = _entries(demos.spec)
     images = {name: name for name, (array, _) in entries.items() if _is_image(array)}
@@ -43,6 +53,27 @@ def read(path: Path, options: ImportOptions) -> Imported:
     for number in numbers:
         # Taken out of the list: what was read and what is made of it are not both kept.
         assembly.add(f"{path.name}: episode {number}", partial(_raw, demos.episodes.pop(0), views, state))
+    return assembly.result()
+
+
+def _arrow(path: Path, options: ImportOptions) -> Imported:
+    """Read a set in Arrow: the same, one episode after the other."""
+    source = ArrowSet(path)
+    entries = {name: array for name, (array, _) in _entries(source.spec).items()}
+    images = {name: name for name, array in entries.items() if _is_image(array)}
+    vectors = [name for name in entries if name not in images]
+    default = [name for name in vectors if len(entries[name].shape) < 2 or entries[name].dtype == "float32"]
+    assembly = Assembly("minari", path, options, own=_usual(source.spec), name=source.spec.id)
+    assembly.faults.extend(source.faults)
+    cameras, state = assembly.choose_cameras(images), assembly.choose_state(vectors, default, vectors)
+    sized = {name: assembly.sized(name) for name in cameras}
+    image_bytes = 3 * math.prod(assembly.image_size)
+
+    def load(number: int) -> Raw:
+        return Raw(**source.episode(number, state, sized, image_bytes))
+
+    for number in source.numbers:
+        assembly.add(f"{path.name}: episode {number}", partial(load, number))
     return assembly.result()
 
 

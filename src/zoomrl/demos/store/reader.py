@@ -163,7 +163,7 @@ class _Source:
             self.spec = EnvSpec.from_dict(metadata[layout.SPEC_KEY])
             self._entries = set_entries(self.spec, self.meta)
             return
-        self.spec, others = _derive_spec(metadata)
+        self.spec, others = derive_spec(metadata)
         if others:
             line = f"observation {', '.join(others)} must be a Box space"
             if whole is None:
@@ -252,7 +252,7 @@ def _load(dataset: Any, spec: ArraySpec) -> NDArray[Any]:
     return np.asarray(dataset[()], dtype=spec.dtype)
 
 
-def _derive_spec(metadata: Mapping[str, Any]) -> tuple[EnvSpec, list[str]]:
+def derive_spec(metadata: Mapping[str, Any]) -> tuple[EnvSpec, list[str]]:
     """The spec of a set of another program, and the names of observations that it has no place for."""
     missing = [key for key in ("observation_space", "action_space") if key not in metadata]
     if missing:
@@ -298,7 +298,8 @@ def open_set(path: str | Path, partial: bool = False) -> Iterator[_Source]:
     metadata = read_json(metadata_path, error=DemonstrationError, hint=hint)
     if metadata.get("data_format", "hdf5") != "hdf5":
         raise DemonstrationError(
-            f"{metadata_path} cannot be read: its data format is {metadata['data_format']!r}; 'hdf5' alone is. {hint}"
+            f"{metadata_path} cannot be read: its data format is {metadata['data_format']!r}; 'hdf5' alone is. Sets of "
+            f"the format 'arrow' can be imported: zoomrl demos import minari. {hint}"
         )
     check_intact(file_path, metadata, partial)
     from zoomrl.demos.store.hdf5 import check_whole, open_hdf5  # formats are built upon this module
