@@ -225,8 +225,8 @@ def test_faults_of_a_foreign_set_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"codebase_version": "v2.1"}, "its version is v2.1; v3 is read"),
-        ({"features": {}}, "KeyError: 'action'"),
+        ({"codebase_version": "v1.6"}, "its version is v1.6; v2.0, v2.1 and v3 are read"),
+        ({"features": {}}, "no column called action, actions or action.*; name the columns of actions with --action"),
         ({"fps": None}, "float"),
         ({"data_path": "data/{where}"}, "where"),
     ],

@@ -39,6 +39,9 @@ class ImportDemos:
     state: tuple[str, ...] = ()
     """The source's low-dimensional entries to join into the state, in this order; empty takes the environment's by
     their names, or the format's default."""
+    action: tuple[str, ...] = ()
+    """The source's columns to join into actions, in this order, where their names are free (lerobot); empty takes
+    action, actions, or all action.* in the source's order."""
     entries: Annotated[tuple[str, ...], arg(metavar="NAME:SIZE")] = ()
     """The parts that the state is joined of, in the set's order, where the source does not name them."""
     image_size: int = 84
@@ -89,6 +92,7 @@ class ImportDemos:
             env=self.env if self.env.id else None,
             cameras=self.cameras,
             state=self.state,
+            action=self.action,
             entries=tuple(parse_entry(entry) for entry in self.entries),
             image_size=self.image_size,
             image_fit=self.image_fit,
@@ -171,7 +175,9 @@ class ExportDemos:
         from zoomrl.demos.store.reader import read_demos
 
         demos = read_demos(self.set)
-        write(self.format, self.out, demos, self.overwrite, video=self.video)
+        notes = write(self.format, self.out, demos, self.overwrite, video=self.video)
         counted = f"{plural(len(demos), 'episode')}, {plural(sum(len(e) for e in demos.episodes), 'step')}"
         print(f"wrote {counted}, as {self.format} to {self.out}")
+        for note in notes:
+            print(note)
         return 0

@@ -31,6 +31,9 @@ class ImportOptions:
     state: tuple[str, ...] = ()
     """The source's low-dimensional entries to join into ``state``, in this order; () takes those of the environment by
     their names, or else the format's default."""
+    action: tuple[str, ...] = ()
+    """The source's columns to join into actions, in this order, where their names are free (LeRobot); () is the
+    format's default."""
     entries: tuple[StateEntry, ...] = ()
     """The parts of the joined ``state`` in its order, for sources that give them no names; () is the source's."""
     image_size: int = 84

@@ -93,11 +93,12 @@ def table_of(rows: list[dict[str, Any]]) -> Any:
     return pa.Table.from_pylist(rows)
 
 
-def task_table(task: str) -> Any:
-    """The tasks as pandas writes them: their texts are the index of the table."""
+def task_table(tasks: list[str]) -> Any:
+    """The tasks by their numbers, as pandas writes them: their texts are the index of the table."""
     import pyarrow as pa
 
-    table = pa.table({"task_index": pa.array([0], pa.int64()), "__index_level_0__": pa.array([task])})
+    numbers = pa.array(range(len(tasks)), pa.int64())
+    table = pa.table({"task_index": numbers, "__index_level_0__": pa.array(tasks, pa.string())})
     kinds = [("task_index", "int64", "int64"), (None, "unicode", "object")]
     columns = [
         {"name": name, "field_name": name or "__index_level_0__", "pandas_type": kind, "numpy_type": numpy}

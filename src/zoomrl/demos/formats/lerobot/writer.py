@@ -16,6 +16,7 @@ from zoomrl.demos.formats.images import encode
 from zoomrl.demos.formats.lerobot import layout
 from zoomrl.demos.formats.lerobot.stats import Stats, episode_stats, joined
 from zoomrl.demos.formats.lerobot.tables import FILE_BYTES, open_tables, save_table, table_of, task_table
+from zoomrl.demos.formats.lerobot.tasks import TaskTable
 from zoomrl.demos.formats.lerobot.video import FILE_BYTES as VIDEO_BYTES
 from zoomrl.demos.formats.lerobot.video import VideoWriter
 from zoomrl.demos.formats.output import check_exportable, exported, provenance_text
@@ -26,11 +27,15 @@ _INDICES = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 _RATE_UNKNOWN = 30
 
 
-def write(path: Path, demos: DemoSet, overwrite: bool, video: bool = False) -> None:
+def write(path: Path, demos: DemoSet, overwrite: bool, video: bool = False) -> list[str]:
     """Write ``demos``; images as PNG in the tables, which is exact, or as ``video``, which is small and is not.
 
     LeRobot keeps T observations of an episode and a whole number of frames per second. The last observation, the flags,
-    the seed and the exact spec go into files of ours, so that reading the set again gives it back.
+    the seed and the exact spec go into files of ours, so that reading the set again gives it back. Each episode has the
+    tasks of its meta, or else that of the set's, or else the id of the environment.
+
+    Returns:
+        A line for each thing that LeRobot cannot hold as it is.
 
     Raises:
         DemonstrationError: when something lies at ``path`` that may not be replaced, or observations have other names
@@ -40,32 +45,40 @@ def write(path: Path, demos: DemoSet, overwrite: bool, video: bool = False) -> N
     check_exportable(demos)
     layout.parquet()
     with exported(path, layout.OWN_SPEC, overwrite) as folder:
-        _Writer(folder, demos, video).run()
+        return _Writer(folder, demos, video).run()
 
 
 class _Writer:
     def __init__(self, root: Path, demos: DemoSet, video: bool) -> None:
         self._root, self._demos = root, demos
-        self._fps = max(1, round(demos.spec.control_hz or _RATE_UNKNOWN))
+        self._fps, self._notes = _rate(demos.spec.control_hz)
+        self._tasks = TaskTable()
         self._cameras = [layout.IMAGES + name for name in demos.spec.cameras]
         self._features = _features(demos, self._cameras, self._fps, video)
         self._video = video and bool(self._cameras)
 
-    def run(self) -> None:
+    def run(self) -> list[str]:
         task = str(self._demos.meta.get("task", self._demos.spec.id))
         rows: list[dict[str, Any]] = []
         stats: list[dict[str, Stats]] = []
         with open_tables(self._root, self._features) as tables, self._videos() as videos:
             first = 0
             for number, episode in enumerate(self._demos.episodes):
-                arrays = _arrays(episode, self._cameras, self._fps, number, first)
+                tasks, indices, kept = self._tasks.add(episode.meta, len(episode), task)
+                if not kept:
+                    self._notes.append(
+                        f"tasks of episode {number}: what its meta says in task_index does not fit its {len(episode)} "
+                        "frames; all of them have its first task"
+                    )
+                arrays = _arrays(episode, self._cameras, self._fps, number, first) | {"task_index": indices}
                 stats.append({key: episode_stats(_two(array)) for key, array in arrays.items()})
                 place = tables.add({key: arrays[key] for key in self._features if key not in videos})
                 for key, writer in videos.items():
                     place |= writer.add(arrays[key])
-                rows.append(_row(number, episode, first, task, place, stats[-1]))
+                rows.append(_row(number, episode, first, tasks, place, stats[-1]))
                 first += len(episode)
-        self._meta(rows, stats, task, first)
+        self._meta(rows, stats, first)
+        return self._notes
 
     @contextmanager
     def _videos(self) -> Iterator[dict[str, VideoWriter]]:
@@ -79,13 +92,13 @@ class _Writer:
             for writer in writers.values():
                 writer.close()
 
-    def _meta(self, rows: list[dict[str, Any]], stats: list[dict[str, Stats]], task: str, frames: int) -> None:
+    def _meta(self, rows: list[dict[str, Any]], stats: list[dict[str, Stats]], frames: int) -> None:
         whole = {key: joined([part[key] for part in stats]) for key in self._features}
         listed = {key: {name: value.tolist() for name, value in part.items()} for key, part in whole.items()}
         _save_json(self._root / layout.STATS, listed)
         _save_json(self._root / layout.INFO, self._info(len(rows), frames))
         save_table(self._root / layout.EPISODES.format(chunk_index=0, file_index=0), table_of(rows))
-        save_table(self._root / layout.TASKS, task_table(task))
+        save_table(self._root / layout.TASKS, task_table(list(self._tasks.numbers)))
         own = [_own_row(number, episode) for number, episode in enumerate(self._demos.episodes)]
         save_table(self._root / layout.OWN_ROWS, table_of(own))
         (self._root / layout.OWN_SPEC).write_text(provenance_text(self._demos), encoding="utf-8")
@@ -96,7 +109,7 @@ class _Writer:
             "robot_type": None,
             "total_episodes": episodes,
             "total_frames": frames,
-            "total_tasks": 1,
+            "total_tasks": len(self._tasks.numbers),
             "chunks_size": layout.FILES_PER_CHUNK,
             "data_files_size_in_mb": FILE_BYTES // 2**20,
             "video_files_size_in_mb": VIDEO_BYTES // 2**20,
@@ -106,6 +119,18 @@ class _Writer:
             "video_path": layout.VIDEO if self._video else None,
             "features": self._features,
         }
+
+
+def _rate(control_hz: float) -> tuple[int, list[str]]:
+    """The frames per second to write, a whole number as LeRobot has it; and a line where this is another rate."""
+    fps = max(1, round(control_hz or _RATE_UNKNOWN))
+    if fps == control_hz:
+        return fps, []
+    known = f"{control_hz:g}" if control_hz else "unknown"
+    return fps, [
+        f"control hz: {layout.INFO} says {fps} frames per second, since LeRobot takes whole numbers alone. The set's "
+        f"rate is {known}, and {layout.OWN_SPEC} keeps that; other programs see {fps}"
+    ]
 
 
 def _features(demos: DemoSet, cameras: list[str], fps: int, video: bool) -> dict[str, Any]:
@@ -131,7 +156,7 @@ def _features(demos: DemoSet, cameras: list[str], fps: int, video: bool) -> dict
 
 
 def _arrays(episode: Episode, cameras: list[str], fps: int, number: int, first: int) -> dict[str, NDArray[Any]]:
-    """Column -> one row per action."""
+    """Column -> one row per action; all but that of tasks."""
     steps = len(episode)
     last = np.arange(steps) == steps - 1
     arrays: dict[str, NDArray[Any]] = {layout.ACTION: episode.actions, "next.reward": episode.rewards}
@@ -143,7 +168,7 @@ def _arrays(episode: Episode, cameras: list[str], fps: int, number: int, first: 
     arrays["timestamp"] = (np.arange(steps) / fps).astype(np.float32)
     arrays["frame_index"] = np.arange(steps)
     arrays["index"] = first + np.arange(steps)
-    return arrays | {"episode_index": np.full(steps, number), "task_index": np.zeros(steps, np.int64)}
+    return arrays | {"episode_index": np.full(steps, number)}
 
 
 def _two(array: NDArray[Any]) -> NDArray[Any]:
@@ -151,10 +176,10 @@ def _two(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _row(
-    number: int, episode: Episode, first: int, task: str, place: dict[str, Any], stats: dict[str, Stats]
+    number: int, episode: Episode, first: int, tasks: list[str], place: dict[str, Any], stats: dict[str, Stats]
 ) -> dict[str, Any]:
     """One line of the table of episodes."""
-    row = {"episode_index": number, "tasks": [task], "length": len(episode), **place}
+    row = {"episode_index": number, "tasks": tasks, "length": len(episode), **place}
     row |= {"dataset_from_index": first, "dataset_to_index": first + len(episode)}
     row |= {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0}
     return row | {f"stats/{key}/{name}": v.tolist() for key, part in stats.items() for name, v in part.items()}
