@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoomrl.envs.camera import Fitting, as_rgb, channel_axis, described, fit_image, fittings, is_image_array, resized
+from zoomrl.envs.camera import Fitting, described, fittings, is_image_array
 from zoomrl.envs.config import EnvConfig, crops_of
 from zoomrl.envs.image import as_image
-from zoomrl.errors import ConfigError, MissingDependencyError
+from zoomrl.errors import ConfigError
+from zoomrl.runtime import Size, as_rgb, channel_axis, fit_image, resized
 from zoomrl.spec import ArraySpec, EnvSpec
 
 
@@ -304,11 +305,17 @@ def test_one_crop_for_all_cameras_or_one_for_each() -> None:
         crops_of((1, 2, 3, 4) * 2, 3)
 
 
-def test_a_simulators_own_python_may_lack_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(MissingDependencyError, match=r"from 48 x 64 to 8 x 8 with Pillow.*pip install pillow"):
-        resized(noise(48, 64, 3), (8, 8))
-    assert resized(noise(8, 8, 3), (8, 8)).shape == (8, 8, 3), "nothing is resampled, nothing is needed"
+SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))
+
+
+@given(SIZES, SIZES, st.booleans(), st.integers(0, 2**16))
+@settings(max_examples=60, deadline=None)
+def test_without_pillow_the_bytes_are_the_same(source: Size, size: Size, repeat: bool, seed: int) -> None:
+    image = noise(*source, 3, seed=seed)
+    with_pillow = resized(image, size, repeat=repeat)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "PIL", None)
+        np.testing.assert_array_equal(resized(image, size, repeat=repeat), with_pillow)
 
 
 def fitting_spec(**options: Any) -> EnvSpec:

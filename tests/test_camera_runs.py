@@ -25,7 +25,6 @@ from zoomrl.demos.formats import ImportOptions, read, write
 from zoomrl.demos.store.reader import DemoSet, read_demos
 from zoomrl.demos.store.writer import write_demos
 from zoomrl.envs import make_vector_env
-from zoomrl.envs.camera import fit_image
 from zoomrl.envs.check.check import check_env
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.registry import make_env
@@ -34,6 +33,7 @@ from zoomrl.errors import CheckpointError, ConfigError, DemonstrationError, Simu
 from zoomrl.files import read_json, write_json
 from zoomrl.nets.config import EncoderConfig
 from zoomrl.nets.perception import ObservationShape
+from zoomrl.runtime import fit_image
 from zoomrl.spec import ArraySpec, EnvSpec
 from zoomrl.training.announce import announce_cameras
 from zoomrl.training.policy import Policy

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from zoomrl.demos.config import DemoConfig
     from zoomrl.demos.store.reader import read_demos
     from zoomrl.demos.store.writer import write_demos
+    from zoomrl.deploy.evaluate import evaluate
+    from zoomrl.deploy.export import export
+    from zoomrl.deploy.load import load_policy
     from zoomrl.envs.base import Env
     from zoomrl.envs.check.check import check_env
     from zoomrl.envs.config import EnvConfig
@@ -52,8 +55,7 @@ if TYPE_CHECKING:
     from zoomrl.training.callbacks import Callback, EarlyStopping
     from zoomrl.training.config import CheckpointConfig, EvalConfig, LogConfig, TrainConfig
     from zoomrl.training.evaluate import Evaluation
-    from zoomrl.training.evaluate_run import evaluate
-    from zoomrl.training.policy import Policy, load_policy
+    from zoomrl.training.policy import Policy
     from zoomrl.training.result import RunResult
     from zoomrl.training.run import train
 
@@ -100,9 +102,10 @@ _HOMES = {
     "TrainConfig": "training.config",
     "ZoomrlError": "errors",
     "check_env": "envs.check.check",
-    "evaluate": "training.evaluate_run",
+    "evaluate": "deploy.evaluate",
+    "export": "deploy.export",
     "fork": "recipes.compose",
-    "load_policy": "training.policy",
+    "load_policy": "deploy.load",
     "make_env": "envs.registry",
     "plot_runs": "analysis.plot",
     "preset": "recipes.compose",
@@ -157,6 +160,7 @@ __all__ = [
     "__version__",
     "check_env",
     "evaluate",
+    "export",
     "fork",
     "load_policy",
     "make_env",

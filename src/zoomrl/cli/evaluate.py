@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from zoomrl.cli.rendering import rendering_fix
+from zoomrl.cli.trust import check_code
 from zoomrl.errors import ConfigError, ZoomrlError, plural
 from zoomrl.files import finite_or_null
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from zoomrl.envs.config import EnvConfig
     from zoomrl.envs.vector.base import VectorEnv
 
 _SUFFIXES = (".mp4", ".gif")
@@ -29,7 +29,8 @@ class Evaluate:
     """Evaluate a trained policy on held-out seeds, without exploration noise."""
 
     path: Annotated[Positional[Path], arg(name="run", metavar="RUN")]
-    """Run directory (its newest checkpoint is taken; with eval.keep_best its best one), or a checkpoint file in one."""
+    """Run directory (its newest checkpoint is taken; with eval.keep_best its best one), a checkpoint file in one, a
+    bundle of `zoomrl export`, or owner/name on the Hugging Face Hub."""
     episodes: int = 50
     """Episodes to run."""
     seed: int = 0
@@ -50,8 +51,8 @@ class Evaluate:
         self._check()
         import torch
 
-        from zoomrl.training.evaluate_run import environments, episode_seeds, evaluate_policy
-        from zoomrl.training.policy import load_policy
+        from zoomrl.deploy.evaluate import environments, episode_seeds, run_episodes
+        from zoomrl.deploy.load import load_policy
         from zoomrl.training.video import VideoRecorder
 
         # Acting takes small matmuls only: a second thread costs more than it saves.
@@ -60,7 +61,7 @@ class Evaluate:
         policy = load_policy(self.path, num_envs=count, seed=self.seed)
         seeds = episode_seeds(self.seed, self.episodes)
         if not self.trust:
-            self._check_code(policy.config.env)
+            check_code(self.path, policy.env if self.env_python is None else replace(policy.env, python=""))
         try:
             built = environments(policy, count, python=self.env_python)
         except ConfigError as error:
@@ -71,7 +72,7 @@ class Evaluate:
             if sys.stderr.isatty():
                 print(f"running {plural(self.episodes, 'episode')} of {policy.spec.id} ...", file=sys.stderr)
             recorder = VideoRecorder() if self.video is not None else None
-            result = evaluate_policy(policy, envs, seeds, recorder)
+            result = run_episodes(policy, envs, seeds, recorder)
         row = {"run": str(self.path), "env": policy.spec.id, "env_steps": policy.env_steps, **result.row()}
         problem = None
         if self.video is not None and recorder is not None:
@@ -87,18 +88,6 @@ class Evaluate:
             print(f"error: no video was made: {problem}", file=sys.stderr)
         # What was asked for is there, or the command failed.
         return 0 if problem is None and result.returns else 1
-
-    def _check_code(self, env: EnvConfig) -> None:
-        """Refuse to run what a file of the run names, unless the caller named it."""
-        from zoomrl.envs.registry import code_named
-
-        named = code_named(env if self.env_python is None else replace(env, python=""))
-        if named:
-            raise ConfigError(
-                f"{self.path} says in its config.json to {' and to '.join(named)}, which could do anything on this "
-                "machine. If the run is yours, or you trust who made it, add --trust; an interpreter can also be named "
-                "with --env-python. The weights alone are safe to load: zoomrl.load_policy runs nothing"
-            )
 
     def _check(self) -> None:
         """Refuse what cannot work, before anything slow is imported."""

@@ -18,9 +18,12 @@ from zoomrl.cli.demos_convert import ExportDemos, ImportDemos
 from zoomrl.cli.doctor import Doctor
 from zoomrl.cli.env import Environments
 from zoomrl.cli.evaluate import Evaluate
+from zoomrl.cli.export import Export
+from zoomrl.cli.hub import Pull, Push
 from zoomrl.cli.parity import Parity
 from zoomrl.cli.plot import Plot
 from zoomrl.cli.presets import Presets, preset_names
+from zoomrl.cli.serve import Serve
 from zoomrl.cli.train import Train, check_agent_options, defaults
 from zoomrl.errors import ConfigError, unknown_name
 from zoomrl.training.renamed import RENAMED
@@ -70,6 +73,10 @@ class Completion:
 COMMANDS: dict[str, type[Any]] = {
     "train": Train,
     "eval": Evaluate,
+    "export": Export,
+    "serve": Serve,
+    "push": Push,
+    "pull": Pull,
     "demos": Demos,
     "env": Environments,
     "plot": Plot,

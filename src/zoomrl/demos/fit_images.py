@@ -8,7 +8,8 @@ import numpy as np
 
 from zoomrl.data.episode import Episode
 from zoomrl.demos.store.reader import DemoSet
-from zoomrl.envs.camera import fit_image, fittings
+from zoomrl.envs.camera import fittings
+from zoomrl.runtime import fit_image
 from zoomrl.spec import EnvSpec
 
 

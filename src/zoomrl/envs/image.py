@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zoomrl.runtime import levels
+
 _CHANNELS = (1, 3, 4)
 
 
@@ -32,18 +34,3 @@ def as_image(rendered: Any) -> NDArray[np.uint8]:
         array = levels(array, f"the renderer returned {came}")
     # A copy: a renderer may write its next image into the same memory.
     return np.array(np.broadcast_to(array[..., :3], (*array.shape[:2], 3)), order="C")
-
-
-def levels(array: NDArray[Any], came: str, most: int = 255, *, fraction: bool = True) -> NDArray[np.uint8]:
-    """Grey levels 0 to 255 of an image's values: of floating-point numbers up to 1, truth values or integers.
-
-    Without ``fraction``, floating-point numbers up to 1 are levels themselves, nearly black ones.
-
-    Raises:
-        ValueError: for values below 0 or above ``most``; ``came`` says what the image is.
-    """
-    low, high = float(array.min()), float(array.max())
-    if not (low >= 0 and high <= most):  # also NaN
-        raise ValueError(f"{came} with values from {low:g} to {high:g}, not from 0 to {most}")
-    unit = array.dtype.kind == "b" or (fraction and array.dtype.kind == "f" and high <= 1)
-    return np.rint(array * np.float64(255 if unit else 1)).astype(np.uint8)

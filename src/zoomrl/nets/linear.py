@@ -6,7 +6,8 @@ AVX-512, oneDNN, which comes with PyTorch too, is about twice as fast (measured:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,17 @@ def _product(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
 
 _library.impl("product", _product, "CPU")
 torch.library.register_fake("zoomrl::product", lambda a, b, bias: a.new_empty(len(a), len(b)), lib=_library)
+
+
+@contextmanager
+def plain_linear() -> Iterator[None]:
+    """Leave all matrix multiplications to PyTorch: graphs for other programs can hold no operation of ours."""
+    global ONEDNN
+    before, ONEDNN = ONEDNN, False
+    try:
+        yield
+    finally:
+        ONEDNN = before
 
 
 class OneDNNLinear(nn.Linear):

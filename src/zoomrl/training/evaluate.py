@@ -7,12 +7,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zoomrl.control.controller import Controller
 from zoomrl.data.finite import simulator_fault
 from zoomrl.envs.processes import DEATHS_IN_A_ROW
 from zoomrl.envs.vector.base import VectorEnv
@@ -23,22 +22,42 @@ from zoomrl.training.video import VideoRecorder
 _log = logging.getLogger("zoomrl.training")
 
 
+class Acting(Protocol):
+    """What runs episodes: it acts in N environments at once."""
+
+    predicted: NDArray[np.float32] | None
+    """Values [N] predicted at the last :meth:`act`; None without a new chunk, or without values."""
+
+    def reset(self, which: NDArray[np.bool_]) -> None:
+        """Start new episodes in the environments ``which`` [N] bool."""
+        ...
+
+    def act(self, observation: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """One agent step of every environment: actions [N, A], in the environment's units."""
+        ...
+
+
 @dataclass(frozen=True)
 class Evaluation:
-    """Per-episode results, in the order of the seeds."""
+    """Per-episode results, in the order of the seeds.
+
+    Attributes:
+        returns: undiscounted sum of the rewards of each episode.
+        lengths: agent steps of each episode.
+        successes: whether each was solved at any step; empty where the environment reports no success.
+        seeds: of the episodes that ended, which all lists but ``lost`` are about.
+        predicted: value that the agent predicted at the first agent step; empty from agents that predict none.
+        realised: discounted return that followed, the counterpart of ``predicted``.
+        lost: seeds of the episodes in which the simulator failed: counted, and in no mean.
+    """
 
     returns: list[float]
     lengths: list[int]
     successes: list[bool]
-    """Empty where the environment reports no success."""
     seeds: list[int]
-    """Of the episodes that ended, which all lists but ``lost`` are about."""
     predicted: list[float] = field(default_factory=list)
-    """Value that the agent predicted at the first agent step; empty from agents that predict none."""
     realised: list[float] = field(default_factory=list)
-    """Discounted return that followed, the counterpart of ``predicted``."""
     lost: list[int] = field(default_factory=list)
-    """Seeds of the episodes in which the simulator failed: counted, and in no mean."""
 
     @property
     def success_rate(self) -> float | None:
@@ -94,7 +113,11 @@ class Evaluation:
         }
 
     def row(self) -> dict[str, Any]:
-        """Summary and per-episode values, for the log; no summary where every episode was lost."""
+        """Summary and per-episode values, as the row of ``metrics.jsonl`` has them.
+
+        Intervals are at 95 %: Wilson's for success, Student's t for returns. There is no summary where every episode
+        was lost, and no interval of returns around a single episode.
+        """
         summary = {**self._success(), **self._returns(), **self._over_estimation()} if self.returns else {}
         return {
             "episodes": len(self.returns),
@@ -109,7 +132,7 @@ class Evaluation:
 
 
 def evaluate(
-    controller: Controller,
+    controller: Acting,
     envs: VectorEnv,
     seeds: Sequence[int],
     *,

@@ -16,6 +16,7 @@ from zoomrl.control.controller import Controller
 from zoomrl.control.scaling import ActionScaler
 from zoomrl.data.finite import first_not_finite
 from zoomrl.envs.camera import Fitting, fittings
+from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import CheckpointError
 from zoomrl.spec import EnvSpec
 from zoomrl.training.bounded import bounded, check_counts, stored_bytes
@@ -27,8 +28,14 @@ from zoomrl.training.run_files import CONFIG, POLICY, read_config, read_policy_f
 class Policy:
     """Noise-free policy of a run: observations in, actions in the environment's units out.
 
-    The executor (temporal ensemble, receding horizon) is the one used in training, so that call :meth:`reset` when
-    an episode begins and :meth:`act` once per agent step.
+    The executor (temporal ensemble, receding horizon) is the one used in training: call :meth:`reset` when an episode
+    begins, and :meth:`act` once per agent step. :func:`load_policy` makes one.
+
+    Attributes:
+        config: of the run.
+        spec: of the environment that it was trained in.
+        env_steps: environment steps of the checkpoint.
+        controller: what turns the agent's action chunks into actions.
     """
 
     def __init__(
@@ -44,6 +51,16 @@ class Policy:
     def __repr__(self) -> str:
         return f"Policy({self.config.agent.name} on {self.spec.id}, step {self.env_steps:,})"
 
+    @property
+    def env(self) -> EnvConfig:
+        """Options of the environment that it was trained in."""
+        return self.config.env
+
+    @property
+    def discount(self) -> float:
+        """Of the returns that it predicts."""
+        return self.config.replay.discount
+
     def reset(self, which: NDArray[np.bool_] | None = None) -> None:
         """Begin new episodes in the environments ``which`` [N] bool, or everywhere."""
         self.controller.reset(np.ones(self._num_envs, dtype=bool) if which is None else np.asarray(which, bool))
@@ -57,11 +74,11 @@ class Policy:
 
         Args:
             observation: {name: array} as the environment shows it (also as a Gymnasium environment with a Dict shows it
-                itself), or the bare state vector (of a policy that observes
-                images alone: the bare images); for ``num_envs`` > 1 with a leading axis [N, ...].
+                itself): ``state`` [S], ``rgb`` uint8 [V, H, W, 3]. Or the bare state vector (of a policy that observes
+                images alone: the bare images). For ``num_envs`` > 1 with a leading axis [N, ...].
 
         Returns:
-            [A] in the environment's units; [N, A] for several environments.
+            float32 [A], in the environment's units and within its bounds; [N, A] for several environments.
 
         Raises:
             ValueError: an observation is missing, or has another shape, or numbers where bytes are expected, or holds
@@ -165,13 +182,21 @@ def load_policy(run: str | Path, *, num_envs: int = 1, seed: int = 0) -> Policy:
 
     Args:
         run: ``runs/<name>`` or ``runs/<name>/checkpoints/step_<n>.pt``.
-        num_envs: environments acted for together.
+        num_envs: environments acted for together, N.
         seed: of tie-breaks.
 
+    Returns:
+        A policy on the CPU, in float32.
+
     Raises:
-        CheckpointError: there is no readable checkpoint.
+        CheckpointError: there is no readable checkpoint; the config is of another version, or names an agent that is
+            not installed; the weights do not fit it.
     """
-    held = load_agent(run)
+    return policy_of(load_agent(run), num_envs=num_envs, seed=seed)
+
+
+def policy_of(held: TrainedAgent, *, num_envs: int = 1, seed: int = 0) -> Policy:
+    """The policy of an agent; arguments as of :func:`load_policy`."""
     config = held.config
     controller = Controller(held.agent, config.control, held.scaler, num_envs, config.replay.frame_stack, seed)
     return Policy(config, held.spec, controller, held.env_steps, num_envs)

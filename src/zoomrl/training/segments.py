@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,3 +150,17 @@ def _read(path: Path) -> Segment:
         raise
     except Exception as error:
         raise CheckpointError(f"replay file {path} cannot be read ({type(error).__name__}: {error})") from error
+
+
+def stored_episodes(folder: Path) -> Iterator[dict[str, Any]]:
+    """Observations of the online episodes in ``folder``, oldest first: name -> [T + 1, ...] of each.
+
+    Raises:
+        CheckpointError: a file is damaged. OSError for one that cannot be read now.
+    """
+    for file in Segments(folder)._files():
+        segment = _read(file.path)
+        ends = np.cumsum(segment["length"] + 1)
+        for length, end in zip(segment["length"], ends, strict=True):
+            rows = slice(end - length - 1, end)
+            yield {name.removeprefix("obs/"): part[rows] for name, part in segment.items() if name.startswith("obs/")}

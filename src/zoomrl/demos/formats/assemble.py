@@ -21,9 +21,10 @@ from zoomrl.demos.formats.images import Frames, Sized, in_slices
 from zoomrl.demos.formats.spool import Spool
 from zoomrl.demos.outcome import ASSUMED, sparse_success
 from zoomrl.demos.store.limits import MAX_WIDTH
-from zoomrl.envs.camera import METHOD, Fitting, as_rgb
+from zoomrl.envs.camera import METHOD, Fitting
 from zoomrl.envs.config import crops_of
 from zoomrl.errors import ConfigError, DemonstrationError, MissingDependencyError, plural, unknown_name
+from zoomrl.runtime import as_rgb
 from zoomrl.spec import ArraySpec, EnvSpec, StateEntry, list_entries
 
 

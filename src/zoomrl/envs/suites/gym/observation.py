@@ -14,21 +14,12 @@ from numpy.typing import NDArray
 
 from zoomrl.envs.answers import brief
 from zoomrl.envs.base import Observation
-from zoomrl.envs.camera import (
-    SMALLEST_SIDE,
-    Fitting,
-    Size,
-    as_rgb,
-    channel_axis,
-    cropped_size,
-    fit_image,
-    is_image_array,
-    resized,
-)
+from zoomrl.envs.camera import SMALLEST_SIDE, Fitting, is_image_array
 from zoomrl.envs.config import ALL_CAMERAS, EnvConfig, crops_of
 from zoomrl.envs.mujoco.cameras import check_cameras
 from zoomrl.envs.options import DEFAULTS
 from zoomrl.errors import ConfigError, SimulatorError, unknown_name
+from zoomrl.runtime import Size, as_rgb, channel_axis, cropped_size, fit_image, resized
 from zoomrl.spec import ArraySpec, StateEntry
 
 RENDER = "render"

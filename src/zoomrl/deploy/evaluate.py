@@ -1,4 +1,4 @@
-"""A finished or running run, evaluated with fresh episodes."""
+"""A trained policy, evaluated with fresh episodes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from typing import Any
 
 import gymnasium
 
+from zoomrl.deploy.load import BundlePolicy, load_policy
 from zoomrl.envs.vector.base import VectorEnv
 from zoomrl.envs.vector.make import make_vector_env
 from zoomrl.errors import ConfigError, ZoomrlError
 from zoomrl.training.evaluate import Evaluation
-from zoomrl.training.evaluate import evaluate as run_episodes
-from zoomrl.training.policy import Policy, load_policy
+from zoomrl.training.evaluate import evaluate as evaluate_controller
+from zoomrl.training.policy import Policy
 from zoomrl.training.seeds import derive
 from zoomrl.training.video import VideoRecorder, probe_image
 
 Factory = Callable[[], gymnasium.Env[Any, Any]]
+AnyPolicy = Policy | BundlePolicy
 
 
 def evaluate(
@@ -36,7 +38,8 @@ def evaluate(
     names: evaluate runs that you trust.
 
     Args:
-        run: a run directory (its newest checkpoint, or with ``eval.keep_best`` its best one), or a checkpoint file.
+        run: a run directory (its newest checkpoint, or with ``eval.keep_best`` its best one), a checkpoint file, or a
+            bundle of ``zoomrl export``.
         make_env: builds one environment of your own, as for :func:`zoomrl.train`.
         episodes: how many.
         seed: of the episodes; the same seed gives the same episodes.
@@ -48,7 +51,11 @@ def evaluate(
 
     Raises:
         CheckpointError: there is no readable checkpoint.
-        ConfigError: the environment cannot be built, or is another one than in training.
+        ConfigError: a number is out of its range, or the environment cannot be built, or is another one than in
+            training.
+        MissingDependencyError: its simulator is not installed.
+        NonFiniteLossError: the agent's action is NaN or infinite.
+        WorkerError: the environment fails in a way that a restart does not mend; SimulatorError where it raises.
         ZoomrlError: a video is wanted and cannot be made.
     """
     for name, value in (("episodes", episodes), ("num_envs", num_envs)):
@@ -61,7 +68,7 @@ def evaluate(
         recorder = VideoRecorder() if video is not None else None
         if recorder is not None and isinstance(reason := probe_image(envs, seeds[0]), str):
             raise ZoomrlError(f"no video can be made: {reason}")
-        result = evaluate_policy(policy, envs, seeds, recorder)
+        result = run_episodes(policy, envs, seeds, recorder)
     if recorder is not None and video is not None:
         recorder.save(Path(video), policy.spec.control_hz or 30)
         if recorder.problem is not None:
@@ -69,7 +76,9 @@ def evaluate(
     return result
 
 
-def environments(policy: Policy, count: int, make_env: Factory | None = None, python: str | None = None) -> VectorEnv:
+def environments(
+    policy: AnyPolicy, count: int, make_env: Factory | None = None, python: str | None = None
+) -> VectorEnv:
     """``count`` environments for ``policy``: those of its run, or of ``make_env``.
 
     Args:
@@ -81,7 +90,7 @@ def environments(policy: Policy, count: int, make_env: Factory | None = None, py
     Raises:
         ConfigError: they cannot be built, or are others than in training.
     """
-    config = policy.config.env
+    config = policy.env
     # The spec says what was observed, also where the config left that to the environment.
     config = replace(config, cameras=config.cameras or policy.spec.cameras)
     if python is not None:
@@ -102,9 +111,10 @@ def episode_seeds(seed: int, episodes: int) -> list[int]:
     return [derive(seed, "cli_env", index) for index in range(episodes)]
 
 
-def evaluate_policy(policy: Policy, envs: VectorEnv, seeds: list[int], recorder: VideoRecorder | None) -> Evaluation:
+def run_episodes(
+    policy: AnyPolicy, envs: VectorEnv, seeds: list[int], recorder: VideoRecorder | None = None
+) -> Evaluation:
     """One episode per seed; ``recorder`` receives the frames of the first."""
-    discount = policy.config.replay.discount
-    result = run_episodes(policy.controller, envs, seeds, discount=discount, recorder=recorder)
+    result = evaluate_controller(policy.controller, envs, seeds, discount=policy.discount, recorder=recorder)
     assert result is not None  # nothing asked it to stop
     return result

@@ -1,0 +1,163 @@
+"""From a run to a bundle: a folder with which a policy acts where neither zoomrl nor PyTorch is."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from zoomrl import runtime
+from zoomrl.agents.learner import Learner
+from zoomrl.demos.store.staging import staged
+from zoomrl.deploy.card import model_card
+from zoomrl.deploy.evaluate import Factory, environments, episode_seeds, run_episodes
+from zoomrl.deploy.facts import describe
+from zoomrl.deploy.graph import ActingGraph, StepGraph
+from zoomrl.deploy.load import BundlePolicy
+from zoomrl.deploy.observations import Arrays, Recorder, stacked, stored
+from zoomrl.deploy.onnx import write_onnx
+from zoomrl.deploy.parity import Parity, compare, paired
+from zoomrl.errors import ConfigError, ZoomrlError, plural
+from zoomrl.files import finite_or_null, write_json
+from zoomrl.training.evaluate import evaluate as evaluate_controller
+from zoomrl.training.policy import TrainedAgent, load_agent, policy_of
+
+WEIGHTS, STEP, CARD, CODE = "model.safetensors", "model_step.onnx", "README.md", "policy.py"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A bundle that was written.
+
+    Attributes:
+        folder: where it lies.
+        parity: graph against PyTorch, on stored observations; None where none were to be compared.
+        success: both on the same episodes, as ``policy.json`` has it; None where none were run.
+    """
+
+    folder: Path
+    parity: Parity | None
+    success: dict[str, Any] | None
+
+
+def export(
+    run: str | Path,
+    out: str | Path,
+    *,
+    observations: int = 10_000,
+    episodes: int = 0,
+    seed: int = 0,
+    make_env: Factory | None = None,
+    overwrite: bool = False,
+    say: Say = lambda text: None,
+) -> Exported:
+    """Write the policy of a run as a bundle.
+
+    The bundle holds ``model.onnx``, ``model.safetensors`` (weights of all networks), ``policy.json``, ``policy.py``
+    (:mod:`zoomrl.runtime`), ``README.md`` and, for agents that act by a temporal ensemble, ``model_step.onnx`` with the
+    ensemble inside. Nothing in it is pickled. Before it takes its place, the graph is compared with PyTorch.
+
+    Args:
+        run: a run directory (its newest checkpoint, with ``eval.keep_best`` its best one), or a checkpoint file in one.
+        out: folder to write.
+        observations: of the run's episodes, its demonstrations and the ``episodes`` below, on which graph and PyTorch
+            are compared, at most; 0 for none.
+        episodes: episodes that both run, on the same seeds; 0 for none. They need the run's environment.
+        seed: of these episodes.
+        make_env: builds one environment of your own, as for :func:`zoomrl.train`.
+        overwrite: replace a bundle that is there.
+        say: takes a line on what is being done.
+
+    Returns:
+        The folder and what was measured.
+
+    Raises:
+        CheckpointError: there is no readable checkpoint.
+        ConfigError: something else lies at ``out``, or a bundle and ``overwrite`` is off.
+        MissingDependencyError: without the extra ``zoomrl[export]``.
+        ZoomrlError: the agent is not one that can be written, or the graph strays from PyTorch by more than rounding.
+    """
+    target = Path(out)
+    _check_target(target, overwrite)
+    held = load_agent(run)
+    directory = Path(run).parent.parent if Path(run).is_file() else Path(run)
+    if not isinstance(held.agent, Learner):
+        raise ZoomrlError(
+            f"{held.config.agent.name} is no zoomrl.Learner: what it does is no closed function of tensors, which a "
+            "graph could hold"
+        )
+    graph = ActingGraph(held.agent, held.spec, held.scaler, held.config.replay.frame_stack)
+    ensemble = held.config.control.executor == "temporal_ensemble"
+    step = StepGraph(graph, held.config.control, held.spec) if ensemble else None
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with staged(target) as folder:
+        say("writing the graph ...")
+        write_onnx(graph, folder / runtime.GRAPH)
+        if step is not None:
+            write_onnx(step, folder / STEP)
+        weights = {name: tensor.contiguous().clone() for name, tensor in held.agent.weights("all").items()}
+        save_file(weights, folder / WEIGHTS, {"format": "pt"})
+        shutil.copyfile(runtime.__file__, folder / CODE)
+        facts = describe(held, directory, graph, step)
+        write_json(folder / runtime.POLICY, facts)
+        parity = success = None
+        met: list[Arrays] = []
+        if episodes:
+            success = facts["success"] = finite_or_null(_paired(held, folder, episodes, seed, make_env, met, say))
+        if observations:
+            chosen = chain(stored(held.config, held.spec, directory), met)
+            say(f"comparing the graph with PyTorch on up to {observations:,} observations ...")
+            each = stacked(chosen, held.config.replay.frame_stack, held.spec.observations)
+            parity = compare(graph, runtime.load_policy(folder), islice(each, observations))
+            facts["parity"] = finite_or_null(parity.row()) if parity.observations else None
+        write_json(folder / runtime.POLICY, facts)
+        (folder / CARD).write_text(model_card(facts, robotic=_is_robot(held)), encoding="utf-8")
+        if parity is not None and not parity.holds:
+            raise ZoomrlError(
+                f"the graph strays from PyTorch by more than rounding: {parity.row()}. No bundle was written; please "
+                "report it"
+            )
+    return Exported(target, parity, success)
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not target.is_dir() or not (target / runtime.POLICY).is_file() or not (target / runtime.GRAPH).is_file():
+        raise ConfigError(f"{target} exists and is no bundle of `zoomrl export`; it is left alone, name another folder")
+    if not overwrite:
+        raise ConfigError(f"{target} already holds a bundle; pass --overwrite or another folder")
+
+
+def _paired(
+    held: TrainedAgent,
+    folder: Path,
+    episodes: int,
+    seed: int,
+    make_env: Factory | None,
+    met: list[Arrays],
+    say: Say,
+) -> dict[str, Any]:
+    """Both on the same episodes; what PyTorch's have shown is added to ``met``."""
+    ours, theirs = policy_of(held, seed=seed), BundlePolicy(folder, seed=seed)
+    seeds = episode_seeds(seed, episodes)
+    with environments(ours, 1, make_env) as envs:
+        say(f"running {plural(episodes, 'episode')} with PyTorch ...")
+        recorder = Recorder(ours.controller)
+        first = evaluate_controller(recorder, envs, seeds, discount=ours.discount)
+        met += recorder.episodes()
+        say("running the same with the graph ...")
+        second = run_episodes(theirs, envs, seeds)
+    assert first is not None  # nothing asked it to stop
+    return paired(first, second)
+
+
+def _is_robot(held: TrainedAgent) -> bool:
+    """By the hub's names, robots are a task of their own."""
+    return held.spec.id.partition(":")[0] in ("metaworld", "bigym", "rlbench", "humanoidbench")

@@ -1,0 +1,379 @@
+"""From a run to a bundle: the graph of every agent, what is written, and what acts by it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from batches import ACTIONS, BOTH, ONLY_STATE
+from envs_toy import ToyEnv
+from test_dead_options import variant
+from toy import demo_set, run, tiny
+from zoomrl import evaluate, export, load_policy, runtime
+from zoomrl.agents.build import assemble
+from zoomrl.agents.cqn.learner import CQN
+from zoomrl.agents.registry import AGENT_CONFIGS
+from zoomrl.cli.main import main
+from zoomrl.control.config import ControlConfig
+from zoomrl.control.scaling import ActionScaler
+from zoomrl.deploy.export import CARD, CODE, STEP, WEIGHTS
+from zoomrl.deploy.graph import ActingGraph, StepGraph, feed
+from zoomrl.deploy.load import BundlePolicy
+from zoomrl.deploy.onnx import write_onnx
+from zoomrl.deploy.parity import Parity, compare, mcnemar
+from zoomrl.errors import CheckpointError, ConfigError, ZoomrlError
+from zoomrl.nets.perception import ObservationShape
+from zoomrl.spec import ArraySpec, EnvSpec
+from zoomrl.training.policy import load_agent
+
+RANGE = np.array([-1.0, -2.0, 0.5], np.float32), np.array([1.0, 3.0, 0.5], np.float32)
+"""Of the actions: one that is its unit, one that is shifted, one that cannot be moved."""
+
+
+def spec_of(shape: ObservationShape) -> EnvSpec:
+    observations = {"state": ArraySpec((shape.state,))} if shape.state else {}
+    if shape.views:
+        observations["rgb"] = ArraySpec((shape.views, shape.size, shape.size, 3), "uint8")
+    action = ArraySpec((ACTIONS,), low=(-1.0, -1.5, 0.0), high=(1.0, 3.0, 1.0))
+    return EnvSpec("gym:x", observations, action, 10.0, 50, cameras=("a", "b")[: shape.views])
+
+
+def graph_of(name: str, shape: ObservationShape) -> ActingGraph:
+    """An agent whose weights are not those of its start, where many are zero."""
+    config = variant(AGENT_CONFIGS[name](), {})
+    assert config is not None
+    sees_images = any(field.name == "encoder" for field in dataclasses.fields(config))
+    if shape.views and not sees_images:
+        pytest.skip(f"{name} sees no images")
+    statistics = torch.full((shape.state,), 0.3), torch.full((shape.state,), 2.0)
+    movable = torch.from_numpy(RANGE[1] > RANGE[0])
+    agent = assemble(config, shape, ACTIONS, 0, statistics, movable=movable)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for tensor in agent.weights("all").values():
+            if tensor.is_floating_point():
+                tensor.add_(0.2 * torch.randn(tensor.shape, generator=generator))
+    # State stacks are flat: as many frames as the images have.
+    spec = spec_of(shape._replace(state=shape.state // shape.frames * shape.frames))
+    spec = dataclasses.replace(spec, observations={**spec.observations, "state": ArraySpec((shape.state,))})
+    return ActingGraph(agent, spec, ActionScaler(*RANGE, spec.action), 1)
+
+
+def observations(graph: ActingGraph, count: int) -> list[dict[str, np.ndarray]]:
+    rng = np.random.default_rng(3)
+    found = []
+    for _ in range(count):
+        arrays = {}
+        for port in graph.inputs:
+            if port.name == "state":
+                arrays[port.name] = rng.normal(size=port.shape[1:]).astype(np.float32)
+            elif port.name == "rgb":
+                arrays[port.name] = rng.integers(0, 256, port.shape[1:], np.uint8)
+        found.append(arrays)
+    return found
+
+
+ONE_FRAME = BOTH._replace(frames=1)
+
+
+@pytest.mark.parametrize("name", AGENT_CONFIGS)
+@pytest.mark.parametrize("shape", [ONLY_STATE, ONE_FRAME], ids=["state", "images"])
+def test_the_graph_of_every_agent_is_what_it_acts_by(name, shape):
+    graph = graph_of(name, shape)
+    for observation in observations(graph, 3):
+        arrays = {name: array[None] for name, array in observation.items()}
+        ties = torch.zeros(next(port.shape for port in graph.inputs if port.name == "ties")) if graph._noise else None
+        if ties is not None:
+            arrays["ties"] = ties.long().numpy()
+        named = {name: torch.from_numpy(array) for name, array in arrays.items() if name != "ties"}
+        with torch.inference_mode():
+            found = graph(*feed(graph.inputs, arrays))
+            wanted = graph.agent.propose(named, {} if ties is None else {"ties": ties.long()})
+        scaled = (RANGE[0] + RANGE[1]) / 2 + (RANGE[1] - RANGE[0]) / 2 * wanted["actions"].numpy()
+        np.testing.assert_allclose(found[0].numpy(), scaled, atol=1e-6)
+        assert (found[0][..., 2] == 0.5).all(), "what cannot be moved keeps its only value"
+        assert len(found) == len(graph.outputs) == 1 + ("value" in wanted)
+        for port, tensor in zip(graph.outputs, found, strict=True):
+            assert (tuple(tensor.shape), str(tensor.numpy().dtype)) == (port.shape, port.dtype)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        pytest.param(name, shape, marks=() if (name, shape) == ("td3", ONE_FRAME) else pytest.mark.slow)
+        for name in AGENT_CONFIGS
+        for shape in (ONLY_STATE, ONE_FRAME)
+    ],
+)
+def test_onnx_agrees_with_pytorch(name, shape, tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript")
+    graph = graph_of(name, shape)
+    write_onnx(graph, tmp_path / runtime.GRAPH)
+    seen = observations(graph, 200)
+    found = compare(graph, policy_on(graph, tmp_path, monkeypatch), seen)
+    assert found.observations == 200
+    assert found.holds, found.row()
+    assert found.largest_difference <= 1e-5
+    assert len(found.milliseconds) == 200
+    if isinstance(graph.agent, CQN):
+        levels = graph.agent.config.levels
+        assert found.bins == 200 * levels * graph.agent.chunk_length * 2, "two dimensions can be moved"
+        assert found.flips <= 0.001 * found.bins
+
+
+def policy_on(graph: ActingGraph, folder: Path, monkeypatch) -> runtime.Policy:
+    """The runtime of a folder that holds a graph alone."""
+    grid = graph.agent.config.grid
+    facts = {
+        "observations": {},
+        "frame_stack": 1,
+        "chunk_length": graph.agent.chunk_length,
+        "executor": {"name": "receding_horizon", "replan_every": 1},
+        "action": {"size": ACTIONS, "low": [-9.0] * 3, "high": [9.0] * 3},
+        "inputs": [dataclasses.asdict(port) for port in graph.inputs],
+        "outputs": [dataclasses.asdict(port) for port in graph.outputs],
+        "grid": {"bins": grid[1]} if grid else None,
+    }
+    monkeypatch.setattr(runtime, "_facts", lambda _: facts)
+    return runtime.load_policy(folder)
+
+
+def test_flips_are_counted_and_their_gap_is_measured():
+    """Against a policy that takes another bin on purpose."""
+    graph = graph_of("cqn", ONLY_STATE)
+    agent = graph.agent
+    assert isinstance(agent, CQN)
+    levels, bins = agent.config.levels, agent.config.bins
+    cell_width = (RANGE[1] - RANGE[0])[0] / bins**levels
+
+    class Other:
+        def infer(self, observation, ties):
+            arrays = {"state": observation["state"][None], "ties": ties}
+            with torch.inference_mode():
+                chunk = graph(*feed(graph.inputs, arrays))[0][0].numpy().copy()
+            # One cell aside in the first dimension: another bin of the finest level, or of all where it crosses over.
+            chunk[0, 0] += cell_width if chunk[0, 0] < 0 else -cell_width
+            return chunk
+
+    found = compare(graph, Other(), observations(graph, 20))  # type: ignore[arg-type]
+    assert 20 <= found.flips <= 20 * levels
+    assert found.bins == 20 * levels * 2
+    assert found.row()["equal_bins"] == 1 - found.flips / found.bins
+    assert len(found.gaps) == 20
+    assert min(found.gaps) > 1e-4
+    assert not found.holds
+    assert found.largest_difference == 0, "flips are told apart from differences of rounding"
+
+
+def test_what_holds():
+    assert Parity(bins=10, flips=1, gaps=[9e-5]).holds
+    assert not Parity(bins=10, flips=1, gaps=[2e-4]).holds
+    assert Parity(largest_difference=9e-6).holds
+    assert not Parity(largest_difference=2e-5).holds
+    assert Parity(bins=10, largest_difference=1.0).holds
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "p"),
+    [
+        ([True] * 5, [True] * 5, 1.0),
+        ([True] * 4 + [False], [False] * 4 + [False], 2 * 0.5**4),
+        ([True, False, True], [False, True, True], 1.0),
+        ([True] * 3 + [False], [False] * 3 + [True], 2 * (0.5**4 + 4 * 0.5**4)),
+    ],
+)
+def test_mcnemar_counts_episodes_that_one_alone_solves(ours, theirs, p):
+    assert mcnemar(ours, theirs) == pytest.approx(p)
+
+
+def test_the_ensemble_of_the_step_graph_is_that_of_the_runtime():
+    graph = graph_of("cqn_as", ONLY_STATE)
+    length = graph.agent.chunk_length
+    for favours in ("oldest", "newest"):
+        control = ControlConfig(ensemble_gain=0.7, ensemble_favours=favours)
+        spec = spec_of(ONLY_STATE)
+        step = StepGraph(graph, control, spec)
+        executor = runtime.TemporalEnsemble(length, ACTIONS, 0.7, favours)
+        ring, filled = torch.zeros(length, length, ACTIONS), torch.zeros(length)
+        for observation in observations(graph, 2 * length + 1):
+            arrays = {"state": observation["state"][None], "ties": np.zeros((2, length, ACTIONS), np.int64)}
+            inputs = feed(graph.inputs, arrays)
+            with torch.inference_mode():
+                chunk = graph(*inputs)[0][0].numpy()
+                action, ring, filled = step(*inputs, ring, filled)
+            wanted = np.clip(executor.step(chunk), spec.action.low, spec.action.high)
+            np.testing.assert_allclose(action.numpy(), wanted, atol=1e-6)
+
+
+# ---- a whole bundle ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("deploy")
+    run(tiny(place / "run", demo_set(place / "demos"), agent__normalize="demos"))
+    return place / "run"
+
+
+@pytest.fixture(scope="module")
+def bundle(trained) -> Path:
+    pytest.importorskip("onnxscript")
+    out = trained.parent / "bundle"
+    done = export(trained, out, episodes=3, make_env=ToyEnv)
+    assert done.folder == out
+    assert done.parity is not None
+    assert done.parity.holds
+    assert done.parity.observations > 60
+    assert done.success is not None
+    return out
+
+
+def test_a_bundle_holds_what_it_should(bundle, trained):
+    names = {path.name for path in bundle.iterdir()}
+    assert names == {runtime.GRAPH, runtime.POLICY, STEP, WEIGHTS, CARD, CODE}
+    assert (bundle / CODE).read_bytes() == Path(runtime.__file__).read_bytes()
+    facts = json.loads((bundle / runtime.POLICY).read_text())
+    assert facts["agent"] == "cqn_as"
+    assert facts["frame_stack"] == 2
+    assert facts["grid"] == {"levels": 2, "bins": 3}
+    assert facts["executor"] == {"name": "temporal_ensemble", "gain": 0.01, "favours": "oldest"}
+    assert facts["observations"]["state"]["shape"] == [3]
+    assert facts["training"]["env_steps"] == 60
+    assert facts["training"]["demos_sha256"]
+    assert len(facts["normalizer"]["mean"]) == 6, "of both frames"
+    assert facts["success"]["episodes"] == 3
+    assert facts["success"]["mcnemar_p"] == 1.0
+    assert facts["step"]["outputs"][0]["name"] == "action"
+    assert str(trained.parent) not in (bundle / runtime.POLICY).read_text(), "nothing of this machine"
+    assert str(trained.parent) not in (bundle / CARD).read_text()
+
+
+def test_the_weights_are_those_of_the_run(bundle, trained):
+    from safetensors.torch import load_file
+
+    ours, theirs = load_agent(trained).agent.weights("all"), load_file(bundle / WEIGHTS)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+
+
+def test_a_bundle_acts_as_its_run(bundle, trained):
+    ours, theirs = load_policy(trained), load_policy(bundle)
+    assert isinstance(theirs, BundlePolicy)
+    assert theirs.spec == ours.spec
+    assert (theirs.env_steps, theirs.discount, theirs.env) == (ours.env_steps, ours.discount, ours.env)
+    rng = np.random.default_rng(0)
+    for step in range(30):
+        if step % 11 == 0:
+            ours.reset()
+            theirs.reset()
+        state = rng.normal(size=3).astype(np.float32)
+        np.testing.assert_allclose(theirs.act(state), ours.act(state), atol=1e-5)
+
+
+def test_several_environments_have_executors_of_their_own(bundle):
+    alone, both = load_policy(bundle), load_policy(bundle, num_envs=2)
+    rng = np.random.default_rng(0)
+    for step in range(8):
+        state = rng.normal(size=(2, 3)).astype(np.float32)
+        if step == 5:
+            both.reset(np.array([False, True]))
+        found = both.act({"state": state})
+        np.testing.assert_array_equal(found[0], alone.act({"state": state[0]}))
+    assert both.controller.predicted.shape == (2,)
+
+
+def test_a_bundle_is_evaluated_as_a_run_is(bundle, trained):
+    ours, theirs = (evaluate(one, make_env=ToyEnv, episodes=4, num_envs=2) for one in (trained, bundle))
+    assert ours.successes == theirs.successes
+    np.testing.assert_allclose(ours.returns, theirs.returns, atol=1e-4)
+    np.testing.assert_allclose(ours.predicted, theirs.predicted, atol=1e-4)
+
+
+def test_the_step_graph_needs_no_executor(bundle):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(str(bundle / STEP), providers=["CPUExecutionProvider"])
+    facts = json.loads((bundle / runtime.POLICY).read_text())
+    policy = load_policy(bundle).controller.policies[0]
+    inputs = {port["name"]: np.zeros(port["shape"], port["dtype"]) for port in facts["step"]["inputs"]}
+    stack = runtime.FrameStack(2)
+    rng = np.random.default_rng(0)
+    for _ in range(7):
+        state = rng.normal(size=3).astype(np.float32)
+        inputs["state"] = stack.push({"state": state})["state"][None]
+        found = dict(zip([o.name for o in session.get_outputs()], session.run(None, inputs), strict=True))
+        policy._random = type("Zeros", (), {"integers": lambda self, low, high, shape: np.zeros(shape, np.int64)})()
+        np.testing.assert_allclose(found["action"], policy.act(state), atol=1e-6)
+        inputs |= {"ring": found["next_ring"], "filled": found["next_filled"]}
+
+
+def test_the_card_says_what_was_measured(bundle):
+    import yaml
+
+    card = (bundle / CARD).read_text()
+    front = yaml.safe_load(card.split("---\n")[1])
+    assert front["pipeline_tag"] == "reinforcement-learning"
+    (index,) = front["model-index"]
+    metrics = {metric["type"]: metric["value"] for metric in index["results"][0]["metrics"]}
+    result = json.loads((bundle / runtime.POLICY).read_text())["training"]["result"]
+    assert metrics["success_rate"] == result["success_rate"]
+    assert re.search(r"95 % interval [\d.]+ to [\d.]+", index["results"][0]["task"]["name"])
+    assert "import policy" in card
+    assert "paired episodes" in card
+
+
+def test_what_lies_there_is_not_overwritten(bundle, trained, tmp_path):
+    with pytest.raises(ConfigError, match="already holds a bundle; pass --overwrite"):
+        export(trained, bundle)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="is no bundle of `zoomrl export`; it is left alone"):
+        export(trained, tmp_path, overwrite=True)
+    with pytest.raises(CheckpointError, match="is no run directory"):
+        export(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def written_before(bundle, monkeypatch):
+    """Graphs are copied from a bundle of the same run: writing one takes seconds."""
+    monkeypatch.setattr("zoomrl.deploy.export.write_onnx", lambda _, path: shutil.copy(bundle / path.name, path))
+
+
+@pytest.mark.usefixtures("written_before")
+def test_a_graph_that_strays_is_not_written(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr("zoomrl.deploy.export.compare", lambda *_: Parity(observations=5, bins=9, flips=1, gaps=[0.1]))
+    with pytest.raises(ZoomrlError, match="strays from PyTorch by more than rounding"):
+        export(trained, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("written_before")
+def test_the_command_line_exports(trained, tmp_path, capsys):
+    out = tmp_path / "bundle"
+    assert main(["export", str(trained), "--out", str(out), "--observations", "40"]) == 0
+    said = capsys.readouterr().out
+    assert "compared            40 stored observations with PyTorch" in said
+    assert "equal bins          100.0000% (0 of 480 differ)" in said
+    assert f"zoomrl serve {out}" in said
+    assert main(["export", str(trained), "--out", str(out)]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert main(["export", str(trained), "--out", str(tmp_path / "x"), "--episodes", "-1"]) == 2
+
+
+def test_damaged_bundles_are_named(bundle, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle, copy)
+    facts = json.loads((copy / runtime.POLICY).read_text())
+    del facts["environment"]["spec"]
+    (copy / runtime.POLICY).write_text(json.dumps(facts))
+    with pytest.raises(CheckpointError, match=r"policy.json is not what `zoomrl export` writes \(KeyError\('spec'\)\)"):
+        load_policy(copy)
+    (copy / runtime.POLICY).write_text("{")
+    with pytest.raises(CheckpointError, match="holds no bundle"):
+        load_policy(copy)
