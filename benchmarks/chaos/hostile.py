@@ -876,6 +876,51 @@ def _lerobot_cases() -> Iterator[Case]:
         build_video = partial(_video, frames, height, width)
         yield Case(f"lerobot video of {name}", build_video, (*command, "--cameras", "front"))
 
+    for kind, spoil in _SPOILT_LEROBOT_2.items():
+        yield Case(f"lerobot v2 {kind}", partial(_second, spoil), command)
+
+
+def _second(spoil: Callable[[Path], None], place: Path) -> None:
+    """A set of version 2.1 with two episodes, spoilt."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    root, steps = place / "set", 23
+    columns = {"action": [1], "observation.state": [2], "frame_index": [1], "episode_index": [1], "task_index": [1]}
+    features = {name: {"dtype": "float32", "shape": shape, "names": None} for name, shape in columns.items()}
+    info = {"codebase_version": "v2.1", "fps": 20, "total_episodes": 2, "chunks_size": 1000, "features": features}
+    info["data_path"] = "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet"
+    for folder in ("meta", "data/chunk-000"):
+        (root / folder).mkdir(parents=True)
+    for number in range(2):
+        data = {"action": [0.5] * steps, "observation.state": [[0.0, 1.0]] * steps, "frame_index": range(steps)}
+        table = pa.table({**data, "episode_index": [number] * steps, "task_index": [0] * steps})
+        parquet.write_table(table, root / f"data/chunk-000/episode_{number:06d}.parquet")
+    (root / "meta/info.json").write_text(json.dumps(info))
+    rows = [{"episode_index": number, "length": steps, "tasks": ["push"]} for number in range(2)]
+    (root / "meta/episodes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (root / "meta/tasks.jsonl").write_text('{"task_index": 0, "task": "push"}\n')
+    spoil(root)
+
+
+def _restless(root: Path) -> None:
+    """An episode whose task is another one in every frame."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    rows = 150_000
+    table = {
+        "action": np.zeros(rows, np.float32),
+        "observation.state": pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(2 * rows, np.float32)), 2),
+        "frame_index": np.arange(rows),
+        "episode_index": np.zeros(rows, np.int64),
+        "task_index": np.arange(rows) % 2,
+    }
+    parquet.write_table(pa.table(table), root / "data/chunk-000/episode_000000.parquet")
+    lines = [{"episode_index": 0, "length": rows}, {"episode_index": 1, "length": 23}]
+    (root / "meta/episodes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
+    (root / "meta/tasks.jsonl").write_text("".join(f'{{"task_index": {n}, "task": "{n}"}}\n' for n in range(2)))
+
 
 def _video(frames: int, height: int, width: int, place: Path) -> None:
     """One episode with a video of black frames."""
@@ -992,6 +1037,28 @@ _SPOILT_LEROBOT: dict[str, Callable[[Path], None]] = {
 
 
 # ---- RLBench -----------------------------------------------------------------------------------------------
+
+_LISTS = ("meta/episodes.jsonl", "meta/tasks.jsonl")
+_SPOILT_LEROBOT_2: dict[str, Callable[[Path], None]] = {
+    f"{name} {kind}": _replaced_below(name, spoil)
+    for name in _LISTS
+    for kind, spoil in {
+        "nested deeply": _SPOILT_JSON["nested deeply"],
+        "is a pipe": _SPOILT_JSON["a pipe"],
+        "is a link": _SPOILT_JSON["a link to a secret"],
+        "is a folder": _SPOILT_JSON["a folder"],
+        "of blank lines": _text("\n" * (60 << 20)),
+        "of empty objects": _text("{}\n" * 660_000),
+        "of many lists": _text('{"a": [' + "[]," * 990_000 + "1]}"),
+        "of numbers of many digits": _text('{"episode_index": ' + "9" * 4000 + ', "length": 1, "task_index": 0}\n'),
+    }.items()
+} | {
+    "path with an attribute": _info("data_path", value="{episode_index.__class__.__mro__}"),
+    "path to elsewhere": _info("data_path", value="../../secret.json"),
+    "chunks of nothing": _info("chunks_size", value=-1),
+    "a split of many digits": _info("splits", value={"train": "9" * 4000 + ":"}),
+    "a task of its own in every frame": _restless,
+}
 
 
 def _rlbench_cases() -> Iterator[Case]:
