@@ -494,7 +494,7 @@ def test_a_rate_that_lerobot_cannot_hold_is_said_and_kept(tmp_path, capsys, rate
     write_demos(tmp_path / "ours", demos.episodes, spec)
     assert main(["demos", "export", "lerobot", str(tmp_path / "ours"), "--out", str(tmp_path / "theirs")]) == 0
     out = capsys.readouterr().out
-    expected = f"control hz: meta/info.json says {fps} frames per second, since LeRobot takes whole numbers alone"
+    expected = f"control hz: meta/info.json says {fps} frames per second, since LeRobot declares a whole number"
     assert (expected in out) == bool(said)
     assert said in out
     assert json.loads((tmp_path / "theirs/meta/info.json").read_text())["fps"] == fps

@@ -13,6 +13,8 @@ from zoomrl.errors import DemonstrationError
 from zoomrl.files import MAX_JSON_PARTS, parse_json, read_bytes
 
 _FAULTS = 20
+_LINE_PARTS = 10_000
+"""Most objects and arrays in a line, which is about one episode or task."""
 T = TypeVar("T")
 
 
@@ -37,6 +39,8 @@ def read_lines(path: Path, root: Path, use: Callable[[dict[str, Any]], T]) -> tu
         if not line.strip():
             continue
         try:
+            if line.count(b"[") + line.count(b"{") > _LINE_PARTS:
+                raise ValueError(f"it holds more than {_LINE_PARTS:,} objects and arrays")
             found.append(use(parse_json(line, f"line {number}", error=DemonstrationError)))
         except (DemonstrationError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             bad += 1

@@ -128,7 +128,7 @@ def _rate(control_hz: float) -> tuple[int, list[str]]:
         return fps, []
     known = f"{control_hz:g}" if control_hz else "unknown"
     return fps, [
-        f"control hz: {layout.INFO} says {fps} frames per second, since LeRobot takes whole numbers alone. The set's "
+        f"control hz: {layout.INFO} says {fps} frames per second, since LeRobot declares a whole number. The set's "
         f"rate is {known}, and {layout.OWN_SPEC} keeps that; other programs see {fps}"
     ]
 
