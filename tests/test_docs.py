@@ -30,9 +30,12 @@ from zoomrl.cli.demos_convert import ExportDemos, ImportDemos
 from zoomrl.cli.doctor import Doctor
 from zoomrl.cli.env import Environments
 from zoomrl.cli.evaluate import Evaluate
+from zoomrl.cli.export import Export
+from zoomrl.cli.hub import Pull, Push
 from zoomrl.cli.parity import Parity
 from zoomrl.cli.plot import Plot
 from zoomrl.cli.presets import Presets
+from zoomrl.cli.serve import Serve
 from zoomrl.cli.tree import _NESTED, COMMANDS, check_command, parse
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
@@ -219,6 +222,10 @@ COMMAND_TABLES = {
     "env-check": Environments,
     "plot": Plot,
     "presets": Presets,
+    "export": Export,
+    "serve": Serve,
+    "push": Push,
+    "pull": Pull,
     "parity": Parity,
     "ablate": Ablate,
     "doctor": Doctor,
