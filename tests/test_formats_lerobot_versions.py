@@ -177,6 +177,14 @@ def test_columns_of_states(there, default):
     assert set(known) == {*names, "action", "timestamp"}
 
 
+def test_without_anything_to_observe_what_there_is_is_listed(tmp_path):
+    two(tmp_path / "set", columns={"action": 2, "joint_position": 3, "gripper_position": 1})
+    with pytest.raises(ConfigError, match=r"entries with --state \(gripper_position, joint_position\)$"):
+        read("lerobot", tmp_path / "set")
+    found = read("lerobot", tmp_path / "set", ImportOptions(state=("joint_position", "gripper_position")))
+    assert found.spec.state_dim == 4
+
+
 def test_cameras_go_by_their_columns_or_their_last_parts():
     there = features(observation__images__a__left="video", wrist_image="image", observation__image="video", state=2)
     known = columns.cameras(there)
@@ -422,8 +430,11 @@ def test_tasks_come_from_the_rows_or_from_the_frames(tmp_path):
     two(tmp_path / "silent", tasks=(), **both)
     found = read("lerobot", tmp_path / "silent")
     assert [(e.meta["tasks"], e.meta.get("task_index")) for e in found.episodes] == expected
+    assert "tasks" not in found.meta, "nothing is read to list them"
     two(tmp_path / "text", tasks=["push", "lift"], indices=[[0, 0, 0], [1] * 4])
-    assert [e.meta["tasks"] for e in read("lerobot", tmp_path / "text").episodes] == [["push"], ["lift"]]
+    found = read("lerobot", tmp_path / "text")
+    assert [e.meta["tasks"] for e in found.episodes] == [["push"], ["lift"]]
+    assert found.meta["tasks"] == "push, lift (--tasks names what to take)"
     two(tmp_path / "lost", indices=[[0, 7, 0], [0] * 4])
     found = read("lerobot", tmp_path / "lost")
     assert [e.meta["tasks"] for e in found.episodes] == [["push"], ["push"]]
@@ -516,6 +527,27 @@ def test_the_command_takes_columns_of_actions(tmp_path, capsys):
     assert main(words) == 0
     assert "actions: command (--action names others)" in capsys.readouterr().out
     np.testing.assert_array_equal(read_demos(tmp_path / "ours").episodes[1].actions, made[1]["command"])
+
+
+# ---- videos -----------------------------------------------------------------------------------------------------
+
+
+def test_of_a_video_at_another_rate_the_nearest_images_are_taken(tmp_path):
+    """Three images for each that is wanted: those at its time, not those before and after."""
+    av = pytest.importorskip("av")
+    file = tmp_path / "a.mp4"
+    with av.open(str(file), "w") as output:
+        stream = output.add_stream("libx264", 30, options={"crf": "1", "g": "2"})
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv444p"
+        for number in range(30):
+            image = np.full((32, 32, 3), 8 * number, np.uint8)
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        output.mux(stream.encode(None))
+    out = np.empty((9, 32, 32, 3), np.uint8)
+    lerobot_video.read_frames(file, 0.0, 10, lambda images: images, out)
+    np.testing.assert_allclose(out.mean((1, 2, 3)), 24 * np.arange(9), atol=3)
+    with pytest.raises(ValueError, match=r"a\.mp4 has no image at 1\.100 s"):
+        lerobot_video.read_frames(file, 0.0, 10, lambda images: images, np.empty((12, 32, 32, 3), np.uint8))
 
 
 # ---- memory -----------------------------------------------------------------------------------------------------

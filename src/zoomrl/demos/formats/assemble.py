@@ -27,6 +27,8 @@ from zoomrl.errors import ConfigError, DemonstrationError, MissingDependencyErro
 from zoomrl.runtime import as_rgb
 from zoomrl.spec import ArraySpec, EnvSpec, StateEntry, list_entries
 
+_LISTED = 20
+
 
 @dataclass
 class Raw:
@@ -155,8 +157,10 @@ class Assembly:
         named = match(known, self._env.state_entries) if self._env else None
         chosen = list(self._options.state or (() if without else named or default))
         if not chosen and not self._cameras:
+            there = f" ({', '.join(list(seen)[:_LISTED])})" if seen else ""
             raise ConfigError(
-                f"nothing of {self._path.name} would be observed: name cameras with --cameras or entries with --state"
+                f"nothing of {self._path.name} would be observed: name cameras with --cameras or entries with "
+                f"--state{there}"
             )
         if chosen and list(chosen) != ["state"]:
             self.meta["state"] = ", ".join(chosen)
@@ -350,6 +354,10 @@ class Assembly:
         for name in self._options.tasks:
             if name not in self._tasks:
                 raise unknown_name(f"task of {self._path.name}", name, self._tasks)
+        if len(self._tasks) > 1 and not self._options.tasks:
+            more = f" and {len(self._tasks) - _LISTED} more" if len(self._tasks) > _LISTED else ""
+            listed = ", ".join(f"{task:.100}" for task in list(self._tasks)[:_LISTED])
+            self.meta["tasks"] = f"{listed}{more} (--tasks names what to take)"
         if self._other_tasks:
             self.meta["tasks_left_out"] = plural(self._other_tasks, "episode") + " of other tasks"
         if not self._kept:

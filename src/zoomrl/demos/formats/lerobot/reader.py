@@ -56,7 +56,7 @@ def read(path: Path, options: ImportOptions) -> Imported:
     source = Source(path, info, places, taken, texts, own, assembly)
     for entry in _chosen(places, info, split, options.subset, assembly):
         where = source.where(entry)
-        if not options.tasks or _takes(source, entry, where, assembly):
+        if _takes(source, entry, where, bool(options.tasks), assembly):
             assembly.add(where, partial(source.episode, entry, rows.get(entry.number)))
     return assembly.result()
 
@@ -105,9 +105,10 @@ def _chosen(places: Layout, info: Info, split: range | None, name: str, assembly
     return inside
 
 
-def _takes(source: Source, entry: Listed, where: str, assembly: Assembly) -> bool:
+def _takes(source: Source, entry: Listed, where: str, asked: bool, assembly: Assembly) -> bool:
+    """Whether an episode is asked for by its tasks; its table is read for them only where any are ``asked`` for."""
     try:
-        return assembly.takes(source.tasks(entry))
+        return assembly.takes(source.tasks(entry) if asked else entry.tasks)
     except Exception as error:  # a damaged file makes its parser fail in any way
         assembly.faults.append(f"{where}: {reason(error)}")
         return False

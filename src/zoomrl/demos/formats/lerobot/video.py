@@ -84,7 +84,7 @@ def read_frames(path: Path, start: float, fps: float, sized: Sized, out: NDArray
     """
     count = len(out)
     wanted = start + np.arange(count) / fps
-    there = np.zeros(count, np.bool_)
+    off = np.full(count, 0.5 / fps)  # seconds between an image and the one taken for it
     # By its content, a file could also be a playlist of other files and addresses.
     with av().open(str(path), format="mp4") as container:
         stream = container.streams.video[0]
@@ -98,8 +98,8 @@ def read_frames(path: Path, start: float, fps: float, sized: Sized, out: NDArray
             place = round((frame.time - start) * fps)
             if place >= count:
                 break
-            if place >= 0 and abs(frame.time - wanted[place]) < 0.5 / fps:
+            if place >= 0 and abs(frame.time - wanted[place]) < off[place]:
                 out[place : place + 1] = sized(frame.to_ndarray(format="rgb24")[None])
-                there[place] = True
-    if not there.all():
-        raise ValueError(f"{path.name} has no image at {wanted[int(np.argmin(there))]:.3f} s")
+                off[place] = abs(frame.time - wanted[place])
+    if (missing := off >= 0.5 / fps).any():
+        raise ValueError(f"{path.name} has no image at {wanted[int(np.argmax(missing))]:.3f} s")
