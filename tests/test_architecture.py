@@ -28,6 +28,7 @@ FLOOR = {
     "ranges": 0,
     "field_docs": 0,
     "runtime": 0,
+    "loopback": 0,
     "math": 0,
     "nets": 1,
     "data": 1,

@@ -383,8 +383,8 @@ def test_nothing_is_said_without_the_token(path):
 
 @pytest.mark.long
 def test_half_open_connections_cost_no_thread_and_are_closed(monkeypatch):
-    monkeypatch.setattr("zoomrl.intervention.page.IDLE_S", 1)
-    monkeypatch.setattr("zoomrl.intervention.page.MAX_CONNECTIONS", 60)
+    monkeypatch.setattr("zoomrl.loopback.IDLE_S", 1)
+    monkeypatch.setattr("zoomrl.loopback.MAX_CONNECTIONS", 60)
     before = threading.active_count()
     page = Page(0, {})
     links = []
