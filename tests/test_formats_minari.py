@@ -1,6 +1,10 @@
 """Minari's data sets: damaged, of others, cut short, and in the hands of Minari's own reader."""
 
+import hashlib
+import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -8,6 +12,7 @@ import pytest
 
 from test_demos_store import make_episode, make_spec, write_foreign
 from test_formats import make_set
+from test_formats_flat import numbers
 from zoomrl.demos.formats import ImportOptions, read, write
 from zoomrl.demos.store.reader import read_demos
 from zoomrl.demos.store.writer import write_demos
@@ -83,3 +88,78 @@ def test_minaris_own_reader_takes_what_is_exported(tmp_path):
     for written, read_back in zip(demos.episodes, dataset, strict=True):
         np.testing.assert_array_equal(read_back.observations["rgb"], written.observations["rgb"])
         np.testing.assert_array_equal(read_back.actions, written.actions)
+
+
+# ---- Arrow ---------------------------------------------------------------------------------------------------------
+
+ARROW = Path(__file__).parent / "data" / "formats" / "minari_arrow"
+SEEN = (
+    "c439596d76163805143700ff4eff89ec1383e124abf9e8e9b0d95ca78554faf8",
+    "a385d036e2ea382d06c72f4ef1582bd56de394bfb216cc73d90d1a5390b40066",
+)
+"""Hashes of the images that Minari 0.5.4 itself reads of its JPEG."""
+
+
+def test_a_set_in_arrow_is_what_minari_wrote():
+    pytest.importorskip("pyarrow")
+    found = read("auto", ARROW, ImportOptions(cameras=("cam",), image_size=32))
+    assert (found.faults, found.meta["state"]) == ([], "goal, robot/joints")
+    for k, (episode, seen) in enumerate(zip(found.episodes, SEEN, strict=True)):
+        steps = 3 + k
+        np.testing.assert_array_equal(episode.actions, numbers(9, 2)[:steps])
+        state = np.concatenate([numbers(9, 2) + k, numbers(9, 3)], 1)[: steps + 1]
+        np.testing.assert_array_equal(episode.observations["state"], state)
+        assert hashlib.sha256(np.ascontiguousarray(episode.observations["rgb"][:, 0]).tobytes()).hexdigest() == seen
+        assert episode.rewards.tolist() == [0.0] * (steps - 1) + [1.0]
+        assert (episode.seed, episode.success, episode.terminated, episode.truncated) == (10 + k, True, True, False)
+    assert found.spec.action.low == (-99.0, -99.0)
+
+
+def change_metadata(file, **changes):
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def rewrite(file, **options):
+    """The record batch of an Arrow file, written again."""
+    import pyarrow as pa
+
+    table = pa.ipc.open_file(file).read_all()
+    with pa.ipc.new_file(str(file), table.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
+        for batch in table.to_batches(max_chunksize=2 if not options else None):
+            writer.write_batch(batch)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda data: (data / "0/part-0.arrow").unlink(), "holds no part-0.arrow"),
+        (lambda data: (data / "0/part-0.arrow").write_bytes(bytes(99)), "episode 0: "),
+        (
+            lambda data: change_metadata(data / "0/metadata.json", total_steps=7),
+            "has 3 steps, and its metadata promise 7",
+        ),
+        (lambda data: rewrite(data / "0/part-0.arrow", compression="zstd"), "is packed: write it again"),
+        (lambda data: shutil.rmtree(data / "0"), "1 episodes are missing"),
+    ],
+)
+def test_a_damaged_episode_in_arrow_is_left_out_by_name(tmp_path, change, text):
+    pytest.importorskip("pyarrow")
+    shutil.copytree(ARROW, tmp_path / "set")
+    change(tmp_path / "set/data")
+    found = read("minari", tmp_path / "set")
+    assert [e.meta["episode"] for e in found.episodes] == [1]
+    assert len(found.faults) == 1
+    assert text in found.faults[0]
+
+
+def test_batches_in_arrow_are_joined_and_other_formats_refused(tmp_path):
+    pytest.importorskip("pyarrow")
+    shutil.copytree(ARROW, tmp_path / "set")
+    rewrite(tmp_path / "set/data/1/part-0.arrow")
+    whole, joined = read("minari", ARROW), read("minari", tmp_path / "set")
+    np.testing.assert_array_equal(whole.episodes[1].observations["state"], joined.episodes[1].observations["state"])
+    change_metadata(tmp_path / "set/data/metadata.json", data_format="parquet")
+    with pytest.raises(DemonstrationError, match="data format 'parquet'; hdf5 and arrow are read"):
+        read("minari", tmp_path / "set")
+    with pytest.raises(DemonstrationError, match=r"in Arrow, which is imported first: zoomrl demos import"):
+        read_demos(ARROW)

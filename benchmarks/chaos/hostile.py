@@ -89,7 +89,10 @@ class Outcome:
 
 def hostile_cases() -> list[Case]:
     """All attacks."""
-    return [*_run_cases(), *_hdf5_cases(), *_metadata_cases(), *_npz_cases(), *_lerobot_cases(), *_rlbench_cases()]
+    from chaos.hostile_formats import format_cases  # which is built upon this module
+
+    own = [*_run_cases(), *_hdf5_cases(), *_metadata_cases(), *_npz_cases(), *_lerobot_cases(), *_rlbench_cases()]
+    return [*own, *format_cases()]
 
 
 def attack(case: Case, seconds: float = SECONDS) -> Outcome:
@@ -1035,9 +1038,6 @@ _SPOILT_LEROBOT: dict[str, Callable[[Path], None]] = {
     "own spec is a link": _replaced_below("meta/zoomrl.json", lambda path: path.symlink_to("../../../secret.json")),
 }
 
-
-# ---- RLBench -----------------------------------------------------------------------------------------------
-
 _LISTS = ("meta/episodes.jsonl", "meta/tasks.jsonl")
 _SPOILT_LEROBOT_2: dict[str, Callable[[Path], None]] = {
     f"{name} {kind}": _replaced_below(name, spoil)
@@ -1059,6 +1059,9 @@ _SPOILT_LEROBOT_2: dict[str, Callable[[Path], None]] = {
     "a split of many digits": _info("splits", value={"train": "9" * 4000 + ":"}),
     "a task of its own in every frame": _restless,
 }
+
+
+# ---- RLBench -----------------------------------------------------------------------------------------------
 
 
 def _rlbench_cases() -> Iterator[Case]:

@@ -95,7 +95,7 @@ def contents(path: Path) -> str:
                 return listing(arrays)
         except Exception:  # a file of another kind makes a parser fail in any way
             continue
-    return f"{path.stat().st_size:,} bytes that begin with {_head(path)[:8]!r}"
+    return f"{path.stat().st_size:,} bytes of an unknown kind"
 
 
 # ---- files -----------------------------------------------------------------------------------------------------

@@ -173,13 +173,14 @@ class _Source:
         self.spec = replace(self.spec, reports_success=any(name in first.get("infos", ()) for name in SUCCESS_NAMES))
         self._entries = self.spec.state_entries
 
-    def episode(self, index: int) -> Episode:
+    def episode(self, index: int, observed: bool = True) -> Episode:
+        """Episode ``index``; without observations, which take most of the time, where it need not be ``observed``."""
         try:
             group = self._file[layout.episode_key(index)]
             if self._whole is not None:
                 for part in _datasets(group):
                     self._whole(part)
-            episode = self._ours(group) if self.ours else self._foreign(group)
+            episode = self._ours(group, observed) if self.ours else self._foreign(group, observed)
             episode.validate()
         except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError) as error:
             raise DemonstrationError(
@@ -188,22 +189,22 @@ class _Source:
             ) from error
         return episode
 
-    def _ours(self, group: Any) -> Episode:
+    def _ours(self, group: Any, observed: bool) -> Episode:
         attributes = group.attrs
         return Episode(
-            **self._arrays(group),
+            **self._arrays(group, observed),
             terminated=bool(group["terminations"][-1]),
             truncated=bool(group["truncations"][-1]),
             success=bool(attributes["success"]),
             is_demo=bool(attributes["is_demo"]),
             seed=int(attributes.get("seed", -1)),
             meta=parse_json(attributes[layout.META_KEY], f"{group.name}, {layout.META_KEY}", error=DemonstrationError),
-            state_entries=self._entries,
+            state_entries=self._entries if observed else (),
         )
 
-    def _foreign(self, group: Any) -> Episode:
+    def _foreign(self, group: Any, observed: bool) -> Episode:
         terminated = bool(group["terminations"][-1])
-        infos, arrays = group.get("infos", {}), self._arrays(group)
+        infos, arrays = group.get("infos", {}), self._arrays(group, observed)
         stated = [truth(infos[name][()], f"infos/{name}") for name in SUCCESS_NAMES if name in infos]
         success = any(stated) if stated else sparse_success(arrays["rewards"])
         return Episode(
@@ -215,12 +216,15 @@ class _Source:
             is_demo=success is not False,
             seed=int(group.attrs.get("seed", -1)),
             meta={} if success is not None else {"success": ASSUMED},
-            state_entries=self._entries,
+            state_entries=self._entries if observed else (),
         )
 
-    def _arrays(self, group: Any) -> dict[str, Any]:
+    def _arrays(self, group: Any, observed: bool) -> dict[str, Any]:
         stored = group["observations"]
-        if hasattr(stored, "keys"):
+        observations: dict[str, NDArray[Any]]
+        if not observed:
+            observations = {}
+        elif hasattr(stored, "keys"):
             observations = {name: _load(stored[name], spec) for name, spec in self.spec.observations.items()}
         else:
             observations = {"state": _load(stored, self.spec.observations["state"])}
@@ -284,6 +288,11 @@ def open_set(path: str | Path, partial: bool = False) -> Iterator[_Source]:
     metadata_path, file_path = folder / layout.METADATA_FILE, folder / layout.MAIN_FILE
     for needed in (metadata_path, file_path):
         if not needed.exists():
+            if next(folder.glob("*/*.arrow"), None):
+                raise DemonstrationError(
+                    f"{path} is a Minari data set in Arrow, which is imported first: zoomrl demos import minari {path} "
+                    "--out FOLDER"
+                )
             if aside := retired(folder):
                 raise DemonstrationError(
                     f"no demonstration set at {path}: a process was killed while it replaced it. The set that was "
@@ -298,8 +307,7 @@ def open_set(path: str | Path, partial: bool = False) -> Iterator[_Source]:
     metadata = read_json(metadata_path, error=DemonstrationError, hint=hint)
     if metadata.get("data_format", "hdf5") != "hdf5":
         raise DemonstrationError(
-            f"{metadata_path} cannot be read: its data format is {metadata['data_format']!r}; 'hdf5' alone is. Sets of "
-            f"the format 'arrow' can be imported: zoomrl demos import minari. {hint}"
+            f"{metadata_path} cannot be read: its data format is {metadata['data_format']!r}; 'hdf5' alone is. {hint}"
         )
     check_intact(file_path, metadata, partial)
     from zoomrl.demos.store.hdf5 import check_whole, open_hdf5  # formats are built upon this module

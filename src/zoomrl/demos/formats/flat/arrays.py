@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoomrl.demos.formats.kinds import Array
-from zoomrl.demos.store.limits import IMAGES, Budget, array_size
+from zoomrl.demos.store.limits import FREE, IMAGES, NUMBERS, Budget, array_size
 from zoomrl.errors import DemonstrationError
 
 
@@ -86,9 +86,17 @@ def of_length(arrays: Mapping[str, Long], count: int) -> dict[str, Long]:
     return {name: array for name, array in arrays.items() if array.shape and array.shape[0] == count}
 
 
+def check_piece(name: str, array: Long) -> None:
+    """ValueError where unpacking one piece of ``array`` takes more memory than what it stores makes likely."""
+    size = array.piece * row_bytes(array)
+    if size > max(FREE, IMAGES * array.stored, NUMBERS * array.shape[0] * row_bytes(array)):
+        raise ValueError(f"{name} unpacks {size:,} bytes at once, of which the file stores {array.stored:,}")
+
+
 def count_whole(budget: Budget, arrays: Mapping[str, Long]) -> None:
     """Count arrays that are read as a whole, and kept."""
     for name, array in arrays.items():
+        check_piece(name, array)
         size = array_size(array.shape, array.dtype)
         budget.add(name, size.kept, array.stored, size.ratio, read=max(size.read, array.piece * row_bytes(array)))
 
@@ -105,6 +113,8 @@ def count_sliced(
         longest: rows of the longest episode.
         size: height and width of the images that are kept.
     """
+    for name, array in (*vectors.items(), *images.items()):
+        check_piece(name, array)
     for name, array in vectors.items():
         whole = array_size(array.shape, array.dtype)
         one = array_size((longest, *array.shape[1:]), array.dtype)

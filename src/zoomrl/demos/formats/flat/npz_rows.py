@@ -35,26 +35,31 @@ class NpzRows:
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
         first, end, _ = rows.indices(self.shape[0])
-        if self._part is None or first < self._at:
-            self._begin()
-        self._skip((first - self._at) * self._row)
-        content = self._part.read((end - first) * self._row)
+        end = max(first, end)
+        part, at = self._part, self._at
+        # After an error it is not known where the next byte comes from.
+        self._part = None
+        if part is None or first < at:
+            part, at = self._begin(), 0
+        self._skip(part, (first - at) * self._row)
+        content = part.read((end - first) * self._row)
         if len(content) != (end - first) * self._row:
             raise ValueError(f"{self._name} ends before row {end}")
-        self._at = end
+        self._part, self._at = part, end
         return np.frombuffer(content, self.dtype).reshape(end - first, *self.shape[1:])
 
-    def _begin(self) -> None:
-        self._part, self._at = self._file.open(f"{self._name}.npy"), 0
-        version = np.lib.format.read_magic(self._part)
+    def _begin(self) -> Any:
+        part = self._file.open(f"{self._name}.npy")
+        version = np.lib.format.read_magic(part)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        _, fortran, _ = read(self._part)
+        _, fortran, _ = read(part)
         if fortran and len(self.shape) > 1:
             raise ValueError(f"{self._name} is stored column by column; write it with numpy.ascontiguousarray")
+        return part
 
-    def _skip(self, count: int) -> None:
+    def _skip(self, part: Any, count: int) -> None:
         while count > 0:
-            if not (found := len(self._part.read(min(count, _STEP)))):
+            if not (found := len(part.read(min(count, _STEP)))):
                 raise ValueError(f"{self._name} ends before its rows")
             count -= found
 

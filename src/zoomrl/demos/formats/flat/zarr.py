@@ -24,7 +24,7 @@ from zoomrl.demos.formats.flat.zarr_array import Store, ZarrArray, arrays_in
 from zoomrl.demos.formats.images import in_slices
 from zoomrl.demos.formats.kinds import kinds
 from zoomrl.demos.store.limits import Budget
-from zoomrl.errors import DemonstrationError, plural
+from zoomrl.errors import DemonstrationError, ZoomrlError, plural
 
 ENDS = "meta/episode_ends"
 _ACTIONS = ("action", "actions")
@@ -47,9 +47,9 @@ def read(path: Path, options: ImportOptions) -> Imported:
         found, faults = arrays_in(store)
         try:
             return _read(path, found, faults, options)
+        except ZoomrlError:
+            raise
         except ValueError as error:
-            if isinstance(error, DemonstrationError):
-                raise
             raise DemonstrationError(f"{path}: {error}") from error
 
 
@@ -72,6 +72,8 @@ def _read(path: Path, found: dict[str, ZarrArray], faults: list[str], options: I
         assembly.meta["frames_dropped"] = f"{plural(rest, 'row')} after the end of the last episode"
     rewards = next((name for name in _REWARDS if name in arrays), None)
     sorts = kinds(declared({name: a for name, a in arrays.items() if name not in (*_ACTIONS, *_REWARDS)}))
+    if not sorts.cameras and not sorts.numbers:
+        raise DemonstrationError("\n  - ".join([f"{path} holds no observations that can be read:", *assembly.faults]))
     cameras = assembly.choose_cameras({name: name for name in sorts.cameras})
     default = [UNNAMED] if UNNAMED in sorts.vectors else sorts.floating
     state = assembly.choose_state(sorts.numbers, default, sorts.numbers)

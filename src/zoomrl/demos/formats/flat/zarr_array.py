@@ -276,7 +276,7 @@ def _lz4(content: bytes, size: int) -> bytes:
 
 def _zstd(content: bytes, size: int) -> bytes:
     if (declared := _zstd_size(content)) != size:
-        raise ValueError(f"a chunk declares {declared} bytes, not {size:,}")
+        raise ValueError(f"a chunk declares {'no' if declared is None else declared} bytes, not {size:,}")
     return bytes(_numcodecs("zstd").decompress(content))
 
 

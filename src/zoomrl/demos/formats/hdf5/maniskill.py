@@ -79,7 +79,8 @@ def _read(path: Path, file: Any, there: int, cut: list[str], options: ImportOpti
     if info:
         assembly.meta["env_info"] = info
     cameras, state = _choices(path, file, names, assembly)
-    seen = ["obs" if key == UNNAMED else f"obs/{key}" for key in (*cameras, *state)]
+    # Where obs is one array, there is nothing below it, and the others where it is a group.
+    seen = ["obs", *(f"obs/{key}" for key in (*cameras, *state))]
     check_memory(path, Budget(), ((one, file[one]) for one in names), ["actions", *_FLAGS, *seen], there)
     episodes = {part.get("episode_id"): part for part in told.get("episodes", ()) if isinstance(part, dict)}
     for one in names:
