@@ -274,8 +274,21 @@ def test_a_faulty_episode_of_aloha_is_named(tmp_path, changes, text):
 def test_other_actions_of_aloha_are_said(tmp_path):
     path, _ = aloha(tmp_path / "episode_0.hdf5", base_action=numbers(4, 2), observations__qvel=None)
     found = read("auto", path)
-    assert found.meta["actions_left_out"] == "base_action"
+    assert found.meta["actions_left_out"].startswith("base_action (")
     assert "left_out" not in found.meta
+    joined = read("auto", path, ImportOptions(action=("base_action", "action"))).episodes[0].actions
+    np.testing.assert_array_equal(joined, np.concatenate([numbers(4, 2), numbers(4, 14) + 2], 1))
+    with pytest.raises(ConfigError, match=r"unknown action 'base'\. Did you mean base_action"):
+        read("auto", path, ImportOptions(action=("base",)))
+
+
+def test_options_that_a_format_does_not_know_are_refused(tmp_path):
+    path, _ = maniskill(tmp_path)
+    for options in (ImportOptions(action=("actions",)), ImportOptions(subset="train")):
+        with pytest.raises(ConfigError, match=r"--\w+ is for lerobot and \w+; leave it out for maniskill"):
+            read("auto", path, options)
+    with pytest.raises(ConfigError, match="unknown task"):
+        read("auto", path, ImportOptions(tasks=("pick",)))
 
 
 # ---- ManiSkill ---------------------------------------------------------------------------------------------------

@@ -62,6 +62,10 @@ WRITERS: Registry[Writer] = Registry(
 """Format -> module with ``write``."""
 
 
+_ONLY = {"action": ("lerobot", "aloha"), "subset": ("lerobot", "robomimic")}
+"""Option -> the formats that know it."""
+
+
 def read(format: str, path: str | Path, options: ImportOptions | None = None) -> Imported:
     """Read the foreign set at ``path``; ``format`` is one of :data:`READERS`, or ``auto``.
 
@@ -73,6 +77,9 @@ def read(format: str, path: str | Path, options: ImportOptions | None = None) ->
     name = detect(path) if format == "auto" else format
     if name not in READERS:
         raise unknown_name("demonstration format", name, [*READERS, "auto"])
+    for option, formats in _ONLY.items():
+        if options and getattr(options, option) and name not in formats and name not in READERS.plugins:
+            raise ConfigError(f"--{option} is for {' and '.join(formats)}; leave it out for {name}")
     return READERS[name].read(Path(path), options or ImportOptions())
 
 

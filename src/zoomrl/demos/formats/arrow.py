@@ -1,4 +1,4 @@
-"""Minari's sets in Arrow: ``data/<number>/part-0.arrow``, one record batch of T + 1 rows, with its metadata beside it.
+"""Minari's sets in Arrow: ``data/<number>/part-0.arrow``, one record batch of T + 1 rows, next to its metadata.
 
 Batches must not be packed (Minari packs none): how much memory a packed one takes is known only when it is there.
 """

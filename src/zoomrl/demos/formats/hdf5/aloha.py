@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,11 @@ from zoomrl.demos.formats.images import Frames, Sized, decode, one_by_one
 from zoomrl.demos.formats.kinds import Array, kinds
 from zoomrl.demos.store.hdf5 import count, examined, load, open_hdf5
 from zoomrl.demos.store.limits import Budget, regular
-from zoomrl.errors import DemonstrationError, ZoomrlError
+from zoomrl.errors import DemonstrationError, ZoomrlError, unknown_name
 
 STATE = "qpos"
 """What the state is by default: angles of all joints."""
+ACTION = "action"
 _IMAGES = "images/"
 _PACKED = (b"\xff\xd8\xff", b"\x89PNG")
 _SLICE_BYTES = 16 << 20
@@ -45,10 +46,13 @@ def read(path: Path, options: ImportOptions) -> Imported:
     some or the environment's entries are there by name. Cameras are the entries of ``observations/images``. Images in
     JPEG have the order of colours in which OpenCV reads them, which ACT writes and reads them with.
 
+    Actions are ``action``, or the arrays that ``options.action`` names, joined: ``action`` and ``base_action``.
+
     Raises:
         DemonstrationError: when no episode can be read; lists every fault.
-        ConfigError: for a camera or entry that is not there.
+        ConfigError: for a camera, entry or action that is not there.
     """
+    actions = options.action or (ACTION,)
     files = sorted(files_at(path), key=_number)
     assembly = Assembly("aloha", path, options)
     budget = Budget()
@@ -66,13 +70,13 @@ def read(path: Path, options: ImportOptions) -> Imported:
         with file:
             assembly.faults.extend(cut)
             try:
-                chosen = _choices(file, assembly) if chosen is None else chosen
+                chosen = _choices(file, actions, assembly) if chosen is None else chosen
             except ZoomrlError:
                 raise
             except BROKEN as error:
                 assembly.faults.append(f"{name.name}: {reason(error)}")
                 continue
-            assembly.add(name.name, partial(_episode, file, name, there, *chosen, assembly, budget))
+            assembly.add(name.name, partial(_episode, file, name, there, actions, *chosen, assembly, budget))
     return assembly.result()
 
 
@@ -81,7 +85,7 @@ def _number(file: Path) -> tuple[int, str]:
     return (int(digits[1]) if digits else -1), file.name
 
 
-def _choices(file: Any, assembly: Assembly) -> tuple[list[str], list[str]]:
+def _choices(file: Any, actions: Sequence[str], assembly: Assembly) -> tuple[list[str], list[str]]:
     """Keys of the cameras and of the state."""
     arrays = arrays_of(file["observations"])
     shown = {key.removeprefix(_IMAGES): key for key in arrays if key.startswith(_IMAGES)}
@@ -89,23 +93,34 @@ def _choices(file: Any, assembly: Assembly) -> tuple[list[str], list[str]]:
     cameras = shown | {key: key for key in found.cameras}
     if "sim" in file.attrs:
         assembly.meta["simulated"] = bool(file.attrs["sim"])
-    if others := [key for key, part in file.items() if "action" in key and key != "action" and hasattr(part, "dtype")]:
-        assembly.meta["actions_left_out"] = ", ".join(others)
+    there = [key for key, part in file.items() if ACTION in key and hasattr(part, "dtype")]
+    for name in actions:
+        if name not in there:
+            raise unknown_name("action", name, there)
+    if others := [name for name in there if name not in actions]:
+        assembly.meta["actions_left_out"] = f"{', '.join(others)} (--action names what to take)"
     return choose(assembly, cameras, found.numbers, [STATE] if STATE in found.floating else found.floating)
 
 
 def _episode(
-    file: Any, path: Path, there: int, cameras: list[str], state: list[str], assembly: Assembly, budget: Budget
+    file: Any,
+    path: Path,
+    there: int,
+    actions: Sequence[str],
+    cameras: list[str],
+    state: list[str],
+    assembly: Assembly,
+    budget: Budget,
 ) -> Raw:
     seen, height_width = file["observations"], assembly.image_size
-    for part in (file["action"], *(seen[key] for key in state)):
+    for part in (*(file[name] for name in actions), *(seen[key] for key in state)):
         count(budget, part, there, path.name)
     for key in cameras:
         kept = len(seen[key]) * height_width[0] * height_width[1] * 3 if _is_packed(seen[key]) else None
         count(budget, seen[key], there, path.name, kept)
     budget.check()
     return Raw(
-        actions=load(file["action"], there),
+        actions=np.concatenate([load(file[name], there) for name in actions], 1),
         state={key: load(seen[key], there) for key in state},
         views=[_frames(seen, key, there, assembly) for key in cameras],
         rewards=optional(file, "rewards", there),
