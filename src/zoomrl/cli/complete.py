@@ -241,6 +241,7 @@ _SOURCES: dict[tuple[str, str], Source] = {
     ("eval", "path"): policies,
     ("plot", "runs"): runs,
     ("demos inspect", "path"): sets,
+    ("demos view", "path"): sets,
     ("demos check", "path"): sets,
     ("demos export", "set"): sets,
     ("demos import", "format"): _formats("import"),

@@ -15,6 +15,7 @@ from zoomrl.cli.completion import Shell, completion_script
 from zoomrl.cli.demos import CollectDemos, InspectDemos
 from zoomrl.cli.demos_check import CheckDemos
 from zoomrl.cli.demos_convert import ExportDemos, ImportDemos
+from zoomrl.cli.demos_view import ViewDemos
 from zoomrl.cli.doctor import Doctor
 from zoomrl.cli.env import Environments
 from zoomrl.cli.evaluate import Evaluate
@@ -46,6 +47,7 @@ class Demos:
     command: Annotated[
         Annotated[CollectDemos, subcommand("collect")]
         | Annotated[InspectDemos, subcommand("inspect")]
+        | Annotated[ViewDemos, subcommand("view")]
         | Annotated[CheckDemos, subcommand("check")]
         | Annotated[ImportDemos, subcommand("import")]
         | Annotated[ExportDemos, subcommand("export")],
@@ -95,6 +97,7 @@ _NESTED: dict[str, dict[str, type[Any]]] = {
     "demos": {
         "collect": CollectDemos,
         "inspect": InspectDemos,
+        "view": ViewDemos,
         "check": CheckDemos,
         "import": ImportDemos,
         "export": ExportDemos,
