@@ -380,6 +380,9 @@ def test_lists_are_read_within_limits(tmp_path, monkeypatch):
     (root / "meta/episodes.jsonl").write_text("{}\n" * 50)
     with pytest.raises(DemonstrationError, match=r"line 20: KeyError: 'episode_index'\n.*30 more lines like these"):
         read("lerobot", root)
+    rows = [{"episode_index": n, "length": 3 + n, "extra": [[]] * 10_000 * n} for n in range(2)]
+    lines(root / "meta/episodes.jsonl", rows)
+    assert "line 2: it holds more than 10,000 objects and arrays" in read("lerobot", root).faults[0]
     monkeypatch.setattr("zoomrl.demos.formats.lerobot.jsonl.MAX_JSON_PARTS", 49)
     with pytest.raises(DemonstrationError, match="more than 49 lines, objects and arrays"):
         read("lerobot", root)
@@ -401,7 +404,7 @@ def test_runs_and_back(indices):
 
 
 @pytest.mark.parametrize(
-    "runs", [None, 3, "ab", [[0, 4]], [[0, 5], [0, -1]], [[2, 3]], [[0, 1, 2]], [[0, 1.5]], [[True, 3]]]
+    "runs", [None, 3, "ab", [[0, 4]], [[0, 2]], [[0, 5], [0, -1]], [[2, 3]], [[0, 1, 2]], [[0, 1.5]], [[True, 3]]]
 )
 def test_runs_that_do_not_fit_are_none(runs):
     assert frames_of(runs, 3, 2) is None

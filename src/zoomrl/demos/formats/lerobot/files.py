@@ -11,8 +11,6 @@ from zoomrl.demos.store.limits import NUMBERS, Budget, regular
 
 _FIELD = re.compile(r"\{(\w+)(?::0?(\d)d)?\}")
 _MAX_TEMPLATE = 500
-_POINTER_BYTES = 1024
-"""Pointers of Git LFS are smaller."""
 
 
 def filled(template: object, **values: int | str) -> str:
@@ -31,19 +29,6 @@ def filled(template: object, **values: int | str) -> str:
     if unknown or "{" in rest or "}" in rest:
         raise ValueError(f"the path {template!r} in info.json may hold {', '.join(values)} in braces, and nothing else")
     return _FIELD.sub(lambda found: str(values[found[1]]).zfill(int(found[2] or 0)), template)
-
-
-def fetched(path: Path, root: Path) -> Path:
-    """``path``, a regular file of the set at ``root`` that is there itself.
-
-    Raises:
-        ValueError: it is none, or stands in for a file that Git LFS has not fetched.
-        OSError: it is not there.
-    """
-    regular(path, root)
-    if path.stat().st_size < _POINTER_BYTES and path.read_bytes().startswith(b"version https://git-lfs"):
-        raise ValueError(f"{path.name} is a pointer of Git LFS, not the file itself: run `git lfs pull` in its folder")
-    return path
 
 
 class Tables:
@@ -67,7 +52,7 @@ class Tables:
             ValueError: it is no file of the data set, or declares more rows or bytes than it can hold. Any error of
                 pyarrow for a damaged file.
         """
-        size = fetched(path, self._root).stat().st_size
+        size = regular(path, self._root).stat().st_size
         self._budget.file(path, self._ratio)
         table = layout.parquet().ParquetFile(path, page_checksum_verification=True)
         groups = [table.metadata.row_group(index) for index in range(table.num_row_groups)]

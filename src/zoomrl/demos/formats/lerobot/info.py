@@ -9,8 +9,8 @@ from typing import Any
 
 from zoomrl.demos.formats.assemble import reason
 from zoomrl.demos.formats.base import MAX_HZ
-from zoomrl.demos.formats.lerobot.files import fetched
 from zoomrl.demos.formats.lerobot.layout import INFO
+from zoomrl.demos.store.limits import regular
 from zoomrl.errors import DemonstrationError, unknown_name
 from zoomrl.files import read_json
 
@@ -97,7 +97,7 @@ def read_info(root: Path) -> Info:
             f"{root} is a LeRobot data set older than v2.0; v2.0, v2.1 and v3 are read. {_CONVERT}"
         )
     try:
-        found = read_json(fetched(file, root), error=DemonstrationError)
+        found = read_json(regular(file, root), error=DemonstrationError)
         version = _version(found["codebase_version"])
         info = Info(
             version=version,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from zoomrl.demos.formats.assemble import reason
-from zoomrl.demos.formats.lerobot.files import fetched
+from zoomrl.demos.store.limits import regular
 from zoomrl.errors import DemonstrationError
 from zoomrl.files import MAX_JSON_PARTS, parse_json, read_bytes
 
@@ -26,7 +26,7 @@ def read_lines(path: Path, root: Path, use: Callable[[dict[str, Any]], T]) -> tu
             arrays than are read.
     """
     try:
-        content = read_bytes(fetched(path, root), error=DemonstrationError)
+        content = read_bytes(regular(path, root), error=DemonstrationError)
     except (OSError, ValueError) as error:
         raise DemonstrationError(f"{path} cannot be read: {reason(error)}") from error
     if content.count(b"\n") + content.count(b"[") + content.count(b"{") > 2 * MAX_JSON_PARTS:

@@ -15,14 +15,14 @@ from zoomrl.demos.formats.assemble import Assembly, Raw, reason
 from zoomrl.demos.formats.images import Frames, decode, one_by_one
 from zoomrl.demos.formats.lerobot import layout
 from zoomrl.demos.formats.lerobot.columns import OUTCOME
-from zoomrl.demos.formats.lerobot.files import Tables, fetched
+from zoomrl.demos.formats.lerobot.files import Tables
 from zoomrl.demos.formats.lerobot.info import Info
 from zoomrl.demos.formats.lerobot.listed import Layout, Listed
 from zoomrl.demos.formats.lerobot.tasks import read_tasks
 from zoomrl.demos.formats.lerobot.video import read_frames
 from zoomrl.demos.formats.output import Provenance
 from zoomrl.demos.outcome import truth
-from zoomrl.demos.store.limits import IMAGES, NUMBERS, VIDEO, Budget
+from zoomrl.demos.store.limits import IMAGES, NUMBERS, VIDEO, Budget, regular
 from zoomrl.files import parse_json
 
 _COPIES = 3
@@ -123,7 +123,7 @@ class Source:
         path = (self._root / part).resolve()
         if not path.is_relative_to(self._root):
             raise ValueError(f"it names {part}, outside the data set")
-        return fetched(path, self._root)
+        return regular(path, self._root)
 
     def _table(self, episode: Listed) -> Any:
         path = self._inside(self._places.table(episode))
