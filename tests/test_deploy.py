@@ -6,6 +6,8 @@ import dataclasses
 import json
 import re
 import shutil
+import subprocess
+import venv
 from pathlib import Path
 
 import numpy as np
@@ -311,6 +313,37 @@ def test_the_step_graph_needs_no_executor(bundle):
         policy._random = type("Zeros", (), {"integers": lambda self, low, high, shape: np.zeros(shape, np.int64)})()
         np.testing.assert_allclose(found["action"], policy.act(state), atol=1e-6)
         inputs |= {"ring": found["next_ring"], "filled": found["next_filled"]}
+
+
+ALONE = """
+import json, sys
+from importlib import metadata
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+import policy
+robot = policy.load_policy(sys.argv[1])
+rng = np.random.default_rng(0)
+actions = [robot.act(rng.normal(size=3).astype(np.float32)).tolist() for _ in range(9)]
+heavy = [name for name in ("torch", "zoomrl", "gymnasium", "PIL") if name in sys.modules]
+print(json.dumps([actions, heavy, [found.name.lower() for found in metadata.distributions()]]))
+"""
+
+
+@pytest.mark.slow
+def test_it_acts_where_only_numpy_and_onnxruntime_are(bundle, tmp_path):
+    venv.create(tmp_path / "alone", with_pip=True)
+    python = tmp_path / "alone" / "bin" / "python"
+    install = [python, "-m", "pip", "install", "-q", "numpy", "onnxruntime"]
+    if (made := subprocess.run(install, capture_output=True, text=True)).returncode:
+        pytest.skip(f"onnxruntime cannot be installed here: {made.stderr.strip().splitlines()[-1]}")
+    done = subprocess.run([python, "-c", ALONE, bundle], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    actions, heavy, installed = json.loads(done.stdout)
+    assert heavy == []
+    assert "torch" not in installed
+    ours, rng = load_policy(bundle), np.random.default_rng(0)
+    for action in actions:
+        np.testing.assert_allclose(action, ours.act(rng.normal(size=3).astype(np.float32)), atol=1e-5)
 
 
 def test_the_card_says_what_was_measured(bundle):

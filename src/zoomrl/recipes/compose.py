@@ -40,6 +40,10 @@ def preset(
             that is not known for the environment.
     """
     options |= {name: value for name, value in {"env.id": env, "demos.source": demos}.items() if value is not None}
+    if env is not None and not isinstance(env, str):
+        raise ConfigError(
+            f'env is the id of an environment, with options by name: {{"env.cameras": ...}}; got {env!r:.60}'
+        )
     return _changed(find(name).config(env), agent, options)
 
 
