@@ -32,7 +32,9 @@ def model_card(facts: Mapping[str, Any], *, robotic: bool) -> str:
 
 def _index(facts: Mapping[str, Any], agent: str, task: str, result: Mapping[str, Any], kind: str) -> dict[str, Any]:
     metrics = []
+    commit = facts["versions"].get("commit")
     about = f"{result['episodes']} episodes of seed {facts['training']['seed']}, fresh reset seeds"
+    about += f"; commit {commit}" if commit else ""
     if result.get("success_rate") is not None:
         metrics.append({"type": "success_rate", "name": "success", "value": result["success_rate"]})
         about += f"; 95 % interval {result['success_low']:.3f} to {result['success_high']:.3f}"
@@ -43,7 +45,7 @@ def _index(facts: Mapping[str, Any], agent: str, task: str, result: Mapping[str,
         "results": [
             {
                 "task": {"type": kind, "name": about},
-                "dataset": {"type": task, "name": task, "revision": facts["versions"]["zoomrl"]},
+                "dataset": {"type": task, "name": task, "revision": f"zoomrl {facts['versions']['zoomrl']}"},
                 "metrics": metrics,
             }
         ],
@@ -97,7 +99,8 @@ def _trained(facts: Mapping[str, Any]) -> str:
         )
     elif result and result.get("return_mean") is not None:
         lines.append(f"Return {result['return_mean']:.4g} over {result['episodes']} episodes.")
-    lines.append(f"zoomrl {facts['versions']['zoomrl']}, PyTorch {facts['versions']['torch']}.")
+    commit = f" ({facts['versions']['commit']})" if facts["versions"].get("commit") else ""
+    lines.append(f"zoomrl {facts['versions']['zoomrl']}{commit}, PyTorch {facts['versions']['torch']}.")
     return "\n".join([*lines, ""])
 
 

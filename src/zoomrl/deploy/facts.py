@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -55,6 +57,7 @@ def describe(held: TrainedAgent, run: Path, graph: ActingGraph, step: StepGraph 
         "training": _training(held, run),
         "versions": {
             "zoomrl": __version__,
+            "commit": source_commit(),
             "python": sys.version.split()[0],
             **{name: metadata.version(name) for name in ("torch", "numpy", "onnx", "onnxruntime")},
         },
@@ -148,3 +151,18 @@ def _training(held: TrainedAgent, run: Path) -> dict[str, Any]:
 def _without_places(demos: Mapping[str, Any]) -> dict[str, Any]:
     source = demos["source"] if demos["source"] in ("none", "scripted") else "a set"
     return {**{name: value for name, value in demos.items() if name != "directory"}, "source": source}
+
+
+def source_commit() -> str | None:
+    """Of the checkout that this program runs from, or that it was installed from; None where neither is known."""
+    root = Path(__file__).resolve().parents[3]
+    if (root / ".git").exists():
+        done = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True)
+        if done.returncode == 0:
+            return done.stdout.strip()
+    try:
+        origin = json.loads(metadata.distribution("zoomrl").read_text("direct_url.json") or "{}")
+        commit = origin["vcs_info"]["commit_id"]
+    except (metadata.PackageNotFoundError, KeyError, ValueError):
+        return None
+    return str(commit)
