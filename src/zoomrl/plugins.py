@@ -38,6 +38,11 @@ class Registry(Mapping[str, T], Generic[T]):
         built_in: ``module:Object``, or a module, by name.
         kind: class of which what other packages add must be a subclass; None for anything.
         needs: attributes that it must have.
+
+    Raises:
+        KeyError: by ``registry[name]``, for a name that there is not.
+        ConfigError: by ``registry[name]``, for a plug-in that cannot be imported, is of another kind, calls itself by
+            another name, or lacks what it needs.
     """
 
     def __init__(

@@ -17,9 +17,10 @@ class TaskDefaults:
     Attributes:
         executor: how its action chunks are executed.
         snap: whether explored actions are snapped to the agent's grid.
-        noise: standard deviation of exploration noise in the environment, in place of the preset's; None keeps it.
+        noise: ``control.noise``, the standard deviation of exploration noise in [-1, 1] units, in place of the
+            preset's; None keeps it.
         prioritized: sample by the priorities that the agent gives.
-        update_at: when updates are made.
+        update_at: when updates are made; None keeps the preset's.
     """
 
     executor: Literal["temporal_ensemble", "receding_horizon", "open_loop"] = "open_loop"
@@ -31,7 +32,10 @@ class TaskDefaults:
 
 @dataclass(frozen=True)
 class AgentConfig:
-    """Hyperparameters of an agent. A subclass is a frozen dataclass, whose fields become options of the command line.
+    """Hyperparameters of an agent.
+
+    A subclass is a frozen dataclass, whose fields become options of the command line. It refuses values that cannot
+    work by ConfigError when it is made.
 
     The attributes below are what is true of an agent that says nothing else. A subclass that leaves a choice makes a
     field of it by the same name.
@@ -90,9 +94,14 @@ class AgentConfig:
         return asdict(self)
 
     def replaced(self, **changes: Any) -> Self:
-        """A copy with other values in these fields; refuses what the class refuses."""
+        """A copy with other values in these fields.
+
+        Raises:
+            ConfigError: a value that the class refuses.
+            TypeError: an unknown field.
+        """
         return replace(self, **changes)
 
     def task_defaults(self) -> TaskDefaults:
-        """Options outside the agent that belong to the algorithm."""
+        """Options outside the agent that belong to the algorithm: chunks are averaged, single actions executed."""
         return TaskDefaults(executor="temporal_ensemble" if self.chunked else "open_loop")

@@ -34,7 +34,7 @@ class Agent(Protocol):
         """Propose an action chunk for each of N environments. No gradient.
 
         Args:
-            observation: by name, [N, ...].
+            observation: by name, stacked: ``state`` float32 [N, F * S], ``rgb`` uint8 [N, F, V, H, W, 3].
             generator: breaks ties and samples the noise of a stochastic policy.
             explore: while training; otherwise the best that the agent knows.
         """
@@ -48,7 +48,7 @@ class Agent(Protocol):
             exploration_std: current standard deviation of exploration, for agents whose targets are smoothed by it.
 
         Returns:
-            0-d tensors by name, and ``priority`` [B] from agents that prioritise their samples.
+            0-d tensors by name, and ``priority`` [B] from agents that prioritise their samples. They are on its device.
         """
         ...
 
@@ -56,11 +56,14 @@ class Agent(Protocol):
         """Take note of a training episode; whether updates that wait for the end of episodes may be made now.
 
         Called for episodes of the policy alone, not for those that began in the warm-up.
+
+        Args:
+            episode_return: undiscounted sum of its rewards.
         """
         ...
 
     def validate(self, batch: TensorDict) -> Metrics:
-        """Losses on samples that are not learnt from; nothing for agents that learn by acting."""
+        """Losses on samples [B] that are not learnt from, 0-d by name; nothing for agents that learn by acting."""
         ...
 
     @property
@@ -85,5 +88,9 @@ class Agent(Protocol):
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore :meth:`state_dict`."""
+        """Restore :meth:`state_dict`.
+
+        Raises:
+            CheckpointError: parts of the agent are missing.
+        """
         ...

@@ -47,6 +47,10 @@ class Learner(ABC):
         device: where it learns.
         movable: [A] bool, action dimensions that can be moved at all; None for all. The others have one value in the
             demonstrations and in every action that is executed: nothing is learnt for them.
+
+    Attributes:
+        updates: gradient steps so far.
+        generator: of everything random while learning.
     """
 
     losses: tuple[str, ...] = ()
@@ -150,7 +154,7 @@ class Learner(ABC):
                 group["lr"] = own["lr"] * factor
 
     def weights(self, part: Literal["all", "encoder"]) -> dict[str, Tensor]:
-        """The tensors of its networks by name (see :class:`Agent`)."""
+        """The tensors of its networks by name; for "encoder" those of its encoder of images, or of the latent."""
         named = {
             f"{name}.{key}": tensor
             for name, module in self.parts.items()
@@ -192,8 +196,15 @@ class Learner(ABC):
 
     @abstractmethod
     def propose(self, observation: Mapping[str, Tensor], noise: Noise) -> Tensors:
-        """Greedy ``actions`` [N, T, A] and, of agents with values, their predicted ``value`` [N]: a closed function, as
-        :meth:`step` is."""
+        """What to do: a closed function, as :meth:`step` is.
+
+        Args:
+            observation: stacked, as for :meth:`act`, on the agent's device.
+            noise: of :meth:`sample_acting_noise`.
+
+        Returns:
+            ``actions`` [N, T, A] in [-1, 1] and, of agents with values, the predicted ``value`` [N] of the chunk.
+        """
 
     @torch.inference_mode()
     def act(
@@ -217,14 +228,26 @@ class Learner(ABC):
 
     @abstractmethod
     def sample_noise(self, batch: int) -> Noise:
-        """Sample the noise of one step on ``batch`` samples."""
+        """Sample the noise of one step on ``batch`` samples, by name, on the agent's device."""
 
     @abstractmethod
     def learn(self, batch: Mapping[str, Any], noise: Noise) -> Metrics:
-        """One gradient step; ``noise["exploration_std"]`` is 0-d."""
+        """One gradient step.
+
+        Args:
+            batch: see :mod:`zoomrl.data.replay` for its layout.
+            noise: of :meth:`sample_noise`, and ``exploration_std``, 0-d: the current standard deviation of exploration.
+
+        Returns:
+            0-d tensors by name, ``loss`` among them, and ``priority`` [B] from agents that prioritise their samples.
+        """
 
     def update_target(self) -> None:
-        """Move the target networks; called every ``target_interval`` updates."""
+        """Move the target networks; called every ``target_interval`` updates.
+
+        Raises:
+            NotImplementedError: the agent has none that move by themselves.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no targets that move by themselves")
 
     def only_movable(self, values: Tensor) -> Tensor:
@@ -232,7 +255,11 @@ class Learner(ABC):
         return values if self.movable is None else values * self.movable
 
     def representation_loss(self, batch: Mapping[str, Any], noise: Noise) -> tuple[Tensor, Metrics]:
-        """Loss of a self-predictive representation, which is jointly trained with the agent."""
+        """Loss of a self-predictive representation, which is jointly trained with the agent: 0-d, and what to report.
+
+        Raises:
+            TypeError: the agent has no such representation.
+        """
         if not isinstance(self.perception, SelfPredictive):
             raise TypeError(f"{type(self).__name__} reads its observations directly and trains no representation")
         return self.perception.loss(batch, noise)
@@ -300,6 +327,10 @@ class Learner(ABC):
 
         A state of another kind of device brings everything but the random state: generators of CPU and GPU do not
         understand each other.
+
+        Raises:
+            CheckpointError: networks or optimizers are missing.
+            RuntimeError: tensors have other names or shapes than the agent's.
         """
         missing = sorted(set(self.parts) - set(state))
         if missing:

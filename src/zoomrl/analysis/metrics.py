@@ -72,12 +72,17 @@ class Run:
         return "env_steps" if self.config.get("steps", 1) else "updates"
 
     def curve(self, metric: Metric) -> list[Point]:
-        """The evaluations during training, ordered by step."""
+        """The evaluations during training, ordered by step.
+
+        Raises:
+            CheckpointError: a row holds something else than a number.
+            ConfigError: the rows do not have the metric.
+        """
         by_step = {point.step: point for point in self._points("eval", metric)}
         return [by_step[step] for step in sorted(by_step)]
 
     def final(self, metric: Metric) -> Point | None:
-        """The evaluation at the end, or None while the run has not reached it."""
+        """The evaluation at the end, or None while the run has not reached it; raises as :meth:`curve` does."""
         return next(reversed(self._points("final", metric)), None)
 
     def _points(self, kind: str, metric: Metric) -> list[Point]:
@@ -89,6 +94,13 @@ class Run:
 
 def read_run(directory: str | Path) -> Run:
     """Read a run directory, which may belong to a run that is still going on.
+
+    Args:
+        directory: of the run.
+
+    Returns:
+        Its ``config`` and ``rows`` as plain data; ``curve(metric)`` and ``final(metric)`` are its evaluations, of the
+        metric "success", "return" or "overestimation".
 
     Raises:
         CheckpointError: it is no run directory, or one of its files is damaged.

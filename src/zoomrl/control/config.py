@@ -14,7 +14,14 @@ from zoomrl.ranges import at_least, within
 @with_field_docs
 @dataclass(frozen=True)
 class ControlConfig:
-    """From action chunks to executed actions, in training, evaluation and deployment alike."""
+    """From action chunks to executed actions, in training, evaluation and deployment alike.
+
+    Temporal ensembles are from Zhao et al., "Learning Fine-Grained Bimanual Manipulation with Low-Cost Hardware"
+    (2023).
+
+    Raises:
+        ConfigError: a number is out of its range, or ``noise`` is no schedule.
+    """
 
     executor: Literal["temporal_ensemble", "receding_horizon", "open_loop"] = "temporal_ensemble"
     """Average all action chunks that cover the current step, replan every few steps, or execute each chunk whole."""

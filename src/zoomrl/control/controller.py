@@ -63,7 +63,7 @@ class Controller:
         """Values [N] that the agent predicted at the last :meth:`act`; None without a new chunk, or without values."""
 
     def reset(self, which: NDArray[np.bool_]) -> None:
-        """Start new episodes in the environments ``which`` [N] bool."""
+        """Start new episodes in the environments ``which`` [N] bool: their chunks and stacked frames are dropped."""
         self._executor.reset(torch.from_numpy(which))
         self._stack.reset(which)
 
@@ -72,9 +72,14 @@ class Controller:
         self._executor.reset(torch.from_numpy(which))
 
     def act(self, observation: Mapping[str, NDArray[Any]], env_steps: int = 0) -> NDArray[np.float32]:
-        """Actions [N, A] in the environment's units for the newest observations [N, ...].
+        """One agent step of every environment.
 
-        ``env_steps`` drives the exploration schedule.
+        Args:
+            observation: the newest, by name: ``state`` float32 [N, S], ``rgb`` uint8 [N, V, H, W, 3].
+            env_steps: environment steps so far, which drive the exploration schedule.
+
+        Returns:
+            float32 [N, A], in the environment's units and within its bounds.
         """
         stacked = self._stack.push(observation)
         wanted = self._executor.needs_chunk()

@@ -12,7 +12,13 @@ from zoomrl.ranges import at_least, within
 @with_field_docs
 @dataclass(frozen=True)
 class ReplayConfig:
-    """What is kept, and what a learner's batch is made of."""
+    """What is kept, and what a learner's batch is made of.
+
+    A frame is one observation with the action and reward that followed it: an episode of T agent steps has T + 1.
+
+    Raises:
+        ConfigError: a number is out of its range.
+    """
 
     capacity: int = 1_000_000
     """Online frames kept; the oldest episodes make room. Demonstrations are kept in addition, and never evicted."""

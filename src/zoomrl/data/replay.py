@@ -32,14 +32,14 @@ Segment = dict[str, NDArray[Any]]
 
 
 class ReplayBuffer:
-    """Stores episodes and samples batches.
+    """Stores episodes and samples batches, whose layout :mod:`zoomrl.data.replay` describes.
 
     Args:
         config: capacity and batch composition.
         spec: of the environment.
-        chunk_length: T.
+        chunk_length: steps T of the action chunks in batches.
         demos: episodes of the protected region; those with ``is_demo`` feed the imitation losses.
-        to_unit: maps actions in the environment's units to [-1, 1].
+        to_unit: maps actions float32 [..., A] in the environment's units to [-1, 1].
         seed: of the sampling.
         directory: for the files of ``storage="disk"``.
         device: where batches go; the frames too with ``storage="gpu"``.
@@ -48,6 +48,7 @@ class ReplayBuffer:
 
     Raises:
         ConfigError: ``storage="gpu"`` without a GPU, or ``padding="hold"`` where actions have no known meaning.
+        ValueError: a demonstration is inconsistent or not finite.
     """
 
     def __init__(
@@ -93,30 +94,43 @@ class ReplayBuffer:
 
     @staticmethod
     def frame_bytes(spec: EnvSpec) -> int:
-        """Bytes that one frame takes."""
+        """Bytes that one frame of an environment with this spec takes."""
         observed = (int(np.prod(a.shape)) * np.dtype(a.dtype).itemsize for a in spec.observations.values())
         return 4 * (spec.action_dim + 1) + sum(observed)
 
     def add(self, episode: Episode) -> None:
-        """Store a finished online episode; it becomes a demonstration if successful and relabelling is on."""
+        """Store a finished online episode; it becomes a demonstration if successful and relabelling is on.
+
+        Raises:
+            ConfigError: it does not fit into ``capacity``.
+            ValueError: it is inconsistent or not finite.
+        """
         is_demo = episode.is_demo or (self.config.relabel_successes and episode.success)
         columns = self._columns(episode)
         self.sampler.remove(self._table.make_room(len(episode)))
         self._store(self._table.append, columns, episode, is_demo=is_demo)
 
     def protect(self, episode: Episode) -> bool:
-        """Store an episode for good; False, and nothing is stored, where the protected region has no room for it."""
+        """Store an episode for good; False, and nothing is stored, where the protected region has no room for it.
+
+        Raises:
+            ValueError: it is inconsistent or not finite.
+        """
         if not self._table.has_room(len(episode)):
             return False
         self._store(self._table.protect, self._columns(episode), episode, is_demo=episode.is_demo)
         return True
 
     def sample(self) -> TensorDict:
-        """A learner's batch."""
+        """A learner's batch: a TensorDict [B] of ``batch_size`` samples.
+
+        Raises:
+            RuntimeError: no complete window is stored.
+        """
         return self._buffer.sample()
 
     def sample_at_least(self, count: int) -> TensorDict:
-        """As many whole batches as it takes to hold ``count`` samples, in one."""
+        """As many whole batches as it takes to hold ``count`` samples, in one; raises as :meth:`sample` does."""
         return torch.cat([self.sample() for _ in range(-(-count // self.config.batch_size))])
 
     def set_priority(self, slot: torch.Tensor, priority: torch.Tensor) -> None:

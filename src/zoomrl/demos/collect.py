@@ -39,7 +39,8 @@ def collect_demos(
 ) -> list[Episode]:
     """Run the scripted expert until ``episodes`` episodes have succeeded.
 
-    The same arguments give the same episodes bit for bit; attempt k does not depend on the attempts before.
+    The same arguments give the same episodes bit for bit; attempt k does not depend on the attempts before. An attempt
+    in which the simulator dies, or it or the expert shows NaN or infinity, is dropped, and said by name.
 
     Args:
         env: an environment with an expert. It is left wherever the last episode ended.
@@ -57,8 +58,7 @@ def collect_demos(
     Raises:
         ConfigError: for an environment without an expert, or an argument out of range.
         DemonstrationError: when the attempts run out; names the success rate.
-
-    An attempt in which the simulator dies, or it or the expert shows NaN or infinity, is dropped, and said by name.
+        SimulatorError: when the simulator raises.
     """
     spec = env.env_spec
     _check_arguments(episodes, seed, noise)

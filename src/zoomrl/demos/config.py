@@ -11,7 +11,11 @@ from zoomrl.ranges import at_least, within
 @with_field_docs
 @dataclass(frozen=True)
 class DemoConfig:
-    """Demonstrations to learn from."""
+    """Demonstrations to learn from.
+
+    Raises:
+        ConfigError: a number is out of its range.
+    """
 
     source: str = "scripted"
     """A demonstration set's path; ``scripted`` collects from the environment's expert; ``none`` learns without."""

@@ -12,7 +12,13 @@ from zoomrl.ranges import at_least, within
 @with_field_docs
 @dataclass(frozen=True)
 class InterventionConfig:
-    """Corrections by a person while training (human in the loop)."""
+    """Corrections by a person while training (human in the loop).
+
+    Idea: Luo et al., "Precise and Dexterous Robotic Manipulation via Human-in-the-Loop Reinforcement Learning" (2024).
+
+    Raises:
+        ConfigError: a number is out of its range.
+    """
 
     source: str = "none"
     """Who may take over: ``none``; ``keyboard``, through a page in a browser; or a file of recorded corrections, whose

@@ -13,7 +13,12 @@ from zoomrl.ranges import at_least, positive, widths
 @with_field_docs
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Image encoder and augmentation. Defaults are CQN's for BiGym and RLBench (Seo et al. 2024)."""
+    """Image encoder and augmentation. Defaults are CQN's for BiGym and RLBench (Seo et al. 2024).
+
+    Raises:
+        ConfigError: a number is out of its range. Images that are too small, and weights that do not fit, are refused
+            when the encoder is built.
+    """
 
     kind: Literal["strided", "drqv2", "resnet18"] = "strided"
     """Four stride-2 convolutions (CQN), DrQ-v2's four 3x3 convolutions, or a ResNet-18."""
@@ -43,7 +48,14 @@ class EncoderConfig:
 @with_field_docs
 @dataclass(frozen=True)
 class RepresentationConfig:
-    """A self-predictive latent, jointly trained with any agent. Defaults are iQRL's (Scannell et al. 2024)."""
+    """A self-predictive latent, jointly trained with any agent. Defaults are iQRL's (Scannell et al. 2024).
+
+    Paper: Scannell et al., "iQRL: Implicitly Quantized Representations for Sample-efficient Reinforcement Learning"
+    (2024). Rounding is that of Mentzer et al., "Finite Scalar Quantization: VQ-VAE Made Simple" (2023).
+
+    Raises:
+        ConfigError: a number is out of its range, or ``dim`` is no multiple of the number of ``fsq_levels``.
+    """
 
     kind: Literal["none", "self_predictive"] = "none"
     """What the agent reads: its observation, or the latent of a model that is trained to predict its own future."""

@@ -17,6 +17,7 @@ PRESETS: dict[str, Recipe] = {
     **bigym.PRESETS,
     **humanoid.PRESETS,
 }
+"""Every preset by its name; ``zoomrl presets`` lists them."""
 
 
 def find(name: str) -> Recipe:

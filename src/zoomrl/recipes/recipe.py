@@ -20,8 +20,8 @@ class Recipe:
 
     Attributes:
         build: makes its config; the first line of its docstring is what users read about it.
-        domain: of the environments that it is for.
-        numbers: what each task changes.
+        domain: of the environments that it is for, as their ids begin: ``dmc``.
+        numbers: what each task changes: environment id -> full name of a field -> its value there.
     """
 
     build: Callable[[], TrainConfig]
@@ -35,7 +35,10 @@ class Recipe:
         return (function.__doc__ or "").strip().partition("\n")[0].replace("``", "")
 
     def config(self, env: str | None = None) -> TrainConfig:
-        """Its config for the environment ``env``, or for its own; with the numbers of that task."""
+        """Its config for the environment ``env``, or for its own; with the numbers of that task.
+
+        An environment of another suite has its own time limit. Whether there is such an environment is not looked at.
+        """
         config = self.build()
         if env is not None:
             # The time limit of a preset is that of its suite.

@@ -51,7 +51,7 @@ class Run(Protocol):
 
     @property
     def seconds(self) -> float:
-        """Wall time spent on the run so far, also before it was resumed."""
+        """Wall time spent on the run so far, also before it was resumed, in seconds."""
         ...
 
     def log(self, metrics: Mapping[str, float]) -> None:
@@ -101,8 +101,11 @@ class Callback:
 class EarlyStopping(Callback):
     """Ends a run after some evaluations in a row that are no better than the best before.
 
+    Of two evaluations the one that lost fewer episodes to the simulator is the better, then the one with more success,
+    then the one with the higher mean return.
+
     Args:
-        patience: how many.
+        patience: how many, 1 or more.
     """
 
     def __init__(self, patience: int = 5) -> None:
@@ -111,7 +114,7 @@ class EarlyStopping(Callback):
         self._since = 0
 
     def on_evaluation(self, run: Run, evaluation: Evaluation, row: Mapping[str, Any]) -> None:
-        """Compare it with the best: by success, then by return."""
+        """Compare it with the best, and end the run after ``patience`` evaluations that were no better."""
         score = None if evaluation.score is None else list(evaluation.score)
         if score is not None and (self._best is None or score > self._best):
             self._best, self._since = score, 0
@@ -132,7 +135,7 @@ class EarlyStopping(Callback):
 CALLBACKS: Registry[type[Callback]] = Registry(
     "zoomrl.callbacks", {"early_stopping": "zoomrl.training.callbacks:EarlyStopping"}, Callback
 )
-"""Callbacks by name."""
+"""Callbacks by name: classes that are made without arguments."""
 
 
 class Callbacks:

@@ -28,7 +28,11 @@ from zoomrl.training.renamed import with_new_names
 @with_field_docs
 @dataclass(frozen=True)
 class EvalConfig:
-    """Evaluation, in environments and with seeds of its own."""
+    """Evaluation, in environments and with seeds of its own.
+
+    Raises:
+        ConfigError: a number is out of its range.
+    """
 
     every: int = 2500
     """Environment steps between evaluations; 0 evaluates at the end only."""
@@ -51,7 +55,11 @@ class EvalConfig:
 @with_field_docs
 @dataclass(frozen=True)
 class LogConfig:
-    """What is written while training. JSON lines are always written."""
+    """What is written while training. JSON lines are always written.
+
+    Raises:
+        ConfigError: a number is out of its range.
+    """
 
     every: int = 500
     """Environment steps between rows of learning metrics."""
@@ -71,7 +79,11 @@ class LogConfig:
 @with_field_docs
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """Saved states."""
+    """Saved states.
+
+    Raises:
+        ConfigError: a number is out of its range.
+    """
 
     every: int = 5000
     """Environment steps between checkpoints; one is also written at the end, on SIGTERM and on Ctrl-C."""
@@ -85,7 +97,11 @@ class CheckpointConfig:
 @with_field_docs
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run."""
+    """One training run.
+
+    Raises:
+        ConfigError: a number is out of its range, or two options cannot go together; says which, and what to do.
+    """
 
     preset: str = "quickstart"
     """Name of the recipe that the other defaults come from."""
@@ -207,7 +223,8 @@ class TrainConfig:
         """Inverse of :meth:`to_dict`; configs of earlier versions are read too.
 
         Raises:
-            ConfigError: for an unknown field or a value of the wrong type.
+            ConfigError: for an unknown field or agent, a value of the wrong type, or what the class refuses.
+            KeyError: there is no agent, or it has no name.
         """
         fields = with_new_names(data)
         agent = fields["agent"]

@@ -21,8 +21,8 @@ class RunResult:
         finished: False when a signal stopped it; running the same config again resumes.
         evaluation: the evaluation at the end; None when stopped.
         training_seconds: wall time of the run's learning so far, evaluations during training included.
-        video: the video that was made.
-        video_problem: why there is none.
+        video: the video that was made; None without one.
+        video_problem: why there is none, or None.
         stopped_by: the signal that stopped it, if one did.
     """
 

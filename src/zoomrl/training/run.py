@@ -28,16 +28,20 @@ def train(
     Args:
         config: the run; :func:`zoomrl.preset` makes one.
         make_env: builds one environment of your own (any Gymnasium environment with a Box of actions, and a Box or Dict
-            of observations), in place of
-            ``config.env.id``.
+            of observations), in place of ``config.env.id``.
         callbacks: hooks into the run, besides those that ``config.callback`` names.
         console: where progress is shown; standard error by default.
+
+    Returns:
+        What came of it. A signal (SIGTERM, Ctrl-C) ends it too, after a checkpoint: ``finished`` is then False.
 
     Raises:
         ConfigError: an option or combination that cannot work.
         DemonstrationError: the demonstrations are damaged or do not fit the environment.
         CheckpointError: the run directory holds another config, or cannot be read or written.
         NonFiniteLossError: learning diverged.
+        MissingDependencyError: the simulator, or what was asked to log to, is not installed.
+        WorkerError: an environment failed in a way that a restart does not mend; SimulatorError where it raised.
     """
     from zoomrl.training.config import TrainConfig
 

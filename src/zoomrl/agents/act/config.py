@@ -19,6 +19,12 @@ class ACTConfig(AgentConfig):
     """ACT (Zhao et al. 2023): a conditional variational autoencoder of action chunks made of transformers.
 
     Defaults are the paper's, but for the depth of the decoder. It was trained on batches of 8.
+
+    Paper: Zhao, Kumar, Levine, Finn, "Learning Fine-Grained Bimanual Manipulation with Low-Cost Hardware" (2023).
+
+    Raises:
+        ConfigError: a number is out of its range, ``dim`` is no multiple of 4 and of ``heads``, or the encoder has
+            options of an image trunk, which ACT does not have.
     """
 
     name: ClassVar[str] = "act"

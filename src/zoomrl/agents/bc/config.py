@@ -15,7 +15,13 @@ from zoomrl.nets.config import EncoderConfig
 @with_field_docs
 @dataclass(frozen=True)
 class BCConfig(AgentConfig):
-    """Behaviour cloning of action chunks: a network regresses the next T demonstrated actions."""
+    """Behaviour cloning of action chunks: a network regresses the next T demonstrated actions.
+
+    Paper: Pomerleau, "ALVINN: An Autonomous Land Vehicle in a Neural Network" (1989). The network is our own.
+
+    Raises:
+        ConfigError: a number is out of its range, or there is no hidden layer.
+    """
 
     name: ClassVar[str] = "bc"
     learner: ClassVar[str] = "zoomrl.agents.bc.learner:BC"

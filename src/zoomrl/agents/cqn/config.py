@@ -19,7 +19,14 @@ MAX_CELLS = 2**20
 @with_field_docs
 @dataclass(frozen=True)
 class CQNConfig(AgentConfig):
-    """Coarse-to-fine Q-network (Seo et al. 2024). Defaults are the published ones for demo-driven robot tasks."""
+    """Coarse-to-fine Q-network (Seo et al. 2024). Defaults are the published ones for demo-driven robot tasks.
+
+    Paper: Seo, Uruc, James, "Continuous Control with Coarse-to-fine Reinforcement Learning" (CoRL 2024).
+
+    Raises:
+        ConfigError: a number is out of its range, the atoms span nothing, or the grid has more cells than float32 can
+            address.
+    """
 
     name: ClassVar[str] = "cqn"
     learner: ClassVar[str] = "zoomrl.agents.cqn.learner:CQN"
@@ -77,16 +84,16 @@ class CQNConfig(AgentConfig):
     act_with: Literal["target", "online"] = "target"
     """Critic that acts, in training and evaluation."""
     tie_threshold: float = 1e-4
-    """Bins whose values differ by less are chosen among at random; 0 always takes the first best."""
+    """Where the values of all bins lie within this, one of them is chosen at random; 0 always takes the first best."""
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Levels and bins."""
+        """Levels L and bins K."""
         return self.levels, self.bins
 
     @property
     def support(self) -> tuple[float, float, int] | None:
-        """Of a categorical value."""
+        """Lowest and highest atom and their number, of a categorical value; None for scalar ones."""
         return (self.v_min, self.v_max, self.atoms) if self.value == "categorical" else None
 
     def task_defaults(self) -> TaskDefaults:
@@ -110,7 +117,13 @@ class CQNConfig(AgentConfig):
 @with_field_docs
 @dataclass(frozen=True)
 class CQNASConfig(CQNConfig):
-    """CQN over action chunks (Seo & Abbeel 2024): values for every step of a chunk of T actions."""
+    """CQN over action chunks (Seo & Abbeel 2024): values for every step of a chunk of T actions.
+
+    Paper: Seo, Abbeel, "Reinforcement Learning with Action Sequence for Data-Efficient Robot Learning" (2024).
+
+    Raises:
+        ConfigError: as :class:`CQNConfig` does.
+    """
 
     name: ClassVar[str] = "cqn_as"
 

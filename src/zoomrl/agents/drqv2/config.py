@@ -15,7 +15,14 @@ from zoomrl.ranges import at_least
 @with_field_docs
 @dataclass(frozen=True)
 class DrQv2Config(AgentConfig):
-    """DrQ-v2 (Yarats et al. 2021): deterministic actor, twin critics, random shifts. Defaults as published."""
+    """DrQ-v2 (Yarats et al. 2021): deterministic actor, twin critics, random shifts. Defaults as published.
+
+    Paper: Yarats, Fergus, Lazaric, Pinto, "Mastering Visual Continuous Control: Improved Data-Augmented Reinforcement
+    Learning" (2021).
+
+    Raises:
+        ConfigError: a number is out of its range, or the atoms span nothing.
+    """
 
     name: ClassVar[str] = "drqv2"
     learner: ClassVar[str] = "zoomrl.agents.drqv2.learner:DrQv2"
@@ -61,7 +68,7 @@ class DrQv2Config(AgentConfig):
 
     @property
     def support(self) -> tuple[float, float, int] | None:
-        """Of a categorical value."""
+        """Lowest and highest atom and their number, of a categorical value; None for scalar ones."""
         return (self.v_min, self.v_max, self.atoms) if self.value == "categorical" else None
 
     def __post_init__(self) -> None:
@@ -74,7 +81,13 @@ class DrQv2Config(AgentConfig):
 @with_field_docs
 @dataclass(frozen=True)
 class DrQv2PlusConfig(DrQv2Config):
-    """DrQ-v2+ (baseline of Seo et al. 2024): distributional critics, behaviour cloning, demonstrations."""
+    """DrQ-v2+ (baseline of Seo et al. 2024): distributional critics, behaviour cloning, demonstrations.
+
+    Paper: Seo, Uruc, James, "Continuous Control with Coarse-to-fine Reinforcement Learning" (CoRL 2024).
+
+    Raises:
+        ConfigError: as :class:`DrQv2Config` does.
+    """
 
     name: ClassVar[str] = "drqv2_plus"
 
@@ -96,7 +109,13 @@ class DrQv2PlusConfig(DrQv2Config):
 @with_field_docs
 @dataclass(frozen=True)
 class DrQv2ASConfig(DrQv2PlusConfig):
-    """DrQ-v2-AS+ (baseline of Seo & Abbeel 2024): DrQ-v2+ with a GRU over an action chunk in actor and critics."""
+    """DrQ-v2-AS+ (baseline of Seo & Abbeel 2024): DrQ-v2+ with a GRU over an action chunk in actor and critics.
+
+    Paper: Seo, Abbeel, "Reinforcement Learning with Action Sequence for Data-Efficient Robot Learning" (2024).
+
+    Raises:
+        ConfigError: as :class:`DrQv2Config` does.
+    """
 
     name: ClassVar[str] = "drqv2_as"
 

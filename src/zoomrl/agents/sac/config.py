@@ -16,7 +16,13 @@ from zoomrl.ranges import at_least, widths
 @with_field_docs
 @dataclass(frozen=True)
 class SACConfig(AgentConfig):
-    """Soft actor-critic with automatic temperature (Haarnoja et al. 2018, second version)."""
+    """Soft actor-critic with automatic temperature (Haarnoja et al. 2018, second version).
+
+    Paper: Haarnoja et al., "Soft Actor-Critic Algorithms and Applications" (2018).
+
+    Raises:
+        ConfigError: a number is out of its range, or a temperature of 0 is to be learnt.
+    """
 
     name: ClassVar[str] = "sac"
     learner: ClassVar[str] = "zoomrl.agents.sac.learner:SAC"
@@ -51,7 +57,7 @@ class SACConfig(AgentConfig):
     learn_temperature: bool = True
     """Adapt the temperature, so that the entropy comes to its target."""
     target_entropy: float | None = None
-    """Entropy that the temperature aims at; None is minus the number of action dimensions."""
+    """Entropy that the temperature aims at, in nats; None is minus the number of action dimensions that can move."""
 
     def task_defaults(self) -> TaskDefaults:
         """It explores by its own policy."""

@@ -13,7 +13,14 @@ from zoomrl.ranges import at_least, widths
 @with_field_docs
 @dataclass(frozen=True)
 class TACOConfig(DrQv2Config):
-    """TACO (Zheng et al. 2023): DrQ-v2 with contrastive embeddings of a state and the K actions after it."""
+    """TACO (Zheng et al. 2023): DrQ-v2 with contrastive embeddings of a state and the K actions after it.
+
+    Paper: Zheng et al., "TACO: Temporal Latent Action-Driven Contrastive Loss for Visual Reinforcement Learning"
+    (2023).
+
+    Raises:
+        ConfigError: as :class:`zoomrl.DrQv2Config` does.
+    """
 
     name: ClassVar[str] = "taco"
     learner: ClassVar[str] = "zoomrl.agents.taco.learner:TACO"

@@ -33,7 +33,14 @@ def _tcrl_latent() -> RepresentationConfig:
 @with_field_docs
 @dataclass(frozen=True)
 class TCRLConfig(DrQv2Config):
-    """TCRL (Zhao et al. 2023): the actor and critics of DrQ-v2 on a latent that predicts itself and rewards."""
+    """TCRL (Zhao et al. 2023): the actor and critics of DrQ-v2 on a latent that predicts itself and rewards.
+
+    Paper: Zhao, Zhao, Boney, Kannala, Pajarinen, "Simplified Temporal Consistency Reinforcement Learning" (2023).
+
+    Raises:
+        ConfigError: as :class:`zoomrl.DrQv2Config` does, for a ``trunk_dim``, which it has no use for, and without a
+            latent.
+    """
 
     name: ClassVar[str] = "tcrl"
     learner: ClassVar[str] = "zoomrl.agents.tcrl.learner:TCRL"

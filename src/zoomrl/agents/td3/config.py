@@ -16,7 +16,13 @@ from zoomrl.ranges import at_least, widths
 @with_field_docs
 @dataclass(frozen=True)
 class TD3Config(AgentConfig):
-    """Twin delayed deterministic policy gradient (Fujimoto et al. 2018). Defaults are those of its authors' code."""
+    """Twin delayed deterministic policy gradient (Fujimoto et al. 2018). Defaults are those of its authors' code.
+
+    Paper: Fujimoto, van Hoof, Meger, "Addressing Function Approximation Error in Actor-Critic Methods" (2018).
+
+    Raises:
+        ConfigError: a number is out of its range, or ``subset`` exceeds ``critics``.
+    """
 
     name: ClassVar[str] = "td3"
     learner: ClassVar[str] = "zoomrl.agents.td3.learner:TD3"
@@ -57,7 +63,7 @@ class TD3Config(AgentConfig):
     delayed_targets: bool = True
     """Move the target critics together with the actor only (TD3), or at every update (iQRL)."""
     target_noise: float = 0.2
-    """Standard deviation of the noise on the target's action."""
+    """Standard deviation of the noise on the target's action, in [-1, 1] units."""
     noise_clip: float = 0.5
     """Largest noise on the target's action."""
     bc_lambda: float = 0.0
@@ -74,7 +80,14 @@ class TD3Config(AgentConfig):
 @with_field_docs
 @dataclass(frozen=True)
 class IQRLConfig(TD3Config):
-    """iQRL (Scannell et al. 2024): TD3 on a quantised latent that predicts itself. Defaults as released."""
+    """iQRL (Scannell et al. 2024): TD3 on a quantised latent that predicts itself. Defaults as released.
+
+    Paper: Scannell et al., "iQRL: Implicitly Quantized Representations for Sample-efficient Reinforcement Learning"
+    (2024).
+
+    Raises:
+        ConfigError: as :class:`TD3Config` does.
+    """
 
     name: ClassVar[str] = "iqrl"
 

@@ -17,6 +17,12 @@ class TD7Config(AgentConfig):
 
     Defaults are those of its authors' code. Batches are sampled with replay.sampling "priority" (any other is TD7
     without prioritised replay), updates are made at the end of episodes (update_at "episode").
+
+    Paper: Fujimoto, Chang, Smith, Gu, Precup, Meger, "For SALE: State-Action Representation Learning for Deep
+    Reinforcement Learning" (2023).
+
+    Raises:
+        ConfigError: a number is out of its range.
     """
 
     name: ClassVar[str] = "td7"
@@ -36,7 +42,7 @@ class TD7Config(AgentConfig):
     policy_delay: int = 2
     """Critic updates for each update of the actor."""
     target_noise: float = 0.2
-    """Standard deviation of the noise on the target's action."""
+    """Standard deviation of the noise on the target's action, in [-1, 1] units."""
     noise_clip: float = 0.5
     """Largest noise on the target's action."""
     priority_power: float = 0.4
@@ -52,7 +58,8 @@ class TD7Config(AgentConfig):
     checkpoint_after: int = 750_000
     """Updates after which a policy is judged by more episodes."""
     reset_weight: float = 0.9
-    """Fraction of the saved policy's worst return that later policies must reach once that number changes."""
+    """Once that number changes, the worst return that later policies must reach is lowered by 1 minus this fraction of
+    its size."""
 
     def task_defaults(self) -> TaskDefaults:
         """Prioritised replay, and updates at the end of episodes."""
