@@ -19,7 +19,7 @@ from waitress import wasyncore
 from waitress.server import create_server
 
 IDLE_S = 3
-"""A connection that sends nothing for so long is closed."""
+"""A connection that sends nothing for so long is closed, unless told otherwise."""
 MAX_CONNECTIONS = 200
 MAX_HEADER_BYTES = 8192
 MAX_BODY_BYTES = 4096
@@ -45,13 +45,16 @@ class Loopback:
     Args:
         port: to serve at; 0 for any.
         route: answers what carries the token. It may be called from two threads at once.
-        headers: sent with every answer, besides those that keep it out of caches and the address to itself.
+        idle_s: a connection that sends nothing for so long is closed; so is one whose answer takes longer to be made.
+        headers: sent with every answer, besides those that keep it out of caches and its address secret.
 
     Raises:
         OSError: the port is taken.
     """
 
-    def __init__(self, port: int, route: Route, headers: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self, port: int, route: Route, *, idle_s: int | None = None, headers: Sequence[tuple[str, str]] = ()
+    ) -> None:
         self._route, self._headers = route, list(headers)
         self._closing = threading.Event()
         self._connections: dict[int, Any] = {}
@@ -65,7 +68,7 @@ class Loopback:
             sockets=[listening],
             threads=2,
             connection_limit=MAX_CONNECTIONS,
-            channel_timeout=IDLE_S,
+            channel_timeout=IDLE_S if idle_s is None else idle_s,
             cleanup_interval=1,
             max_request_header_size=MAX_HEADER_BYTES,
             max_request_body_size=MAX_BODY_BYTES,

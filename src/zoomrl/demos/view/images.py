@@ -67,7 +67,8 @@ def make_sheets(images: NDArray[np.uint8], chosen: Sequence[int]) -> Sheets:
 def jpeg(image: NDArray[np.uint8]) -> bytes:
     """An image [H, W, 3] as JPEG."""
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=_QUALITY, subsampling=0, optimize=True)
+    # Without optimize=True: Pillow fails with it where noise takes more than a byte per pixel.
+    Image.fromarray(image).save(buffer, "JPEG", quality=_QUALITY, subsampling=0)
     return buffer.getvalue()
 
 

@@ -13,6 +13,8 @@ from zoomrl.demos.view.pages import SetPages
 from zoomrl.errors import DemonstrationError
 from zoomrl.loopback import Answer, Loopback, text_answer
 
+_IDLE_S = 120
+"""A page of a long episode with many images takes seconds."""
 _HEADERS = (("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "frame-ancestors 'none'"))
 
 
@@ -31,7 +33,7 @@ class Viewer:
         self._pages = pages
         # One episode in memory, however many ask.
         self._lock = threading.Lock()
-        self._loopback = Loopback(port, self._route, _HEADERS)
+        self._loopback = Loopback(port, self._route, idle_s=_IDLE_S, headers=_HEADERS)
         self.address = self._loopback.address
         """To open in a browser."""
 
@@ -51,8 +53,8 @@ class Viewer:
         try:
             with self._lock:
                 return _page(self._pages.page(int(found[1]), self._link))
-        except DemonstrationError as error:
-            return text_answer(500, str(error))
+        except (DemonstrationError, OSError) as error:
+            return text_answer(500, f"episode {found[1]} cannot be shown: {error}")
 
     def _link(self, name: str) -> str:
         return f"{name}?token={quote(self._loopback.token)}"
