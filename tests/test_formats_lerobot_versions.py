@@ -9,6 +9,7 @@ import shutil
 import weakref
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -556,17 +557,38 @@ def test_of_a_video_at_another_rate_the_nearest_images_are_taken(tmp_path):
 # ---- memory -----------------------------------------------------------------------------------------------------
 
 
-def test_one_frame_at_a_time_is_alive(tmp_path):
-    """Frames that were collected first would all be there when the last one is made smaller."""
-    pytest.importorskip("av")
+class Counted:
+    """A container that counts the frames that were taken from it."""
+
+    def __init__(self, container):
+        self.container, self.streams, self.seek, self.taken = container, container.streams, container.seek, 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.container.close()
+
+    def decode(self, stream):
+        for frame in self.container.decode(stream):
+            self.taken += 1
+            yield frame
+
+
+def test_one_frame_at_a_time_is_alive(tmp_path, monkeypatch):
+    """Frames that were collected first would all be there when the first one is made smaller, or the last."""
+    av = pytest.importorskip("av")
     write("lerobot", tmp_path / "set", smooth(make_set((25,), views=("front",))), video=True)
     video = next((tmp_path / "set").rglob("*.mp4"))
+    container = Counted(av.open(str(video)))
+    monkeypatch.setattr(lerobot_video, "av", lambda: SimpleNamespace(open=lambda *_, **__: container))
     seen, most = [], 0
 
     def sized(images):
         nonlocal most
         base = images if images.base is None else images.base
         seen.append(weakref.ref(base))
+        assert container.taken == len(seen), "no frame is decoded before the last one has its place"
         most = max(most, sum(one() is not None for one in seen))
         return images[:, :2, :3]
 
