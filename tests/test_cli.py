@@ -85,6 +85,8 @@ def test_train_help_lists_every_option_and_preset(capsys, name):
     assert code == 0
     for option in [*option_names(preset(name)), "--agent ", "--env ", "--demos "]:
         assert re.search(rf"{re.escape(option)}\b" if option[-1] != " " else re.escape(option), out), option
+    about = " ".join((type(preset(name).agent).__doc__ or "").partition("\n")[0].split())
+    assert about in " ".join(out.replace("│", " ").split()), "what the algorithm is"
     assert all(re.search(rf" {re.escape(known)}(,| |\n)", out) for known in PRESETS)
 
 

@@ -291,6 +291,17 @@ def test_several_environments_have_executors_of_their_own(bundle):
     assert both.controller.predicted.shape == (2,)
 
 
+@pytest.mark.parametrize("which", ["run", "bundle"])
+def test_numbers_of_environments_that_cannot_be_are_refused(bundle, trained, which):
+    source = trained if which == "run" else bundle
+    with pytest.raises(ConfigError, match="num_envs must be at least 1 and seed at least 0, got 0 and 0"):
+        load_policy(source, num_envs=0)
+    with pytest.raises(ValueError, match=r"a reset takes one flag for each of 1 environments, got \[2\]"):
+        load_policy(source).reset(np.array([True, False]))
+    with pytest.raises(ConfigError, match="seed must be at least 0, got -1"):
+        evaluate(source, seed=-1)
+
+
 def test_a_bundle_is_evaluated_as_a_run_is(bundle, trained):
     ours, theirs = (evaluate(one, make_env=ToyEnv, episodes=4, num_envs=2) for one in (trained, bundle))
     assert ours.successes == theirs.successes

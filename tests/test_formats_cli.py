@@ -117,6 +117,17 @@ def test_export_and_import_again(tmp_path, capsys, format):
         assert_same(before, after)
 
 
+@pytest.mark.parametrize(("words", "size"), [((), 8), (("--image-size", 4), 4)])
+def test_a_set_of_ours_keeps_its_images_unless_another_size_is_asked_for(tmp_path, words, size):
+    demos = make_set()
+    wide = demos.spec.observations["rgb"].shape[1]
+    write_demos(tmp_path / "ours", demos.episodes, demos.spec, meta=demos.meta)
+    run(ExportDemos, "npz", tmp_path / "ours", "--out", tmp_path / "theirs")
+    run(ImportDemos, "npz", tmp_path / "theirs", "--out", tmp_path / "again", *words)
+    found = read_demos(tmp_path / "again").spec.observations["rgb"].shape
+    assert found[1] == (size if words else wide)
+
+
 def test_mistakes_are_explained(tmp_path):
     with pytest.raises(ConfigError, match="unknown demonstration format 'robomimc'"):
         run(ImportDemos, "robomimc", tmp_path, "--out", tmp_path / "x")

@@ -92,6 +92,13 @@ def test_overestimation_is_plotted_with_the_interval_of_its_mean(tmp_path):
     assert out.read_bytes().startswith(PNG)
 
 
+def test_no_run_and_no_such_metric_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="at least one run directory, and none came"):
+        plot_runs([], tmp_path / "x.png")
+    with pytest.raises(ConfigError, match=r"unknown metric .sucess.\. Did you mean success"):
+        plot_runs([tmp_path], tmp_path / "x.png", metric="sucess")
+
+
 def test_values_that_were_not_predicted_cannot_be_shown(tmp_path):
     run = write_run(tmp_path / "run", predicts=False)
     with pytest.raises(ConfigError, match="predicts no values"):

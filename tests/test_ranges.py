@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import typing
+
 import pytest
 
+from zoomrl.agents.registry import AGENT_CONFIGS
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.demos.config import DemoConfig
@@ -11,6 +15,7 @@ from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import ConfigError
 from zoomrl.intervention.config import InterventionConfig
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
+from zoomrl.training.callbacks import EarlyStopping
 from zoomrl.training.config import CheckpointConfig, EvalConfig, LogConfig, TrainConfig
 
 NAN = float("nan")
@@ -46,3 +51,29 @@ WRONG = [
 def test_what_cannot_work_is_refused_by_its_full_name(kind, fields, message):
     with pytest.raises(ConfigError, match=f"^{message}"):
         kind(**fields)
+
+
+CONFIGS = [*AGENT_CONFIGS.values(), EncoderConfig, RepresentationConfig, EnvConfig, ReplayConfig, ControlConfig]
+LISTED = [
+    (kind, field.name, typing.get_type_hints(kind)[field.name])
+    for kind in (*CONFIGS, TrainConfig)
+    for field in dataclasses.fields(kind)
+    if typing.get_origin(typing.get_type_hints(kind)[field.name]) is typing.Literal
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "hint"), LISTED, ids=lambda part: getattr(part, "__name__", str(part)[:40]))
+def test_each_listed_choice_and_no_other_is_taken(kind, name, hint):
+    with pytest.raises(ConfigError, match=rf"{name} must be one of '.*', got 'nonsense'"):
+        dataclasses.replace(kind(), **{name: "nonsense"})
+    assert getattr(kind(), name) in typing.get_args(hint)
+
+
+def test_there_are_many_of_them():
+    assert len(LISTED) > 60
+    assert {"update_at", "executor", "sampling", "value", "kind", "device"} <= {name for _, name, _ in LISTED}
+
+
+def test_a_callback_refuses_no_patience():
+    with pytest.raises(ConfigError, match="patience must be at least 1, got 0"):
+        EarlyStopping(0)

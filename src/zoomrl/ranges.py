@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
+import typing
 from typing import Any
 
 from zoomrl.errors import ConfigError
+
+
+def choices(config: Any, prefix: str = "") -> None:
+    """Refuse values other than those that the types of the fields list; arguments and errors as of :func:`at_least`."""
+    kind: Any = type(config)
+    for name, known in _choices(kind).items():
+        value = getattr(config, name)
+        if value not in known:
+            listed = ", ".join(map(repr, known))
+            raise ConfigError(f"{prefix}{name} must be one of {listed}, got {value!r:.40}")
+
+
+@functools.cache
+def _choices(kind: type) -> dict[str, tuple[Any, ...]]:
+    """Field -> the values that its ``Literal`` lists."""
+    hints = typing.get_type_hints(kind)
+    found = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    return {name: typing.get_args(hint) for name, hint in found.items() if typing.get_origin(hint) is typing.Literal}
 
 
 def at_least(config: Any, prefix: str = "", **lows: float) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from zoomrl.analysis.groups import experiments
 from zoomrl.analysis.metrics import Counter, Metric, Point, Run, read_run
-from zoomrl.errors import CheckpointError, ConfigError, plural
+from zoomrl.errors import CheckpointError, ConfigError, plural, unknown_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,6 +56,10 @@ def plot_runs(directories: Sequence[str | Path], out: str | Path, *, metric: Met
     path = Path(out)
     if path.suffix not in FORMATS:
         raise ConfigError(f"a plot is written as {', '.join(FORMATS)}, got {path.name!r}; change its suffix")
+    if not directories:
+        raise ConfigError("a plot needs at least one run directory, and none came")
+    if metric is not None and metric not in _LABELS:
+        raise unknown_name("metric", str(metric), _LABELS)
     runs = [read_run(directory) for directory in directories]
     metric = _metric(runs, metric)
     for run in runs:

@@ -44,8 +44,9 @@ class ImportDemos:
     action, actions, or all action.* in the source's order."""
     entries: Annotated[tuple[str, ...], arg(metavar="NAME:SIZE")] = ()
     """The parts that the state is joined of, in the set's order, where the source does not name them."""
-    image_size: int = 84
-    """Height and width that images are fitted to, unless an environment that shows images is named."""
+    image_size: int = 0
+    """Height and width that images are fitted to, unless an environment that shows images is named. 0 keeps the size
+    of a set that zoomrl wrote, and is 84 for others."""
     image_fit: Literal["auto", "stretch", "letterbox", "crop"] = "auto"
     """How images of another size are fitted: to another aspect ratio, between black bars, or with their longer sides
     cut off. auto is as the environment fits its own images (--env.image-fit), or else stretch."""
@@ -117,7 +118,7 @@ class ImportDemos:
         if found.spec.state_entries:
             print(f"state made of: {list_entries(found.spec.state_entries)}")
         for name, value in found.meta.items():
-            if name not in _UNSAID:
+            if name not in _UNSAID and value not in ({}, [], ""):
                 print(f"{name.replace('_', ' ')}: {value if isinstance(value, str) else json.dumps(value)}")
         print(f"wrote {self.out}")
         print(self._next(found))

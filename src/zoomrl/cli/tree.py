@@ -166,7 +166,8 @@ def _parse_one(name: str, kind: type[Any], words: list[str]) -> Command:
         default = defaults(words)
         check_agent_options(words, default.agent)
         # The parser makes options of the fields of a type: of this agent's own.
-        agent = (("agent", type(default.agent), field(default=default.agent)),)
+        described: Any = Annotated[type(default.agent), arg(help=_summary(type(default.agent)))]
+        agent = (("agent", described, field(default=default.agent)),)
         own = make_dataclass("Train", agent, bases=(Train,), frozen=True, namespace={"__doc__": Train.__doc__})
         return tyro.cli(
             own,

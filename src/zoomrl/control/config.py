@@ -8,7 +8,7 @@ from typing import Literal
 from zoomrl.errors import ConfigError
 from zoomrl.field_docs import with_field_docs
 from zoomrl.math.schedules import parse_schedule
-from zoomrl.ranges import at_least, within
+from zoomrl.ranges import at_least, choices, within
 
 
 @with_field_docs
@@ -46,6 +46,7 @@ class ControlConfig:
     RLBench: 0.2)."""
 
     def __post_init__(self) -> None:
+        choices(self, "control.")
         at_least(self, "control.", replan_every=1, uniform_steps=0)
         within(self, "control.", 1e6, "ensemble_gain", "action_margin")
         try:

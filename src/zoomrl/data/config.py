@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from zoomrl.field_docs import with_field_docs
-from zoomrl.ranges import at_least, within
+from zoomrl.ranges import at_least, choices, within
 
 
 @with_field_docs
@@ -47,5 +47,6 @@ class ReplayConfig:
     """Observations stacked, oldest first; the first one is repeated at an episode's start."""
 
     def __post_init__(self) -> None:
+        choices(self, "replay.")
         at_least(self, "replay.", batch_size=1, n_step=1, frame_stack=1, capacity=2)
         within(self, "replay.", 1, "demo_fraction", "discount")

@@ -58,9 +58,9 @@ def evaluate(
         WorkerError: the environment fails in a way that a restart does not mend; SimulatorError where it raises.
         ZoomrlError: a video is wanted and cannot be made.
     """
-    for name, value in (("episodes", episodes), ("num_envs", num_envs)):
-        if value < 1:
-            raise ConfigError(f"{name} must be at least 1, got {value}")
+    for name, value, low in (("episodes", episodes, 1), ("num_envs", num_envs, 1), ("seed", seed, 0)):
+        if value < low:
+            raise ConfigError(f"{name} must be at least {low}, got {value}")
     count = min(num_envs, episodes)
     policy = load_policy(run, num_envs=count, seed=seed)
     with environments(policy, count, make_env) as envs:

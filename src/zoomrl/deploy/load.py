@@ -13,10 +13,10 @@ from zoomrl import runtime
 from zoomrl.deploy.hub import pull
 from zoomrl.deploy.places import is_bundle, is_hub_name
 from zoomrl.envs.config import EnvConfig
-from zoomrl.errors import CheckpointError
+from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.files import as_record
 from zoomrl.spec import EnvSpec
-from zoomrl.training.policy import Policy
+from zoomrl.training.policy import Policy, chosen
 from zoomrl.training.policy import load_policy as load_run
 
 
@@ -61,8 +61,7 @@ class BundlePolicy:
 
     def reset(self, which: NDArray[np.bool_] | None = None) -> None:
         """Begin new episodes in the environments ``which`` [N] bool, or everywhere."""
-        count = len(self.controller.policies)
-        self.controller.reset(np.ones(count, bool) if which is None else np.asarray(which, bool))
+        self.controller.reset(chosen(which, len(self.controller.policies)))
 
     def act(self, observation: Mapping[str, NDArray[Any]] | NDArray[Any]) -> NDArray[np.float32]:
         """Action for the newest observation, in any form that :meth:`zoomrl.runtime.Policy.act` takes.
@@ -92,8 +91,8 @@ class _Controller:
         self.predicted: NDArray[np.float32] | None = None
 
     def reset(self, which: NDArray[np.bool_]) -> None:
-        for policy, chosen in zip(self.policies, which, strict=True):
-            if chosen:
+        for policy, begins in zip(self.policies, which, strict=True):
+            if begins:
                 policy.reset()
 
     def act(self, observation: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
@@ -120,8 +119,11 @@ def load_policy(source: str | Path, *, num_envs: int = 1, seed: int = 0) -> Poli
     Raises:
         CheckpointError: there is no readable checkpoint or bundle; the config is of another version, or names an agent
             that is not installed; the weights do not fit it.
+        ConfigError: ``num_envs`` below 1, or ``seed`` below 0.
         MissingDependencyError: a name of the hub, and huggingface_hub is not installed.
     """
+    if num_envs < 1 or seed < 0:
+        raise ConfigError(f"num_envs must be at least 1 and seed at least 0, got {num_envs} and {seed}")
     path = Path(source)
     if is_bundle(path):
         return BundlePolicy(path, num_envs=num_envs, seed=seed)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from zoomrl.errors import ConfigError, unknown_name
 from zoomrl.field_docs import with_field_docs
-from zoomrl.ranges import at_least, positive
+from zoomrl.ranges import at_least, choices, positive
 from zoomrl.spec import FITS
 
 ALL_CAMERAS = "all"
@@ -76,6 +76,7 @@ class EnvConfig:
     """Smooth edges in observed images."""
 
     def __post_init__(self) -> None:
+        choices(self, "env.")
         at_least(self, "env.", action_repeat=1, num_envs=1, image_size=1, control_hz=0)
         positive(self, "env.", "timeout")
         if self.time_limit is not None:

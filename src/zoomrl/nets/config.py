@@ -7,7 +7,7 @@ from typing import Literal
 
 from zoomrl.errors import ConfigError
 from zoomrl.field_docs import with_field_docs
-from zoomrl.ranges import at_least, positive, widths
+from zoomrl.ranges import at_least, choices, positive, widths
 
 
 @with_field_docs
@@ -42,6 +42,7 @@ class EncoderConfig:
     """Do not train the ResNet-18."""
 
     def __post_init__(self) -> None:
+        choices(self, "agent.encoder.")
         at_least(self, "agent.encoder.", channels=1, layers=0, feature_dim=1, shift=0)
 
 
@@ -106,6 +107,7 @@ class RepresentationConfig:
 
     def __post_init__(self) -> None:
         place = "agent.representation."
+        choices(self, place)
         at_least(self, place, dim=1, horizon=1, projection_dim=0, weight_decay=0)
         at_least(self, place, consistency_coef=0, reward_coef=0, reconstruction_coef=0)
         positive(self, place, "lr", "clip")

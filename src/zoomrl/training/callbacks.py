@@ -109,6 +109,8 @@ class EarlyStopping(Callback):
     """
 
     def __init__(self, patience: int = 5) -> None:
+        if patience < 1:
+            raise ConfigError(f"patience must be at least 1, got {patience}")
         self.patience = patience
         self._best: list[float] | None = None
         self._since = 0

@@ -21,7 +21,7 @@ from zoomrl.errors import ConfigError, unknown_name
 from zoomrl.field_docs import with_field_docs
 from zoomrl.intervention.config import InterventionConfig
 from zoomrl.math.schedules import parse_schedule
-from zoomrl.ranges import at_least
+from zoomrl.ranges import at_least, choices
 from zoomrl.training.renamed import with_new_names
 
 
@@ -158,6 +158,7 @@ class TrainConfig:
     """Continue the run in ``run_dir`` if one with this config is there; otherwise such a run is an error."""
 
     def __post_init__(self) -> None:
+        choices(self)
         counts = ("steps", "offline_updates", "offline_eval_every", "seed_steps", "updates_per_step", "threads", "seed")
         at_least(self, "", **dict.fromkeys(counts, 0), precision_tolerance=0)
         try:

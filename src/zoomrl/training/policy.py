@@ -63,7 +63,7 @@ class Policy:
 
     def reset(self, which: NDArray[np.bool_] | None = None) -> None:
         """Begin new episodes in the environments ``which`` [N] bool, or everywhere."""
-        self.controller.reset(np.ones(self._num_envs, dtype=bool) if which is None else np.asarray(which, bool))
+        self.controller.reset(chosen(which, self._num_envs))
 
     def act(self, observation: Mapping[str, NDArray[Any]] | NDArray[Any]) -> NDArray[np.float32]:
         """Action for the newest observation.
@@ -168,6 +168,14 @@ class Policy:
                 f"environments, {[self._num_envs, views]} and height, width and channels, got {list(given.shape)}"
             )
         return [list(images[:, view]) for view in range(views)]
+
+
+def chosen(which: NDArray[np.bool_] | None, count: int) -> NDArray[np.bool_]:
+    """``which`` of ``count`` environments, all for None; ValueError for flags of another number."""
+    flags = np.ones(count, bool) if which is None else np.asarray(which, bool)
+    if flags.shape != (count,):
+        raise ValueError(f"a reset takes one flag for each of {count} environments, got {list(flags.shape)}")
+    return flags
 
 
 def _fitted(fitting: Fitting, camera: str, image: NDArray[Any]) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from zoomrl.agents.config import AgentConfig
 from zoomrl.errors import ConfigError
 from zoomrl.field_docs import with_field_docs
 from zoomrl.nets.config import EncoderConfig
-from zoomrl.ranges import at_least
+from zoomrl.ranges import at_least, choices
 
 
 @with_field_docs
@@ -62,6 +62,7 @@ class ACTConfig(AgentConfig):
     """Weight decay (AdamW)."""
 
     def __post_init__(self) -> None:
+        choices(self, "agent.")
         at_least(
             self, "agent.", dim=1, heads=1, feedforward=1, encoder_layers=1, decoder_layers=1, style_dim=1, kl_coef=0
         )

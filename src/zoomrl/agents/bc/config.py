@@ -10,6 +10,7 @@ from zoomrl.agents.config import AgentConfig
 from zoomrl.errors import ConfigError
 from zoomrl.field_docs import with_field_docs
 from zoomrl.nets.config import EncoderConfig
+from zoomrl.ranges import choices
 
 
 @with_field_docs
@@ -49,6 +50,7 @@ class BCConfig(AgentConfig):
     """Weight decay (AdamW)."""
 
     def __post_init__(self) -> None:
+        choices(self, "agent.")
         if not self.hidden or min(self.hidden) < 1:
             raise ConfigError(f"agent.hidden needs one layer or more, of one unit or more; got {self.hidden}")
         check_supervised(self)

@@ -10,7 +10,7 @@ from zoomrl.agents.config import AgentConfig, TaskDefaults
 from zoomrl.errors import ConfigError
 from zoomrl.field_docs import with_field_docs
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
-from zoomrl.ranges import at_least
+from zoomrl.ranges import at_least, choices
 
 MAX_CELLS = 2**20
 """Finest action grid that float32 addresses without rounding into a neighbour."""
@@ -102,6 +102,7 @@ class CQNConfig(AgentConfig):
         return defaults if self.chunked else replace(defaults, snap=True)
 
     def __post_init__(self) -> None:
+        choices(self, "agent.")
         at_least(self, "agent.", levels=1, hidden_dim=1, target_interval=1, atoms=2, bins=2)
         # Two bins exceed it long before 64 levels; beyond, the power itself would take for ever.
         if self.levels > 64 or self.bins**self.levels > MAX_CELLS:

@@ -9,7 +9,7 @@ from zoomrl.agents.checks import check_learning, check_support
 from zoomrl.agents.config import AgentConfig
 from zoomrl.field_docs import with_field_docs
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
-from zoomrl.ranges import at_least
+from zoomrl.ranges import at_least, choices
 
 
 @with_field_docs
@@ -72,6 +72,7 @@ class DrQv2Config(AgentConfig):
         return (self.v_min, self.v_max, self.atoms) if self.value == "categorical" else None
 
     def __post_init__(self) -> None:
+        choices(self, "agent.")
         at_least(self, "agent.", hidden_dim=1, target_interval=1, atoms=2)
         check_learning(self)
         check_support(self)

@@ -10,7 +10,7 @@ from zoomrl.agents.config import AgentConfig, TaskDefaults
 from zoomrl.errors import ConfigError
 from zoomrl.field_docs import with_field_docs
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
-from zoomrl.ranges import at_least, widths
+from zoomrl.ranges import at_least, choices, widths
 
 
 @with_field_docs
@@ -64,6 +64,7 @@ class SACConfig(AgentConfig):
         return replace(super().task_defaults(), noise="0.0")
 
     def __post_init__(self) -> None:
+        choices(self, "agent.")
         at_least(self, "agent.", temperature=0)
         if self.learn_temperature and self.temperature <= 0:
             raise ConfigError("agent.temperature must be positive to be learnt; turn agent.learn_temperature off")

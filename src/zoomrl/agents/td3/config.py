@@ -10,7 +10,7 @@ from zoomrl.agents.config import AgentConfig
 from zoomrl.errors import ConfigError
 from zoomrl.field_docs import with_field_docs
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
-from zoomrl.ranges import at_least, widths
+from zoomrl.ranges import at_least, choices, widths
 
 
 @with_field_docs
@@ -70,6 +70,7 @@ class TD3Config(AgentConfig):
     """Weight of behaviour cloning on demonstrated samples in the actor's loss; 0 turns it off."""
 
     def __post_init__(self) -> None:
+        choices(self, "agent.")
         at_least(self, "agent.", critics=1, subset=1, policy_delay=1, target_noise=0, noise_clip=0, bc_lambda=0)
         if self.subset > self.critics:
             raise ConfigError(f"agent.subset is {self.subset}, but there are {self.critics} critics")

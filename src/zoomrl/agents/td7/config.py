@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from zoomrl.agents.config import AgentConfig, TaskDefaults
 from zoomrl.field_docs import with_field_docs
-from zoomrl.ranges import at_least, positive
+from zoomrl.ranges import at_least, choices, positive
 
 
 @with_field_docs
@@ -66,6 +66,7 @@ class TD7Config(AgentConfig):
         return replace(super().task_defaults(), prioritized=True, update_at="episode")
 
     def __post_init__(self) -> None:
+        choices(self, "agent.")
         at_least(
             self,
             "agent.",

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from zoomrl.data.episode import Episode
 from zoomrl.demos.entries import UNNAMED, align, columns_for, match
-from zoomrl.demos.formats.base import Imported, ImportOptions
+from zoomrl.demos.formats.base import USUAL_SIZE, Imported, ImportOptions
 from zoomrl.demos.formats.derive import entries_beyond, env_spec, full_meaning, recorded_bounds, same_array
 from zoomrl.demos.formats.images import Frames, Sized, in_slices
 from zoomrl.demos.formats.spool import Spool
@@ -344,8 +344,9 @@ class Assembly:
     @property
     def image_size(self) -> tuple[int, int]:
         """Height and width of the images that are kept."""
-        rgb = self._expected.observations.get("rgb") if self._expected else None
-        return (rgb.shape[1], rgb.shape[2]) if rgb else (self._options.image_size,) * 2
+        source = self._env or (None if self._options.image_size else self._own)
+        rgb = source.observations.get("rgb") if source else None
+        return (rgb.shape[1], rgb.shape[2]) if rgb else (self._options.image_size or USUAL_SIZE,) * 2
 
     # ---- the result ------------------------------------------------------------------------------------
 

@@ -12,6 +12,8 @@ from zoomrl.envs.config import FITS, EnvConfig, check_image_crop, check_image_fi
 from zoomrl.errors import ConfigError
 from zoomrl.spec import EnvSpec, StateEntry
 
+USUAL_SIZE = 84
+"""Height and width of images where nothing says another size."""
 MAX_HZ = 1e6
 """What files call a control rate is none from here on."""
 
@@ -60,7 +62,7 @@ class ImportOptions:
     def __post_init__(self) -> None:
         for name, value, low in (
             ("episodes", self.episodes, 0),
-            ("image_size", self.image_size, 1),
+            ("image_size", self.image_size, 0),
             ("control_hz", self.control_hz, 0),
         ):
             if not value >= low:

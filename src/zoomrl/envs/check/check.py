@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +27,7 @@ from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.registry import make_env
 from zoomrl.envs.suites.gym.env import can_render as renders
 from zoomrl.errors import ConfigError
+from zoomrl.plugins import import_named
 
 __all__ = ["Check", "check_env"]
 
@@ -119,7 +119,7 @@ def _build_ours(config: EnvConfig, make: Callable[[EnvConfig], Env], subjects: l
 def _build_raw(name: str, config: EnvConfig, subjects: list[Subject]) -> Iterator[Check]:
     module, _, registered = name.rpartition(":")
     if module:
-        importlib.import_module(module)
+        import_named(module)
     spec = gymnasium.spec(registered)
 
     def build() -> gymnasium.Env[Any, Any]:

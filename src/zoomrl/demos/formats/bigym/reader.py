@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from zoomrl.data.episode import Episode
-from zoomrl.demos.formats.base import Imported, ImportOptions
+from zoomrl.demos.formats.base import USUAL_SIZE, Imported, ImportOptions
 from zoomrl.demos.formats.bigym.rollout import replay, to_agent_steps
 from zoomrl.demos.formats.bigym.store import BiGymRecording, find_files, read_file
 from zoomrl.envs.base import Env
@@ -108,7 +108,7 @@ def _wanted(options: ImportOptions) -> tuple[EnvConfig, BiGymTask]:
         num_envs=1,
         workers="serial",
         cameras=options.cameras or config.cameras,
-        image_size=config.image_size if config.cameras else options.image_size,
+        image_size=config.image_size if config.cameras else options.image_size or USUAL_SIZE,
         control_hz=options.control_hz or config.control_hz,
     ), task
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoomrl.demos.formats.assemble import Assembly, Raw, reason
-from zoomrl.demos.formats.base import Imported, ImportOptions
+from zoomrl.demos.formats.base import USUAL_SIZE, Imported, ImportOptions
 from zoomrl.demos.formats.images import Frames, Sized, SizedOf, decode, one_by_one
 from zoomrl.demos.formats.rlbench.pickles import read_frames
 from zoomrl.demos.store.limits import IMAGES, Budget, regular
@@ -118,7 +118,7 @@ def _shown(task: str, options: ImportOptions) -> EnvConfig:
     """The environment's options, with the images and the state that are wanted of it."""
     config = options.env or EnvConfig(id=f"rlbench:{task}", state="robot")
     cameras = options.cameras or config.cameras
-    size = config.image_size if config.cameras else options.image_size
+    size = config.image_size if config.cameras else options.image_size or USUAL_SIZE
     state = config.state if config.state != "auto" else "robot" if cameras else "full"
     return replace(config, cameras=cameras, image_size=size, state=state)
 
