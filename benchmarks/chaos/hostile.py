@@ -89,7 +89,7 @@ class Outcome:
 
 def hostile_cases() -> list[Case]:
     """All attacks."""
-    from chaos.hostile_formats import format_cases  # which is built upon this module
+    from .hostile_formats import format_cases  # which is built upon this module
 
     own = [*_run_cases(), *_hdf5_cases(), *_metadata_cases(), *_npz_cases(), *_lerobot_cases(), *_rlbench_cases()]
     return [*own, *format_cases()]

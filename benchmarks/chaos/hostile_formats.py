@@ -15,7 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from chaos.hostile import _FULL, _SPOILT_HDF5, _STEPS, Case, _header, _member, _packed, _Touch, _write_zeros
+from .hostile import _FULL, _SPOILT_HDF5, _STEPS, Case, _header, _member, _packed, _Touch, _write_zeros
 
 _READ = {
     "aloha": ("action", "observations/qpos", "observations/images/top"),
