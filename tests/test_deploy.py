@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import venv
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from zoomrl.deploy.graph import ActingGraph, StepGraph, feed
 from zoomrl.deploy.load import BundlePolicy
 from zoomrl.deploy.onnx import write_onnx
 from zoomrl.deploy.parity import Parity, compare, mcnemar
-from zoomrl.errors import CheckpointError, ConfigError, ZoomrlError
+from zoomrl.errors import CheckpointError, ConfigError, MissingDependencyError, ZoomrlError
 from zoomrl.nets.perception import ObservationShape
 from zoomrl.spec import ArraySpec, EnvSpec
 from zoomrl.training.policy import load_agent
@@ -381,6 +382,28 @@ def test_what_lies_there_is_not_overwritten(bundle, trained, tmp_path):
     with pytest.raises(CheckpointError, match="is no run directory"):
         export(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("module", ["onnx", "onnxscript", "onnxruntime", "safetensors", "yaml"])
+def test_what_is_missing_is_named_before_the_work(trained, tmp_path, monkeypatch, module):
+    for name in [name for name in sys.modules if name.partition(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Hidden(module), *sys.meta_path])
+    monkeypatch.setattr("zoomrl.deploy.export.load_agent", lambda _: pytest.fail("work was begun"))
+    with pytest.raises(MissingDependencyError, match=rf"'{module}' is not installed. The extra zoomrl\[export\]"):
+        export(trained, tmp_path / "out")
+
+
+class Hidden:
+    """Hides a package from imports."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == self.name:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return
 
 
 @pytest.fixture

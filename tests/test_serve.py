@@ -6,6 +6,8 @@ import asyncio
 import json
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -267,6 +269,11 @@ def mutated(rng, data: bytes) -> bytes:
     for _ in range(int(rng.integers(1, 4))):
         changed[int(rng.integers(len(changed)))] = int(rng.integers(256))
     return bytes(changed)
+
+
+def test_the_server_loads_no_pytorch():
+    code = "import sys, zoomrl.deploy.server, zoomrl.deploy.places, zoomrl.cli.serve; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
 # ---- the wire ----------------------------------------------------------------------------------------------

@@ -9,8 +9,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-
 from zoomrl import runtime
 from zoomrl.agents.learner import Learner
 from zoomrl.demos.store.staging import staged
@@ -22,12 +20,13 @@ from zoomrl.deploy.load import BundlePolicy
 from zoomrl.deploy.observations import Arrays, Recorder, stacked, stored
 from zoomrl.deploy.onnx import write_onnx
 from zoomrl.deploy.parity import Parity, compare, paired
-from zoomrl.errors import ConfigError, ZoomrlError, plural
+from zoomrl.errors import ConfigError, ZoomrlError, import_optional, plural
 from zoomrl.files import finite_or_null, write_json
 from zoomrl.training.evaluate import evaluate as evaluate_controller
 from zoomrl.training.policy import TrainedAgent, load_agent, policy_of
 
 WEIGHTS, STEP, CARD, CODE = "model.safetensors", "model_step.onnx", "README.md", "policy.py"
+_NEEDED = ("onnx", "onnxscript", "onnxruntime", "safetensors.torch", "yaml")
 Say = Callable[[str], None]
 
 
@@ -85,6 +84,8 @@ def export(
     """
     target = Path(out)
     _check_target(target, overwrite)
+    for module in _NEEDED:  # all that is missing is said before the work begins
+        import_optional(module, "export")
     held = load_agent(run)
     directory = Path(run).parent.parent if Path(run).is_file() else Path(run)
     if not isinstance(held.agent, Learner):
@@ -102,7 +103,7 @@ def export(
         if step is not None:
             write_onnx(step, folder / STEP)
         weights = {name: tensor.contiguous().clone() for name, tensor in held.agent.weights("all").items()}
-        save_file(weights, folder / WEIGHTS, {"format": "pt"})
+        import_optional("safetensors.torch", "export").save_file(weights, folder / WEIGHTS, {"format": "pt"})
         shutil.copyfile(runtime.__file__, folder / CODE)
         facts = describe(held, directory, graph, step)
         write_json(folder / runtime.POLICY, facts)

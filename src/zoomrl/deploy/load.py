@@ -13,7 +13,7 @@ from zoomrl import runtime
 from zoomrl.deploy.hub import pull
 from zoomrl.deploy.places import is_bundle, is_hub_name
 from zoomrl.envs.config import EnvConfig
-from zoomrl.errors import CheckpointError, ConfigError
+from zoomrl.errors import CheckpointError, ConfigError, import_optional
 from zoomrl.files import as_record
 from zoomrl.spec import EnvSpec
 from zoomrl.training.policy import Policy, chosen
@@ -38,9 +38,11 @@ class BundlePolicy:
 
     Raises:
         CheckpointError: the folder holds no bundle, or one that cannot be used here.
+        MissingDependencyError: without onnxruntime.
     """
 
     def __init__(self, folder: Path, *, num_envs: int = 1, seed: int = 0) -> None:
+        import_optional("onnxruntime", "runtime")
         try:
             first = runtime.load_policy(folder, seed=seed)
             self.facts: dict[str, Any] = first.facts
@@ -120,7 +122,7 @@ def load_policy(source: str | Path, *, num_envs: int = 1, seed: int = 0) -> Poli
         CheckpointError: there is no readable checkpoint or bundle; the config is of another version, or names an agent
             that is not installed; the weights do not fit it.
         ConfigError: ``num_envs`` below 1, or ``seed`` below 0.
-        MissingDependencyError: a name of the hub, and huggingface_hub is not installed.
+        MissingDependencyError: a bundle without onnxruntime, or a name of the hub without huggingface_hub.
     """
     if num_envs < 1 or seed < 0:
         raise ConfigError(f"num_envs must be at least 1 and seed at least 0, got {num_envs} and {seed}")

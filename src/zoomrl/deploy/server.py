@@ -84,8 +84,8 @@ class Server:
     """
 
     def __init__(self, folder: Path, options: ServerOptions) -> None:
-        import_optional("websockets", "serve")
-        import_optional("msgpack", "serve")
+        for module in ("websockets", "msgpack", "onnxruntime"):
+            import_optional(module, "serve")
         try:
             self._policy = load_policy(folder)
         except BundleError as error:
