@@ -27,6 +27,7 @@ from zoomrl.cli.ablate import Ablate
 from zoomrl.cli.demos import CollectDemos, InspectDemos
 from zoomrl.cli.demos_check import CheckDemos
 from zoomrl.cli.demos_convert import ExportDemos, ImportDemos
+from zoomrl.cli.demos_view import ViewDemos
 from zoomrl.cli.doctor import Doctor
 from zoomrl.cli.env import Environments
 from zoomrl.cli.evaluate import Evaluate
@@ -216,6 +217,7 @@ COMMAND_TABLES = {
     "eval": Evaluate,
     "demos-collect": CollectDemos,
     "demos-inspect": InspectDemos,
+    "demos-view": ViewDemos,
     "demos-check": CheckDemos,
     "demos-import": ImportDemos,
     "demos-export": ExportDemos,
