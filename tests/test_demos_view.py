@@ -336,13 +336,17 @@ def test_of_a_damaged_set_the_rest_is_shown(arm, tmp_path, capsys):
     metadata = json.loads((arm / "data/metadata.json").read_text())
     for key in ("zoomrl_main_data", "digest"):
         del metadata[key]
+    metadata["total_episodes"] = 10**12
     (arm / "data/metadata.json").write_text(json.dumps(metadata))
     with h5py.File(arm / "data/main_data.hdf5", "a") as file:
         del file["episode_1/actions"]
+        del file["episode_2"]
     assert main(["demos", "view", str(arm), "--out", str(tmp_path / "out")]) == 1
-    assert "cannot be shown" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "episode 1 cannot be read" in error
+    assert "999,999,999,998 of 1,000,000,000,000 episodes are missing" in error
     pages = pages_of(tmp_path / "out")
-    assert list(pages) == ["episode_0.html", "episode_2.html", "index.html"]
+    assert list(pages) == ["episode_0.html", "index.html"]
     assert "1 cannot be read" in pages["index.html"].text
     assert "episode 1 cannot be read" in pages["index.html"].text
 

@@ -28,7 +28,7 @@ class SetPages:
     Attributes:
         spec, meta: of the set.
         grid: that actions are shown on.
-        rows: of all episodes.
+        rows: of all episodes that the file holds.
         shown: numbers of the episodes that have a page.
         faults: what could not be read, one line each.
     """
@@ -39,17 +39,22 @@ class SetPages:
         bounds = self.spec.action
         if bounds.low is None or bounds.high is None:
             raise DemonstrationError(f"the set recorded in {self.spec.id} declares no action bounds")
-        known = range(max(source.total_episodes, source.numbers[-1] + 1))
+        # What the metadata promise may be any number; what the file holds is there.
+        known = source.numbers
         if unknown := [str(index) for index in episodes if index not in known]:
-            raise ConfigError(f"the set holds the episodes 0 to {len(known) - 1}; there is no {', '.join(unknown)}")
+            raise ConfigError(f"the set holds the episodes {known[0]} to {known[-1]}; there is no {', '.join(unknown)}")
         # Refused before the set is read.
         Grid(levels, bins, ActionScaler(np.asarray(bounds.low), np.asarray(bounds.high), bounds))
-        self.rows, extremes = _survey(source, known)
+        self.rows, extremes = _survey(source)
         self.faults = [*source.faults, *(row.fault for row in self.rows if row.fault)]
+        if lacking := max(0, source.total_episodes - len(known)):
+            self.faults.append(f"{source.file_path}: {lacking:,} of {source.total_episodes:,} episodes are missing")
+        if scale == "demos" and not extremes:
+            raise ConfigError("the range of the demonstrations was asked for, and there are none: leave out --range")
         scaler = make_scaler(ControlConfig(action_range=scale), bounds, extremes, self.spec.action_meaning)
         self.grid = Grid(levels, bins, scaler)
-        wanted = sorted(set(episodes)) or list(known)
-        self.shown = [index for index in wanted if not self.rows[index].fault]
+        wanted = set(episodes or known)
+        self.shown = [row.index for row in self.rows if row.index in wanted and not row.fault]
 
     def index(self, link: Link) -> str:
         """The index, which lists the episodes shown and those that cannot be read."""
@@ -126,14 +131,12 @@ def _write(path: Path, text: str) -> int:
     return len(data)
 
 
-def _survey(source: Any, known: range) -> tuple[list[Row], list[Episode]]:
+def _survey(source: Any) -> tuple[list[Row], list[Episode]]:
     """A row for each episode; and the least and the greatest actions of each demonstration."""
     rows: list[Row] = []
     extremes: list[Episode] = []
-    for index in known:
+    for index in source.numbers:
         try:
-            if index not in source.numbers:
-                raise DemonstrationError(f"{source.file_path}: episode {index} is missing")
             episode: Episode = source.episode(index, observed=False)
         except DemonstrationError as error:
             rows.append(Row(index, fault=str(error)))
