@@ -306,6 +306,7 @@ def test_episodes_are_chosen_and_linked(arm, tmp_path, capsys):
         ("prev", "episode_0.html"), (None, "index.html")
     ]  # fmt: skip
     assert "2 of 3 episodes have a page" in pages["index.html"].text
+    assert "125 cells, over the range of the demonstrations" in pages["episode_2.html"].text
     assert main(["demos", "view", str(arm), "--out", str(out)]) == 1
     assert "already holds pages" in capsys.readouterr().err
     (out / "notes.html").write_text("mine")

@@ -22,6 +22,7 @@ class Grid:
     Attributes:
         levels, bins: of the grid.
         scaler: what -1 and 1 of the grid stand for.
+        over: the same in words.
 
     Raises:
         ConfigError: less than one level or two bins, or more than can be shown.
@@ -30,6 +31,7 @@ class Grid:
     levels: int
     bins: int
     scaler: ActionScaler
+    over: str = "the action bounds"
 
     def __post_init__(self) -> None:
         check_grid(self.levels, self.bins)

@@ -202,7 +202,7 @@ def _facts(episode: Episode, content: Content, grid: Grid, set_meta: Mapping[str
         ("demonstration", "yes" if episode.is_demo else "no"),
         ("ended", " and ".join(ends) or "neither terminated nor truncated"),
         ("seed", episode.seed if episode.seed >= 0 else "unknown"),
-        ("grid", f"{plural(grid.levels, 'level')} of {grid.bins} bins, {grid.cells:,} cells"),
+        ("grid", f"{plural(grid.levels, 'level')} of {grid.bins} bins, {grid.cells:,} cells, over {grid.over}"),
         *_meta(episode.meta),
         ("shown", "; ".join(content.said)),
     ]

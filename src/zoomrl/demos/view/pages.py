@@ -52,7 +52,8 @@ class SetPages:
         if scale == "demos" and not extremes:
             raise ConfigError("the range of the demonstrations was asked for, and there are none: leave out --range")
         scaler = make_scaler(ControlConfig(action_range=scale), bounds, extremes, self.spec.action_meaning)
-        self.grid = Grid(levels, bins, scaler)
+        over = "the action bounds" if scale == "env" else "the range of the demonstrations"
+        self.grid = Grid(levels, bins, scaler, over)
         wanted = set(episodes or known)
         self.shown = [row.index for row in self.rows if row.index in wanted and not row.fault]
 
