@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -93,8 +95,18 @@ def check_piece(name: str, array: Long) -> None:
         raise ValueError(f"{name} unpacks {size:,} bytes at once, of which the file stores {array.stored:,}")
 
 
+@contextmanager
+def within(budget: Budget, path: Path) -> Iterator[None]:
+    """What is counted inside must be believed: DemonstrationError, which names ``path``, where it is not."""
+    try:
+        yield
+        budget.check()
+    except ValueError as error:
+        raise DemonstrationError(f"{path}: {error}") from error
+
+
 def count_whole(budget: Budget, arrays: Mapping[str, Long]) -> None:
-    """Count arrays that are read as a whole, and kept."""
+    """Count arrays that are read as a whole, and kept; ValueError as :func:`check_piece`."""
     for name, array in arrays.items():
         check_piece(name, array)
         size = array_size(array.shape, array.dtype)
@@ -104,7 +116,7 @@ def count_whole(budget: Budget, arrays: Mapping[str, Long]) -> None:
 def count_sliced(
     budget: Budget, vectors: Mapping[str, Long], images: Mapping[str, Long], longest: int, size: tuple[int, int]
 ) -> None:
-    """Count arrays of which one episode is read at a time.
+    """Count arrays of which one episode is read at a time; ValueError as :func:`check_piece`.
 
     Args:
         budget: of the set.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from zoomrl.demos.entries import UNNAMED
 from zoomrl.demos.formats.assemble import Assembly, Raw, reason
 from zoomrl.demos.formats.base import Imported, ImportOptions
-from zoomrl.demos.formats.flat.arrays import Long, Rows, count_sliced, count_whole, declared, of_length, ranges
+from zoomrl.demos.formats.flat.arrays import Long, Rows, count_sliced, count_whole, declared, of_length, ranges, within
 from zoomrl.demos.formats.hdf5.groups import BROKEN, arrays_of
 from zoomrl.demos.formats.images import in_slices
 from zoomrl.demos.formats.kinds import kinds
@@ -89,16 +89,16 @@ def _read(path: Path, file: Any, there: int, cut: list[str], options: ImportOpti
     default = [OBSERVED] if OBSERVED in sorts.numbers else []
     state = assembly.choose_state(sorts.numbers, default, sorts.numbers)
     budget = Budget()
-    count_whole(budget, {name: arrays[name] for name in _ENDS if name in arrays})
-    budget.check()
+    with within(budget, path):
+        count_whole(budget, {name: arrays[name] for name in _ENDS if name in arrays})
     flags = {name: arrays[name][:].astype(bool).ravel() for name in _ENDS if name in arrays}
     episodes, rest = ranges(np.logical_or.reduce(list(flags.values())))
     if rest:
         assembly.meta["without_end"] = f"the last {plural(rest, 'row')}: kept as an interrupted episode"
     vectors = {name: arrays[name] for name in ("actions", "rewards", *state, _NEXT) if name in arrays}
     images = {name: arrays[name] for name in cameras}
-    count_sliced(budget, vectors, images, max(end - first for first, end in episodes), assembly.image_size)
-    budget.check()
+    with within(budget, path):
+        count_sliced(budget, vectors, images, max(end - first for first, end in episodes), assembly.image_size)
     source = _Source(arrays, flags, cameras, state, assembly)
     for number, (first, end) in enumerate(episodes):
         assembly.add(f"{path.name}: episode {number} (row {first})", partial(source.episode, number, first, end))

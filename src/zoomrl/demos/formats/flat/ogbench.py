@@ -13,7 +13,7 @@ import numpy as np
 from zoomrl.demos.entries import UNNAMED
 from zoomrl.demos.formats.assemble import Assembly, Raw, reason
 from zoomrl.demos.formats.base import Imported, ImportOptions
-from zoomrl.demos.formats.flat.arrays import Long, Rows, count_sliced, count_whole, declared, of_length, ranges
+from zoomrl.demos.formats.flat.arrays import Long, Rows, count_sliced, count_whole, declared, of_length, ranges, within
 from zoomrl.demos.formats.flat.npz_rows import open_rows
 from zoomrl.demos.formats.images import in_slices
 from zoomrl.demos.formats.kinds import kinds
@@ -60,15 +60,15 @@ def _read(path: Path, found: dict[str, Long], options: ImportOptions) -> Importe
     default = [OBSERVED] if OBSERVED in sorts.numbers else []
     state = assembly.choose_state(sorts.numbers, default, sorts.numbers)
     budget = Budget()
-    count_whole(budget, {"terminals": arrays["terminals"]})
-    budget.check()
+    with within(budget, path):
+        count_whole(budget, {"terminals": arrays["terminals"]})
     episodes, rest = ranges(arrays["terminals"][:].astype(bool).ravel())
     if rest:
         assembly.meta["without_end"] = f"the last {plural(rest, 'row')}: kept as an episode"
     vectors = {name: arrays[name] for name in ("actions", "rewards", *state) if name in arrays}
     images = {name: arrays[name] for name in cameras}
-    count_sliced(budget, vectors, images, max(end - first for first, end in episodes), assembly.image_size)
-    budget.check()
+    with within(budget, path):
+        count_sliced(budget, vectors, images, max(end - first for first, end in episodes), assembly.image_size)
     for number, (first, end) in enumerate(episodes):
         load = partial(_episode, arrays, cameras, state, assembly, number, first, end)
         assembly.add(f"{path.name}: trajectory {number} (row {first})", load)

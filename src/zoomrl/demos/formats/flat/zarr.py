@@ -19,6 +19,7 @@ from zoomrl.demos.formats.flat.arrays import (
     count_whole,
     declared,
     of_length,
+    within,
 )
 from zoomrl.demos.formats.flat.zarr_array import Store, ZarrArray, arrays_in
 from zoomrl.demos.formats.images import in_slices
@@ -62,8 +63,8 @@ def _read(path: Path, found: dict[str, ZarrArray], faults: list[str], options: I
     count = below[action].shape[0]
     arrays = of_length(below, count)
     budget = Budget()
-    count_whole(budget, {ENDS: found[ENDS]})
-    budget.check()
+    with within(budget, path):
+        count_whole(budget, {ENDS: found[ENDS]})
     episodes = checked_ends(found[ENDS][:], count, f"{path}: {ENDS}")
     assembly = Assembly("zarr", path, options)
     assembly.faults.extend(faults)
@@ -79,8 +80,8 @@ def _read(path: Path, found: dict[str, ZarrArray], faults: list[str], options: I
     state = assembly.choose_state(sorts.numbers, default, sorts.numbers)
     vectors = {name: arrays[name] for name in (action, rewards, *state) if name}
     images = {name: arrays[name] for name in cameras}
-    count_sliced(budget, vectors, images, max(end - first for first, end in episodes), assembly.image_size)
-    budget.check()
+    with within(budget, path):
+        count_sliced(budget, vectors, images, max(end - first for first, end in episodes), assembly.image_size)
     for number, (first, end) in enumerate(episodes):
         load = partial(_episode, arrays, action, rewards, cameras, state, assembly, number, first, end)
         assembly.add(f"{path.name}: episode {number} (row {first})", load)
