@@ -2,6 +2,7 @@
 
 Usage: python benchmarks/beside_sb3.py run FOLDER --sb3-python PYTHON [--agents td3 sac] [--seeds 1 2 3]
        python benchmarks/beside_sb3.py write FOLDER NAME
+       python benchmarks/beside_sb3.py plot NAME IMAGE
 
 `run` trains one run after the other on one thread, and leaves out what FOLDER holds already. Stable-Baselines3 is not
 among zoomrl's dependencies: PYTHON is an interpreter that has it. Of its defaults two are changed, in the way of its
@@ -44,8 +45,13 @@ def main() -> None:
     write.add_argument("folder", type=Path)
     write.add_argument("name")
     write.add_argument("--commit", help="that the runs were made with; the present one by default")
+    plot = commands.add_parser("plot")
+    plot.add_argument("name")
+    plot.add_argument("image", type=Path)
     options = parser.parse_args()
-    if options.command == "sb3":
+    if options.command == "plot":
+        plot_curves(options.name, options.image)
+    elif options.command == "sb3":
         learn_with_sb3(options.agent, options.seed, options.out)
     elif options.command == "run":
         for seed in options.seeds:
@@ -164,6 +170,40 @@ def keep_results(folder: Path, name: str, commit: str | None) -> None:
         )
     origin = provenance(["python", "benchmarks/beside_sb3.py", "run", "FOLDER", "--sb3-python", "PYTHON"], commit)
     keep({"name": name, **origin, "threads": 1, "final_episodes": FINAL, "summary": summary, "runs": runs})
+
+
+COLOURS = {"zoomrl": "#0072B2", "stable-baselines3": "#D55E00"}
+
+
+def plot_curves(name: str, image: Path) -> None:
+    """Each seed as a thin line, their mean as a thick one, by algorithm."""
+    from matplotlib.figure import Figure
+
+    from provenance import RESULTS
+
+    runs = json.loads((RESULTS / f"{name}.json").read_text())["runs"]
+    figure = Figure(figsize=(9.6, 3.4), dpi=150, layout="constrained")
+    for axes, agent in zip(figure.subplots(1, 3), ("sac", "td3", "cqn"), strict=True):
+        for library, colour in COLOURS.items():
+            curves = [
+                {row["env_steps"]: row["return"] for row in run["curve"] if row["env_steps"]}
+                for run in runs
+                if (run["library"], run["agent"]) == (library, agent)
+            ]
+            for curve in curves:
+                axes.plot(list(curve), list(curve.values()), color=colour, linewidth=0.8, alpha=0.5)
+            if curves:
+                steps = list(curves[0])
+                mean = [sum(curve[step] for curve in curves) / len(curves) for step in steps]
+                axes.plot(steps, mean, color=colour, linewidth=2.4, label=f"{library}, mean of {len(curves)} seeds")
+        axes.set_title(f"{agent.upper()}, {TASKS[agent]}", loc="left", fontsize=10, fontweight="bold")
+        axes.set_xlabel("Environment steps")
+        axes.grid(True, color="0.9", linewidth=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(fontsize=8, frameon=False)
+    figure.axes[0].set_ylabel("Return of an episode")
+    image.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(image)
 
 
 if __name__ == "__main__":

@@ -258,6 +258,8 @@ def known_options():
             known.add(f"--{group}{dot}no-{last}")
     for kind in AGENT_CONFIGS.values():
         known |= {name for name, *_ in options(kind, kind(), "agent.")}
+    for script in (ROOT / "examples").glob("*.py"):
+        known |= set(re.findall(r'add_argument\("(--[a-z-]+)"', script.read_text()))
     for kind in COMMAND_TABLES.values():
         known |= {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(kind)}
     return known

@@ -29,7 +29,8 @@ class ImportDemos:
     """Turn demonstrations of another program into a set that zoomrl trains on."""
 
     format: Positional[str]
-    """robomimic, lerobot, minari, npz, bigym or rlbench; auto guesses from what lies there."""
+    """robomimic (also LIBERO, IsaacLab, MimicGen), lerobot, aloha, maniskill, zarr (diffusion policy), d4rl, ogbench,
+    minari, npz, bigym or rlbench; auto tells it by what lies there."""
     source: Positional[Path]
     """File or folder to read."""
     out: Annotated[Path, arg(metavar="PATH")]
