@@ -23,6 +23,7 @@ from zoomrl.demos.check.rollout import difference, recorded_config, replay, with
 from zoomrl.demos.check.survey import conclude, replay_survey, survey_set
 from zoomrl.demos.collect import collect_demos, collection_meta
 from zoomrl.demos.config import DemoConfig
+from zoomrl.demos.store.layout import FILE_KEY
 from zoomrl.demos.store.reader import content_hash, read_demos
 from zoomrl.demos.store.writer import write_demos
 from zoomrl.envs.base import ControlStep, Env
@@ -252,6 +253,20 @@ def test_a_file_without_a_beginning_is_an_error_and_a_missing_one_is_refused(tmp
     assert "cannot be opened" in message(report, "unreadable")
     with pytest.raises(DemonstrationError, match="no demonstration set"):
         survey_set(tmp_path / "elsewhere")
+
+
+@pytest.mark.timeout(60)
+def test_a_number_of_episodes_that_is_merely_promised_takes_no_time(tmp_path):
+    place = stored(tmp_path / "set", [walked(0), walked(1)])
+    path = place / "data" / "metadata.json"
+    metadata = json.loads(path.read_text())
+    held = metadata["total_episodes"]
+    metadata["total_episodes"] = 10**9
+    path.write_text(json.dumps({name: value for name, value in metadata.items() if name != FILE_KEY}))
+    findings = survey_set(place).findings
+    assert sum("is missing" in one.message for one in findings) == 100
+    text = f"{10**9 - held - 100:,} more episodes are missing, of 1,000,000,000 promised"
+    assert any(text in one.message for one in findings)
 
 
 def test_nan_is_found_at_its_episode(tmp_path):

@@ -27,6 +27,10 @@ from zoomrl.errors import ConfigError, DemonstrationError, MissingDependencyErro
 from zoomrl.spec import EnvSpec
 
 
+_NAMED = 100
+"""Episodes that are missing at the end and named one by one."""
+
+
 @dataclass(frozen=True)
 class Survey:
     """What reading a set has shown, without a simulator.
@@ -70,10 +74,13 @@ def survey_set(path: str | Path) -> Survey:
     digest = hashlib.sha256()
     try:
         with open_set(path, partial=True) as source:
-            # Numbers may be missing, and a file that was cut short may have lost the last ones.
-            for index in range(max(source.total_episodes, source.numbers[-1] + 1)):
+            # Numbers may be missing, and a file that was cut short may have lost the last ones: of these, the first are
+            # named. A number that is merely promised can be any.
+            there, end = set(source.numbers), source.numbers[-1] + 1
+            named = min(max(source.total_episodes, end), end + _NAMED)
+            for index in range(named):
                 try:
-                    if index not in source.numbers:
+                    if index not in there:
                         raise DemonstrationError(f"{source.file_path}: episode {index} is missing")
                     episode = source.episode(index)
                 except DemonstrationError as error:
@@ -85,6 +92,9 @@ def survey_set(path: str | Path) -> Survey:
                 actions[index] = episode.actions
                 if episode.is_demo and "state" in episode.observations:
                     states.add(episode.observations["state"])
+            if (lost := source.total_episodes - named) > 0:
+                text = f"{source.file_path}: {lost:,} more episodes are missing, of {source.total_episodes:,} promised"
+                findings.append(Finding("error", "unreadable", text, "copy the set again"))
             findings += [Finding("error", "unreadable", fault) for fault in source.faults]
             spec, meta, ours = source.spec, source.meta, source.ours
             if len(source.numbers) > source.total_episodes:
