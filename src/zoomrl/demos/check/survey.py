@@ -26,7 +26,6 @@ from zoomrl.envs.registry import code_named, make_env
 from zoomrl.errors import ConfigError, DemonstrationError, MissingDependencyError, WorkerError
 from zoomrl.spec import EnvSpec
 
-
 _NAMED = 100
 """Episodes that are missing at the end and named one by one."""
 
