@@ -31,7 +31,7 @@ ROWS: list[tuple[str, str, str, str]] = [
     ("D4RL", "h5py, published layout", "tests", "tests/test_formats_flat.py"),
     ("OGBench", "numpy.savez; equal to ogbench 1.2.2's loader", "by hand; tests", "tests/test_formats_flat.py"),
     ("Minari HDF5", "Minari 0.5.4", "tests", "tests/test_formats_minari.py"),
-    ("Minari Arrow", "Minari 0.5.4", "golden file", "tests/test_formats_hdf5.py tests/test_formats_flat.py"),
+    ("Minari Arrow", "Minari 0.5.4", "golden file", "tests/test_formats_minari.py"),
     ("NumPy", "numpy.savez", "tests", "tests/test_formats_npz.py"),
 ]
 """Format, writer, how it was tried, tests."""
