@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+NOTE = "Wall times are those of a machine that did other work too, not the same for all runs: they compare nothing."
 TASKS = {"td3": "HalfCheetah-v5", "sac": "HalfCheetah-v5", "cqn": "Pendulum-v1"}
 STEPS = {"td3": 50_000, "sac": 50_000, "cqn": 15_000}
 SEED_STEPS = 5_000
@@ -155,7 +156,6 @@ def keep_results(folder: Path, name: str, commit: str | None) -> None:
     for library, agent in sorted({(run["library"], run["agent"]) for run in runs}):
         chosen = [run for run in runs if (run["library"], run["agent"]) == (library, agent)]
         finals = [run["final"] for run in chosen]
-        seconds = [run["curve"][-1]["seconds"] for run in chosen]
         summary.append(
             {
                 "library": library,
@@ -165,11 +165,12 @@ def keep_results(folder: Path, name: str, commit: str | None) -> None:
                 "runs": len(chosen),
                 "final_return": float(np.mean(finals)),
                 "final_return_interval": mean_interval(float(np.mean(finals)), float(np.std(finals)), len(finals)),
-                "minutes": float(np.median(seconds)) / 60,
             }
         )
     origin = provenance(["python", "benchmarks/beside_sb3.py", "run", "FOLDER", "--sb3-python", "PYTHON"], commit)
-    keep({"name": name, **origin, "threads": 1, "final_episodes": FINAL, "summary": summary, "runs": runs})
+    keep(
+        {"name": name, **origin, "threads": 1, "final_episodes": FINAL, "note": NOTE, "summary": summary, "runs": runs}
+    )
 
 
 COLOURS = {"zoomrl": "#0072B2", "stable-baselines3": "#D55E00"}
