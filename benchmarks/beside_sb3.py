@@ -179,6 +179,7 @@ COLOURS = {"zoomrl": "#0072B2", "stable-baselines3": "#D55E00"}
 def plot_curves(name: str, image: Path) -> None:
     """Each seed as a thin line, their mean as a thick one, by algorithm."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
 
     from provenance import RESULTS
 
@@ -201,8 +202,11 @@ def plot_curves(name: str, image: Path) -> None:
         axes.set_xlabel("Environment steps")
         axes.grid(True, color="0.9", linewidth=0.8)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(fontsize=8, frameon=False)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     figure.axes[0].set_ylabel("Return of an episode")
+    figure.legend(
+        *figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8, frameon=False
+    )
     image.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(image)
 
