@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import math
 import typing
@@ -17,8 +18,9 @@ def choices(config: Any, prefix: str = "") -> None:
     for name, known in _choices(kind).items():
         value = getattr(config, name)
         if value not in known:
-            listed = ", ".join(map(repr, known))
-            raise ConfigError(f"{prefix}{name} must be one of {listed}, got {value!r:.40}")
+            near = difflib.get_close_matches(str(value), map(str, known), n=1, cutoff=0.5)
+            hint = f". Did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"{prefix}{name} must be one of {', '.join(map(repr, known))}, got {value!r:.40}{hint}")
 
 
 @functools.cache

@@ -38,8 +38,9 @@ class ImportOptions:
     format's default."""
     entries: tuple[StateEntry, ...] = ()
     """The parts of the joined ``state`` in its order, for sources that give them no names; () is the source's."""
-    image_size: int = 84
-    """Images of another size are fitted to this square, in pixels; the environment's size comes first."""
+    image_size: int = 0
+    """Images of another size are fitted to this square, in pixels; 0 keeps the size of a set that zoomrl wrote, and is
+    84 for others. The environment's size comes first."""
     image_fit: Literal["auto", "stretch", "letterbox", "crop"] = "auto"
     """How images of another size are fitted; auto is as the environment fits its own, or else stretch."""
     image_crop: tuple[int, ...] = ()
