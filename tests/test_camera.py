@@ -293,7 +293,7 @@ def test_a_crop_is_four_whole_numbers(crop: Any, got: str) -> None:
 
 
 def test_an_unknown_fit_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"env.image_fit must be one of .*'letterbox', 'crop', got 'letterboxed'. Did you mean letterbox\?"):
+    with pytest.raises(ConfigError, match=r"env.image_fit must be one of .*'crop', got .*\. Did you mean letterbox\?"):
         EnvConfig(image_fit="letterboxed")  # type: ignore[arg-type]
 
 
