@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from batches import ACTIONS, BOTH, ONLY_STATE
+from batches import ACTIONS, BOTH, ONLY_STATE, STATE
 from envs_toy import ToyEnv
 from test_dead_options import variant
 from toy import demo_set, run, tiny
@@ -30,7 +30,7 @@ from zoomrl.deploy.export import CARD, CODE, STEP, WEIGHTS
 from zoomrl.deploy.graph import ActingGraph, StepGraph, feed
 from zoomrl.deploy.load import BundlePolicy
 from zoomrl.deploy.onnx import write_onnx
-from zoomrl.deploy.parity import Parity, compare, mcnemar
+from zoomrl.deploy.parity import Parity, _compare_bins, compare, mcnemar
 from zoomrl.errors import CheckpointError, ConfigError, MissingDependencyError, ZoomrlError
 from zoomrl.nets.perception import ObservationShape
 from zoomrl.spec import ArraySpec, EnvSpec
@@ -175,6 +175,30 @@ def test_flips_are_counted_and_their_gap_is_measured():
     assert found.largest_difference == 0, "flips are told apart from differences of rounding"
 
 
+def test_flips_among_tied_bins_are_told_apart():
+    """Values that lie within the tie threshold of each other: any bin is as good, whatever their gap is."""
+    graph = graph_of("cqn", ONLY_STATE)
+    assert isinstance(graph.agent, CQN)
+    span = graph.agent.config.v_max - graph.agent.config.v_min
+    agent, critic = graph.agent, graph.agent.target_critic
+    with torch.no_grad():
+        for tensor in (critic.advantage.weight, critic.advantage.bias):
+            tensor.zero_()
+    arrays = {"state": np.zeros((1, STATE), np.float32), "ties": np.zeros((2, 1, ACTIONS), np.int64)}
+    with torch.inference_mode():
+        ours = graph(*feed(graph.inputs, arrays))[0][0].numpy()
+    theirs = ours + (RANGE[1] - RANGE[0]) / agent.config.bins
+    found = Parity()
+    _compare_bins(found, graph, agent, arrays, (ours, theirs))
+    assert (found.flips, found.tied, found.gaps) == (2, 2, [])
+    assert found.holds
+    with torch.no_grad():
+        critic.advantage.bias[0] = 5 * span
+    _compare_bins(found, graph, agent, arrays, (ours, theirs))
+    assert len(found.gaps) == 1, "of the first dimension, whose bins are no longer tied"
+    assert not found.holds
+
+
 def test_what_holds():
     assert Parity(bins=10, flips=1, gaps=[9e-5]).holds
     assert not Parity(bins=10, flips=1, gaps=[2e-4]).holds
@@ -256,6 +280,7 @@ def test_a_bundle_holds_what_it_should(bundle, trained):
     assert facts["step"]["outputs"][0]["name"] == "action"
     assert str(trained.parent) not in (bundle / runtime.POLICY).read_text(), "nothing of this machine"
     assert str(trained.parent) not in (bundle / CARD).read_text()
+    assert len({(bundle / name).stat().st_mode & 0o044 for name in (WEIGHTS, CODE)}) == 1, "read by the same people"
 
 
 def test_the_weights_are_those_of_the_run(bundle, trained):
@@ -425,7 +450,7 @@ def test_the_command_line_exports(trained, tmp_path, capsys):
     out = tmp_path / "bundle"
     assert main(["export", str(trained), "--out", str(out), "--observations", "40"]) == 0
     said = capsys.readouterr().out
-    assert "compared            40 stored observations with PyTorch" in said
+    assert "compared            40 observations with PyTorch" in said
     assert "equal bins          100.0000% (0 of 480 differ)" in said
     assert f"zoomrl serve {out}" in said
     assert main(["export", str(trained), "--out", str(out)]) == 2

@@ -102,5 +102,13 @@ def test_names_of_the_hub_are_told_from_folders(tmp_path, monkeypatch):
     assert not is_hub_name("lift")
     (tmp_path / "bundles").mkdir()
     assert not is_hub_name("bundles/lift"), "there is a folder of that name"
-    with pytest.raises(CheckpointError, match="bundles/lift holds no bundle; make one of a run with: zoomrl export"):
+    with pytest.raises(CheckpointError, match="there is nothing at bundles/lift"):
         bundle_folder("bundles/lift")
+    (tmp_path / "runs" / "lift").mkdir(parents=True)
+    with pytest.raises(CheckpointError, match="runs/lift holds no bundle"):
+        bundle_folder("runs/lift")
+    (tmp_path / "runs" / "lift" / "config.json").touch()
+    with pytest.raises(
+        CheckpointError, match=r"is a run; make a bundle of it.*: zoomrl export runs/lift --out bundles/lift"
+    ):
+        bundle_folder("runs/lift")

@@ -72,10 +72,10 @@ def _report(done: Exported) -> None:
         print(f"{path.name:<20}{path.stat().st_size / 1e6:8.2f} MB")
     parity = done.parity
     if parity is None or not parity.observations:
-        print("compared            no observation of the run is stored: nothing was compared")
+        print("compared            nothing: no observations were asked for, or none are stored")
     else:
         row = parity.row()
-        print(f"compared            {parity.observations:,} stored observations with PyTorch")
+        print(f"compared            {parity.observations:,} observations with PyTorch")
         if parity.bins:
             gap = (
                 f"; the best two of these within {row['largest_gap_of_a_flip']:.1e} of the range"
@@ -83,7 +83,8 @@ def _report(done: Exported) -> None:
                 else ""
             )
             print(f"equal bins          {row['equal_bins']:.4%} ({parity.flips:,} of {parity.bins:,} differ{gap})")
-        print(f"largest difference  {parity.largest_difference:.1e} of half an action's range")
+        others = ", where bins are equal" if parity.bins else ""
+        print(f"largest difference  {parity.largest_difference:.1e} of half an action's range{others}")
         print(f"one inference       {row['p50_ms']:.2f} ms (median), {row['p99_ms']:.2f} ms (99 %)")
     if (pair := done.success) is not None:
         print(f"returns             {pair['return_torch']:.4g} PyTorch, {pair['return_bundle']:.4g} bundle", end="")

@@ -178,6 +178,7 @@ def _cells(normal: NDArray[np.float64], cells: int) -> NDArray[np.int64]:
 def render_table(summary: DemoSummary) -> Group:
     """The summary for the terminal: an overview and one row per action dimension."""
     from rich.console import Group
+    from rich.markup import escape
     from rich.table import Table
 
     overview = Table(title=f"Demonstrations of {summary.env}", show_header=False)
@@ -197,7 +198,7 @@ def render_table(summary: DemoSummary) -> Group:
         ("idle steps", f"{summary.idle:.1%}"),
         ("sha256", summary.sha256[:16]),
     ):
-        overview.add_row(name, value)
+        overview.add_row(name, escape(value))  # names of entries hold brackets
 
     finest = summary.bins**summary.levels
     actions = Table(title=f"Actions on a grid of {summary.levels} levels with {summary.bins} bins ({finest} cells)")

@@ -19,7 +19,7 @@ from zoomrl.deploy.graph import ActingGraph, StepGraph
 from zoomrl.deploy.load import BundlePolicy
 from zoomrl.deploy.observations import Arrays, Recorder, stacked, stored
 from zoomrl.deploy.onnx import write_onnx
-from zoomrl.deploy.parity import Parity, compare, paired
+from zoomrl.deploy.parity import ALLOWED_DIFFERENCE, ALLOWED_GAP, Parity, compare, paired
 from zoomrl.errors import ConfigError, ZoomrlError, import_optional, plural
 from zoomrl.files import finite_or_null, write_json
 from zoomrl.training.evaluate import evaluate as evaluate_controller
@@ -105,6 +105,8 @@ def export(
         weights = {name: tensor.contiguous().clone() for name, tensor in held.agent.weights("all").items()}
         import_optional("safetensors.torch", "export").save_file(weights, folder / WEIGHTS, {"format": "pt"})
         shutil.copyfile(runtime.__file__, folder / CODE)
+        # Its writer leaves it to its owner alone; the others may be read by whoever may read the folder.
+        (folder / WEIGHTS).chmod((folder / CODE).stat().st_mode)
         facts = describe(held, directory, graph, step)
         write_json(folder / runtime.POLICY, facts)
         parity = success = None
@@ -121,8 +123,9 @@ def export(
         (folder / CARD).write_text(model_card(facts, robotic=_is_robot(held)), encoding="utf-8")
         if parity is not None and not parity.holds:
             raise ZoomrlError(
-                f"the graph strays from PyTorch by more than rounding: {parity.row()}. No bundle was written; please "
-                "report it"
+                f"the graph strays from PyTorch by more than rounding (a gap of {ALLOWED_GAP:g} of the values' range "
+                f"between the best two bins, or {ALLOWED_DIFFERENCE:g} of half an action's range): {parity.row()}. No "
+                "bundle was written. Please report it; observations=0 (--observations 0) writes one unchecked"
             )
     return Exported(target, parity, success)
 

@@ -22,6 +22,8 @@ from zoomrl.training.evaluate import Evaluation
 
 ALLOWED_GAP = 1e-4
 """Of the range of values: a bin may be another where the best two are as near as this."""
+ROUNDING = 1e-6
+"""Of the range of values: by as much PyTorch and the graph may see a value differently."""
 ALLOWED_DIFFERENCE = 1e-5
 """Of half the range of an action, for agents without a grid."""
 
@@ -33,7 +35,8 @@ class Parity:
     Attributes:
         observations: how many were compared.
         bins, flips: chosen bins of all levels, steps and dimensions, and how many differ; 0 without a grid.
-        gaps: of each action component that differs, how much better the best bin is than the graph's at the level
+        tied: action components that part where all bins are tied, as far as rounding can tell: there any bin is right.
+        gaps: of each other action component that differs, how much better the best bin is than the graph's at the level
             where they part, as a fraction of the range of values.
         largest_difference: between two action components, as a fraction of half their range; flips left out.
         milliseconds: of each :meth:`zoomrl.runtime.Policy.infer`.
@@ -42,6 +45,7 @@ class Parity:
     observations: int = 0
     bins: int = 0
     flips: int = 0
+    tied: int = 0
     gaps: list[float] = field(default_factory=list)
     largest_difference: float = 0.0
     milliseconds: list[float] = field(default_factory=list)
@@ -57,6 +61,7 @@ class Parity:
         found: dict[str, Any] = {"observations": self.observations, "largest_difference": self.largest_difference}
         if self.bins:
             found |= {"equal_bins": 1 - self.flips / self.bins, "flips": self.flips, "bins": self.bins}
+            found["tied"] = self.tied
             found["largest_gap_of_a_flip"] = max(self.gaps, default=0.0)
         if self.milliseconds:
             found |= {f"p{q}_ms": float(np.percentile(self.milliseconds, q)) for q in (50, 99)}
@@ -117,6 +122,9 @@ def _compare_bins(
         for step, dimension in torch.nonzero(differs.any(1)).tolist():
             level = int(differs[step, :, dimension].int().argmax())
             row = values[dimension, :, level * agent.chunk_length + step]
+            if _tied(agent, row, span):
+                found.tied += 1
+                continue
             gap = row[ours[step, level, dimension]] - row[theirs[step, level, dimension]]
             found.gaps.append(abs(float(gap)) / span)
     same: NDArray[np.bool_] = (cells[0] == cells[1]).numpy()
@@ -128,6 +136,13 @@ def _values(agent: CQN, observation: Mapping[str, Tensor], cell: Tensor) -> Tens
     """Values [A, K, L * T] of all bins on the way to ``cell`` [T, A]."""
     critic = agent.target_critic if agent.config.act_with == "target" else agent.critic
     return critic.expected(critic.along(agent.perception(observation), cell[None]).outputs)
+
+
+def _tied(agent: CQN, row: Tensor, span: float) -> bool:
+    """Whether the values [K] of all bins lie within the tie threshold, or miss it by rounding: one side may then take
+    the best bin, and the other any."""
+    threshold = agent.config.tie_threshold
+    return threshold > 0 and float(row.max() - row.min()) < threshold + ROUNDING * span
 
 
 def _span(agent: CQN, values: Tensor) -> float:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from zoomrl.deploy.hub import pull
-from zoomrl.errors import CheckpointError
+from zoomrl.errors import CheckpointError, command_line
 from zoomrl.runtime import GRAPH, POLICY
 
 _HUB_NAME = re.compile(r"(\w[\w.-]*)/[\w.-]+")
@@ -32,6 +32,12 @@ def bundle_folder(source: str) -> Path:
     """
     if is_hub_name(source):
         return pull(source)
-    if not is_bundle(Path(source)):
-        raise CheckpointError(f"{source} holds no bundle; make one of a run with: zoomrl export RUN --out {source}")
-    return Path(source)
+    folder = Path(source)
+    if not folder.exists():
+        raise CheckpointError(f"there is nothing at {source}")
+    if (folder / "config.json").exists():
+        made = command_line("zoomrl", "export", folder, "--out", Path("bundles") / folder.resolve().name)
+        raise CheckpointError(f"{source} is a run; make a bundle of it, and take that: {made}")
+    if not is_bundle(folder):
+        raise CheckpointError(f"{source} holds no bundle of `zoomrl export`")
+    return folder
