@@ -397,7 +397,12 @@ def test_pages_are_served_to_who_knows_the_token(arm, monkeypatch):
 @pytest.mark.long
 def test_the_command_serves_until_it_is_interrupted(arm):
     command = [sys.executable, "-m", "zoomrl", "demos", "view", str(arm)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def listen() -> None:  # a shell starts what runs in the background with this signal turned off
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, text=True, preexec_fn=listen, **pipes)
     try:
         address = re.search(r"http://127\.0\.0\.1:(\d+)(/\?token=\S+)", process.stdout.readline())
         connection = http.client.HTTPConnection("127.0.0.1", int(address[1]), timeout=60)
