@@ -184,6 +184,7 @@ def test_a_config_names_callbacks(tmp_path):
         made(dataclasses.replace(config, callback=()))
 
 
+@pytest.mark.slow
 def test_a_run_of_before_callbacks_is_resumed(tmp_path):
     import torch
 

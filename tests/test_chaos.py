@@ -32,6 +32,7 @@ def attack(*words: str, out: Path) -> dict[str, dict[str, object]]:
 
 
 @pytest.mark.long
+@pytest.mark.slow
 def test_a_short_attack_finds_nothing(tmp_path):
     summary = attack("kills", "flips", "--seed", "2", out=tmp_path / "chaos.json")
     done = {name: kind["counts"][name] for name, kind in summary.items()}  # type: ignore[index]

@@ -157,6 +157,7 @@ def test_every_renderer_is_built_before_memory_is_measured(tmp_path, monkeypatch
 
 
 @pytest.mark.long
+@pytest.mark.slow
 def test_the_peak_is_this_process_s_own():
     """What started it was larger: some systems count that too."""
     large = np.ones(40_000_000)  # 320 MB

@@ -216,6 +216,7 @@ def test_crash_before_the_first_online_checkpoint_keeps_the_offline_phase(straig
     assert_same_run(straight, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_segments_written_after_the_checkpoint_are_not_used(demos, tmp_path):
     """Killed between the first segment and its checkpoint, then resumed from the one before the first step."""
     config = dataclasses.replace(tiny(tmp_path / "run", demos), offline_updates=0)
@@ -252,6 +253,7 @@ def test_signal_saves_and_the_resumed_run_ends_alike(number, straight, demos, tm
     assert_same_run(straight, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_stopping_again_and_again_changes_nothing(straight, demos, tmp_path):
     config = tiny(tmp_path / "run", demos)
     for env_steps in (0, 14, 44, 59):

@@ -339,6 +339,7 @@ def test_a_best_evaluation_beyond_the_last_checkpoint_is_told(demos, tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.slow
 def test_a_checkpoint_of_before_runs_had_ids_is_resumed(demos, tmp_path):
     """Nor did it keep where its best evaluation was, or rank by lost episodes."""
     straight, old = tmp_path / "straight", tmp_path / "old"

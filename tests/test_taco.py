@@ -299,6 +299,7 @@ def test_acting_is_the_actors_mean_and_its_smaller_value():
 
 
 @pytest.mark.long
+@pytest.mark.slow
 def test_it_learns_which_state_follows():
     """States are moved by the actions: after some updates nearly every end of a sequence is told from the others."""
     wide = {"hidden_dim": 32, "state_hidden": (32,), "encoder": EncoderConfig(feature_dim=16)}
