@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import re
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 from websockets.sync.client import connect
 
 from provenance import keep, provenance
+from serving import serving
 from zoomrl.deploy.wire import pack, unpack
 
 
@@ -70,25 +69,20 @@ def timed(act: Any, shown: list[dict[str, NDArray[Any]]]) -> list[float]:
 
 def served(bundle: Path, shown: list[dict[str, NDArray[Any]]]) -> list[float]:
     """The same over loopback, from packing the observation to the unpacked action."""
-    words = [sys.executable, "-m", "zoomrl", "serve", str(bundle), "--port", "0", "--max-hz", "100000"]
-    server = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-    try:
-        assert server.stdout is not None
-        found = re.search(r"ws://127\.0\.0\.1:(\d+)", server.stdout.readline())
-        assert found is not None
-        with connect(f"ws://127.0.0.1:{found[1]}", compression=None) as connection:
-            connection.recv()
+    address = "ws://127.0.0.1:{}"
+    with (
+        serving(bundle, "--max-hz", 100_000) as (_, port),
+        connect(address.format(port), compression=None) as connection,
+    ):
+        connection.recv()
 
-            def ask(observation: dict[str, NDArray[Any]]) -> Any:
-                connection.send(pack(observation))
-                answer = connection.recv()
-                assert isinstance(answer, bytes)
-                return unpack(answer)["actions"]
+        def ask(observation: dict[str, NDArray[Any]]) -> Any:
+            connection.send(pack(observation))
+            answer = connection.recv()
+            assert isinstance(answer, bytes)
+            return unpack(answer)["actions"]
 
-            return timed(ask, shown)
-    finally:
-        server.terminate()
-        server.wait(20)
+        return timed(ask, shown)
 
 
 def in_words(milliseconds: list[float]) -> dict[str, float]:

@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import re
 import socket
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -26,6 +23,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from provenance import keep, provenance
+from serving import serving
 from zoomrl import runtime
 from zoomrl.deploy.wire import pack, unpack
 
@@ -36,17 +34,10 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=100_000)
     parser.add_argument("--name", default="")
     options = parser.parse_args()
-    words = [sys.executable, "-m", "zoomrl", "serve", str(options.bundle), "--port", "0", "--idle-seconds", "5"]
-    server = subprocess.Popen([*words, "--max-hz", "100000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        assert server.stdout is not None
-        found = re.search(r"ws://127\.0\.0\.1:(\d+)", server.stdout.readline())
-        assert found is not None
-        summary = attack(options.bundle, int(found[1]), options.frames, psutil.Process(server.pid))
+    with serving(options.bundle, "--idle-seconds", 5, "--max-hz", 100_000) as (server, port):
+        summary = attack(options.bundle, port, options.frames, psutil.Process(server.pid))
         assert server.poll() is None, "the server died"
-    finally:
-        server.terminate()
-        _, errors = server.communicate(timeout=20)
+    _, errors = server.communicate(timeout=20)
     summary["server_exit_code"] = server.returncode
     summary["tracebacks_in_its_log"] = errors.count("Traceback")
     print(summary)

@@ -27,6 +27,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -205,7 +206,7 @@ def control(
                     break
                 continue
             late_in_a_row = 0
-            sent = watchdog.command(lambda action=action: robot.command(action))  # type: ignore[misc]
+            sent = watchdog.command(partial(robot.command, action))
             if sent and taken is not None:
                 outcome.corrected += 1
                 policy.reset()  # it proposes anew from where the person has led
@@ -228,8 +229,12 @@ class Pendulum:
     """Gymnasium's pendulum in real time, in place of a robot: it moves whether or not a command comes."""
 
     def __init__(self, seed: int = 0) -> None:
-        import gymnasium
-
+        try:
+            import gymnasium
+        except ImportError as error:
+            raise SystemExit(
+                "error: the simulated pendulum needs gymnasium[classic-control]; a robot does not"
+            ) from error
         self._env = gymnasium.make("Pendulum-v1").unwrapped
         self.hz = 20.0
         self._state, _ = self._env.reset(seed=seed)
@@ -275,7 +280,15 @@ def main() -> None:
         from zoomrl import runtime
     except ImportError:
         import policy as runtime  # type: ignore[import-not-found,no-redef]  # policy.py of the bundle, next to this file
-    policy, robot = runtime.load_policy(options.bundle), Pendulum()
+    try:
+        policy = runtime.load_policy(options.bundle)
+    except runtime.BundleError as error:
+        raise SystemExit(f"error: {error}") from error
+    shape = policy.facts["observations"].get("state", {}).get("shape")
+    if shape != [3] or policy.facts["action"]["size"] != 1:
+        task = policy.facts["environment"]["id"]
+        raise SystemExit(f"error: this bundle is for {task}, and the pendulum is no robot of its kind: fill in Robot")
+    robot = Pendulum()
     hz = policy.facts["control_hz"] or robot.hz
     try:
         outcome = control(robot, policy, hz, Limits(max_age=1 / hz), seconds=options.seconds)

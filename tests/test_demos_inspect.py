@@ -12,7 +12,7 @@ from zoomrl.data.episode import Episode
 from zoomrl.demos.inspect import Spread, render_table, summarise
 from zoomrl.demos.store.reader import DemoSet
 from zoomrl.errors import ConfigError, DemonstrationError
-from zoomrl.spec import ArraySpec, EnvSpec
+from zoomrl.spec import ArraySpec, EnvSpec, StateEntry
 
 # Dimension 0 spans -1 .. 1, dimension 1 spans 0 .. 4.
 SPEC = EnvSpec(
@@ -100,6 +100,20 @@ def test_json_and_table(summary):
         "100/75%",
     ):
         assert part in text
+
+
+def test_what_was_assumed_and_what_is_unknown_of_a_recording_is_said():
+    entries = (StateEntry("observation.state[x]", 1),)
+    spec = dataclasses.replace(SPEC, state_entries=entries, cameras=("front",), observations={**SPEC.observations})
+    spec = dataclasses.replace(spec, observations={**spec.observations, "rgb": ArraySpec((1, 8, 8, 3), "uint8")})
+    known, assumed = episode([[0.0, 0.0]]), episode([[1.0, 0.0]])
+    assumed.meta["success"] = "assumed"
+    summary = summarise(DemoSet(spec, [known, assumed], {"format": "lerobot"}))
+    assert (summary.successes, summary.assumed, summary.rendering) == (2, 1, None)
+    text = shown(summary)
+    assert "2 (2 demos, 2 successful, 1 of these assumed)" in text
+    assert "rendered with" not in text
+    assert "observation.state[x] 1" in text, "brackets are no markup"
 
 
 def test_images_are_described():

@@ -148,6 +148,13 @@ def policy_on(graph: ActingGraph, folder: Path, monkeypatch) -> runtime.Policy:
     return runtime.load_policy(folder)
 
 
+def test_an_agent_with_noise_of_its_own_is_refused(monkeypatch):
+    noise = {"policy_noise": torch.zeros(1, ACTIONS)}
+    monkeypatch.setattr("zoomrl.agents.sac.learner.SAC.sample_acting_noise", lambda *_, **__: noise)
+    with pytest.raises(ZoomrlError, match=r"sac acts with noise of its own \(policy_noise\)"):
+        graph_of("sac", ONLY_STATE)
+
+
 def test_flips_are_counted_and_their_gap_is_measured():
     """Against a policy that takes another bin on purpose."""
     graph = graph_of("cqn", ONLY_STATE)
@@ -190,7 +197,8 @@ def test_flips_among_tied_bins_are_told_apart():
     theirs = ours + (RANGE[1] - RANGE[0]) / agent.config.bins
     found = Parity()
     _compare_bins(found, graph, agent, arrays, (ours, theirs))
-    assert (found.flips, found.tied, found.gaps) == (2, 2, [])
+    assert (found.flips, len(found.tied_gaps), found.gaps) == (2, 2, [])
+    assert found.row()["tied"] == 2
     assert found.holds
     with torch.no_grad():
         critic.advantage.bias[0] = 5 * span
@@ -406,6 +414,8 @@ def test_what_lies_there_is_not_overwritten(bundle, trained, tmp_path):
         export(trained, tmp_path, overwrite=True)
     with pytest.raises(CheckpointError, match="is no run directory"):
         export(tmp_path, tmp_path / "out")
+    with pytest.raises(ConfigError, match="is a bundle already"):
+        export(bundle, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

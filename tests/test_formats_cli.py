@@ -128,6 +128,27 @@ def test_a_set_of_ours_keeps_its_images_unless_another_size_is_asked_for(tmp_pat
     assert found[1] == (size if words else wide)
 
 
+@pytest.mark.parametrize("command", [["inspect"], ["check"], ["view"]])
+def test_a_file_of_another_program_is_no_set_yet(tmp_path, capsys, command):
+    file = write_file(tmp_path / "lift.hdf5", {"demo_0": demo(0)[0]})
+    assert main(["demos", *command, str(file)]) == 1
+    made = f"Make one of it: zoomrl demos import auto {file} --out demos/lift"
+    assert made in capsys.readouterr().err
+
+
+def test_images_that_no_encoder_takes_are_said_before_training(tmp_path, capsys):
+    demos = make_set()
+    rgb = demos.spec.observations["rgb"].shape
+    assert rgb[1] != rgb[2]
+    write_demos(tmp_path / "ours", demos.episodes, demos.spec, meta=demos.meta)
+    run(ExportDemos, "npz", tmp_path / "ours", "--out", tmp_path / "theirs")
+    run(ImportDemos, "npz", tmp_path / "theirs", "--out", tmp_path / "again")
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith(f"its images have {rgb[1]} x {rgb[2]} pixels, and encoders need squares")
+    run(ImportDemos, "npz", tmp_path / "theirs", "--out", tmp_path / "square", "--image-size", 8)
+    assert capsys.readouterr().out.splitlines()[-1].startswith("train on them with: ")
+
+
 def test_mistakes_are_explained(tmp_path):
     with pytest.raises(ConfigError, match="unknown demonstration format 'robomimc'"):
         run(ImportDemos, "robomimc", tmp_path, "--out", tmp_path / "x")

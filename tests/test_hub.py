@@ -98,7 +98,7 @@ def test_names_of_the_hub_are_told_from_folders(tmp_path, monkeypatch):
     assert is_hub_name("owner/lift")
     assert not is_hub_name("runs/lift"), "a run that is not there"
     assert not is_hub_name("./lift")
-    assert not is_hub_name("/tmp/lift")
+    assert not is_hub_name("/lift")
     assert not is_hub_name("lift")
     (tmp_path / "bundles").mkdir()
     assert not is_hub_name("bundles/lift"), "there is a folder of that name"

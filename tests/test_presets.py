@@ -182,3 +182,11 @@ def test_one_is_shown_with_the_numbers_of_its_tasks(capsys):
     assert "replay.batch_size 512, replay.n_step 1" in out
     assert "dmc:walker-stand, dmc:walker-walk" in out
     assert published.cqn_dmc.__doc__ in out
+
+
+def test_a_preset_of_a_simulator_lets_gymnasium_render_as_it_does():
+    name = "cqn_as-metaworld-pixels"
+    assert not preset(name).env.shadows
+    assert preset(name, env="gym:Pendulum-v1").env.shadows
+    assert not preset(name, env="metaworld:reach").env.shadows
+    assert not preset(name, env="gym:Pendulum-v1", **{"env.shadows": False}).env.shadows, "asked for, and refused later"

@@ -169,6 +169,29 @@ def test_an_episode_ends_where_it_is_done(loop):
     assert (outcome.ended, outcome.ticks) == ("done", 4)
 
 
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        (None, "holds no bundle"),
+        (
+            {"observations": {"state": {"shape": [39]}}},
+            "this bundle is for metaworld:reach, and the pendulum is no robot",
+        ),
+        ({"observations": {"rgb": {"shape": [1, 64, 64, 3]}}}, "fill in Robot"),
+    ],
+)
+def test_a_bundle_for_another_robot_is_told_in_a_line(loop, monkeypatch, tmp_path, facts, said):
+    class Loaded:
+        pass
+
+    if facts is not None:
+        Loaded.facts = {"environment": {"id": "metaworld:reach"}, "action": {"size": 4}, **facts}  # type: ignore[attr-defined]
+        monkeypatch.setattr("zoomrl.runtime.load_policy", lambda _: Loaded)
+    monkeypatch.setattr(sys, "argv", ["robot_loop.py", str(tmp_path)])
+    with pytest.raises(SystemExit, match=said):
+        loop.main()
+
+
 def test_it_drives_a_simulator_in_real_time(loop):
     """A simulator that moves by itself, and a policy that brakes its swing: it loses speed."""
     robot = loop.Pendulum(seed=3)

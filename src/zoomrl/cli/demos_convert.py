@@ -137,6 +137,12 @@ class ImportDemos:
         env = self.env if self.env.id else replace(self.env, id=found.spec.id)
         if rgb is not None and not env.cameras:
             env = replace(env, cameras=found.spec.cameras, image_size=rgb.shape[1])
+        if rgb is not None and rgb.shape[1] != rgb.shape[2]:
+            size = " x ".join(map(str, rgb.shape[1:3]))
+            return (
+                f"its images have {size} pixels, and encoders need squares: before training, import it again with "
+                "--env.image-size 84 --env.image-fit letterbox (or stretch, crop), and train with the same"
+            )
         words = ["train", "--env", env.id, *env_options(env), "--demos", self.out, "--demos.episodes", 0]
         return f"train on them with: {to_type(*words)}"
 

@@ -11,7 +11,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from zoomrl.cli.command import to_type
 from zoomrl.cli.trust import check_code
-from zoomrl.errors import ConfigError
+from zoomrl.errors import ConfigError, plural
 
 if TYPE_CHECKING:
     from zoomrl.deploy.export import Exported
@@ -77,12 +77,12 @@ def _report(done: Exported) -> None:
         row = parity.row()
         print(f"compared            {parity.observations:,} observations with PyTorch")
         if parity.bins:
-            gap = (
-                f"; the best two of these within {row['largest_gap_of_a_flip']:.1e} of the range"
-                if parity.flips
-                else ""
-            )
-            print(f"equal bins          {row['equal_bins']:.4%} ({parity.flips:,} of {parity.bins:,} differ{gap})")
+            print(f"equal bins          {row['equal_bins']:.4%} ({parity.flips:,} of {parity.bins:,} differ)")
+            if parity.tied_gaps:
+                tied = plural(len(parity.tied_gaps), "action component")
+                print(f"                    in {tied} all bins are tied where they part: any is right")
+            if parity.gaps:
+                print(f"                    else the best two values are within {max(parity.gaps):.1e} of the range")
         others = ", where bins are equal" if parity.bins else ""
         print(f"largest difference  {parity.largest_difference:.1e} of half an action's range{others}")
         print(f"one inference       {row['p50_ms']:.2f} ms (median), {row['p99_ms']:.2f} ms (99 %)")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zoomrl.demos.entries import is_imported
+from zoomrl.demos.outcome import ASSUMED
 from zoomrl.demos.store.reader import DemoSet
 from zoomrl.errors import ConfigError, DemonstrationError
 from zoomrl.spec import StateEntry, list_entries
@@ -62,9 +64,10 @@ class DemoSummary:
         observations: name -> dtype and shape of one frame, for example ``uint8[2, 64, 64, 3]``.
         state_entries: the parts of ``state`` in their order; empty when unknown.
         cameras: names of the views of ``rgb``.
-        rendering: what its images were rendered with.
+        rendering: what its images were rendered with; None for images that another program recorded.
         fitting: how they were cropped and fitted; empty where they were not, or nothing is known.
         episodes, demos, successes: counts; ``demos`` are those that imitation may copy.
+        assumed: successes that nothing recorded tells.
         lengths: agent steps per episode.
         returns: undiscounted sum of rewards per episode.
         duplicates: episodes whose actions equal those of an earlier one.
@@ -78,11 +81,12 @@ class DemoSummary:
     observations: dict[str, str]
     state_entries: tuple[StateEntry, ...]
     cameras: tuple[str, ...]
-    rendering: tuple[str, ...]
+    rendering: tuple[str, ...] | None
     fitting: str
     episodes: int
     demos: int
     successes: int
+    assumed: int
     lengths: Spread
     returns: Spread
     duplicates: int
@@ -119,11 +123,12 @@ def summarise(demos: DemoSet, levels: int = 3, bins: int = 5) -> DemoSummary:
         observations={name: f"{a.dtype}{list(a.shape)}" for name, a in demos.spec.observations.items()},
         state_entries=demos.spec.state_entries,
         cameras=demos.spec.cameras,
-        rendering=demos.spec.rendering,
+        rendering=None if is_imported(demos.meta) else demos.spec.rendering,
         fitting=demos.spec.fitting if demos.spec.fits_images else "",
         episodes=len(demos.episodes),
         demos=len(demos.demos),
         successes=sum(episode.success for episode in demos.episodes),
+        assumed=sum(episode.meta.get("success") == ASSUMED for episode in demos.episodes),
         lengths=_spread([len(episode) for episode in demos.episodes]),
         returns=_spread([float(episode.rewards.sum(dtype=np.float64)) for episode in demos.episodes]),
         duplicates=len(demos.episodes) - len(keys),
@@ -182,16 +187,18 @@ def render_table(summary: DemoSummary) -> Group:
     from rich.table import Table
 
     overview = Table(title=f"Demonstrations of {summary.env}", show_header=False)
+    rendering, ours = summary.rendering or (), summary.rendering is not None
     images = (
         ("cameras", ", ".join(summary.cameras)),
-        ("rendered with", ", ".join(summary.rendering) or "no shadows, reflections or antialiasing"),
+        *((("rendered with", ", ".join(rendering) or "no shadows, reflections or antialiasing"),) if ours else ()),
     )
+    assumed = f", {summary.assumed} of these assumed" if summary.assumed else ""
     for name, value in (
         ("observed", ", ".join(f"{name} {array}" for name, array in summary.observations.items())),
         *((("state made of", list_entries(summary.state_entries)),) if "state" in summary.observations else ()),
         *(images if summary.cameras else ()),
         *((("images fitted by", summary.fitting),) if summary.fitting else ()),
-        ("episodes", f"{summary.episodes} ({summary.demos} demos, {summary.successes} successful)"),
+        ("episodes", f"{summary.episodes} ({summary.demos} demos, {summary.successes} successful{assumed})"),
         ("length", _describe(summary.lengths)),
         ("return", _describe(summary.returns)),
         ("duplicates", str(summary.duplicates)),

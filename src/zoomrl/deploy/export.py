@@ -20,6 +20,7 @@ from zoomrl.deploy.load import BundlePolicy
 from zoomrl.deploy.observations import Arrays, Recorder, stacked, stored
 from zoomrl.deploy.onnx import write_onnx
 from zoomrl.deploy.parity import ALLOWED_DIFFERENCE, ALLOWED_GAP, Parity, compare, paired
+from zoomrl.deploy.places import is_bundle
 from zoomrl.errors import ConfigError, ZoomrlError, import_optional, plural
 from zoomrl.files import finite_or_null, write_json
 from zoomrl.training.evaluate import evaluate as evaluate_controller
@@ -78,7 +79,7 @@ def export(
 
     Raises:
         CheckpointError: there is no readable checkpoint.
-        ConfigError: something else lies at ``out``, or a bundle and ``overwrite`` is off.
+        ConfigError: something else lies at ``out``, or a bundle and ``overwrite`` is off; or ``run`` is a bundle.
         MissingDependencyError: without the extra ``zoomrl[export]``.
         ZoomrlError: the agent is not one that can be written, or the graph strays from PyTorch by more than rounding.
     """
@@ -86,6 +87,8 @@ def export(
     _check_target(target, overwrite)
     for module in _NEEDED:  # all that is missing is said before the work begins
         import_optional(module, "export")
+    if is_bundle(Path(run)):
+        raise ConfigError(f"{run} is a bundle already; a run is exported")
     held = load_agent(run)
     directory = Path(run).parent.parent if Path(run).is_file() else Path(run)
     if not isinstance(held.agent, Learner):
@@ -133,7 +136,7 @@ def export(
 def _check_target(target: Path, overwrite: bool) -> None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
-    if not target.is_dir() or not (target / runtime.POLICY).is_file() or not (target / runtime.GRAPH).is_file():
+    if not is_bundle(target):
         raise ConfigError(f"{target} exists and is no bundle of `zoomrl export`; it is left alone, name another folder")
     if not overwrite:
         raise ConfigError(f"{target} already holds a bundle; pass --overwrite or another folder")

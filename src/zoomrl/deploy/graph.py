@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from zoomrl.agents.learner import Learner
 from zoomrl.control.config import ControlConfig
 from zoomrl.control.scaling import ActionScaler
+from zoomrl.errors import ZoomrlError
 from zoomrl.spec import EnvSpec
 
 
@@ -64,9 +65,12 @@ class ActingGraph(nn.Module):
         # One action settles which of its policies an agent acts with; TD7 keeps two.
         first = agent.act(dict(zip(self.observed, example, strict=True)), generator)
         noise = agent.sample_acting_noise(1, generator, False)
-        self._noise = [
-            Port(name, tuple(tensor.shape), str(tensor.numpy().dtype), _NOISE[name]) for name, tensor in noise.items()
-        ]
+        if others := set(noise) - {"ties"}:
+            raise ZoomrlError(
+                f"{agent.config.name} acts with noise of its own ({', '.join(sorted(others))}) even where it does not "
+                "explore, which a bundle cannot sample"
+            )
+        self._noise = [Port(name, tuple(tensor.shape), "int64", _TIES) for name, tensor in noise.items()]
         chunk = Port("actions", (1, agent.chunk_length, agent.action_dim), "float32", _CHUNK)
         self.outputs = [chunk]
         if first.value is not None:
@@ -141,7 +145,7 @@ class StepGraph(nn.Module):
         return torch.minimum(torch.maximum(action, self.low), self.high), ring, filled
 
 
-_NOISE = {"ties": "the bin to take, of each level, step and dimension, where all values are equal: any of 0 .. K - 1"}
+_TIES = "the bin to take, of each level, step and dimension, where the values of all bins are tied: any of 0 .. K - 1"
 _CHUNK = "action chunk in the environment's units, before the clip to its bounds"
 
 

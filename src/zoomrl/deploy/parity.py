@@ -35,9 +35,9 @@ class Parity:
     Attributes:
         observations: how many were compared.
         bins, flips: chosen bins of all levels, steps and dimensions, and how many differ; 0 without a grid.
-        tied: action components that part where all bins are tied, as far as rounding can tell: there any bin is right.
-        gaps: of each other action component that differs, how much better the best bin is than the graph's at the level
+        gaps: of each action component that differs, how much better the best bin is than the graph's at the level
             where they part, as a fraction of the range of values.
+        tied_gaps: the same where all bins are tied there, as far as rounding can tell: any of them is right.
         largest_difference: between two action components, as a fraction of half their range; flips left out.
         milliseconds: of each :meth:`zoomrl.runtime.Policy.infer`.
     """
@@ -45,8 +45,8 @@ class Parity:
     observations: int = 0
     bins: int = 0
     flips: int = 0
-    tied: int = 0
     gaps: list[float] = field(default_factory=list)
+    tied_gaps: list[float] = field(default_factory=list)
     largest_difference: float = 0.0
     milliseconds: list[float] = field(default_factory=list)
 
@@ -61,8 +61,8 @@ class Parity:
         found: dict[str, Any] = {"observations": self.observations, "largest_difference": self.largest_difference}
         if self.bins:
             found |= {"equal_bins": 1 - self.flips / self.bins, "flips": self.flips, "bins": self.bins}
-            found["tied"] = self.tied
             found["largest_gap_of_a_flip"] = max(self.gaps, default=0.0)
+            found |= {"tied": len(self.tied_gaps), "largest_gap_of_a_tie": max(self.tied_gaps, default=0.0)}
         if self.milliseconds:
             found |= {f"p{q}_ms": float(np.percentile(self.milliseconds, q)) for q in (50, 99)}
         return found
@@ -122,11 +122,9 @@ def _compare_bins(
         for step, dimension in torch.nonzero(differs.any(1)).tolist():
             level = int(differs[step, :, dimension].int().argmax())
             row = values[dimension, :, level * agent.chunk_length + step]
-            if _tied(agent, row, span):
-                found.tied += 1
-                continue
             gap = row[ours[step, level, dimension]] - row[theirs[step, level, dimension]]
-            found.gaps.append(abs(float(gap)) / span)
+            gaps = found.tied_gaps if _tied(agent, row, span) else found.gaps
+            gaps.append(abs(float(gap)) / span)
     same: NDArray[np.bool_] = (cells[0] == cells[1]).numpy()
     return same
 

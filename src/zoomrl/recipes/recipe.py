@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
+from zoomrl.envs.config import EnvConfig
 from zoomrl.training.config import TrainConfig
 
 Domain = Literal["metaworld", "dmc", "bigym", "rlbench", "humanoidbench", "gym"]
@@ -42,11 +43,17 @@ class Recipe:
         config = self.build()
         if env is not None:
             # The time limit of a preset is that of its suite.
-            limit = config.env.time_limit if _suite(env) == _suite(config.env.id) else None
-            config = replace(config, env=replace(config.env, id=env, time_limit=limit))
+            same = _suite(env) == _suite(config.env.id)
+            limit = config.env.time_limit if same else None
+            # Gymnasium environments render as they do: how a preset has its own suite render is not for them.
+            rendering = {} if same or _suite(env) != "gym" else _AS_THEY_DO
+            config = replace(config, env=replace(config.env, id=env, time_limit=limit, **rendering))
         for name, value in self.numbers.get(canonical(config.env.id), {}).items():
             config = with_field(config, name, value)
         return config
+
+
+_AS_THEY_DO = {name: getattr(EnvConfig(), name) for name in ("shadows", "reflections", "antialiasing")}
 
 
 def canonical(env: str) -> str:

@@ -22,7 +22,7 @@ from zoomrl.demos.store.intact import check_intact
 from zoomrl.demos.store.limits import MAX_WIDTH, regular
 from zoomrl.demos.store.spaces import parse_action, parse_observations
 from zoomrl.demos.store.staging import retired
-from zoomrl.errors import DemonstrationError
+from zoomrl.errors import DemonstrationError, command_line
 from zoomrl.files import parse_json, read_json
 from zoomrl.spec import ArraySpec, EnvSpec, StateEntry
 
@@ -297,6 +297,11 @@ def open_set(path: str | Path, partial: bool = False) -> Iterator[_Source]:
                 raise DemonstrationError(
                     f"no demonstration set at {path}: a process was killed while it replaced it. The set that was "
                     f"there is {aside}; rename it to {folder}"
+                )
+            if Path(path).is_file():
+                raise DemonstrationError(
+                    f"{path} is a file of another program, and a set is a folder. Make one of it: "
+                    + command_line("zoomrl", "demos", "import", "auto", path, "--out", Path("demos") / Path(path).stem)
                 )
             raise DemonstrationError(f"no demonstration set at {path}: {needed} is missing; {layout.COLLECT_HINT}")
         try:

@@ -15,13 +15,13 @@ from zoomrl.demos.entries import UNNAMED
 from zoomrl.demos.formats.assemble import Assembly, Raw, reason
 from zoomrl.demos.formats.base import Imported, ImportOptions
 from zoomrl.demos.formats.flat.arrays import Long, Rows, count_sliced, count_whole, declared, of_length, ranges, within
-from zoomrl.demos.formats.hdf5.groups import BROKEN, arrays_of
+from zoomrl.demos.formats.hdf5.groups import BROKEN, arrays_of, opened
 from zoomrl.demos.formats.images import in_slices
 from zoomrl.demos.formats.kinds import kinds
 from zoomrl.demos.outcome import SUCCESS_NAMES, truth
-from zoomrl.demos.store.hdf5 import examined, open_hdf5, stored_bytes
+from zoomrl.demos.store.hdf5 import examined, stored_bytes
 from zoomrl.demos.store.limits import Budget
-from zoomrl.errors import DemonstrationError, ZoomrlError, plural
+from zoomrl.errors import DemonstrationError, plural
 
 OBSERVED = "observations"
 _NEXT = "next_observations"
@@ -55,16 +55,8 @@ def read(path: Path, options: ImportOptions) -> Imported:
         DemonstrationError: when no episode can be read; lists every fault.
         ConfigError: for a camera or entry that is not there.
     """
-    try:
-        file, there, cut = open_hdf5(path, counted=False)
-        with file:
-            return _read(path, file, there, cut, options)
-    except ZoomrlError:
-        raise
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
-        raise DemonstrationError(
-            f"{path} cannot be read as one of D4RL ({reason(error)}). It is damaged, or of another format"
-        ) from error
+    with opened(path, None, "one of D4RL") as (file, there, cut):
+        return _read(path, file, there, cut, options)
 
 
 def _read(path: Path, file: Any, there: int, cut: list[str], options: ImportOptions) -> Imported:

@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zoomrl.demos.formats.assemble import Assembly
+from zoomrl.demos.formats.assemble import Assembly, reason
 from zoomrl.demos.formats.images import Frames, Sized, in_slices
 from zoomrl.demos.formats.kinds import Array
 from zoomrl.demos.outcome import SUCCESS_NAMES, truth
-from zoomrl.demos.store.hdf5 import count, examined, load
-from zoomrl.demos.store.limits import Budget
+from zoomrl.demos.store.hdf5 import count, examined, load, open_hdf5
+from zoomrl.demos.store.limits import Budget, regular
 from zoomrl.envs.base import MAX_SEED
-from zoomrl.errors import DemonstrationError
+from zoomrl.errors import DemonstrationError, ZoomrlError
 
 SUFFIXES = (".hdf5", ".h5")
 BROKEN = (KeyError, OSError, RuntimeError, AttributeError, TypeError, ValueError)
 """What h5py makes of a damaged group."""
+
+
+@contextmanager
+def opened(path: Path, root: Path | None, what: str) -> Iterator[tuple[Any, int, list[str]]]:
+    """The HDF5 file at ``path``, how many of its bytes are there, and a line where it was cut short.
+
+    Args:
+        path: of the file.
+        root: folder that it must not leave; None for none.
+        what: it is read as, for messages: ``one of D4RL``.
+
+    Raises:
+        DemonstrationError: it cannot be opened; or what is done with it fails as on a damaged file.
+    """
+    cut: list[str] = []
+    try:
+        file, there, cut = open_hdf5(regular(path, root), counted=False)
+        with file:
+            yield file, there, cut
+    except ZoomrlError:
+        raise
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        raise DemonstrationError(
+            f"{path} cannot be read as {what} ({'; '.join([*cut, reason(error)])}). It is damaged, or of another format"
+        ) from error
 
 
 def files_at(path: Path) -> list[Path]:

@@ -22,13 +22,14 @@ from zoomrl.demos.formats.hdf5.groups import (
     images,
     known_seed,
     numbered,
+    opened,
     optional,
     stated_success,
 )
 from zoomrl.demos.formats.kinds import kinds
-from zoomrl.demos.store.hdf5 import load, open_hdf5
+from zoomrl.demos.store.hdf5 import load
 from zoomrl.demos.store.limits import Budget, regular
-from zoomrl.errors import DemonstrationError, ZoomrlError
+from zoomrl.errors import DemonstrationError
 from zoomrl.files import read_json
 
 _COLOURS = re.compile(r"sensor_data/(.+)/rgb")
@@ -52,16 +53,8 @@ def read(path: Path, options: ImportOptions) -> Imported:
     files = files_at(path)
     if len(files) > 1:
         raise DemonstrationError(f"{path} holds {', '.join(file.name for file in files)}; name one of them")
-    try:
-        file, there, cut = open_hdf5(regular(files[0], path if path.is_dir() else None), counted=False)
-        with file:
-            return _read(files[0], file, there, cut, options)
-    except ZoomrlError:
-        raise
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
-        raise DemonstrationError(
-            f"{files[0]} cannot be read as one of ManiSkill ({reason(error)}). It is damaged, or of another format"
-        ) from error
+    with opened(files[0], path if path.is_dir() else None, "one of ManiSkill") as (file, there, cut):
+        return _read(files[0], file, there, cut, options)
 
 
 def _read(path: Path, file: Any, there: int, cut: list[str], options: ImportOptions) -> Imported:

@@ -26,15 +26,16 @@ from zoomrl.demos.formats.hdf5.groups import (
     images,
     known_seed,
     numbered,
+    opened,
     optional,
     stated_success,
     text_of,
 )
 from zoomrl.demos.formats.images import Frames, SizedOf, as_levels
 from zoomrl.demos.formats.kinds import kinds
-from zoomrl.demos.store.hdf5 import checked, load, open_hdf5
-from zoomrl.demos.store.limits import Budget, regular
-from zoomrl.errors import ConfigError, DemonstrationError, ZoomrlError, unknown_name
+from zoomrl.demos.store.hdf5 import checked, load
+from zoomrl.demos.store.limits import Budget
+from zoomrl.errors import ConfigError, DemonstrationError, unknown_name
 from zoomrl.files import parse_json
 
 _IMAGE = "_image"
@@ -109,20 +110,9 @@ class _Set:
         return self._assembly.result()
 
     def _read(self, path: Path) -> None:
-        cut: list[str] = []
-        try:
-            if self._path.is_dir():
-                regular(path, self._path)
-            file, there, cut = open_hdf5(path, counted=False)
-            with file:
-                self._episodes(path, file, there, cut)
-        except ZoomrlError:
-            raise
-        except (OSError, KeyError, RuntimeError, ValueError) as error:
-            raise DemonstrationError(
-                f"{path} cannot be read as a robomimic file ({'; '.join([*cut, reason(error)])}). It is damaged, or of "
-                "another format"
-            ) from error
+        root = self._path if self._path.is_dir() else None
+        with opened(path, root, "a robomimic file") as (file, there, cut):
+            self._episodes(path, file, there, cut)
 
     def _episodes(self, path: Path, file: Any, there: int, cut: list[str]) -> None:
         data = file.get("data")
