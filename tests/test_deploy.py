@@ -343,6 +343,14 @@ def test_a_bundle_is_evaluated_as_a_run_is(bundle, trained):
     np.testing.assert_allclose(ours.predicted, theirs.predicted, atol=1e-4)
 
 
+def test_a_recurrence_is_one_operation_of_the_graph(bundle):
+    """Written out, its steps made the quickstart's graph three times slower."""
+    onnx = pytest.importorskip("onnx")
+    kinds = [node.op_type for node in onnx.load(bundle / runtime.GRAPH).graph.node]
+    assert kinds.count("GRU") == 2, "one for each level of its one stream"
+    assert len(kinds) < 150
+
+
 def test_the_step_graph_needs_no_executor(bundle):
     onnxruntime = pytest.importorskip("onnxruntime")
     session = onnxruntime.InferenceSession(str(bundle / STEP), providers=["CPUExecutionProvider"])

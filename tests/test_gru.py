@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from zoomrl.nets.gru import GRU
+from zoomrl.nets.gru import GRU, whole_gru
 
 SHAPES = [(1, 1, 3, 2), (4, 1, 5, 7), (3, 4, 6, 6), (2, 16, 3, 8), (0, 3, 4, 5)]
 
@@ -38,6 +38,15 @@ def test_equals_torch(batch, steps, width, hidden, layers):
         # With one step from a zero state, the recurrent weights have no influence at all.
         got = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         torch.testing.assert_close(got, theirs_grad, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_as_one_operation_it_is_the_same():
+    ours, _ = pair(5, 7, 2)
+    x = torch.randn(3, 4, 5)
+    with whole_gru():
+        whole = ours(x)
+    torch.testing.assert_close(whole, ours(x), rtol=1e-5, atol=1e-6)
+    assert torch.equal(ours(x), ours(x)), "written out again, to the last digit"
 
 
 def test_equals_torch_in_double_precision():

@@ -12,6 +12,7 @@ import torch
 
 from zoomrl.deploy.graph import ActingGraph, StepGraph
 from zoomrl.errors import ZoomrlError, import_optional
+from zoomrl.nets.gru import whole_gru
 from zoomrl.nets.linear import plain_linear
 
 LIMIT = 2**31
@@ -28,7 +29,7 @@ def write_onnx(graph: ActingGraph | StepGraph, path: Path) -> None:
     onnx = import_optional("onnx", "export")
     import_optional("onnxscript", "export")
     names = [port.name for port in graph.inputs], [port.name for port in graph.outputs]
-    with torch.no_grad(), plain_linear(), _quiet():
+    with torch.no_grad(), plain_linear(), whole_gru(), _quiet():
         try:
             program = torch.onnx.export(
                 graph.eval(),
