@@ -52,6 +52,7 @@ def attack(bundle: Path, port: int, frames: int, process: psutil.Process) -> dic
     memory = process.memory_info().rss
     good = Good(bundle, port, shape)
     good.start()
+    assert good.connected.wait(20), "the first client could not connect"
     counts = fuzz(port, frames, shape)
     counts |= large(port)
     counts |= silent(port)
@@ -67,23 +68,25 @@ class Good(threading.Thread):
 
     def __init__(self, bundle: Path, port: int, shape: list[int]) -> None:
         super().__init__(daemon=True)
-        self.port, self.shape, self.policy = port, shape, runtime.load_policy(bundle)
+        self.port, self.shape = port, shape
+        # The first client's, so that bins that are tied fall alike.
+        self.policy = runtime.load_policy(bundle).another(1)
         self.answers = self.wrong = 0
-        self.problem, self.ended = "unharmed", threading.Event()
+        self.problem, self.connected, self.ended = "unharmed", threading.Event(), threading.Event()
 
     def run(self) -> None:
         rng = np.random.default_rng(1)
         try:
             with connect(f"ws://127.0.0.1:{self.port}", compression=None) as connection:
                 unpack(connection.recv())
+                self.connected.set()
                 while not self.ended.wait(0.01):
                     state = rng.normal(size=self.shape).astype(np.float32)
                     connection.send(pack({"state": state}))
                     answer = connection.recv(timeout=20)
                     assert isinstance(answer, bytes), answer
-                    # Where bins are tied, the choice is the server's own.
-                    near = np.allclose(unpack(answer)["actions"][0], self.policy.act({"state": state}), atol=1e-5)
-                    self.answers, self.wrong = self.answers + 1, self.wrong + (not near)
+                    right = np.array_equal(unpack(answer)["actions"][0], self.policy.act({"state": state}))
+                    self.answers, self.wrong = self.answers + 1, self.wrong + (not right)
         except Exception as error:  # whatever it is, the attack has harmed it
             self.problem = f"{type(error).__name__}: {error}"
 

@@ -180,6 +180,8 @@ def test_a_state_may_come_as_its_entries(bundle):
         ({"state": np.array([0, 1e300, 0])}, "'state' must be finite; number 1 of it is inf"),
         ({"state": np.array(["x"] * 3)}, "'state' must be numbers, got <U1"),
         ({"a": np.zeros(3), "b": [0]}, "'a' must hold 2 numbers, got 3"),
+        ({"state": [[1], [1, 2]]}, "'state' must be an array: .*inhomogeneous"),
+        ({"a": [0, [1, 2]], "b": [0]}, "'a' must be an array"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(bundle, observation, message):

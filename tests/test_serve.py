@@ -143,6 +143,7 @@ def test_a_whole_chunk_and_time_stamps(folder):
         ({"state": np.zeros(4)}, "'state' must have the shape [3], got [4]"),
         ({"state": np.array([0, np.nan, 0])}, "'state' must be finite"),
         ({"state": "text"}, "'state' must be numbers"),
+        ({"state": [[1], [1, 2]]}, "'state' must be an array"),
         ({"state": np.zeros(3), "reset": 1}, "'reset' must be bool"),
         ({"state": np.zeros(3), "episode": [1]}, "'episode' must be int or str"),
         ({"state": np.zeros(3), "episode": "x" * 201}, "'episode' must be"),

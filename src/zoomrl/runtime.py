@@ -170,7 +170,7 @@ class Policy:
             return self._rgb(given)
         entries = self._observations[name].get("entries") or []
         if name in given:
-            array = np.asarray(given[name])
+            array = _array(name, given[name])
         elif entries and all(entry["name"] in given for entry in entries):
             array = np.concatenate([self._entry(entry, given) for entry in entries])
         else:
@@ -182,7 +182,7 @@ class Policy:
 
     @staticmethod
     def _entry(entry: Mapping[str, Any], given: Mapping[str, Any]) -> NDArray[Any]:
-        part = np.asarray(given[entry["name"]]).ravel()
+        part = _array(entry["name"], given[entry["name"]]).ravel()
         if len(part) != entry["size"]:
             raise ObservationError(f"{entry['name']!r} must hold {entry['size']} numbers, got {len(part)}")
         return part
@@ -191,7 +191,7 @@ class Policy:
         about = self._observations["rgb"]
         shape, cameras = tuple(about["shape"]), about["cameras"]
         if "rgb" in given:
-            array = np.asarray(given["rgb"])
+            array = _array("rgb", given["rgb"])
             if array.shape == shape and array.dtype == np.uint8:
                 return array
             if array.dtype.kind == "f" and array.shape == shape:
@@ -202,7 +202,7 @@ class Policy:
                 raise ObservationError(f"'rgb' must have the shape {list(shape)}, got {list(np.shape(given['rgb']))}")
             images = list(array)
         elif all(camera in given for camera in cameras):
-            images = [np.asarray(given[camera]) for camera in cameras]
+            images = [_array(camera, given[camera]) for camera in cameras]
         else:
             raise ObservationError(self._missing("rgb", given))
         return np.stack([self._fitted(view, image) for view, image in enumerate(images)])
@@ -227,6 +227,13 @@ class Policy:
         instead = f", or in place of {name!r} its parts {', '.join(parts)}" if parts else ""
         came = ", ".join(map(str, given)) or "nothing"
         return f"{name!r} is missing: the policy expects {expected}{instead}, got {came}"
+
+
+def _array(name: str, value: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # lists of unequal lengths
+        raise ObservationError(f"{name!r} must be an array: {error}") from error
 
 
 def _facts(folder: Path) -> dict[str, Any]:
