@@ -512,7 +512,7 @@ def test_each_camera_of_a_recording_has_its_crop(tmp_path: Path) -> None:
     np.testing.assert_array_equal(rgb[2, 1], fit_image(front[2, 4:24, 5:35], (8, 8), "crop"))
     assert found.meta["resized"].split("; ")[0].startswith("images from 48 x 80 to 8 x 8, crop, by area")
     assert found.meta["resized"].split("; ")[1].startswith("images from 60 x 80 of the crop 4 5 20 30 to 8 x 8, crop")
-    assert (found.spec.image_crop, found.spec.camera_sizes) == (options.image_crop, ())
+    assert (found.spec.image_crop, found.spec.camera_sizes) == (options.image_crop, ((48, 80), (60, 80)))
     with pytest.raises(ConfigError, match="2 rectangles for 1 cameras"):
         read("npz", tmp_path / "set", dataclasses.replace(options, cameras=("front",)))
 

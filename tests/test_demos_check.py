@@ -381,6 +381,15 @@ def test_constant_dimensions_copies_and_missing_seeds(tmp_path):
     assert f"numpy 0.9 (here {np.__version__})" in message(report, "other-versions")
 
 
+def test_recordings_of_others_need_no_seed_and_their_assumed_success_is_shown(tmp_path, capsys):
+    made = [replace(walked(0), seed=-1, meta={"success": "assumed"}), replace(walked(1), seed=-1)]
+    path = stored(tmp_path / "set", made, meta={"format": "aloha"})
+    assert ("no-seed", None, None, None) in found(checked(path), "note")
+    assert main(["demos", "check", str(path), "--no-write"]) == 0
+    rows = [line.split("│")[4].strip() for line in capsys.readouterr().out.splitlines() if line.startswith("│  ")]
+    assert rows[:2] == ["assumed", "yes"]
+
+
 def slow_stretches(actions, meanings, least):
     runs, start = [], None
     for t in range(len(actions) + 1):

@@ -155,6 +155,16 @@ def test_a_page_holds_the_numbers_of_its_episode(arm, tmp_path, capsys):
     assert [link["href"] for link in index.of("a")] == ["episode_0.html", "episode_1.html", "episode_2.html"]
 
 
+def test_an_assumed_success_is_shown_as_one(tmp_path):
+    made = [episode(0), episode(1, meta={"success": "assumed"}), episode(2, success=False, meta={"success": "assumed"})]
+    write_demos(tmp_path / "arm", made, SPEC)
+    with open_pages(tmp_path / "arm") as pages:
+        index, *each = (Parsed(page) for page in (pages.index(str), *(pages.page(n, str) for n in range(3))))
+    assert "3 (3 demonstrations, 2 successful, 1 of these assumed)" in index.text
+    assert ["success assumed" in page.text for page in each] == [False, True, False]
+    assert ["failed" in page.text for page in each] == [False, False, True]
+
+
 def test_each_image_lies_where_the_script_looks_for_it(arm, monkeypatch):
     monkeypatch.setattr(images, "_SHEET_SIDE", 48)  # two to a row, three rows to a sheet
     monkeypatch.setattr(images, "_QUALITY", 100)

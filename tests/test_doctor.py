@@ -100,6 +100,9 @@ def test_missing_package_is_named_with_its_install_command(monkeypatch):
     found = checks._optional("simulators", "Nothing", "no_such_module", "x", "pip install x")
     assert (found.status, found.fix) == ("warning", "pip install x")
     assert checks._required("no_such_module").status == "failed"
+    found = checks._extra("serve", "zoomrl serve", ("json", "no_such_module"))
+    assert (found.status, found.detail) == ("warning", "zoomrl serve: no_such_module not installed")
+    assert found.fix.endswith("'.[serve]'") or "zoomrl[serve]" in found.fix
 
 
 def test_what_training_needs_decides_the_exit_code(capsys, monkeypatch):

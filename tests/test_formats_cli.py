@@ -41,8 +41,10 @@ def test_import_says_what_was_read_left_out_and_assumed(tmp_path, capsys):
         "action bounds: derived: the smallest and largest recorded",
     ):
         assert line in out
-    last = out.splitlines()[-1]
+    last, alone = out.splitlines()[-2:]
     assert last.startswith("its bounds and rates are derived: before training, import it for an environment")
+    assert alone.startswith("or, of a robot without a simulator, imitate these recordings alone: ")
+    assert alone.endswith(f"train --preset act-demos --env demos:{tmp_path / 'ours'}")
     again = shlex.split(last[last.index("zoomrl ") :])
     assert again == [
         "zoomrl",

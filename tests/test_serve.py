@@ -199,10 +199,26 @@ def test_options_that_cannot_work_are_refused(options, message):
 def test_a_port_in_use_and_a_folder_without_a_bundle_are_named(folder, tmp_path):
     with serving(folder) as server:
         other = Server(folder, ServerOptions(port=server.port))
-        with pytest.raises(ConfigError, match="cannot be listened on"):
+        with pytest.raises(ConfigError, match="cannot be listened on: .*; --port 0 takes a free one"):
             asyncio.run(other.run())
     with pytest.raises(CheckpointError, match="holds no bundle"):
         Server(tmp_path / "nowhere", ServerOptions())
+
+
+def test_refusals_are_logged_now_and_then(folder, caplog):
+    """The 1st, the 10th, the 100th: a log that one client can fill would be an attack's way in."""
+    with serving(folder) as server, client(server) as one:
+        for _ in range(25):
+            ask(one, state=np.zeros(4))
+    logged = [record.getMessage() for record in caplog.records if "refused" in record.getMessage()]
+    said = "refused a message: 'state' must have the shape [3], got [4]"
+    assert logged == [f"{said} (1 so far)", f"{said} (10 so far)"]
+
+
+def test_refused_clients_are_logged(folder, caplog):
+    with serving(folder, token="secret") as server, pytest.raises(InvalidStatus, match="401"), client(server, "guess"):
+        pass
+    assert "refused a client: without the token (1 so far)" in caplog.text
 
 
 def test_more_clients_than_allowed_are_refused(folder):

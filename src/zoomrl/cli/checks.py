@@ -86,7 +86,23 @@ def check_tools() -> list[Diagnosis]:
         checks.append(Diagnosis("tools", "ffmpeg", "ok", f"{imageio_ffmpeg.get_ffmpeg_version()}, for videos"))
     except (ImportError, RuntimeError) as error:
         checks.append(Diagnosis("tools", "ffmpeg", "warning", str(error), "pip install 'imageio[ffmpeg]'"))
-    return checks
+    return [*checks, *(_extra(name, *facts) for name, facts in _EXTRAS.items())]
+
+
+_EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "export": ("zoomrl export", ("onnx", "onnxscript", "onnxruntime", "safetensors", "yaml")),
+    "serve": ("zoomrl serve", ("onnxruntime", "websockets", "msgpack")),
+    "hub": ("zoomrl push and pull", ("huggingface_hub",)),
+}
+"""What a policy leaves by: extra, commands, modules."""
+
+
+def _extra(name: str, commands: str, modules: tuple[str, ...]) -> Diagnosis:
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if missing:
+        detail = f"{commands}: {', '.join(missing)} not installed"
+        return Diagnosis("tools", name, "warning", detail, install_command(name))
+    return Diagnosis("tools", name, "ok", f"{commands} can run")
 
 
 def check_machine() -> list[Diagnosis]:

@@ -174,7 +174,8 @@ def _episodes(report: Report) -> Table:
 def _row(account: EpisodeAccount) -> list[str]:
     if not account.sha256:
         return [str(account.index), "damaged"]
-    stored = [str(account.index), str(account.length), _yes(account.is_demo), _yes(account.success)]
+    success = "assumed" if account.success and account.assumed else _yes(account.success)
+    stored = [str(account.index), str(account.length), _yes(account.is_demo), success]
     replay = account.replay
     if replay is None:
         return [*stored, "-", "", "", f"{account.rewards_sum:.4g}", ""]

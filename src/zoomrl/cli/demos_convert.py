@@ -28,10 +28,10 @@ _UNSAID = ("format", "source", "versions")
 class ImportDemos:
     """Turn demonstrations of another program into a set that zoomrl trains on."""
 
-    format: Positional[str]
+    format: Annotated[Positional[str], arg(metavar="FORMAT")]
     """robomimic (also LIBERO, IsaacLab, MimicGen), lerobot, aloha, maniskill, zarr (diffusion policy), d4rl, ogbench,
     minari, npz, bigym or rlbench; auto tells it by what lies there."""
-    source: Positional[Path]
+    source: Annotated[Positional[Path], arg(metavar="SOURCE")]
     """File or folder to read."""
     out: Annotated[Path, arg(metavar="PATH")]
     """Folder of the set to write."""
@@ -41,8 +41,8 @@ class ImportDemos:
     """The source's low-dimensional entries to join into the state, in this order; empty takes the environment's by
     their names, or the format's default."""
     action: tuple[str, ...] = ()
-    """The source's columns to join into actions, in this order, where their names are free (lerobot); empty takes
-    action, actions, or all action.* in the source's order."""
+    """The source's columns to join into actions, in this order, where their names are free (lerobot, aloha); empty
+    takes action, actions, or all action.* in the source's order."""
     entries: Annotated[tuple[str, ...], arg(metavar="NAME:SIZE")] = ()
     """The parts that the state is joined of, in the set's order, where the source does not name them."""
     image_size: int = 0
@@ -129,9 +129,10 @@ class ImportDemos:
         if not self.env.id and str(found.meta.get("action_bounds", "")).startswith("derived"):
             words = ["demos", "import", self.format, self.source, "--out", self.out]
             again = to_type(*words, *given_options(self, leave_out=("overwrite",)), "--env", "ID", "--overwrite")
+            alone = to_type("train", "--preset", "act-demos", "--env", f"demos:{self.out}")
             return (
                 "its bounds and rates are derived: before training, import it for an environment, whose id stands in "
-                f"place of ID: {again}"
+                f"place of ID: {again}\nor, of a robot without a simulator, imitate these recordings alone: {alone}"
             )
         rgb = found.spec.observations.get("rgb")
         env = self.env if self.env.id else replace(self.env, id=found.spec.id)
@@ -166,9 +167,9 @@ class _Taken:
 class ExportDemos:
     """Write a demonstration set in the format of another program."""
 
-    format: Positional[str]
+    format: Annotated[Positional[str], arg(metavar="FORMAT")]
     """lerobot, minari or npz."""
-    set: Positional[Path]
+    set: Annotated[Positional[Path], arg(metavar="SET")]
     """Folder of the set to read."""
     out: Annotated[Path, arg(metavar="PATH")]
     """Folder to write."""

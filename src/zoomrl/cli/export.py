@@ -94,5 +94,7 @@ def _report(done: Exported) -> None:
                 f"success             {pair['success_torch']:.1%} PyTorch, {pair['success_bundle']:.1%} bundle "
                 f"(McNemar's test: p = {pair['mcnemar_p']:.2f})"
             )
+    if not done.control_hz:
+        print("control rate        unknown: whoever runs the control loop must know it")
     print(f"wrote {done.folder}")
     print(f"serve it with: {to_type('serve', done.folder)}")

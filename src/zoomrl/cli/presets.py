@@ -21,8 +21,9 @@ _TITLES: dict[Domain, str] = {
     "rlbench": "RLBench",
     "humanoidbench": "HumanoidBench",
     "gym": "Gymnasium",
+    "demos": "Recordings without a simulator",
 }
-DomainName = Literal["", "metaworld", "dmc", "bigym", "rlbench", "humanoidbench", "gym"]
+DomainName = Literal["", "metaworld", "dmc", "bigym", "rlbench", "humanoidbench", "gym", "demos"]
 assert set(get_args(DomainName)) == {"", *_TITLES}
 
 
@@ -105,7 +106,8 @@ def _whole(name: str, recipe: Recipe) -> str:
     lines = [recipe.about, ""]
     facts = {
         "agent": config.agent.name,
-        "environment": config.env.id or f"name one: --env {recipe.domain}:TASK",
+        "environment": config.env.id
+        or f"name one: --env {recipe.domain}:{'FOLDER' if recipe.domain == 'demos' else 'TASK'}",
         "steps": f"{config.steps:,}",
         "all options": f"zoomrl train --preset {name} --help",
     }

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from zoomrl.analysis.curve import plot_curve
-from zoomrl.analysis.metrics import read_run
+from zoomrl.analysis.metrics import Run, read_run
 from zoomrl.analysis.plot import plot_runs
 from zoomrl.cli.command import to_type
 from zoomrl.cli.rendering import rendering_fix
-from zoomrl.envs.registry import code_named
+from zoomrl.envs.registry import can_step, code_named
 from zoomrl.errors import CheckpointError, plural
 from zoomrl.files import as_record, read_json
 from zoomrl.training.checkpoint import Checkpoints
@@ -41,7 +41,10 @@ def report(directory: Path, config: TrainConfig) -> None:
     """Print the result of a finished run and where its files are, and plot its curve."""
     run, result = read_run(directory), _result(directory)
     metric = run.natural_metric
-    print(f"{_outcome(result)}\n")
+    print(f"{_outcome(result, run)}\n")
+    if not can_step(config.env.id):
+        _report_recorded(directory, config)
+        return
     try:
         plot = str(plot_runs([directory], directory / f"{metric}.png"))
     except Exception as error:  # a result is worth more than its plot
@@ -63,6 +66,16 @@ def report(directory: Path, config: TrainConfig) -> None:
     ):
         print(f"{name:<11} {value}")
     print(f"{'next':<11} {_evaluation(directory, config)}")
+
+
+def _report_recorded(directory: Path, config: TrainConfig) -> None:
+    """Where the files of a run without episodes are, and what can be done with it."""
+    for name, value in (
+        ("run", directory),
+        ("checkpoint", Checkpoints(directory, config.checkpoint.keep).newest()),
+        ("next", to_type("export", directory, "--out", Path("bundles") / directory.name)),
+    ):
+        print(f"{name:<11} {value}")
 
 
 def _evaluation(directory: Path, config: TrainConfig, *more: object) -> str:
@@ -95,10 +108,14 @@ class _Result:
     successes: list[bool] | None = None
 
 
-def _outcome(result: dict[str, Any]) -> str:
+def _outcome(result: dict[str, Any], run: Run) -> str:
     count, seconds = result["episodes"], result["training_seconds"]
     lost = result.get("episodes_lost", 0)
-    if not count:
+    if not count and not lost:
+        losses = [row["validation_loss"] for row in run.rows if isinstance(row.get("validation_loss"), float)]
+        held = f"; loss on demonstrations held out: {losses[-1]:.4g}" if losses else ""
+        text = f"no episodes were made (eval.final_episodes is 0){held};"
+    elif not count:
         text = f"no result: the simulator showed NaN or infinity in all {lost} fresh episodes"
     elif all(result.get(name) is not None for name in ("success_rate", "success_low", "success_high", "successes")):
         low, high = result["success_low"], result["success_high"]

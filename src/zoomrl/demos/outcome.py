@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,3 +26,8 @@ def truth(value: Any, name: str) -> bool:
     if array.dtype.kind not in "biuf" or not array.size or not np.isfinite(array).all():
         raise ValueError(f"{name} must be true or false, got {value!r}")
     return bool(array.any())
+
+
+def success_in_words(success: bool, meta: Mapping[str, Any]) -> str:
+    """``yes``, ``no``, or ``assumed`` where nothing recorded tells; ``meta`` is the episode's."""
+    return (ASSUMED if meta.get("success") == ASSUMED else "yes") if success else "no"

@@ -39,11 +39,13 @@ class Exported:
         folder: where it lies.
         parity: graph against PyTorch, on stored observations; None where none were to be compared.
         success: both on the same episodes, as ``policy.json`` has it; None where none were run.
+        control_hz: actions per second; 0 where neither environment nor recordings tell.
     """
 
     folder: Path
     parity: Parity | None
     success: dict[str, Any] | None
+    control_hz: float
 
 
 def export(
@@ -130,7 +132,7 @@ def export(
                 f"between the best two bins, or {ALLOWED_DIFFERENCE:g} of half an action's range): {parity.row()}. No "
                 "bundle was written. Please report it; observations=0 (--observations 0) writes one unchecked"
             )
-    return Exported(target, parity, success)
+    return Exported(target, parity, success, held.spec.control_hz)
 
 
 def _check_target(target: Path, overwrite: bool) -> None:

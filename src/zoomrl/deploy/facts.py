@@ -14,6 +14,7 @@ from typing import Any
 from zoomrl.control.config import ControlConfig
 from zoomrl.deploy.graph import ActingGraph, Port, StepGraph
 from zoomrl.envs.config import crops_of
+from zoomrl.envs.registry import can_step
 from zoomrl.files import finite_or_null, read_json
 from zoomrl.nets.normalize import CLIP, Normalizer
 from zoomrl.runtime import FORMAT, VERSION
@@ -77,6 +78,8 @@ def _grid(held: TrainedAgent) -> dict[str, int] | None:
 
 def _environment(config: TrainConfig, spec: EnvSpec) -> dict[str, Any]:
     options = {**asdict(config.env), "python": "", "cameras": list(config.env.cameras or spec.cameras)}
+    if not can_step(config.env.id):
+        options["id"] = spec.id  # recordings lie in a place of this machine
     return {
         "id": spec.id,
         "options": options,

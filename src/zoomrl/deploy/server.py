@@ -7,10 +7,12 @@ answer, in turns. Each client has an executor of its own; its first message begi
 from __future__ import annotations
 
 import asyncio
+import errno
 import hmac
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -95,6 +97,7 @@ class Server:
         self._worker = ThreadPoolExecutor(1, "inference")
         self._clients = 0
         self._served = 0
+        self._refusals: Counter[str] = Counter()
         self.port = options.port
         """Where it listens; known once it does."""
 
@@ -122,8 +125,9 @@ class Server:
                 ping_timeout=options.idle_seconds / 2,
             )
         except OSError as error:
+            hint = "; --port 0 takes a free one" if error.errno == errno.EADDRINUSE else ""
             raise ConfigError(
-                f"{options.host}:{options.port} cannot be listened on: {error.strerror or error}"
+                f"{options.host}:{options.port} cannot be listened on: {error.strerror or error}{hint}"
             ) from error
         try:
             async with server:
@@ -154,11 +158,20 @@ class Server:
         token = self._options.token
         given = request.headers.get("Authorization", "")
         if token and not hmac.compare_digest(given.encode(), f"Api-Key {token}".encode()):
+            self._refused("a client", "without the token")
             return connection.respond(HTTPStatus.UNAUTHORIZED, "send the header Authorization: Api-Key TOKEN\n")
         if self._clients >= self._options.max_clients:
-            text = f"{self._options.max_clients} clients are connected already (--max-clients)\n"
-            return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, text)
+            text = f"{self._options.max_clients} clients are connected already (--max-clients)"
+            self._refused("a client", text)
+            return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, f"{text}\n")
         return None
+
+    def _refused(self, what: str, why: str) -> None:
+        """Log the 1st, 10th, 100th refusal and so on: whoever asks wrongly cannot fill a disk."""
+        self._refusals[what] += 1
+        count = self._refusals[what]
+        if str(count).strip("0") == "1":
+            log.warning("refused %s: %s (%s so far)", what, why, f"{count:,}")
 
     @asynccontextmanager
     async def _counted(self) -> Any:
@@ -197,6 +210,7 @@ class Server:
                 raise WireError("a message is msgpack in a binary frame, got text")
             return await loop.run_in_executor(self._worker, client.answer, data)
         except (WireError, ObservationError) as error:
+            self._refused("a message", str(error))
             return str(error)
         except Exception:  # of the graph: the client learns that it failed, the others go on
             log.exception("an inference failed")

@@ -43,7 +43,8 @@ def unpack(data: bytes) -> dict[str, Any]:
             max_ext_len=0,
         )
     except Exception as error:  # of msgpack, of what the bytes stand for
-        raise WireError(f"the message cannot be unpacked: {type(error).__name__}: {error}"[:300]) from error
+        why = f"{type(error).__name__}: {error}".removesuffix(": ")
+        raise WireError(f"the message cannot be unpacked: {why}"[:300]) from error
     if not isinstance(message, dict):
         raise WireError(f"a message is a map of names to arrays, got {type(message).__name__}")
     if wrong := [key for key in message if not isinstance(key, str)]:

@@ -53,6 +53,7 @@ class Env(GymBase, ABC):
     Attributes:
         options: which options of :class:`EnvConfig` the adapter honours.
         simulator: distributions that run the environment, whose versions are named when it breaks.
+        can_step: whether there is anything to step, and not recordings alone.
         env_spec: names, shapes, bounds and rates; plain data.
         has_expert: whether :meth:`expert_action` returns actions.
 
@@ -62,6 +63,7 @@ class Env(GymBase, ABC):
 
     options: ClassVar[Options] = Options("this environment", {})
     simulator: ClassVar[tuple[str, ...]] = ()
+    can_step: ClassVar[bool] = True
 
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012  (gymnasium declares it as an instance attribute)
     render_mode = "rgb_array"

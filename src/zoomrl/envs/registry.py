@@ -51,6 +51,12 @@ def honours(env_id: str, option: str) -> bool:
     return domain in SUITES and SUITES[domain].options.honours(option)
 
 
+def can_step(env_id: str) -> bool:
+    """Whether environments of the domain of ``env_id`` can be stepped; True for an unknown domain."""
+    domain = env_id.partition(":")[0]
+    return domain not in SUITES or SUITES[domain].can_step
+
+
 def code_named(config: EnvConfig) -> list[str]:
     """What building the environment of ``config`` would run that only ``config`` names: an interpreter, a module.
 
@@ -71,14 +77,16 @@ SUITES: Registry[type[Env]] = Registry(
         "humanoidbench": "zoomrl.envs.suites.humanoidbench.env:HumanoidBenchEnv",
         "rlbench": "zoomrl.envs.suites.rlbench.env:RLBenchEnv",
         "gym": "zoomrl.envs.suites.gym.env:GymEnv",
+        "demos": "zoomrl.demos.as_env:RecordedEnv",
     },
     Env,
 )
 """The adapter of each domain."""
 
 _FORMS = (
-    "Write metaworld:<task>, dmc:<domain>-<task>, bigym:<task>, humanoidbench:<robot>-<task>, rlbench:<task> or "
-    "gym:<Gymnasium id>, for example metaworld:drawer-open, dmc:cartpole-swingup or gym:Pendulum-v1."
+    "Write metaworld:<task>, dmc:<domain>-<task>, bigym:<task>, humanoidbench:<robot>-<task>, rlbench:<task>, "
+    "gym:<Gymnasium id>, or demos:<folder of a demonstration set> where there is no simulator, for example "
+    "metaworld:drawer-open, dmc:cartpole-swingup or gym:Pendulum-v1."
 )
 
 

@@ -1,4 +1,4 @@
-"""Imitation on Meta-World, with our own hyperparameters: behaviour cloning and ACT, to compare with CQN-AS."""
+"""Behaviour cloning and ACT, with our own hyperparameters: on Meta-World, to compare with CQN-AS, and of recordings."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from zoomrl.agents.act.config import ACTConfig
 from zoomrl.agents.bc.config import BCConfig
+from zoomrl.envs.config import EnvConfig
 from zoomrl.nets.config import EncoderConfig
 from zoomrl.recipes.recipe import Recipe
 from zoomrl.recipes.small import cqn_as_metaworld, cqn_as_metaworld_pixels
@@ -46,6 +47,28 @@ def act_metaworld_pixels() -> TrainConfig:
     return _with_cameras(act_metaworld(), "act-metaworld-pixels")
 
 
+def bc_demos() -> TrainConfig:
+    """Behaviour cloning of a robot's recordings alone, without a simulator: name them with --env demos:FOLDER."""
+    return _of_recordings(bc_metaworld(), "bc-demos")
+
+
+def act_demos() -> TrainConfig:
+    """ACT of a robot's recordings alone, without a simulator: name them with --env demos:FOLDER."""
+    return _of_recordings(act_metaworld(), "act-demos")
+
+
+def _of_recordings(base: TrainConfig, preset: str) -> TrainConfig:
+    assert isinstance(base.agent, BCConfig | ACTConfig)
+    return replace(
+        base,
+        preset=preset,
+        env=EnvConfig(id=""),
+        agent=replace(base.agent, encoder=EncoderConfig(channels=16, shift=3)),
+        replay=replace(base.replay, capacity=1_000_000),
+        eval=replace(base.eval, keep_best=False),
+    )
+
+
 def _with_cameras(base: TrainConfig, preset: str) -> TrainConfig:
     pixels = cqn_as_metaworld_pixels()
     assert isinstance(base.agent, BCConfig | ACTConfig)
@@ -66,4 +89,6 @@ PRESETS: dict[str, Recipe] = {
     "act-metaworld": Recipe(act_metaworld, "metaworld"),
     "bc-metaworld-pixels": Recipe(bc_metaworld_pixels, "metaworld"),
     "act-metaworld-pixels": Recipe(act_metaworld_pixels, "metaworld"),
+    "bc-demos": Recipe(bc_demos, "demos"),
+    "act-demos": Recipe(act_demos, "demos"),
 }

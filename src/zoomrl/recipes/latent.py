@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 from zoomrl.agents.td3.config import IQRLConfig, TD3Config
 from zoomrl.control.config import ControlConfig
@@ -37,6 +36,14 @@ ABLATIONS: dict[str, Callable[[RepresentationConfig], RepresentationConfig]] = {
     "reconstruction": lambda latent: replace(latent, reconstruction_coef=1.0),
 }
 """What each ablation of the paper changes of the representation."""
+
+_IN_WORDS = {
+    "no_quantisation": "without quantisation",
+    "mse": "with a mean squared error of latents in place of the cosine",
+    "reward": "with a predicted reward",
+    "projection": "with latents projected to a sixteenth of their size before they are compared",
+    "reconstruction": "with a reconstructed observation",
+}
 
 
 def state_dmc(preset: str, env: str, noise: str, n_step: int = 1) -> TrainConfig:
@@ -103,7 +110,7 @@ def ablated(name: str | None, env: str) -> TrainConfig:
 
     Tasks that iQRL was not published for get those of iqrl-dmc-cpu.
     """
-    config = iqrl_dmc_cpu() if name is None else ablation(name)
+    config = iqrl_dmc_cpu() if name is None else _ablation(name).build()
     config = replace(config, env=replace(config.env, id=env))
     numbers = IQRL.get(canonical(env), {})
     for field in ("control.noise", "replay.n_step", "agent.representation.target_tau"):
@@ -123,10 +130,13 @@ def matched_cpu() -> TrainConfig:
     return replace(iqrl_dmc_cpu(), preset="td3-dmc-matched-cpu", agent=replace(_MATCHED, actor_value="min"))
 
 
-def ablation(name: str) -> TrainConfig:
-    """iqrl-dmc-cpu with one part of the representation changed, as in the paper's ablations."""
-    agent = replace(_SMALL_IQRL, representation=ABLATIONS[name](_SMALL_IQRL.representation))
-    return replace(iqrl_dmc_cpu(), preset=f"iqrl-dmc-cpu-{name}", agent=agent)
+def _ablation(name: str) -> Recipe:
+    def build() -> TrainConfig:
+        agent = replace(_SMALL_IQRL, representation=ABLATIONS[name](_SMALL_IQRL.representation))
+        return replace(iqrl_dmc_cpu(), preset=f"iqrl-dmc-cpu-{name}", agent=agent)
+
+    build.__doc__ = f"iqrl-dmc-cpu {_IN_WORDS[name]}: an ablation of the paper."
+    return Recipe(build, "dmc")
 
 
 PRESETS: dict[str, Recipe] = {
@@ -135,5 +145,5 @@ PRESETS: dict[str, Recipe] = {
     "iqrl-dmc-cpu-medium": Recipe(iqrl_dmc_cpu_medium, "dmc"),
     "td3-dmc-matched": Recipe(matched, "dmc", IQRL_BASELINE),
     "td3-dmc-matched-cpu": Recipe(matched_cpu, "dmc"),
-    **{f"iqrl-dmc-cpu-{name}": Recipe(partial(ablation, name), "dmc") for name in ABLATIONS},
+    **{f"iqrl-dmc-cpu-{name}": _ablation(name) for name in ABLATIONS},
 }

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, Literal
 
 from zoomrl.envs.config import EnvConfig
 from zoomrl.training.config import TrainConfig
 
-Domain = Literal["metaworld", "dmc", "bigym", "rlbench", "humanoidbench", "gym"]
+Domain = Literal["metaworld", "dmc", "bigym", "rlbench", "humanoidbench", "gym", "demos"]
 Numbers = Mapping[str, Mapping[str, Any]]
 """Environment id, as :func:`canonical` spells it -> full name of a field -> its value there."""
 
@@ -32,8 +31,7 @@ class Recipe:
     @property
     def about(self) -> str:
         """What it is, in a sentence."""
-        function = self.build.func if isinstance(self.build, partial) else self.build
-        return (function.__doc__ or "").strip().partition("\n")[0].replace("``", "")
+        return (self.build.__doc__ or "").strip().partition("\n")[0].replace("``", "")
 
     def config(self, env: str | None = None) -> TrainConfig:
         """Its config for the environment ``env``, or for its own; with the numbers of that task.
@@ -48,12 +46,25 @@ class Recipe:
             # Gymnasium environments render as they do: how a preset has its own suite render is not for them.
             rendering = {} if same or _suite(env) != "gym" else _AS_THEY_DO
             config = replace(config, env=replace(config.env, id=env, time_limit=limit, **rendering))
+            if _suite(env) == "demos":
+                config = _of_recordings(config)
         for name, value in self.numbers.get(canonical(config.env.id), {}).items():
             config = with_field(config, name, value)
         return config
 
 
 _AS_THEY_DO = {name: getattr(EnvConfig(), name) for name in ("shadows", "reflections", "antialiasing")}
+
+
+def _of_recordings(config: TrainConfig) -> TrainConfig:
+    """``config``, of an environment that is a demonstration set: learns from that set, and makes no episodes."""
+    return replace(
+        config,
+        env=EnvConfig(id=config.env.id),
+        demos=replace(config.demos, source=config.env.id.partition(":")[2], episodes=0),
+        eval=replace(config.eval, every=0, episodes=0, final_episodes=0, keep_best=False, video=False),
+        steps=0,
+    )
 
 
 def canonical(env: str) -> str:

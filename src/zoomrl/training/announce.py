@@ -53,7 +53,8 @@ def announce_cameras(config: EnvConfig, spec: EnvSpec, console: Console) -> None
     _, height, width, _ = spec.observations["rgb"].shape
     left_out = [name for name in ("shadows", "reflections", "antialiasing") if not getattr(config, name)]
     how = f", rendered without {', '.join(left_out)}" if left_out else ""
-    why = "" if config.cameras else f"; none was named, and {spec.id} observes images alone"
+    named = config.cameras or "state" in spec.observations
+    why = "" if named else f"; none was named, and {spec.id} observes images alone"
     console.print(f"cameras: {', '.join(spec.cameras)}, {width}x{height} pixels{how}{why}", highlight=False)
     for camera, what in described(spec).items():
         console.print(f"  {camera}: {what}", highlight=False)

@@ -37,9 +37,10 @@ class EvalConfig:
     every: int = 2500
     """Environment steps between evaluations; 0 evaluates at the end only."""
     episodes: int = 25
-    """Episodes per evaluation during training (published: 25 with demonstrations, 10 otherwise)."""
+    """Episodes per evaluation during training (published: 25 with demonstrations, 10 otherwise). 0 measures the losses
+    on demonstrations held out alone."""
     final_episodes: int = 50
-    """Episodes of the evaluation at the end, with seeds not used before."""
+    """Episodes of the evaluation at the end, with seeds not used before; 0 makes none."""
     num_envs: int = 1
     """Evaluation environments stepped together."""
     keep_best: bool = False
@@ -49,7 +50,9 @@ class EvalConfig:
     """Video the first episode of the evaluation at the end, where rendering works."""
 
     def __post_init__(self) -> None:
-        at_least(self, "eval.", every=0, episodes=1, final_episodes=1, num_envs=1)
+        at_least(self, "eval.", every=0, episodes=0, final_episodes=0, num_envs=1)
+        if self.keep_best and not self.episodes:
+            raise ConfigError("eval.keep_best chooses by episodes, and eval.episodes is 0; raise it, or keep the last")
 
 
 @with_field_docs
@@ -200,6 +203,12 @@ class TrainConfig:
             raise ConfigError(
                 f"offline_updates={self.offline_updates} needs demonstrations, but demos.source is 'none'"
             )
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether episodes are made to evaluate the agent, during training or at the end."""
+        during = self.eval.episodes and (self.eval.every or self.offline_eval_every)
+        return bool(during or self.eval.final_episodes)
 
     def _check_imitation(self) -> None:
         """Refuse what an agent without rewards cannot do."""

@@ -78,9 +78,10 @@ def finish(
         result = {**row, "training_seconds": seconds, **memory, "video_problem": video_problem}
         write_json(directory / RESULT, result)
 
-    if not config.eval.video:
-        keep("eval.video is off")
-        return RunEnd(evaluation, None, "eval.video is off")
+    if not (config.eval.video and seeds):
+        reason = "no episode was asked for" if config.eval.video else "eval.video is off"
+        keep(reason)
+        return RunEnd(evaluation, None, reason)
     keep("the process ended before the video was written")
     video, problem = _record(directory / "video.mp4", controller, envs, seeds[0], stop)
     try:

@@ -14,6 +14,7 @@ from rich.console import Console
 from zoomrl.agents.contract import Agent
 from zoomrl.control.controller import Controller
 from zoomrl.control.scaling import make_scaler
+from zoomrl.envs.registry import can_step
 from zoomrl.envs.vector.base import VectorEnv
 from zoomrl.envs.vector.make import make_vector_env
 from zoomrl.errors import ConfigError, plural
@@ -22,7 +23,13 @@ from zoomrl.intervention.source import Recording
 from zoomrl.training.announce import announce_cameras, announce_demonstrated, announce_steps
 from zoomrl.training.build.agent import build_agent, check_agent, choose_device
 from zoomrl.training.build.control import build_controller, build_explorer
-from zoomrl.training.build.demos import check_demonstrated, choose_episodes, hold_out, load_demos
+from zoomrl.training.build.demos import (
+    check_demonstrated,
+    check_no_episodes,
+    choose_episodes,
+    hold_out,
+    load_demos,
+)
 from zoomrl.training.build.replay import build_replay, build_validation
 from zoomrl.training.build.threads import set_threads
 from zoomrl.training.callbacks import Callback, Callbacks, make_callbacks
@@ -71,6 +78,9 @@ def run_session(
             lock = stack.enter_context(run_lock(directory))
             claim(config, directory)
         check_sinks(config)
+        steppable = make_env is not None or can_step(config.env.id)
+        if not steppable:
+            check_no_episodes(config)
         stop = stack.enter_context(StopRequest())
         envs = stack.enter_context(make_vector_env(config.env, factory=make_env))
         spec = envs.env_spec
@@ -145,7 +155,7 @@ def run_session(
                 say,
             )
             if loaded is None:
-                _prepare(config, envs, corrector)
+                _prepare(config, envs, corrector, steppable)
             else:
                 checkpoints.restore_replay(loaded[0], replay)
                 trainer.load_state_dict(loaded[0])
@@ -162,7 +172,8 @@ def run_session(
         if finished:
             counters = {**trainer.counters, **_use_best(config, trainer, checkpoints, agent, say)}
             ended = tester("eval_ties")
-            say(f"evaluating the result on {plural(config.eval.final_episodes, 'fresh episode')} ...")
+            if config.eval.final_episodes:
+                say(f"evaluating the result on {plural(config.eval.final_episodes, 'fresh episode')} ...")
             outcome = finish(config, directory, ended, eval_envs, logger, counters, seconds, memory.total, stop.asked)
         if outcome is None:
             say(
@@ -197,11 +208,11 @@ def _check_goes_on(config: TrainConfig, directory: Path, env_steps: int, say: Ca
         say(f"evaluations go on, and are made again at the end, with other options: {', '.join(changed)}")
 
 
-def _prepare(config: TrainConfig, envs: VectorEnv, corrector: Corrector | None) -> None:
+def _prepare(config: TrainConfig, envs: VectorEnv, corrector: Corrector | None, steppable: bool) -> None:
     """What a new run needs before its first step."""
     if corrector is not None:
         corrector.clear()
-    if "rgb" in envs.env_spec.observations:
+    if steppable and "rgb" in envs.env_spec.observations:
         for index in range(envs.num_envs):  # renderers are built at the first image: before measuring
             envs.reset(index, derive(config.seed, "train_env", index, 0))
 

@@ -242,9 +242,9 @@ class Trainer:
             self._next_eval = _following(self.env_steps, self.config.eval.every)
         row = {**self.counters, **evaluation.row(), **self._evaluator.measure(), "seconds": self.seconds}
         score = evaluation.score
-        if score is None:
+        if score is None and evaluation.lost:
             self._say(f"the evaluation at step {self.env_steps} has no result: the simulator failed in every episode")
-        elif self.config.eval.keep_best and (self._best is None or score >= self._best):
+        elif score is not None and self.config.eval.keep_best and (self._best is None or score >= self._best):
             # Among equals the later one: it has learnt for longer.
             self._best, self._best_at = score, (self.env_steps, self.updates)
             self._checkpoints.save_best({"agent": self.agent.state_dict(), **self.counters})

@@ -82,6 +82,7 @@ class EpisodeAccount:
         index: its number in the set.
         sha256: hash of its content; empty where it could not be read, as all that follows then is.
         replay: None where it was not replayed.
+        assumed: whether nothing recorded tells of its success.
     """
 
     index: int
@@ -95,6 +96,7 @@ class EpisodeAccount:
     rewards_sum: float = 0.0
     rewards_last: float = 0.0
     replay: Rollout | None = None
+    assumed: bool = False
 
 
 @dataclass(frozen=True)

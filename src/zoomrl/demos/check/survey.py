@@ -17,6 +17,7 @@ from zoomrl.demos.check.rollout import build_env, recorded_config, replay_set, w
 from zoomrl.demos.check.states import StateSpread, state_findings
 from zoomrl.demos.entries import set_entries
 from zoomrl.demos.inspect import check_grid
+from zoomrl.demos.outcome import ASSUMED
 from zoomrl.demos.store import layout
 from zoomrl.demos.store.reader import open_set, update_hash
 from zoomrl.demos.store.writer import write_demos
@@ -164,13 +165,16 @@ def replay_survey(
 def _left_out(survey: Survey, count: int, chosen: int) -> Iterator[Finding]:
     unseeded = [account.index for account in survey.episodes if account.sha256 and account.seed < 0]
     if unseeded:
-        yield Finding(
-            "warning",
-            "no-seed",
+        text = (
             f"{len(unseeded)} of {len(survey.episodes)} episodes have no seed and cannot be replayed; the first is "
-            f"episode {unseeded[0]}",
-            "record with env.reset(seed=...), and store the seed in the episode",
+            f"episode {unseeded[0]}"
         )
+        if "format" in survey.meta:  # recordings of another program, perhaps of a robot, which has no seeds
+            yield Finding("note", "no-seed", text)
+        else:
+            yield Finding(
+                "warning", "no-seed", text, "record with env.reset(seed=...), and store the seed in the episode"
+            )
     if count and chosen < len(survey.replayable()):
         yield Finding("note", "first-only", f"only the first {count} episodes were replayed, as asked")
 
@@ -270,4 +274,5 @@ def _account(index: int, episode: Episode) -> EpisodeAccount:
         episode.truncated,
         float(episode.rewards.sum(dtype="float64")),
         float(episode.rewards[-1]),
+        assumed=episode.meta.get("success") == ASSUMED,
     )

@@ -103,6 +103,7 @@ class Assembly:
         self._name = name or f"{format}:{path.resolve().stem}"
         self._cameras: tuple[str, ...] = ()
         self._sized: dict[str, Sized] = {}
+        self._sources: list[set[tuple[int, int]]] = []
         self._resized: dict[str, None] = {}
         self._kept: list[_Kept] = []
         self._episodes: list[Episode] | Spool = Spool(options.spool) if options.spool else []
@@ -138,7 +139,9 @@ class Assembly:
         chosen = [known[name] for name in names]
         if left := [name for name, key in known.items() if key not in chosen]:
             self.meta["cameras_left_out"] = f"{', '.join(left)} (--cameras names what to take)"
-        self._sized = {key: partial(self._fit, fitting) for key, fitting in zip(chosen, self._fittings(), strict=True)}
+        self._sources = [set() for _ in chosen]
+        parts = zip(chosen, self._fittings(), self._sources, strict=True)
+        self._sized = {key: partial(self._fit, fitting, sources) for key, fitting, sources in parts}
         return chosen
 
     def choose_state(self, known: Sequence[str], default: Sequence[str], seen: Sequence[str] = ()) -> list[str]:
@@ -310,10 +313,11 @@ class Assembly:
         """
         return self._sized[key]
 
-    def _fit(self, fitting: Fitting, view: NDArray[Any]) -> NDArray[np.uint8]:
+    def _fit(self, fitting: Fitting, sources: set[tuple[int, int]], view: NDArray[Any]) -> NDArray[np.uint8]:
         if view.ndim not in (3, 4) or not len(view):
             raise ValueError(f"images must be uint8 [T, H, W, 3], got {view.dtype}{list(view.shape)}")
         source = as_rgb(view[0]).shape
+        sources.add((source[0], source[1]))
         if not fitting.crop and source[:2] == fitting.size and view.shape[1:] == source and view.dtype == np.uint8:
             return view
         fitted = np.stack([fitting(image) for image in view])
@@ -425,7 +429,10 @@ class Assembly:
             return {"image_fit": "none", "image_crop": (), "camera_sizes": ()}
         if not spec.fits_images and not self._env and self._resized:
             fit = "stretch" if self._options.image_fit == "auto" else self._options.image_fit
-            return {"image_fit": fit, "image_crop": self._options.image_crop, "camera_sizes": ()}
+            # Of cameras that each had one size, so that a policy may ask for it again.
+            alike = all(len(sizes) == 1 for sizes in self._sources)
+            sources = tuple(next(iter(sizes)) for sizes in self._sources) if alike else ()
+            return {"image_fit": fit, "image_crop": self._options.image_crop, "camera_sizes": sources}
         same = spec.cameras == self._cameras
         crop = spec.image_crop if same or len(spec.image_crop) <= 4 else self._options.image_crop
         return {"image_crop": crop, "camera_sizes": spec.camera_sizes if same else ()}

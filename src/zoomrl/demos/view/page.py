@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from zoomrl.data.episode import Episode
+from zoomrl.demos.outcome import ASSUMED, success_in_words
 from zoomrl.demos.view import svg
 from zoomrl.demos.view.content import Content, make_content, page_data
 from zoomrl.demos.view.grid import Grid
@@ -39,7 +40,7 @@ class Row:
     index: int
     steps: int = 0
     rewards_sum: float = 0.0
-    success: bool = False
+    success: str = "no"
     is_demo: bool = False
     seed: int = -1
     task: str = ""
@@ -63,7 +64,7 @@ def row_of(index: int, episode: Episode) -> Row:
         index,
         len(episode),
         float(episode.rewards.sum(dtype=np.float64)),
-        episode.success,
+        success_in_words(episode.success, episode.meta),
         episode.is_demo,
         episode.seed,
         task_of(episode.meta),
@@ -109,7 +110,7 @@ def index_page(spec: EnvSpec, meta: Mapping[str, Any], rows: Sequence[Row], show
     failed = len(rows) - len(read)
     counted = (
         f"{len(rows):,} ({sum(row.is_demo for row in read):,} demonstrations, "
-        f"{sum(row.success for row in read):,} successful)"
+        f"{sum(row.success != 'no' for row in read):,} successful{_assumed(read)})"
     )
     facts: list[tuple[str, object]] = [
         ("episodes", counted + (f", {failed:,} cannot be read" if failed else "")),
@@ -159,7 +160,7 @@ def _episode_header(episode: Episode, place: Place) -> Html:
         "header",
         element("h1", f"Episode {place.index}"),
         element("span", f"of {place.total:,}", class_="quiet"),
-        element("span", "success", class_="badge good") if episode.success else _failed(),
+        _outcome(success_in_words(episode.success, episode.meta)),
         element("span", "demonstration" if episode.is_demo else "not to be imitated", class_="badge"),
         element(
             "nav",
@@ -170,8 +171,16 @@ def _episode_header(episode: Episode, place: Place) -> Html:
     )
 
 
-def _failed() -> Html:
-    return element("span", "failed", class_="badge bad")
+def _outcome(success: str) -> Html:
+    if success == "no":
+        return element("span", "failed", class_="badge bad")
+    said = "success" if success == "yes" else "success assumed"
+    return element("span", said, class_="badge good" if success == "yes" else "badge")
+
+
+def _assumed(rows: Sequence[Row]) -> str:
+    count = sum(row.success == ASSUMED for row in rows)
+    return f", {count:,} of these assumed" if count else ""
 
 
 def _cameras(content: Content) -> Html:
@@ -198,7 +207,7 @@ def _facts(episode: Episode, content: Content, grid: Grid, set_meta: Mapping[str
         ("task", task),
         ("steps", f"{content.steps:,}"),
         ("return", f"{float(episode.rewards.sum(dtype=np.float64)):.5g}"),
-        ("success", "yes" if episode.success else "no"),
+        ("success", success_in_words(episode.success, episode.meta)),
         ("demonstration", "yes" if episode.is_demo else "no"),
         ("ended", " and ".join(ends) or "neither terminated nor truncated"),
         ("seed", episode.seed if episode.seed >= 0 else "unknown"),
@@ -319,7 +328,7 @@ def _table_row(row: Row, tasks: bool, link: Link) -> Html:
         element("td", number),
         element("td", f"{row.steps:,}"),
         element("td", f"{row.rewards_sum:.5g}"),
-        element("td", "yes" if row.success else element("span", "no", class_="bad")),
+        element("td", element("span", "no", class_="bad") if row.success == "no" else row.success),
         element("td", "yes" if row.is_demo else "no"),
         element("td", row.seed if row.seed >= 0 else "unknown"),
         _cell(row.task) if tasks else "",

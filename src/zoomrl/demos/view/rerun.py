@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoomrl.data.episode import Episode
+from zoomrl.demos.outcome import success_in_words
 from zoomrl.demos.view.content import views
 from zoomrl.demos.view.images import jpeg
 from zoomrl.demos.view.markup import plain
@@ -104,7 +105,7 @@ def _about(episode: Episode, index: int, pages: SetPages) -> str:
         "environment": pages.spec.id,
         "task": task_of(episode.meta) or task_of(pages.meta),
         "steps": len(episode),
-        "success": "yes" if episode.success else "no",
+        "success": success_in_words(episode.success, episode.meta),
         "demonstration": "yes" if episode.is_demo else "no",
         "seed": episode.seed if episode.seed >= 0 else "unknown",
     }

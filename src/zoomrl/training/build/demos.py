@@ -75,6 +75,23 @@ def hold_out(episodes: list[Episode], fraction: float) -> tuple[list[Episode], l
     return [e for e in episodes if id(e) not in held], [e for e in episodes if id(e) in held]
 
 
+def check_no_episodes(config: TrainConfig) -> None:
+    """Of an environment that is known by its recordings alone: refuse episodes, and a run that learns nothing."""
+    asked = [f"steps={config.steps}"] * (config.steps > 0)
+    if config.evaluates:
+        asked.append(f"eval.episodes={config.eval.episodes}, eval.final_episodes={config.eval.final_episodes}")
+    asked += ["demos.source=scripted"] * (config.demos.source == "scripted")
+    if asked:
+        raise ConfigError(
+            f"{config.env.id} is a demonstration set, and there is nothing to step: {', '.join(asked)} cannot be had. "
+            "A preset with `--env demos:...` has them as they must be"
+        )
+    if not config.offline_updates:
+        raise ConfigError(
+            f"{config.env.id} is a demonstration set, and offline_updates=0 learns nothing from it; say how many"
+        )
+
+
 def check_demonstrated(config: TrainConfig, episodes: Sequence[Episode]) -> None:
     """Refuse imitation where there is nothing to imitate."""
     if config.agent.imitation and not any(episode.is_demo for episode in episodes):

@@ -66,11 +66,11 @@ def expected_memory(
     spec, options = envs.env_spec, replay.config
     frame = ReplayBuffer.frame_bytes(spec)
     frames = expected_frames(config, spec)
-    if "rgb" in spec.observations:
+    if "rgb" in spec.observations and config.evaluates:
         for index in range(eval_envs.num_envs):  # renderers are built at the first image
             eval_envs.reset(index, 0)
     video = 0
-    image = probe_image(eval_envs, 0) if config.eval.video else ""
+    image = probe_image(eval_envs, 0) if config.eval.video and config.eval.final_episodes else ""
     if isinstance(image, np.ndarray):
         video = min(image.nbytes * spec.time_limit, MAX_BYTES)
     # A ring that goes round is copied where its end lies between: see ReplayBuffer.segment.
