@@ -233,6 +233,7 @@ def test_zarr_with_any_ends_and_chunks(tmp_path_factory, lengths, chunk, packed,
     count = sum(lengths) + rest
     arrays = {
         "data/action": numbers(count, 2, dtype=np.float64),
+        "data/reward": numbers(count),
         "data/b": numbers(count, 3),
         "data/a": numbers(count),
         "data/c": np.zeros(count, np.float32),  # whose chunks are not stored
@@ -249,6 +250,7 @@ def test_zarr_with_any_ends_and_chunks(tmp_path_factory, lengths, chunk, packed,
     for length, episode in zip(lengths, found.episodes, strict=True):
         rows = np.r_[first : first + length, first + length - 1]
         np.testing.assert_array_equal(episode.actions, arrays["data/action"][rows[:-1]].astype(np.float32))
+        np.testing.assert_array_equal(episode.rewards, arrays["data/reward"][rows[:-1]])
         state = np.concatenate([arrays["data/a"][:, None], arrays["data/b"], arrays["data/c"][:, None]], 1)
         np.testing.assert_array_equal(episode.observations["state"], state[rows])
         np.testing.assert_array_equal(episode.observations["rgb"][:, 0], arrays["data/last"][rows])

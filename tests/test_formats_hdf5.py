@@ -92,6 +92,9 @@ def test_a_folder_of_liberos_tasks_is_one_set(tmp_path):
         arrays, group = made[index // 2], f"data/demo_{index % 2}"
         np.testing.assert_array_equal(episode.observations["rgb"][:-1, 0], arrays[f"{group}/obs/agentview_rgb"])
         np.testing.assert_array_equal(episode.actions, arrays[f"{group}/actions"].astype(np.float32))
+        state = arrays[f"{group}/obs/ee_pos"].astype(np.float32)
+        np.testing.assert_array_equal(episode.observations["state"], state[[0, 1, 2, 3, 3]])
+        np.testing.assert_array_equal(episode.rewards, arrays[f"{group}/rewards"])
         assert episode.meta == {
             "demo": f"demo_{index % 2}",
             "file": f"{index // 2}_demo.hdf5",
@@ -195,6 +198,8 @@ def test_isaaclab_with_its_rate_poses_seeds_and_outcomes(tmp_path):
     assert [(e.success, e.seed, e.terminated) for e in found.episodes] == [(True, 40, False), (False, 41, False)]
     assert found.meta["left_out"].startswith("datagen_info/pose (")
     np.testing.assert_array_equal(found.episodes[0].observations["rgb"][:-1, 0], images(5, SIZE, SIZE, 3))
+    np.testing.assert_array_equal(found.episodes[0].observations["state"][:-1], numbers(5, 3))
+    np.testing.assert_array_equal(found.episodes[0].actions, numbers(5, 7))
     poses = read("auto", path, ImportOptions(state=("datagen_info/pose",))).episodes[1].observations["state"]
     np.testing.assert_array_equal(poses[:-1], numbers(5, 16))
 

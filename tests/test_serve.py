@@ -199,7 +199,7 @@ def test_options_that_cannot_work_are_refused(options, message):
 def test_a_port_in_use_and_a_folder_without_a_bundle_are_named(folder, tmp_path):
     with serving(folder) as server:
         other = Server(folder, ServerOptions(port=server.port))
-        with pytest.raises(ConfigError, match="cannot be listened on: .*; --port 0 takes a free one"):
+        with pytest.raises(ConfigError, match=r"cannot be listened on: .*; --port 0 takes a free one"):
             asyncio.run(other.run())
     with pytest.raises(CheckpointError, match="holds no bundle"):
         Server(tmp_path / "nowhere", ServerOptions())
