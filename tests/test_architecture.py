@@ -40,6 +40,7 @@ FLOOR = {
     "training": 4,
     "analysis": 5,
     "deploy": 5,
+    "sweep": 5,
     "recipes": 6,
     "cli": 6,
     "__init__": 7,

@@ -280,7 +280,7 @@ def test_an_unknown_preset_names_all_and_says_where_they_are_described():
     with pytest.raises(ConfigError) as error:
         preset("nope")
     said = str(error.value)
-    assert re.search(r"unknown preset 'nope'\. Known: act-metaworld, .*, td7-dmc\. `zoomrl presets` lists", said)
+    assert re.search(r"unknown preset 'nope'\. Known: act-demos, .*, td7-dmc\. `zoomrl presets` lists", said)
     assert len(said) < 1500
 
 

@@ -37,6 +37,7 @@ from zoomrl.cli.parity import Parity
 from zoomrl.cli.plot import Plot
 from zoomrl.cli.presets import Presets
 from zoomrl.cli.serve import Serve
+from zoomrl.cli.sweep import Sweep, SweepStatus, SweepStop
 from zoomrl.cli.tree import _NESTED, COMMANDS, check_command, parse
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
@@ -230,6 +231,9 @@ COMMAND_TABLES = {
     "pull": Pull,
     "parity": Parity,
     "ablate": Ablate,
+    "sweep": Sweep,
+    "sweep-status": SweepStatus,
+    "sweep-stop": SweepStop,
     "doctor": Doctor,
 }
 """Commands with options of their own, but for train."""

@@ -40,6 +40,10 @@ class CheckpointError(ZoomrlError):
     """A run directory or checkpoint that cannot be used as asked."""
 
 
+class RunHeldError(CheckpointError):
+    """Another process is at the run in a directory."""
+
+
 class DamagedFileError(CheckpointError):
     """A file of a run whose content is not what was written. A file that cannot be read now is not damaged."""
 

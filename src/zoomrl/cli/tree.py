@@ -25,6 +25,7 @@ from zoomrl.cli.parity import Parity
 from zoomrl.cli.plot import Plot
 from zoomrl.cli.presets import Presets, preset_names
 from zoomrl.cli.serve import Serve
+from zoomrl.cli.sweep import Sweep, SweepStatus, SweepStop
 from zoomrl.cli.train import Train, check_agent_options, defaults
 from zoomrl.errors import ConfigError, unknown_name
 from zoomrl.training.renamed import RENAMED
@@ -81,6 +82,7 @@ COMMANDS: dict[str, type[Any]] = {
     "pull": Pull,
     "demos": Demos,
     "env": Environments,
+    "sweep": Sweep,
     "plot": Plot,
     "presets": Presets,
     "doctor": Doctor,
@@ -103,6 +105,7 @@ _NESTED: dict[str, dict[str, type[Any]]] = {
         "export": ExportDemos,
     },
     "env": {"check": Environments},
+    "sweep": {"status": SweepStatus, "stop": SweepStop},
 }
 _SHORT = {"--env": "--env.id", "--env-python": "--env.python"}
 """Short forms of the commands below; others have options of their own by these names."""
@@ -113,7 +116,7 @@ def check_command(words: Sequence[str]) -> None:
     """Refuse an unknown command with the nearest known one; the parser would only list them all."""
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
         raise unknown_name("command", words[0], COMMANDS)
-    nested = _NESTED.get(words[0], ()) if len(words) > 1 else ()
+    nested = _NESTED.get(words[0], ()) if len(words) > 1 and words[0] != "sweep" else ()  # which takes a file too
     if nested and not words[1].startswith("-") and words[1] not in nested:
         raise unknown_name(f"{words[0]} command", words[1], nested)
 
@@ -131,7 +134,7 @@ def parse(words: Sequence[str]) -> Command:
     """The command that ``words`` ask for. Leaves with SystemExit after help (0) or a usage error (2)."""
     if words and words[0] in COMMANDS:
         name, kind, rest = words[0], COMMANDS[words[0]], list(words[1:])
-        if name == "demos" and rest[:1] and rest[0] in _NESTED[name]:
+        if name in ("demos", "sweep") and rest[:1] and rest[0] in _NESTED[name]:
             # By itself, so that messages name its own help.
             name, kind, rest = f"{name} {rest[0]}", _NESTED[name][rest[0]], rest[1:]
         return _parse_one(name, kind, _in_full(rest) if kind in _WITH_ENVIRONMENT else rest)

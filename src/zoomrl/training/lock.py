@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from zoomrl.errors import CheckpointError
+from zoomrl.errors import CheckpointError, RunHeldError
 from zoomrl.files import read_record, write_json
 
 LOCK, HOLDER = ".lock", ".holder.json"
@@ -77,7 +77,8 @@ def run_lock(directory: Path) -> Iterator[Held]:
     The holder's name may: it then tells that the last process did not come to its end.
 
     Raises:
-        CheckpointError: another process holds it, or it cannot be locked.
+        RunHeldError: another process holds it.
+        CheckpointError: it cannot be locked.
     """
     path = directory / HOLDER
     lock = FileLock(directory / LOCK)
@@ -85,7 +86,7 @@ def run_lock(directory: Path) -> Iterator[Held]:
         directory.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
-        raise CheckpointError(
+        raise RunHeldError(
             f"a run is going on in {directory} ({_read(path) or 'its process has not written its name yet'}). Wait for "
             "it, stop it, or choose another --run-dir"
         ) from None

@@ -1,0 +1,102 @@
+"""A sweep on the disk: its runs by name, each with its config, and where they lie.
+
+``sweep.json`` holds them. ``runs/<name>`` are ordinary run directories, ``logs/<name>.log`` is what each run said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from zoomrl.errors import CheckpointError, ConfigError
+from zoomrl.files import read_json, write_json
+from zoomrl.training.config import TrainConfig, differences
+from zoomrl.version import __version__
+
+FILE = "sweep.json"
+STOP = "stop"
+"""A file that asks all workers to end."""
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep.
+
+    Attributes:
+        directory: of all its files.
+        runs: config of each run, by its name, in the order in which they are begun.
+    """
+
+    directory: Path
+    runs: Mapping[str, TrainConfig]
+
+    def run_dir(self, name: str) -> Path:
+        """Directory of a run."""
+        return self.directory / "runs" / name
+
+    def log(self, name: str) -> Path:
+        """What a run has said."""
+        return self.directory / "logs" / f"{name}.log"
+
+    def failure(self, name: str) -> Path:
+        """What ended a run that failed; not there for others."""
+        return self.directory / "failed" / f"{name}.json"
+
+    def config(self, name: str) -> TrainConfig:
+        """The config with which a run is trained."""
+        return replace(self.runs[name], run_dir=str(self.run_dir(name)))
+
+    @property
+    def stop_file(self) -> Path:
+        """It lies there while the sweep is asked to stop."""
+        return self.directory / STOP
+
+
+def plan(directory: Path, runs: Mapping[str, TrainConfig]) -> Sweep:
+    """The sweep in ``directory`` with ``runs``; more runs than it had before are added to it.
+
+    Raises:
+        CheckpointError: it has a run of the same name with another config; nothing is changed then.
+        ConfigError: the directory holds something else.
+    """
+    path = directory / FILE
+    if not path.exists():
+        if directory.exists() and any(directory.iterdir()):
+            raise ConfigError(f"{directory} holds no sweep, and is not empty; choose another directory with --out")
+        held: Mapping[str, TrainConfig] = {}
+    else:
+        held = read_sweep(directory).runs
+    for name, config in runs.items():
+        if name in held and (changed := differences(held[name], config)):
+            raise CheckpointError(
+                f"{directory} has a run {name} with other options: {'; '.join(changed)}. Choose another directory with "
+                "--out"
+            )
+    every = {**held, **runs}
+    if every.keys() != held.keys() or any(held[name] != every[name] for name in held):
+        directory.mkdir(parents=True, exist_ok=True)
+        listed = {name: config.to_dict() for name, config in every.items()}
+        write_json(path, {"format": _FORMAT, "zoomrl": __version__, "runs": listed})
+    return Sweep(directory, every)
+
+
+def read_sweep(directory: Path) -> Sweep:
+    """The sweep in ``directory``.
+
+    Raises:
+        CheckpointError: there is none, or its file is damaged or of a later version.
+    """
+    path = directory / FILE
+    if not path.exists():
+        raise CheckpointError(f"{directory} holds no sweep: {path} is missing. `zoomrl sweep` begins one")
+    data = read_json(path)
+    runs: Any = data.get("runs")
+    if data.get("format") != _FORMAT or not isinstance(runs, dict):
+        raise CheckpointError(f"{path} is of another version of zoomrl ({data.get('zoomrl', 'unknown')})")
+    try:
+        return Sweep(directory, {name: TrainConfig.from_dict(config) for name, config in runs.items()})
+    except (ConfigError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} holds what this version does not take: {error}") from error
