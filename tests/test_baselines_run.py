@@ -153,7 +153,7 @@ def test_an_offline_run_resumes_to_the_same_end(agent, demos, tmp_path, monkeypa
 
 def test_validation_samples_are_the_same_at_each_evaluation_and_not_learnt_from(demos, tmp_path, monkeypatch):
     seen, learnt = [], set()
-    validate, update = Evaluator._validated, Trainer._update
+    validate, update = Evaluator.validated, Trainer._update
 
     def watch(self):
         before = self._validation.sampler.state_dict()["generator"].clone()
@@ -167,10 +167,10 @@ def test_validation_samples_are_the_same_at_each_evaluation_and_not_learnt_from(
         self.replay.sampler.load_state_dict(before)
         return update(self)
 
-    monkeypatch.setattr(Evaluator, "_validated", watch)
+    monkeypatch.setattr(Evaluator, "validated", watch)
     monkeypatch.setattr(Trainer, "_update", note)
     run(offline(tmp_path / "run", demos))
-    assert len(seen) == 4
+    assert len(seen) == 5  # four evaluations, and the end
     assert all(torch.equal(seen[0], other) for other in seen)
     assert not learnt & {tuple(s) for s in seen[0].tolist()}
 

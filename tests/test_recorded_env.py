@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from zoomrl import evaluate, export, load_policy, make_env, preset, train
+from toy import assert_equal_trees
+from zoomrl import evaluate, export, load_policy, make_env, plot_runs, preset, train
 from zoomrl.cli.main import main
 from zoomrl.data.episode import Episode
 from zoomrl.demos.formats import ImportOptions, read
 from zoomrl.demos.store.writer import write_demos
 from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.registry import can_step
-from zoomrl.errors import ConfigError, DemonstrationError
+from zoomrl.errors import CheckpointError, ConfigError, DemonstrationError
+from zoomrl.runtime import ObservationError
+from zoomrl.training.checkpoint import read_state
 
 RNG = np.random.default_rng(0)
 LENGTHS = (12, 17, 9)
@@ -28,7 +34,8 @@ def demos(tmp_path_factory) -> Path:
     (folder / "theirs").mkdir()
     for index, steps in enumerate(LENGTHS):
         arrays = {
-            "actions": RNG.uniform(-1, 1, (steps, 2)).astype(np.float32),
+            # The last one never moves, and must not be moved.
+            "actions": np.stack([RNG.uniform(-1, 1, steps), np.full(steps, 0.3)], 1).astype(np.float32),
             "state": RNG.normal(size=(steps, 3)).astype(np.float32),
             "wrist": RNG.integers(0, 256, (steps, 24, 40, 3), np.uint8),
         }
@@ -90,6 +97,7 @@ def test_a_set_that_is_not_there_is_named(tmp_path):
 def test_every_preset_learns_from_the_set_and_makes_no_episodes(name):
     config = preset(name, env="demos:demos/lift")
     assert (config.demos.source, config.demos.episodes, config.steps) == ("demos/lift", 0, 0)
+    assert config.control.action_range == "demos"
     assert config.env == EnvConfig("demos:demos/lift")
     assert not config.evaluates
 
@@ -134,10 +142,19 @@ def test_from_recordings_to_a_policy(demos, tmp_path, capsys):
     assert str(demos) not in (bundle / "policy.json").read_text()
     assert facts["observations"]["rgb"]["camera_sizes"] == [[24, 40]]
     policy = load_policy(bundle)
-    assert policy.act({"state": np.zeros(3), "wrist": np.zeros((24, 40, 3), np.uint8)}).shape == (2,)
+    for _ in range(5):
+        action = policy.act({"state": RNG.normal(size=3), "wrist": RNG.integers(0, 256, (24, 40, 3), np.uint8)})
+        assert abs(action[1] - 0.3) < 1e-6
+    with pytest.raises(ObservationError, match=r"'rgb' is missing: the policy expects .* parts wrist, got state"):
+        policy.act({"state": np.zeros(3)})
+    card = (bundle / "README.md").read_text()
+    assert "6 updates on demonstrations alone, seed 1.\nNo episodes were made to evaluate it." in card
+    assert "model-index" not in card
 
-    with pytest.raises(ConfigError, match="there is nothing to step"):
+    with pytest.raises(ConfigError, match="there is nothing to step: no episode can be made"):
         evaluate(run, episodes=1)
+    with pytest.raises(CheckpointError, match="makes no episodes, and there is nothing to plot"):
+        plot_runs([run], tmp_path / "a.png")
     words = ["train", "--preset", "bc-demos", "--env", f"demos:{demos}", "--run-dir", str(run), "--threads", "1"]
     words += ["--replay.batch-size", "8", "--agent.hidden", "16", "--agent.encoder.channels", "4"]
     words += ["--offline-updates", "6", "--offline-eval-every", "3", "--demos.validation", "0.4"]
@@ -147,6 +164,43 @@ def test_from_recordings_to_a_policy(demos, tmp_path, capsys):
     assert "no episodes were made (eval.final_episodes is 0); loss on demonstrations held out: " in said
     assert said.splitlines()[-1].startswith("next ")
     assert f"export {run} --out bundles/run" in said
+
+
+def test_a_moved_set_is_known_by_its_content_and_a_run_may_learn_for_longer(demos, tmp_path, capsys):
+    moved, run = tmp_path / "moved", tmp_path / "run"
+    train(small(demos, run_dir=str(run), offline_updates=4, offline_eval_every=0))
+    assert json.loads((run / "result.json").read_text())["validation_loss"] > 0
+    shutil.copytree(demos, moved)
+    console = Console(file=io.StringIO(), width=500)
+    train(small(moved, run_dir=str(run), offline_updates=7, offline_eval_every=0), console=console)
+    assert "resuming at update 4 from " in console.file.getvalue()
+    assert json.loads((run / "result.json").read_text())["updates"] == 7
+    whole = train(small(demos, run_dir=str(tmp_path / "whole"), offline_updates=7, offline_eval_every=0))
+    states = [next((path / "checkpoints").glob("*0007.pt")) for path in (run, whole.directory)]
+    one, other = (read_state(state)["agent"] for state in states)
+    assert_equal_trees(one, other)
+    with pytest.raises(ConfigError, match="has made 7 updates already, beyond offline_updates=5"):
+        train(small(moved, run_dir=str(run), offline_updates=5, offline_eval_every=0))
+    shutil.rmtree(moved)
+    with pytest.raises(CheckpointError, match=r"has no observation to compare the graph on: .*moved\) cannot be read"):
+        export(run, tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+    assert "the demonstrations are not compared: no demonstration set at" in capsys.readouterr().err.replace("\n", " ")
+    assert main(["env", "check", f"demos:{demos}"]) == 2
+    assert "examine it with: zoomrl demos check" in capsys.readouterr().err
+
+
+def test_what_is_named_wrongly_is_told_how_to_name_it(tmp_path):
+    (tmp_path / "recordings").mkdir()
+    (tmp_path / "recordings" / "episode_0.hdf5").touch()
+    with pytest.raises(
+        DemonstrationError, match=r"make one of them: zoomrl demos import auto .*recordings --out demos/re"
+    ):
+        make_env(f"demos:{tmp_path / 'recordings'}")
+    with pytest.raises(DemonstrationError, match="or make one of recordings with: zoomrl demos import"):
+        make_env(f"demos:{tmp_path / 'nothing'}")
+    with pytest.raises(ConfigError, match="no environment is named: name one with --env"):
+        make_env(preset("act-demos").env)
 
 
 def test_a_run_may_leave_out_its_evaluation_at_the_end(tmp_path):

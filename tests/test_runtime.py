@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -174,7 +175,7 @@ def test_a_state_may_come_as_its_entries(bundle):
             {},
             r"'state' is missing: the policy expects state float32\[3\], or in place of 'state' its parts a, b, got no",
         ),
-        ({"a": [1, 2]}, r"'state' is missing.*got a$"),
+        ({"a": [1, 2]}, r"'b' is missing: the policy expects state.*got a$"),
         ({"state": np.zeros(4)}, r"'state' must have the shape \[3\], got \[4\]"),
         ({"state": np.array([0, np.nan, 0])}, "'state' must be finite; number 1 of it is nan"),
         ({"state": np.array([0, 1e300, 0])}, "'state' must be finite; number 1 of it is inf"),
@@ -211,7 +212,7 @@ def test_images_come_as_arrays_or_by_camera(bundle):
 @pytest.mark.parametrize(
     ("about", "observation", "message"),
     [
-        ({}, {"front": np.zeros((4, 4, 3), np.uint8)}, "'rgb' is missing.*its parts front, wrist, got front"),
+        ({}, {"front": np.zeros((4, 4, 3), np.uint8)}, "'wrist' is missing.*its parts front, wrist, got front"),
         ({"fit": "none"}, {"rgb": np.zeros((2, 8, 8, 3), np.uint8)}, "camera 'front': an image of 8 x 8 pixels came"),
         ({}, {"rgb": np.zeros((2, 4, 4, 3), np.float32)}, "'rgb' must be uint8, 0 to 255, got float32"),
         (
@@ -229,6 +230,20 @@ def test_images_come_as_arrays_or_by_camera(bundle):
 def test_images_that_do_not_fit_are_refused_by_camera(bundle, about, observation, message):
     with pytest.raises(runtime.ObservationError, match=message):
         bundle(**pixels(**about)).policy.act(observation)
+
+
+def test_a_view_of_another_shape_is_told_once(bundle):
+    """Letterboxed or cut to its middle it fits, and yet the policy has never seen such images."""
+    sizes = {"fit": "letterbox", "camera_sizes": [[12, 16], [8, 8]]}
+    policy = bundle(**pixels(**sizes)).policy
+    with pytest.warns(UserWarning, match="camera 'front' shows 8 x 8, and showed 12 x 16 in training: another view"):
+        policy.act({"rgb": np.zeros((2, 8, 8, 3), np.uint8)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        policy.act({"rgb": np.zeros((2, 8, 8, 3), np.uint8)})
+        bundle(**pixels(**sizes)).policy.act(
+            {"front": np.zeros((24, 32, 3), np.uint8), "wrist": np.zeros((8, 8, 3), np.uint8)}
+        )
 
 
 def test_a_folder_without_a_bundle_is_named(tmp_path):

@@ -15,6 +15,7 @@ What happens between two calls lies here: stacks of observations, the executor o
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -82,6 +83,7 @@ class Policy:
         self._bins = facts["grid"]["bins"] if facts["grid"] else 0
         self._random = np.random.default_rng(seed)
         self._outputs = [entry["name"] for entry in facts["outputs"]]
+        self._warned: set[str] = set()
         self.value: float | None = None
         self.reset()
 
@@ -216,6 +218,10 @@ class Policy:
             image = as_rgb(shown)
             if source and image.shape[:2] != tuple(source) and (crop or about["fit"] == "none"):
                 raise ValueError(f"its images must be {_by(source)}, as they were before, got {_by(image.shape)}")
+            if source and _ratio(image.shape) != _ratio(source) and camera not in self._warned:
+                self._warned.add(camera)
+                said = f"camera {camera!r} shows {_by(image.shape)}, and showed {_by(source)} in training: another view"
+                warnings.warn(said, stacklevel=2)
             return fit_image(image, size, about["fit"], crop)
         except ValueError as error:
             raise ObservationError(f"camera {camera!r}: {error}") from error
@@ -226,7 +232,14 @@ class Policy:
         parts = [part for part in self._observations[name].get("cameras") or parts if part != name]
         instead = f", or in place of {name!r} its parts {', '.join(parts)}" if parts else ""
         came = ", ".join(map(str, given)) or "nothing"
-        return f"{name!r} is missing: the policy expects {expected}{instead}, got {came}"
+        lacking = [part for part in parts if part not in given]
+        missing = lacking if len(lacking) < len(parts) else [name]
+        verb = "is" if len(missing) == 1 else "are"
+        return f"{', '.join(map(repr, missing))} {verb} missing: the policy expects {expected}{instead}, got {came}"
+
+
+def _ratio(size: Sequence[int]) -> float:
+    return round(size[0] / size[1], 2)
 
 
 def _array(name: str, value: Any) -> NDArray[Any]:

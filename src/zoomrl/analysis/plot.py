@@ -64,7 +64,10 @@ def plot_runs(directories: Sequence[str | Path], out: str | Path, *, metric: Met
     metric = _metric(runs, metric)
     for run in runs:
         if not run.curve(metric) and run.final(metric) is None:
-            raise CheckpointError(f"{run.directory} holds no evaluation yet; plot it after the first one")
+            made = run.config.get("eval", {}).get("final_episodes", 1)
+            why = "holds no evaluation yet; plot it after the first one"
+            none = "makes no episodes, and there is nothing to plot: its losses are in metrics.jsonl and TensorBoard"
+            raise CheckpointError(f"{run.directory} {why if made else none}")
     # Figure without pyplot: no global state, and no window system is asked for.
     from matplotlib.figure import Figure
 

@@ -45,9 +45,14 @@ class Environments:
         from rich.console import Console
 
         from zoomrl.envs.check.check import check_env
+        from zoomrl.envs.registry import can_step
 
         if self.env.id not in ("", self.id):
             raise ConfigError(f"{self.id} and --env.id {self.env.id} name two environments; leave --env.id out")
+        if not can_step(self.id):
+            raise ConfigError(
+                f"{self.id} is a demonstration set, and nothing to step; examine it with: zoomrl demos check"
+            )
         with Console(stderr=True).status(f"examining {self.id} ..."):
             found = check_env(replace(self.env, id=self.id), steps=self.steps, sizes=self.sizes)
         errors = sum(check.status == "error" for check in found)

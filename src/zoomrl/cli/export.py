@@ -95,6 +95,6 @@ def _report(done: Exported) -> None:
                 f"(McNemar's test: p = {pair['mcnemar_p']:.2f})"
             )
     if not done.control_hz:
-        print("control rate        unknown: whoever runs the control loop must know it")
+        print("control rate        unknown: `zoomrl demos import --control-hz`, or the environment, tells it")
     print(f"wrote {done.folder}")
     print(f"serve it with: {to_type('serve', done.folder)}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from zoomrl.analysis.curve import plot_curve
-from zoomrl.analysis.metrics import Run, read_run
+from zoomrl.analysis.metrics import read_run
 from zoomrl.analysis.plot import plot_runs
 from zoomrl.cli.command import to_type
 from zoomrl.cli.rendering import rendering_fix
@@ -31,6 +31,7 @@ def finished_before(config: TrainConfig, directory: Path) -> bool:
     return (
         not differences(held, config)
         and result["env_steps"] >= config.steps
+        and (config.steps > 0 or result["updates"] >= config.offline_updates)
         and result["episodes"] + result.get("episodes_lost", 0) == config.eval.final_episodes
         # A checkpoint beyond the result belongs to a run that was extended and then interrupted.
         and int(newest.stem.split("_")[1]) <= result["env_steps"]
@@ -41,7 +42,7 @@ def report(directory: Path, config: TrainConfig) -> None:
     """Print the result of a finished run and where its files are, and plot its curve."""
     run, result = read_run(directory), _result(directory)
     metric = run.natural_metric
-    print(f"{_outcome(result, run)}\n")
+    print(f"{_outcome(result)}\n")
     if not can_step(config.env.id):
         _report_recorded(directory, config)
         return
@@ -97,6 +98,7 @@ class _Result:
     """What must be in ``result.json``; no return where all episodes were lost, no success where none is reported."""
 
     env_steps: int
+    updates: int
     episodes: int
     training_seconds: float
     episodes_lost: int = 0
@@ -105,15 +107,16 @@ class _Result:
     success_rate: float | None = None
     success_low: float | None = None
     success_high: float | None = None
+    validation_loss: float | None = None
     successes: list[bool] | None = None
 
 
-def _outcome(result: dict[str, Any], run: Run) -> str:
+def _outcome(result: dict[str, Any]) -> str:
     count, seconds = result["episodes"], result["training_seconds"]
     lost = result.get("episodes_lost", 0)
     if not count and not lost:
-        losses = [row["validation_loss"] for row in run.rows if isinstance(row.get("validation_loss"), float)]
-        held = f"; loss on demonstrations held out: {losses[-1]:.4g}" if losses else ""
+        loss = result.get("validation_loss")
+        held = "" if loss is None else f"; loss on demonstrations held out: {loss:.4g}"
         text = f"no episodes were made (eval.final_episodes is 0){held};"
     elif not count:
         text = f"no result: the simulator showed NaN or infinity in all {lost} fresh episodes"

@@ -87,7 +87,8 @@ class Train(TrainConfig):
         from zoomrl.training.run import train
 
         if finished_before(config, directory):
-            print(f"{directory} is finished already; raise --steps to go on, or choose another --seed.\n")
+            longer = "--steps" if config.steps else "--offline-updates"
+            print(f"{directory} is finished already; raise {longer} to go on, or choose another --seed.\n")
             report(directory, config)
             return 0
         with suppress(Exception):  # the plot at the end will name it

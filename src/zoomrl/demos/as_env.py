@@ -63,6 +63,6 @@ class RecordedEnv(Env):
 
     def _refuse(self) -> NoReturn:
         raise ConfigError(
-            f"{self.env_spec.id} is known by its recordings alone, and there is nothing to step. Train on them without "
-            "episodes, `zoomrl export` the run, and act on the robot itself"
+            f"{self.env_spec.id} is known by its recordings alone, and there is nothing to step: no episode can be "
+            "made. `zoomrl export` writes the policy of a run, to be evaluated on the robot itself"
         )

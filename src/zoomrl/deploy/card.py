@@ -22,7 +22,7 @@ def model_card(facts: Mapping[str, Any], *, robotic: bool) -> str:
         "pipeline_tag": "robotics" if robotic else "reinforcement-learning",
         "tags": [agent, "zoomrl", "onnx", "reinforcement-learning"],
     }
-    if result:
+    if result and result.get("episodes"):
         front["model-index"] = [_index(facts, agent, task, result, front["pipeline_tag"])]
     head = import_optional("yaml", "export").safe_dump(front, sort_keys=False, allow_unicode=True)
     parts = [f"---\n{head}---\n", f"# {agent} for {task}\n", _use(facts), _observed(facts), _acting(facts)]
@@ -90,7 +90,10 @@ def _acting(facts: Mapping[str, Any]) -> str:
 
 def _trained(facts: Mapping[str, Any]) -> str:
     training, result = facts["training"], facts["training"]["result"]
-    lines = ["## Training\n", f"{training['env_steps']:,} environment steps, seed {training['seed']}."]
+    made = f"{training['env_steps']:,} environment steps"
+    if not training["env_steps"]:
+        made = f"{training['updates']:,} updates on demonstrations alone"
+    lines = ["## Training\n", f"{made}, seed {training['seed']}."]
     if result and result.get("success_rate") is not None:
         low, high = result["success_low"], result["success_high"]
         lines.append(
@@ -99,6 +102,8 @@ def _trained(facts: Mapping[str, Any]) -> str:
         )
     elif result and result.get("return_mean") is not None:
         lines.append(f"Return {result['return_mean']:.4g} over {result['episodes']} episodes.")
+    else:
+        lines.append("No episodes were made to evaluate it.")
     commit = f" ({facts['versions']['commit']})" if facts["versions"].get("commit") else ""
     lines.append(f"zoomrl {facts['versions']['zoomrl']}{commit}, PyTorch {facts['versions']['torch']}.")
     return "\n".join([*lines, ""])

@@ -21,7 +21,7 @@ from zoomrl.deploy.observations import Arrays, Recorder, stacked, stored
 from zoomrl.deploy.onnx import write_onnx
 from zoomrl.deploy.parity import ALLOWED_DIFFERENCE, ALLOWED_GAP, Parity, compare, paired
 from zoomrl.deploy.places import is_bundle
-from zoomrl.errors import ConfigError, ZoomrlError, import_optional, plural
+from zoomrl.errors import CheckpointError, ConfigError, ZoomrlError, import_optional, plural
 from zoomrl.files import finite_or_null, write_json
 from zoomrl.training.evaluate import evaluate as evaluate_controller
 from zoomrl.training.policy import TrainedAgent, load_agent, policy_of
@@ -123,6 +123,12 @@ def export(
             say(f"comparing the graph with PyTorch on up to {observations:,} observations ...")
             each = stacked(chosen, held.config.replay.frame_stack, held.spec.observations)
             parity = compare(graph, runtime.load_policy(folder), islice(each, observations))
+            if not parity.observations:
+                raise CheckpointError(
+                    f"{run} has no observation to compare the graph on: its replay holds no episode, and its "
+                    f"demonstrations ({held.config.demos.source}) cannot be read. Bring them back, export from the "
+                    "folder that their path begins in, make --episodes, or write it unchecked with --observations 0"
+                )
             facts["parity"] = finite_or_null(parity.row()) if parity.observations else None
         write_json(folder / runtime.POLICY, facts)
         (folder / CARD).write_text(model_card(facts, robotic=_is_robot(held)), encoding="utf-8")

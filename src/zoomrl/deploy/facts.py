@@ -143,6 +143,7 @@ def _training(held: TrainedAgent, run: Path) -> dict[str, Any]:
     kept = ("episodes", "success_rate", "success_low", "success_high", "return_mean", "return_low", "return_high")
     return {
         "env_steps": held.env_steps,
+        "updates": held.updates,
         "seed": held.config.seed,
         "demos_sha256": policy.demos_sha256,
         "trained_with": {"zoomrl": policy.zoomrl, "torch": policy.torch, "python": policy.python},

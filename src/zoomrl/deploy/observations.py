@@ -27,12 +27,12 @@ def stored(config: TrainConfig, spec: EnvSpec, run: Path) -> Iterator[Arrays]:
     yield from stored_episodes(run / "replay")
     source = config.demos.source
     path = scripted_path(config.demos, config.env) if source == "scripted" else Path(source)
-    if source == "none" or not path.exists():
+    if source == "none":
         return
     try:
         demos = read_demos(path)
     except DemonstrationError as error:
-        Console(stderr=True).print(f"the demonstrations are not compared: {error}", highlight=False)
+        Console(stderr=True, soft_wrap=True).print(f"the demonstrations are not compared: {error}", highlight=False)
         return
     for episode in demos.episodes:
         fits = all(

@@ -91,6 +91,8 @@ _FORMS = (
 
 
 def _without_domain(name: str) -> str:
+    if not name:
+        return f"no environment is named: name one with --env. {_FORMS}"
     message = f"environment id {name!r} has no domain. {_FORMS}"
     task = name.removesuffix("-v3")
     return f"{message} Did you mean metaworld:{task}?" if task in _metaworld_names() else message

@@ -10,7 +10,7 @@ from zoomrl.envs.config import EnvConfig
 from zoomrl.nets.config import EncoderConfig
 from zoomrl.recipes.recipe import Recipe
 from zoomrl.recipes.small import cqn_as_metaworld, cqn_as_metaworld_pixels
-from zoomrl.training.config import TrainConfig
+from zoomrl.training.config import CheckpointConfig, TrainConfig
 
 
 def bc_metaworld() -> TrainConfig:
@@ -66,6 +66,8 @@ def _of_recordings(base: TrainConfig, preset: str) -> TrainConfig:
         agent=replace(base.agent, encoder=EncoderConfig(channels=16, shift=3)),
         replay=replace(base.replay, capacity=1_000_000),
         eval=replace(base.eval, keep_best=False),
+        checkpoint=CheckpointConfig(every=250),
+        offline_eval_every=250,
     )
 
 

@@ -61,6 +61,7 @@ def _of_recordings(config: TrainConfig) -> TrainConfig:
     return replace(
         config,
         env=EnvConfig(id=config.env.id),
+        control=replace(config.control, action_range="demos"),  # what never moved is never moved
         demos=replace(config.demos, source=config.env.id.partition(":")[2], episodes=0),
         eval=replace(config.eval, every=0, episodes=0, final_episodes=0, keep_best=False, video=False),
         steps=0,

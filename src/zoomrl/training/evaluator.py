@@ -40,9 +40,9 @@ class Evaluator:
 
     def measure(self) -> dict[str, float]:
         """Numbers of the agent by name, besides those of the episodes."""
-        return {**self._validated(), **self._diagnosis()}
+        return {**self.validated(), **self._diagnosis()}
 
-    def _validated(self) -> dict[str, float]:
+    def validated(self) -> dict[str, float]:
         """Means of the agent's losses on demonstrations that it does not learn from: the same samples each time."""
         if self._validation is None:
             return {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +43,7 @@ def finish(
     envs: VectorEnv,
     logger: Logger,
     counters: dict[str, int],
+    held_out: Mapping[str, float],
     seconds: float,
     expected_memory: int,
     stop: Callable[[], bool],
@@ -59,6 +60,7 @@ def finish(
         envs: for evaluations.
         logger: takes the row of kind ``final``.
         counters: of the weights that are evaluated.
+        held_out: their losses on demonstrations that were not learnt from; empty without such.
         seconds: wall time of the training.
         expected_memory: in bytes, written alongside the peak that was reached.
         stop: asked at every step.
@@ -70,7 +72,7 @@ def finish(
     evaluation = evaluate(controller, envs, seeds, discount=config.replay.discount, stop=stop)
     if evaluation is None:
         return None
-    row = finite_or_null({**counters, **evaluation.row()})
+    row = finite_or_null({**counters, **evaluation.row(), **held_out})
     logger.write("final", row)
 
     def keep(video_problem: str | None) -> None:

@@ -219,7 +219,7 @@ class TrainedAgent:
         spec: of the environment.
         scaler: of the actions.
         agent: on the CPU.
-        env_steps: of the checkpoint.
+        env_steps, updates: of the checkpoint.
     """
 
     config: TrainConfig
@@ -227,6 +227,7 @@ class TrainedAgent:
     scaler: ActionScaler
     agent: Agent
     env_steps: int
+    updates: int
 
 
 def load_agent(run: str | Path) -> TrainedAgent:
@@ -253,7 +254,7 @@ def load_agent(run: str | Path) -> TrainedAgent:
         raise CheckpointError(
             f"the weights of {path} do not fit the agent that {directory / CONFIG} describes: {error}"
         ) from error
-    return TrainedAgent(config, spec, scaler, agent, state["env_steps"])
+    return TrainedAgent(config, spec, scaler, agent, state["env_steps"], state["updates"])
 
 
 def _newest_or_best(checkpoints: Checkpoints, config: TrainConfig) -> dict[str, Any]:

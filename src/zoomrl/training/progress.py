@@ -29,6 +29,10 @@ RECENT = 20
 """Training episodes that the status is the mean of."""
 OFFLINE_EVERY = 100
 """Updates between two looks at the loss before the first step."""
+LOOK_S = 10.0
+"""Seconds after which it is looked at however few were made."""
+LINE_S = 60.0
+"""Seconds after which a line is written where no terminal shows one."""
 
 
 class Progress(Callback):
@@ -44,6 +48,7 @@ class Progress(Callback):
         self._recent: deque[float] = deque(maxlen=RECENT)
         self._success = False
         self._evaluated = ""
+        self._look = 0.0
 
     def on_start(self, run: Run) -> None:
         """Begin the phase that the run is in."""
@@ -60,7 +65,8 @@ class Progress(Callback):
             if run.config.update_at == "episode":
                 self._line.advance(run.counters["env_steps"], self._status(run))
             return
-        if done % OFFLINE_EVERY == 0 or done == total:
+        if done % OFFLINE_EVERY == 0 or done == total or time.monotonic() >= self._look:
+            self._look = time.monotonic() + LOOK_S
             self._line.advance(done, f"loss {metrics['loss']:.3f}  {self._speed(run, 'updates'):.0f} updates/s")
 
     def on_episode(self, run: Run, episode: Episode, row: Mapping[str, Any]) -> None:
@@ -116,7 +122,7 @@ class ProgressLine:
         self._console = console
         self._every = every
         self._name, self._total, self._first, self._done = "", 0, 0, 0
-        self._started = time.monotonic()
+        self._started = self._said = time.monotonic()
         self._progress = RichProgress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=20),
@@ -144,15 +150,17 @@ class ProgressLine:
     def phase(self, name: str, total: int, done: int = 0) -> None:
         """Begin a phase of ``total`` units of which ``done`` are done."""
         self._name, self._total, self._first, self._done = name, total, done, done
-        self._started = time.monotonic()
+        self._started = self._said = time.monotonic()
         self._progress.reset(self._task, total=total, completed=done, description=name, status="")
 
     def advance(self, done: int, status: str) -> None:
         """Report ``done`` units and a short status."""
         due = done // self._every > self._done // self._every or (done >= self._total > self._done)
+        due |= time.monotonic() >= self._said + LINE_S
         self._done = done
         self._progress.update(self._task, completed=done, status=status)
         if due and not self._console.is_terminal:
+            self._said = time.monotonic()
             line = f"{self._name} {done:,} of {self._total:,}  {status}  {self._left()}"
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 

@@ -46,7 +46,7 @@ SOMETIMES: dict[str, dict[str, str]] = {
     },
 }
 """Kind of row -> what some of them have."""
-OTHERS = {"train": "", "episode": "log/", "eval": ""}
+OTHERS = {"train": "", "episode": "log/", "eval": "", "final": "validation_"}
 """Kinds of rows that may have other numbers too, of agents, callbacks and environments; how their names begin."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -123,7 +123,7 @@ def run_session(
         loaded = checkpoints.load()
         if loaded is not None:
             check_same(directory, fingerprint, device, scaler, spec)
-            _check_goes_on(config, directory, loaded[0]["env_steps"], say)
+            _check_goes_on(config, directory, loaded[0], say)
         elif not fresh:
             origin = begin_from()
         write_run_files(config, directory, spec, scaler, fingerprint, device.type, run)
@@ -141,6 +141,8 @@ def run_session(
             corrector = Corrector(source, config.intervene.env, spec, scaler, replay, directory, say)
         logger = Logger(directory, partial(make_sinks, config, directory), say)
         stack.callback(logger.close)
+        episodes_of = _evaluation(config, eval_envs, tester, stop.asked)
+        evaluator = Evaluator(episodes_of, agent, replay, validation)
         with ProgressLine(console, config.log.every) as line:
             explorer = build_explorer(config)
             controller = build_controller(config, agent, scaler, envs.num_envs, derive(config.seed, "ties"), explorer)
@@ -148,7 +150,7 @@ def run_session(
                 config,
                 Collector(config.seed, envs, controller, replay, corrector, say),
                 Updater(config, agent, replay, directory),
-                Evaluator(_evaluation(config, eval_envs, tester, stop.asked), agent, replay, validation),
+                evaluator,
                 checkpoints,
                 Callbacks([ValueRange(config, say), logger, Progress(line)], users),
                 stop.asked,
@@ -159,7 +161,7 @@ def run_session(
             else:
                 checkpoints.restore_replay(loaded[0], replay)
                 trainer.load_state_dict(loaded[0])
-                say(f"resuming at step {trainer.env_steps} from {loaded[1]}")
+                say(f"resuming at {_at(trainer)} from {loaded[1]}")
                 if trainer.end_reason:
                     say(f"this run was ended early: {trainer.end_reason}")
             del loaded
@@ -174,10 +176,13 @@ def run_session(
             ended = tester("eval_ties")
             if config.eval.final_episodes:
                 say(f"evaluating the result on {plural(config.eval.final_episodes, 'fresh episode')} ...")
-            outcome = finish(config, directory, ended, eval_envs, logger, counters, seconds, memory.total, stop.asked)
+            held_out = evaluator.validated()
+            outcome = finish(
+                *(config, directory, ended, eval_envs, logger, counters, held_out, seconds, memory.total, stop.asked)
+            )
         if outcome is None:
             say(
-                f"stopped by {stop.signal.name if stop.signal else 'request'} at step {trainer.env_steps}; saved. "
+                f"stopped by {stop.signal.name if stop.signal else 'request'} at {_at(trainer)}; saved. "
                 "Run the same command again to resume."
             )
             return RunResult(directory, False, None, seconds, None, None, stop.signal)
@@ -197,8 +202,14 @@ def _evaluation(
     return evaluation
 
 
-def _check_goes_on(config: TrainConfig, directory: Path, env_steps: int, say: Callable[[str], None]) -> None:
-    """Refuse fewer steps than were made, and name evaluations that go on with other options."""
+def _check_goes_on(config: TrainConfig, directory: Path, state: Mapping[str, Any], say: Callable[[str], None]) -> None:
+    """Refuse fewer steps or updates than were made, and name evaluations that go on with other options."""
+    env_steps, updates = state["env_steps"], state["updates"]
+    if not config.steps and config.offline_updates < updates:
+        raise ConfigError(
+            f"{directory} has made {updates} updates already, beyond offline_updates={config.offline_updates}. Ask for "
+            "more, or choose another --run-dir."
+        )
     if config.steps < env_steps:
         raise ConfigError(
             f"{directory} is at step {env_steps} already, beyond steps={config.steps}. "
@@ -206,6 +217,11 @@ def _check_goes_on(config: TrainConfig, directory: Path, env_steps: int, say: Ca
         )
     if changed := changed_evaluations(read_config(directory), config):
         say(f"evaluations go on, and are made again at the end, with other options: {', '.join(changed)}")
+
+
+def _at(trainer: Trainer) -> str:
+    """Where the run is; before its first step, in updates."""
+    return f"step {trainer.env_steps}" if trainer.env_steps or not trainer.updates else f"update {trainer.updates}"
 
 
 def _prepare(config: TrainConfig, envs: VectorEnv, corrector: Corrector | None, steppable: bool) -> None:

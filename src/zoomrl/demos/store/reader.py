@@ -303,7 +303,13 @@ def open_set(path: str | Path, partial: bool = False) -> Iterator[_Source]:
                     f"{path} is a file of another program, and a set is a folder. Make one of it: "
                     + command_line("zoomrl", "demos", "import", "auto", path, "--out", Path("demos") / Path(path).stem)
                 )
-            raise DemonstrationError(f"no demonstration set at {path}: {needed} is missing; {layout.COLLECT_HINT}")
+            words = ("zoomrl", "demos", "import", "auto", path, "--out", Path("demos") / Path(path).name)
+            holds = Path(path).is_dir() and any(Path(path).iterdir())
+            recordings = f". If these are recordings of another program, make one of them: {command_line(*words)}"
+            raise DemonstrationError(
+                f"no demonstration set at {path}: {needed} is missing; {layout.COLLECT_HINT}"
+                + (recordings if holds else ", or make one of recordings with: zoomrl demos import")
+            )
         try:
             regular(needed, Path(path))
         except (OSError, ValueError) as error:
