@@ -183,3 +183,17 @@ def test_products_outside_of_layers_go_by_way_of_the_faster_library():
         if path != own and isinstance(node, ast.Call) and ast.unparse(node.func) == "F.linear"
     ]
     assert not found, found
+
+
+def test_no_console_takes_a_task_for_a_pictogram():
+    """rich makes a picture of ``:hammer:``, and so of ``metaworld:hammer: ...``."""
+    wrong = [
+        f"{path.relative_to(SOURCE)}:{node.lineno}"
+        for path in MODULES.values()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "Console"
+        and "emoji" not in {keyword.arg for keyword in node.keywords}
+    ]
+    assert not wrong, wrong

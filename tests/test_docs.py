@@ -24,6 +24,7 @@ from zoomrl.agents.tcrl.config import TCRLConfig
 from zoomrl.agents.td3.config import IQRLConfig, TD3Config
 from zoomrl.agents.td7.config import TD7Config
 from zoomrl.cli.ablate import Ablate
+from zoomrl.cli.compare import Compare
 from zoomrl.cli.demos import CollectDemos, InspectDemos
 from zoomrl.cli.demos_check import CheckDemos
 from zoomrl.cli.demos_convert import ExportDemos, ImportDemos
@@ -232,6 +233,7 @@ COMMAND_TABLES = {
     "parity": Parity,
     "ablate": Ablate,
     "sweep": Sweep,
+    "compare": Compare,
     "sweep-status": SweepStatus,
     "sweep-stop": SweepStop,
     "doctor": Doctor,

@@ -57,7 +57,7 @@ class Ablate:
         from zoomrl.cli.report import finished_before
         from zoomrl.training.run import train
 
-        console = Console(stderr=True, soft_wrap=True)
+        console = Console(stderr=True, soft_wrap=True, emoji=False)
         for config in self.configs():
             directory = Path(config.run_dir)
             if finished_before(config, directory):
@@ -66,7 +66,7 @@ class Ablate:
             result = train(config, console=console)
             if not result.finished:
                 return 128 + int(result.stopped_by or 0)
-        Console().print(self.table())
+        Console(emoji=False).print(self.table())
         return 0
 
     def configs(self) -> Iterator[TrainConfig]:

@@ -220,6 +220,12 @@ def _formats(kind: str) -> Source:
     return source
 
 
+def _references(word: str) -> Iterator[Candidate]:
+    from zoomrl.analysis.references import reference_names
+
+    yield from map(Candidate, reference_names())
+
+
 _EVERYWHERE: dict[str, Source] = {
     "--preset": presets,
     "--env.id": environments,
@@ -246,6 +252,8 @@ _SOURCES: dict[tuple[str, str], Source] = {
     ("sweep stop", "directory"): paths,
     ("eval", "path"): policies,
     ("plot", "runs"): runs,
+    ("compare", "runs"): paths,
+    ("compare", "--reference"): _references,
     ("demos inspect", "path"): sets,
     ("demos view", "path"): sets,
     ("demos check", "path"): sets,

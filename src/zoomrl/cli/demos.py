@@ -52,7 +52,7 @@ class CollectDemos:
             raise DemonstrationError(f"{out} already holds demonstrations; pass --overwrite or another --out")
         env = make_env(replace(self.env, num_envs=1, workers="serial"))
         try:
-            with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+            with Progress(console=Console(stderr=True, emoji=False), disable=not sys.stderr.isatty()) as progress:
                 task, attempts = progress.add_task("recording", total=self.episodes), 0
 
                 def note(attempt: int, episode: Episode) -> None:
@@ -100,5 +100,5 @@ class InspectDemos:
             print(json.dumps(summary.to_dict(), indent=2))
         else:
             # Into a pipe or file nothing limits the width; rich would cut the numbers short at 80 columns.
-            Console(width=None if sys.stdout.isatty() else 120).print(render_table(summary))
+            Console(width=None if sys.stdout.isatty() else 120, emoji=False).print(render_table(summary))
         return 0

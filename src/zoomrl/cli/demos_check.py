@@ -102,7 +102,7 @@ class CheckDemos:
         from zoomrl.demos.check.survey import replay_survey
 
         total = min(self.episodes or len(survey.episodes), len(survey.replayable()))
-        with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+        with Progress(console=Console(stderr=True, emoji=False), disable=not sys.stderr.isatty()) as progress:
             task = progress.add_task("replaying", total=total)
 
             def note(index: int, _: Rollout) -> None:

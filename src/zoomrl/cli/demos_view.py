@@ -88,7 +88,7 @@ class ViewDemos:
 
         from zoomrl.demos.view.pages import write_pages
 
-        with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+        with Progress(console=Console(stderr=True, emoji=False), disable=not sys.stderr.isatty()) as progress:
             task = progress.add_task("writing", total=len(pages.shown))
             size = write_pages(pages, out, overwrite=self.overwrite, on_page=lambda _: progress.advance(task))
         print(f"wrote {plural(len(pages.shown), 'page')} and an index, {size / 1e6:.1f} MB: {out / 'index.html'}")

@@ -34,7 +34,7 @@ class Doctor:
         from zoomrl.cli import checks
 
         found: list[Diagnosis] = []
-        with Console(stderr=True).status("looking around ..."):
+        with Console(stderr=True, emoji=False).status("looking around ..."):
             found += checks.check_core() + checks.check_simulators() + checks.check_tools()
             found += checks.check_machine() + checks.check_rendering()
         backend = checks.chosen_backend()
@@ -44,7 +44,7 @@ class Doctor:
             verdict = {"can_train": can_train, "can_render": can_render, "backend": backend}
             print(json.dumps({**verdict, "checks": [dataclasses.asdict(c) for c in found]}, indent=2))
         else:
-            console = Console()
+            console = Console(emoji=False)
             _print_table(console, found)
             for line in _verdict(found, backend, can_train, can_render):
                 console.print(line, highlight=False)

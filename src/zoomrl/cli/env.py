@@ -53,7 +53,7 @@ class Environments:
             raise ConfigError(
                 f"{self.id} is a demonstration set, and nothing to step; examine it with: zoomrl demos check"
             )
-        with Console(stderr=True).status(f"examining {self.id} ..."):
+        with Console(stderr=True, emoji=False).status(f"examining {self.id} ..."):
             found = check_env(replace(self.env, id=self.id), steps=self.steps, sizes=self.sizes)
         errors = sum(check.status == "error" for check in found)
         if self.json:

@@ -124,7 +124,7 @@ def _print_table(row: dict[str, Any], reports_success: bool) -> None:
     table.add_row("trained for", f"{row['env_steps']:,} environment steps")
     if "video" in row:
         table.add_row("video", row["video"])
-    Console().print(table)
+    Console(emoji=False).print(table)
 
 
 def _add_summary(table: Table, row: dict[str, Any], reports_success: bool) -> None:

@@ -182,7 +182,7 @@ class SweepStatus:
         from zoomrl.sweep.state import states
 
         found = states(read_sweep(self.directory))
-        console = Console(width=None if sys.stdout.isatty() else 140)
+        console = Console(width=None if sys.stdout.isatty() else 140, emoji=False)
         console.print(_table(found, None if self.all else _ROWS))
         for state in found:
             if state.state == "failed":
@@ -215,7 +215,7 @@ class _Display:
         from rich.live import Live
 
         self._sweep = sweep
-        self._console = Console(stderr=True)
+        self._console = Console(stderr=True, emoji=False)
         self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
         self._due = 0.0
         self._said: dict[str, str] = {}

@@ -94,7 +94,7 @@ class Train(TrainConfig):
         with suppress(Exception):  # the plot at the end will name it
             load_plotting()
         # Long paths stay on one line.
-        result = train(config, console=Console(stderr=True, soft_wrap=True))
+        result = train(config, console=Console(stderr=True, soft_wrap=True, emoji=False))
         if not result.finished:
             # train() has said where it stopped and how to resume.
             return 128 + int(result.stopped_by or 0)

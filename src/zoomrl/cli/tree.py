@@ -11,6 +11,7 @@ from tyro.conf import AvoidSubcommands, Positional, arg, subcommand
 
 from zoomrl.cli.ablate import Ablate
 from zoomrl.cli.command import Command
+from zoomrl.cli.compare import Compare
 from zoomrl.cli.completion import Shell, completion_script
 from zoomrl.cli.demos import CollectDemos, InspectDemos
 from zoomrl.cli.demos_check import CheckDemos
@@ -83,6 +84,7 @@ COMMANDS: dict[str, type[Any]] = {
     "demos": Demos,
     "env": Environments,
     "sweep": Sweep,
+    "compare": Compare,
     "plot": Plot,
     "presets": Presets,
     "doctor": Doctor,

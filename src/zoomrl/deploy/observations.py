@@ -32,7 +32,9 @@ def stored(config: TrainConfig, spec: EnvSpec, run: Path) -> Iterator[Arrays]:
     try:
         demos = read_demos(path)
     except DemonstrationError as error:
-        Console(stderr=True, soft_wrap=True).print(f"the demonstrations are not compared: {error}", highlight=False)
+        Console(stderr=True, soft_wrap=True, emoji=False).print(
+            f"the demonstrations are not compared: {error}", highlight=False
+        )
         return
     for episode in demos.episodes:
         fits = all(

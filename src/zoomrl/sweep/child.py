@@ -28,7 +28,7 @@ def main(words: list[str]) -> int:
     if finished(sweep.run_dir(name), config) is not None:
         return FINISHED
     try:
-        result = train(config, console=Console(file=sys.stderr, width=200, force_terminal=False))
+        result = train(config, console=Console(file=sys.stderr, width=200, force_terminal=False, emoji=False))
     except RunHeldError:
         return HELD
     except ZoomrlError as error:

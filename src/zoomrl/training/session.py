@@ -64,7 +64,7 @@ def run_session(
     console: Console | None,
 ) -> RunResult:
     """Train as :func:`zoomrl.training.run.train` says."""
-    console = console or Console(stderr=True)
+    console = console or Console(stderr=True, emoji=False)
     directory = run_directory(config)
     users = [*make_callbacks(config.callback), *callbacks]
 
