@@ -25,6 +25,8 @@ from zoomrl.files import write_json
 from zoomrl.training.rows import sealed_row
 
 pytest.importorskip("rliable")
+REPS = 200
+"""Samples of the bootstrap where its intervals do not matter."""
 TASKS = ("metaworld:hammer", "metaworld:assembly")
 
 
@@ -38,6 +40,11 @@ def scores(name, values, *, metric="success", episodes=50, **conditions):
         for task, each in values.items()
     }
     return Scores(name, metric, tasks, {task: {"steps": 10_000, **conditions} for task in tasks})
+
+
+@pytest.fixture(autouse=True)
+def _few_samples(monkeypatch):
+    monkeypatch.setattr(statistics, "REPS", REPS)
 
 
 # ---- statistics --------------------------------------------------------------------------------------------
@@ -84,7 +91,8 @@ def test_a_single_seed_has_no_bounds_and_equal_successes_are_no_certainty():
     assert statistics.estimate(statistics.sample_of([3.0] * 4)) == Estimate(3.0, 3.0, 3.0)
 
 
-def test_aggregates_are_rliables_and_those_of_a_slow_computation():
+def test_aggregates_are_rliables_and_those_of_a_slow_computation(monkeypatch):
+    monkeypatch.setattr(statistics, "REPS", 2000)
     from rliable import library, metrics
 
     matrix = np.random.default_rng(0).uniform(size=(6, 5))

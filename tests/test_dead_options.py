@@ -116,7 +116,13 @@ def live(config: AgentConfig) -> None:
     config.grid, config.support  # noqa: B018
 
 
-@pytest.mark.parametrize("name", AGENT_CONFIGS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("cqn_as", "act", "td3") else pytest.param(name, marks=pytest.mark.slow)
+        for name in AGENT_CONFIGS
+    ],
+)
 def test_every_option_of_an_agent_is_read_by_it(name):
     plain = AGENT_CONFIGS[name]()
     wanted = {field.name for field in dataclasses.fields(plain)}

@@ -144,7 +144,9 @@ def compare_over_updates(fast, plain, config, shape, updates, tolerance):
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(c, marks=pytest.mark.slow) if c in ("iqrl, state", "taco, pixels", "tcrl, state") else c
+        pytest.param(c, marks=pytest.mark.slow)
+        if c in ("iqrl, state", "taco, pixels", "tcrl, state", "td7, state", "drqv2, pixels")
+        else c
         for c in CASES
     ],
 )
@@ -277,7 +279,7 @@ def test_captured_equals_eager_bit_for_bit(case):
 @pytest.mark.parametrize(
     "case", [case if case in CAPTURED else pytest.param(case, marks=pytest.mark.slow) for case in CASES]
 )
-@pytest.mark.long
+@pytest.mark.slow
 def test_nothing_is_compiled_again_inside_a_capture(case, quick_compile, monkeypatch):
     """What was compiled in the warm-up must serve the capture: a GPU cannot compile in the middle of one."""
     monkeypatch.setattr(engine, "unavailable", lambda speed, device: None)

@@ -290,7 +290,7 @@ def test_one_image_per_agent_step(build: Any, monkeypatch: pytest.MonkeyPatch) -
 
 
 @needs_opengl
-@pytest.mark.long
+@pytest.mark.slow
 def test_workers_draw() -> None:
     config = EnvConfig("dmc:cartpole-swingup", cameras=("0", "1"), image_size=12, num_envs=2, **FAST)
     rows = []

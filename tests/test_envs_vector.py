@@ -170,7 +170,7 @@ def test_exiting_and_raising_workers(pair: ProcessVectorEnv, caplog: pytest.LogC
 
 
 @pytest.mark.timing
-@pytest.mark.long
+@pytest.mark.slow
 def test_hanging_worker(caplog: pytest.LogCaptureFixture) -> None:
     with ProcessVectorEnv([moody, moody], timeout_s=1.5) as env:
         env.reset(0, seed=0)

@@ -158,7 +158,7 @@ def test_training_drops_such_episodes_and_goes_on(where, value, kind, changes, t
     assert outcome["episodes"] + outcome["episodes_lost"] == 2
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_resumed_run_that_loses_episodes_ends_like_one_left_alone(tmp_path, monkeypatch):
     """Also where the checkpoint falls between two that are lost at their resets."""
     make = failing("reset", fraction=0.5)

@@ -396,6 +396,7 @@ def test_the_last_words_of_a_crash(env: IsolatedEnv, capfd: pytest.CaptureFixtur
 
 
 @pytest.mark.timing
+@pytest.mark.slow
 def test_a_simulator_that_hangs(moody: EnvConfig) -> None:
     env = isolated(moody, timeout=3.0)
     env.reset(seed=0)

@@ -87,7 +87,7 @@ def test_loading_a_policy_leaves_the_run_as_it_is(tmp_path):
     assert policy.act(np.zeros((2, 3), np.float32)).shape == (2, 2)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_demonstrations_of_another_environment_and_other_evaluations_are_said(tmp_path):
     """Both are allowed, and neither may be an accident that nobody sees."""
     demos = demo_set(tmp_path / "demos")

@@ -46,7 +46,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(place), *filter(None, sys.path)])}
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_example_is_installed_trained_and_resumed(installed, tmp_path):
     def zoomrl(*words: str) -> str:
         command = [sys.executable, "-m", "zoomrl", *words]

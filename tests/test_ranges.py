@@ -20,7 +20,7 @@ from zoomrl.training.config import CheckpointConfig, EvalConfig, LogConfig, Trai
 
 NAN = float("nan")
 WRONG = [
-    (EvalConfig, {"episodes": 0}, "eval.episodes must be at least 1, got 0"),
+    (EvalConfig, {"episodes": -1}, "eval.episodes must be at least 0, got -1"),
     (EvalConfig, {"num_envs": 0}, "eval.num_envs must be at least 1"),
     (LogConfig, {"every": 0}, "log.every must be at least 1"),
     (CheckpointConfig, {"keep": 0}, "checkpoint.keep must be at least 1"),

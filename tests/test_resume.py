@@ -414,6 +414,7 @@ def test_damaged_newest_checkpoint_falls_back(straight, demos, tmp_path, caplog)
     assert_same_run(straight, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_damaged_newest_checkpoint_does_not_break_the_next_save(straight, demos, tmp_path):
     """The run falls back, and saves before it reaches the step of the damaged file again."""
     config = tiny(tmp_path / "run", demos)

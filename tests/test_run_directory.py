@@ -321,7 +321,7 @@ def test_a_folder_that_cannot_be_listed_now_is_not_an_empty_one(folder, copy, de
     assert content(copy) == before
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_best_evaluation_beyond_the_last_checkpoint_is_told(demos, tmp_path):
     """Killed between evaluation and checkpoint, and then ended before that evaluation would be made again."""
     config = tiny(tmp_path / "run", demos, eval__keep_best=True, eval__every=8)

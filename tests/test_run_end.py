@@ -256,7 +256,7 @@ def ended(tmp_path_factory):
     return directory
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_result_is_there_before_the_video(ended, tmp_path, monkeypatch):
     """A process that is killed over its video has lost nothing but that."""
     directory = tmp_path / "run"

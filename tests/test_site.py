@@ -110,7 +110,7 @@ def test_the_tutorial_uses_the_public_interface_alone():
     )
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_tutorial_runs_and_metrics_are_explained(tmp_path):
     """A shortened form: the same cells, fewer steps. Every field that the run writes has a line in the reference."""
     program = (

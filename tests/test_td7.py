@@ -438,7 +438,7 @@ class CrashError(Exception):
         pytest.param({"update_at": "step", "env__num_envs": 2}, id="step", marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.long
+@pytest.mark.slow
 def test_crashed_run_ends_like_one_left_alone(changes, tmp_path, monkeypatch):
     """Checkpoints taken inside episodes and bursts, with a wrapped ring and priorities."""
     step = Trainer._step
