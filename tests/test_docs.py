@@ -37,6 +37,7 @@ from zoomrl.cli.hub import Pull, Push
 from zoomrl.cli.parity import Parity
 from zoomrl.cli.plot import Plot
 from zoomrl.cli.presets import Presets
+from zoomrl.cli.report_page import ReportPage
 from zoomrl.cli.serve import Serve
 from zoomrl.cli.sweep import Sweep, SweepStatus, SweepStop
 from zoomrl.cli.tree import _NESTED, COMMANDS, check_command, parse
@@ -225,6 +226,7 @@ COMMAND_TABLES = {
     "demos-export": ExportDemos,
     "env-check": Environments,
     "plot": Plot,
+    "report": ReportPage,
     "presets": Presets,
     "export": Export,
     "serve": Serve,

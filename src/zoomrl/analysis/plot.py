@@ -6,7 +6,7 @@ import io
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zoomrl.analysis.groups import experiments
 from zoomrl.analysis.metrics import Counter, Metric, Point, Run, read_run
@@ -20,6 +20,8 @@ FORMATS = (".png", ".pdf", ".svg")
 
 # Okabe and Ito's palette: told apart with every common form of colour blindness.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+ON_DARK = ("#56B4E9", "#E69F00", "#35C79B", "#E79AC6", "#FF8A4C", "#4C9FE0", "#E4E8EC")
+"""The same for a dark page."""
 _LABELS: dict[Metric, str] = {
     "success": "Successful episodes",
     "return": "Return of an episode",
@@ -68,16 +70,29 @@ def plot_runs(directories: Sequence[str | Path], out: str | Path, *, metric: Met
             why = "holds no evaluation yet; plot it after the first one"
             none = "makes no episodes, and there is nothing to plot: its losses are in metrics.jsonl and TensorBoard"
             raise CheckpointError(f"{run.directory} {why if made else none}")
+    from matplotlib import rc_context
+
+    with rc_context(style()):
+        figure = curves(runs, metric)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    return path
+
+
+def curves(runs: Sequence[Run], metric: Metric, title: str = "") -> Figure:
+    """The figure of :func:`plot_runs`, of runs that were read, each of which has an evaluation."""
     # Figure without pyplot: no global state, and no window system is asked for.
+    from matplotlib import rcParams
     from matplotlib.figure import Figure
 
+    colours = [one["color"] for one in rcParams["axes.prop_cycle"]]
     figure = Figure(figsize=(7.2, _HEIGHT), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     groups = experiments(runs)
     alone = len(groups) == 1
     seeds = any(len(members) > 1 for members in groups.values())
     for index, (name, members) in enumerate(groups.items()):
-        colour = COLOURS[index % len(COLOURS)]
+        colour = colours[index % len(colours)]
         prefix = "" if alone else f"{name}: "
         if len(members) > 1:
             _plot_seeds(axes, members, metric, colour, prefix)
@@ -93,10 +108,20 @@ def plot_runs(directories: Sequence[str | Path], out: str | Path, *, metric: Met
         _plot_bars(axes, runs)
     counters = {run.counter for run in runs}
     axes.set_xlabel(" or ".join(_COUNTERS[counter] for counter in sorted(counters)))
-    _dress(figure, axes, metric, next(iter(groups)) if alone else "Learning curves")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
-    return path
+    _dress(figure, axes, metric, title or (next(iter(groups)) if alone else "Learning curves"))
+    return figure
+
+
+def style(dark: bool = False) -> dict[Any, Any]:
+    """Settings of matplotlib in which figures are made: on white, or on whatever dark page lies behind."""
+    from cycler import cycler
+
+    if not dark:
+        return {"grid.color": "0.9", "axes.prop_cycle": cycler(color=COLOURS)}
+    ink = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), "#e4e8ec")
+    clear = {"figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none"}
+    lines = {"axes.edgecolor": "#9aa5b1", "grid.color": "#343c45", "axes.prop_cycle": cycler(color=ON_DARK)}
+    return {**ink, **clear, **lines}
 
 
 def load_plotting() -> None:
@@ -226,7 +251,7 @@ def _dress(figure: Figure, axes: Axes, metric: Metric, title: str) -> None:
     if metric == "overestimation":
         axes.axhline(0, color="0.4", linewidth=1)
     axes.margins(x=0.03)
-    axes.grid(True, color="0.9", linewidth=0.8)
+    axes.grid(True, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     handles, labels = axes.get_legend_handles_labels()

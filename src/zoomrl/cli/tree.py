@@ -25,6 +25,7 @@ from zoomrl.cli.hub import Pull, Push
 from zoomrl.cli.parity import Parity
 from zoomrl.cli.plot import Plot
 from zoomrl.cli.presets import Presets, preset_names
+from zoomrl.cli.report_page import ReportPage
 from zoomrl.cli.serve import Serve
 from zoomrl.cli.sweep import Sweep, SweepStatus, SweepStop
 from zoomrl.cli.train import Train, check_agent_options, defaults
@@ -86,6 +87,7 @@ COMMANDS: dict[str, type[Any]] = {
     "sweep": Sweep,
     "compare": Compare,
     "plot": Plot,
+    "report": ReportPage,
     "presets": Presets,
     "doctor": Doctor,
     "parity": Parity,
