@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import random
 import signal
@@ -543,3 +544,146 @@ def test_a_run_of_another_process_is_told_by_its_own_status(tmp_path, monkeypatc
     assert child.main([str(sweep.directory), "s1"]) == child.FINISHED
     assert child.main([str(sweep.directory), "s1"]) == child.FINISHED
     assert state_of(sweep, "s1").state == "finished"
+
+
+# ---- searches ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (("log(1e-5, 1e-3)",), ("log", 1e-5, 1e-3)),
+        (("int(1,4)",), ("int", 1, 4)),
+        (("float(0,1)",), ("float", 0, 1)),
+        (("logint(32,512)",), ("logint", 32, 512)),
+    ],
+)
+def test_ranges_of_a_search(values, expected):
+    from zoomrl.sweep.search import axis_of
+
+    axis = axis_of("x", values)
+    assert (axis.kind, axis.low, axis.high) == expected
+
+
+def test_choices_and_ranges_that_are_none():
+    from zoomrl.sweep.search import axis_of
+
+    assert axis_of("x", ([64, 64], [32])).choices == ([64, 64], [32])
+    assert axis_of("x", ("linear(1.0,0.1,500)",)).kind == "choice"
+    for text in ("log(0,1)", "int(4,1)", "float(a,b)"):
+        with pytest.raises(ConfigError, match="must"):
+            axis_of("x", (text,))
+
+
+def searched(directory, trials, scores, *, seeds=(1,), at_once=2, stop_after=0):
+    """A search for the lr nearest to 1e-2, whose runs are not trained but told by ``scores``."""
+    from zoomrl.sweep import search as searching
+
+    space = {
+        "agent.lr": searching.axis_of("agent.lr", ("log(1e-4,1)",)),
+        "steps": searching.Axis("choice", choices=(60, 70)),
+    }
+    rounds = []
+
+    def runs_of(values):
+        options = {**SMALL, **{name: (value,) for name, value in values.items()}}
+        return {config.seed: config for config in grid(seeds=seeds, options=options).runs().values()}
+
+    def work(sweep, names):
+        rounds.append(names)
+        if stop_after and len(rounds) > stop_after:
+            return False
+        for name in names:
+            score = scores(sweep.runs[name])
+            if score is not None:
+                sweep.run_dir(name).mkdir(parents=True, exist_ok=True)
+                result = {"env_steps": 70, "updates": 1, "success_rate": score}
+                write_json(sweep.run_dir(name) / "result.json", result)
+            else:
+                worker.fail(sweep, name, "broken")
+        return True
+
+    done = searching.search(directory, trials, space, runs_of, work, at_once=at_once)
+    return done, rounds, searching.best_values(directory, space), searching.open_study(directory)
+
+
+def near(config):
+    return 1 - abs(math.log10(config.agent.lr) + 2) / 2
+
+
+def test_a_search_finds_what_is_better_and_goes_on_where_it_was(tmp_path):
+    pytest.importorskip("optuna")
+    done, rounds, *_ = searched(tmp_path / "s", 12, near, stop_after=2)
+    assert (done, len(rounds)) == (False, 3)
+    done, rounds, best, study = searched(tmp_path / "s", 12, near)
+    assert done
+    assert rounds[0] == ("t4-s1", "t5-s1"), "those that were begun"
+    assert [trial.number for trial in study.trials] == list(range(12))
+    values, score = best
+    assert score == max(near(config) for config in read_sweep(tmp_path / "s").runs.values())
+    assert values["steps"] in (60, 70)
+    assert 10**-3 < values["agent.lr"] < 10**-1
+    configs = read_sweep(tmp_path / "s").runs
+    assert configs["t3-s1"].callback == ("zoomrl.sweep.search:Pruning",)
+    searched(tmp_path / "s", 12, near)
+    assert len(read_sweep(tmp_path / "s").runs) == 12
+
+
+def test_trials_of_several_seeds_are_means_and_failed_ones_count_as_none(tmp_path):
+    pytest.importorskip("optuna")
+    *_, study = searched(tmp_path / "s", 4, lambda config: 0.25 * config.seed, seeds=(1, 3), at_once=1)
+    assert [trial.value for trial in study.trials] == [0.5] * 4
+    assert read_sweep(tmp_path / "s").runs["t0-s3"].callback == ()
+    *_, best, study = searched(tmp_path / "f", 3, lambda config: None)
+    assert best is None
+    assert [trial.state.name for trial in study.trials] == ["FAIL"] * 3
+
+
+def test_a_trial_that_was_asked_for_and_never_written_down_is_given_up(tmp_path):
+    pytest.importorskip("optuna")
+    from zoomrl.sweep.search import open_study
+
+    plan(tmp_path / "s", {})
+    open_study(tmp_path / "s").ask()
+    *_, study = searched(tmp_path / "s", 2, near)
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE"]
+
+
+def test_an_unpromising_run_ends_early(tmp_path, monkeypatch):
+    """The callback alone, in runs that are trained: the last of them is far below the median of those before."""
+    optuna = pytest.importorskip("optuna")
+    monkeypatch.setattr(child, "end_with_parent", lambda: None)
+    from zoomrl.sweep.search import PRUNER, open_study
+
+    plan(tmp_path / "s", {})
+    study = open_study(tmp_path / "s")
+    for _ in range(5):
+        trial = study.ask()
+        trial.report(1.0, 30)
+        study.tell(trial, 1.0)
+    number = study.ask().number
+    config = next(iter(grid().runs().values()))
+    sweep = plan(tmp_path / "s", {f"t{number}-s1": dataclasses.replace(config, callback=(PRUNER,))})
+    result = train(sweep.config(f"t{number}-s1"))
+    assert result.finished
+    kept = json.loads((sweep.run_dir(f"t{number}-s1") / "result.json").read_text())
+    assert kept["end_reason"].startswith("pruned at step 30: the median")
+    assert kept["env_steps"] < config.steps
+    assert state_of(sweep, f"t{number}-s1").state == "finished"
+    assert child.main([str(sweep.directory), f"t{number}-s1"]) == child.FINISHED
+    assert open_study(tmp_path / "s").trials[number].intermediate_values.keys() == {0, 30}
+    assert open_study(tmp_path / "s").trials[number].state == optuna.trial.TrialState.RUNNING
+    with pytest.raises(ConfigError, match="is for the runs of a search, and other is none"):
+        train(dataclasses.replace(config, callback=(PRUNER,), run_dir=str(tmp_path / "s" / "runs" / "other")))
+
+
+@pytest.mark.slow
+def test_the_command_searches(here, capsys):
+    pytest.importorskip("optuna")
+    words = command(here / "sweep", "1", "--workers", "2", "--search", "optuna", "--trials", "3")[3:]
+    assert main([*words, "--set", *WORDS, "agent.lr=log(1e-4,1e-2)"]) == 0
+    said = capsys.readouterr().out
+    assert "trial 2: " in said
+    assert "best: " in said
+    assert main([*words, "--set", *WORDS]) == 2
+    assert "a search is of options" in capsys.readouterr().err

@@ -30,8 +30,8 @@ def finished_before(config: TrainConfig, directory: Path) -> bool:
     result = _result(directory)
     return (
         not differences(held, config)
-        and result["env_steps"] >= config.steps
-        and (config.steps > 0 or result["updates"] >= config.offline_updates)
+        and (result["env_steps"] >= config.steps or bool(result.get("end_reason")))
+        and (config.steps > 0 or result["updates"] >= config.offline_updates or bool(result.get("end_reason")))
         and result["episodes"] + result.get("episodes_lost", 0) == config.eval.final_episodes
         # A checkpoint beyond the result belongs to a run that was extended and then interrupted.
         and int(newest.stem.split("_")[1]) <= result["env_steps"]
@@ -108,6 +108,7 @@ class _Result:
     success_low: float | None = None
     success_high: float | None = None
     validation_loss: float | None = None
+    end_reason: str = ""
     successes: list[bool] | None = None
 
 

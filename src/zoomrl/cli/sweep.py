@@ -9,9 +9,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from zoomrl.sweep.predict import Needs
     from zoomrl.sweep.state import RunState
     from zoomrl.sweep.worker import Worker
+    from zoomrl.training.config import TrainConfig
 
 _MARKS = {"finished": "green", "running": "cyan", "failed": "red", "interrupted": "yellow", "waiting": "dim"}
 _ROWS = 40
@@ -51,6 +52,11 @@ class Sweep:
     """Seeds, as in 1-8 or 1,2,5."""
     set: Annotated[tuple[str, ...], arg(metavar="[NAME=VALUES ...]")] = ()
     """Options by their full names, with one value or several: steps=20000 agent.lr=1e-3,3e-4."""
+    search: Literal["none", "optuna"] = "none"
+    """Let Optuna propose values instead of training all: of the options of --set with several values, or with a range
+    as log(1e-5,1e-3), float(0,1), int(1,4) or logint(32,512)."""
+    trials: int = 20
+    """Trials of a search, in all."""
     out: Path = Path("runs/sweep")
     """Directory of the sweep."""
     backend: Literal["local", "ray", "slurm"] = "local"
@@ -80,6 +86,8 @@ class Sweep:
         """Lay out, predict, and work; 1 when a run failed."""
         from zoomrl.sweep.plan import plan
 
+        if self.search != "none":
+            return self._search()
         runs = self.grid().runs()
         sweep = plan(self.out, runs)
         sweep.stop_file.unlink(missing_ok=True)
@@ -98,6 +106,45 @@ class Sweep:
                 print(f"stopped; the same command goes on: {to_type('sweep', *sys.argv[2:])}", file=sys.stderr)
                 return 128 + signal.SIGINT
         return _conclusion(sweep) if self.backend != "slurm" or not left else 0
+
+    def _search(self) -> int:
+        """Make the trials, and print the best."""
+        from zoomrl.sweep.search import axis_of, best_values, search
+
+        grid = self.grid()
+        if self.backend == "slurm" or self.dry_run:
+            raise ConfigError("a search waits for results: use --backend local or ray, and leave --dry-run out")
+        if self.trials < 1:
+            raise ConfigError(f"--trials must be at least 1, got {self.trials}")
+        axes = {name: axis_of(name, values) for name, values in grid.options.items()}
+        space = {name: axis for name, axis in axes.items() if axis.kind != "choice" or len(axis.choices) > 1}
+        if not space or max(map(len, (grid.preset, grid.agent, grid.env))) > 1:
+            raise ConfigError(
+                "a search is of options of one preset, agent and environment: give one of each, and several values or "
+                "a range, as in --set agent.lr=log(1e-5,1e-3)"
+            )
+
+        def runs_of(values: Mapping[str, Any]) -> dict[int, TrainConfig]:
+            options = {**grid.options, **{name: (value,) for name, value in values.items()}}
+            return {config.seed: config for config in replace(grid, options=options).runs().values()}
+
+        def work(sweep: Planned, names: tuple[str, ...]) -> bool:
+            left = [name for name in _left(sweep) if name in names]
+            needs, slots = self._room(sweep, left)
+            return not left or self._work(sweep, left, needs, slots)
+
+        (self.out / "stop").unlink(missing_ok=True)
+        at_once = max(1, (self.workers or _cores()) // len(grid.seeds))
+        if not search(self.out, self.trials, space, runs_of, work, at_once=at_once, say=print):
+            print(f"stopped; the same command goes on: {to_type('sweep', *sys.argv[2:])}", file=sys.stderr)
+            return 128 + signal.SIGINT
+        best = best_values(self.out, space)
+        if best is None:
+            print("no trial came to its end", file=sys.stderr)
+            return 1
+        values, score = best
+        print(f"best: {score:.4g} with " + " ".join(f"{name}={value}" for name, value in values.items()))
+        return 0
 
     def grid(self) -> Grid:
         """What is varied."""
@@ -123,8 +170,7 @@ class Sweep:
         memory = psutil.virtual_memory().available if self.backend == "local" else sys.maxsize
         disk = shutil.disk_usage(self.out).free
         threads = max((max(1, config.threads) for config in sweep.runs.values()), default=1)
-        cores = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-        slots = self.workers or max(1, cores // threads)
+        slots = self.workers or max(1, _cores() // threads)
         if not self.workers and needs:
             fitting = fitting_slots(list(needs.values()), memory)
             if fitting and fitting < slots:
@@ -160,7 +206,7 @@ class Sweep:
                     )
             from zoomrl.sweep.worker import Worker
 
-            worker = Worker(sweep, slots, self.retries, display.say)
+            worker = Worker(sweep, slots, self.retries, display.say, tuple(left) if self.search != "none" else ())
             with _stopping(worker):
                 return worker.run(display.refresh)
 
@@ -277,6 +323,11 @@ class _stopping_by_file(_stopping):  # noqa: N801
 
     def _stop(self, *_: object) -> None:
         self._sweep.stop_file.touch()
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def _left(sweep: Planned) -> list[str]:

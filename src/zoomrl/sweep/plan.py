@@ -76,7 +76,7 @@ def plan(directory: Path, runs: Mapping[str, TrainConfig]) -> Sweep:
                 "--out"
             )
     every = {**held, **runs}
-    if every.keys() != held.keys() or any(held[name] != every[name] for name in held):
+    if not path.exists() or dict(every) != dict(held):
         directory.mkdir(parents=True, exist_ok=True)
         listed = {name: config.to_dict() for name, config in every.items()}
         write_json(path, {"format": _FORMAT, "zoomrl": __version__, "runs": listed})

@@ -79,12 +79,14 @@ def state_of(sweep: Sweep, name: str) -> RunState:
 
 
 def finished(directory: Path, config: TrainConfig) -> Mapping[str, Any] | None:
-    """The result of a run that has made all its steps; else None."""
+    """The result of a run that has made all its steps, or was ended early by a callback; else None."""
     try:
         result = read_json(directory / RESULT)
     except (CheckpointError, OSError):
         return None
     steps, updates = result.get("env_steps"), result.get("updates")
+    if result.get("end_reason"):  # a callback ended it early
+        return result
     if not isinstance(steps, int) or not isinstance(updates, int) or steps < config.steps:
         return None
     return result if config.steps or updates >= config.offline_updates else None

@@ -44,6 +44,7 @@ def finish(
     logger: Logger,
     counters: dict[str, int],
     held_out: Mapping[str, float],
+    end_reason: str,
     seconds: float,
     expected_memory: int,
     stop: Callable[[], bool],
@@ -61,6 +62,7 @@ def finish(
         logger: takes the row of kind ``final``.
         counters: of the weights that are evaluated.
         held_out: their losses on demonstrations that were not learnt from; empty without such.
+        end_reason: why the run ended early; empty where it made all its steps.
         seconds: wall time of the training.
         expected_memory: in bytes, written alongside the peak that was reached.
         stop: asked at every step.
@@ -77,7 +79,8 @@ def finish(
 
     def keep(video_problem: str | None) -> None:
         memory = {"peak_memory_gb": peak_rss() / 1e9, "expected_memory_gb": expected_memory / 1e9}
-        result = {**row, "training_seconds": seconds, **memory, "video_problem": video_problem}
+        early = {"end_reason": end_reason} if end_reason else {}
+        result = {**row, **early, "training_seconds": seconds, **memory, "video_problem": video_problem}
         write_json(directory / RESULT, result)
 
     if not (config.eval.video and seeds):

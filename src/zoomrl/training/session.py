@@ -178,7 +178,9 @@ def run_session(
                 say(f"evaluating the result on {plural(config.eval.final_episodes, 'fresh episode')} ...")
             held_out = evaluator.validated()
             outcome = finish(
-                *(config, directory, ended, eval_envs, logger, counters, held_out, seconds, memory.total, stop.asked)
+                *(config, directory, ended, eval_envs, logger, counters, held_out, trainer.end_reason, seconds),
+                memory.total,
+                stop.asked,
             )
         if outcome is None:
             say(
