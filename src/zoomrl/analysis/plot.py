@@ -113,7 +113,7 @@ def curves(runs: Sequence[Run], metric: Metric, title: str = "") -> Figure:
 
 
 def style(dark: bool = False) -> dict[Any, Any]:
-    """Settings of matplotlib in which figures are made: on white, or on whatever dark page lies behind."""
+    """Options of matplotlib in which figures are made: on white, or on whatever dark page lies behind."""
     from cycler import cycler
 
     if not dark:
