@@ -228,6 +228,7 @@ def test_metrics_of_updates_without_the_actor_are_means_over_those_that_have_the
     assert sum("actor_loss" in found for found in seen) == len(seen) // 2
 
 
+@pytest.mark.slow
 def test_the_diagnosis_does_not_disturb_training(tmp_path):
     """Evaluations measure latents of replayed samples; training goes on as if they had not."""
     for name, every in (("often", 10), ("seldom", 30)):

@@ -601,7 +601,7 @@ def test_a_set_of_the_runs_size_is_cropped_where_the_environment_crops() -> None
     assert check_fit(demos, stretched.env_spec).spec == demos.spec, "nothing to be done"
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_run_learns_from_a_recording_of_large_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write("npz", tmp_path / "npz", raw_set())
     fit = ["--env.image-fit", "letterbox", "--env.cameras", "front"]

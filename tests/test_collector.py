@@ -52,7 +52,7 @@ def test_the_last_value_of_each_number_is_in_the_row_also_of_a_resumed_run(tmp_p
     assert_same_run(tmp_path / "straight", tmp_path / "stopped")
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_row_that_is_due_within_a_burst_of_updates_is_written_once_whenever_the_run_is_stopped(tmp_path, monkeypatch):
     """Its means hold the updates of the whole burst, also those after the stop."""
     options: dict[str, Any] = {"update_at": "episode", "log__every": 1, "control__executor": "open_loop"}

@@ -165,7 +165,10 @@ def drawn(rng, rates, seeds, spread, episodes=50):
     return found
 
 
-@pytest.mark.parametrize(("seeds", "offset"), [(4, 0), (8, 0), (4, 100)])
+@pytest.mark.parametrize(
+    ("seeds", "offset"),
+    [(4, 0), pytest.param(8, 0, marks=pytest.mark.slow), pytest.param(4, 100, marks=pytest.mark.slow)],
+)
 def test_verdicts_err_as_rarely_as_they_say(seeds, offset, monkeypatch):
     """Of pairs without a difference, no more than 5 % are called above or below; paired by seed, and unpaired."""
     monkeypatch.setattr(statistics, "improvement", lambda *_: None)

@@ -118,10 +118,7 @@ def live(config: AgentConfig) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        name if name in ("cqn_as", "act", "td3") else pytest.param(name, marks=pytest.mark.slow)
-        for name in AGENT_CONFIGS
-    ],
+    [name if name in ("cqn_as", "td3") else pytest.param(name, marks=pytest.mark.slow) for name in AGENT_CONFIGS],
 )
 def test_every_option_of_an_agent_is_read_by_it(name):
     plain = AGENT_CONFIGS[name]()

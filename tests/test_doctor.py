@@ -14,7 +14,7 @@ from zoomrl.cli.main import main
 from zoomrl.cli.rendering import rendering_fix
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_json_tells_what_a_program_needs(capsys, monkeypatch):
     monkeypatch.setattr(checks, "_BACKENDS", {sys.platform: ("egl",)})
     code = main(["doctor", "--json"])

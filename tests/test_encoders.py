@@ -325,7 +325,7 @@ def test_resnet_has_the_published_parameters():
 
 
 @pytest.mark.parametrize("fraction", [False, True])
-@pytest.mark.long
+@pytest.mark.slow
 def test_resnet_encodes_each_frame(weights, fraction):
     config = EncoderConfig(kind="resnet18", weights=str(weights), share_views=fraction)
     encoder = make_encoder(config, views=2, frames=2, size=40)

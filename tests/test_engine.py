@@ -145,7 +145,17 @@ def compare_over_updates(fast, plain, config, shape, updates, tolerance):
     "case",
     [
         pytest.param(c, marks=pytest.mark.slow)
-        if c in ("iqrl, state", "taco, pixels", "tcrl, state", "td7, state", "drqv2, pixels")
+        if c
+        in (
+            "iqrl, state",
+            "taco, pixels",
+            "tcrl, state",
+            "td7, state",
+            "drqv2, pixels",
+            "act, both",
+            "bc, pixels",
+            "drqv2_as, state",
+        )
         else c
         for c in CASES
     ],
@@ -170,7 +180,7 @@ def test_compiled_equals_eager_in_one_graph(case, quick_compile):
         pytest.param(DrQv2ASConfig, 2, 7, marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.long
+@pytest.mark.slow
 def test_what_repeats_is_compiled_once(kind, chunk_length, graphs, quick_compile):
     """However many views, levels and action dimensions there are: two graphs of the encoder, with and without
     gradient; three of CQN-AS's streams, one of its imitation terms; five of DrQ-v2-AS's recurrent bodies. And however

@@ -417,7 +417,7 @@ def test_known_environments_pass(env_id):
     }
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_images_of_a_real_camera():
     pytest.importorskip("dm_control")
     fast = {"shadows": False, "reflections": False, "antialiasing": False}

@@ -187,7 +187,7 @@ def test_the_dmc_equals_dm_control() -> None:
 
 @needs_opengl
 @pytest.mark.parametrize("build", [pytest.param(drawer, marks=pytest.mark.slow), cartpole])
-@pytest.mark.long
+@pytest.mark.slow
 def test_less_can_be_rendered(build: Any) -> None:
     import mujoco
 
@@ -249,7 +249,7 @@ def test_the_first_image_shows_where_things_are() -> None:
         ("dmc:quadruped-escape", ("global",)),  # Its terrain is made anew in each episode.
     ],
 )
-@pytest.mark.long
+@pytest.mark.slow
 def test_same_seed_same_images(env_id: str, cameras: tuple[str, ...]) -> None:
     fresh, used = (make_env(env_id, cameras=cameras, image_size=24, **FAST) for _ in range(2))
     images(used, 5)

@@ -53,7 +53,7 @@ def test_same_seed_same_episode(task: str) -> None:
     assert_honest_seeding(make(task, **options), make(task, **options))
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_placements_come_from_the_whole_range_and_the_first_observation_shows_them() -> None:
     env = make("drawer-open")
     handles = []

@@ -156,7 +156,7 @@ def test_killed_worker(pair: ProcessVectorEnv, caplog: pytest.LogCaptureFixture)
     assert out.obs["state"][:, 1].tolist() == [3, 1]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_exiting_and_raising_workers(pair: ProcessVectorEnv, caplog: pytest.LogCaptureFixture) -> None:
     assert pair.step(actions(EXIT, 0)).died == [0]
     assert "worker 0 (gym:Moody) died (exited with code 3)" in caplog.text
@@ -200,7 +200,7 @@ def test_a_worker_that_keeps_dying_is_an_error(pair: ProcessVectorEnv) -> None:
         pair.step(actions(EXIT, 0))
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_completed_step_clears_the_count(pair: ProcessVectorEnv) -> None:
     for _ in range(4):
         assert pair.step(actions(EXIT, 0), np.array([True, False])).died == [0]
@@ -300,7 +300,7 @@ def test_workers_ignore_ctrl_c(pair: ProcessVectorEnv) -> None:
     assert pair.step(actions(0, 0)).died == []
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_own_factory_and_rendering() -> None:
     calls = []
 

@@ -60,6 +60,7 @@ def of_module(directory: Path, part: str) -> dict[str, Any]:
 # ---- forks -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_fork_with_no_other_option_ends_like_the_run_left_alone(origin, demos, tmp_path):
     before = content(origin)
     run(tiny(tmp_path / "whole", demos))
@@ -130,6 +131,7 @@ def test_other_options_are_followed(origin, demos, tmp_path, changes):
     assert run(config)[0].finished, "and it is known again"
 
 
+@pytest.mark.slow
 def test_the_optimizer_of_a_fork_is_its_own(origin, demos, tmp_path):
     changes: dict[str, Any] = {"agent__weight_decay": 0.02, "agent__optimizer": "adam"}
     assert tiny(tmp_path, demos).agent.optimizer == "adamw"

@@ -408,7 +408,7 @@ def test_validation_changes_nothing():
 # Learning, saving, speed.
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_they_learn_four_samples_by_heart():
     """Errors of actions that are uniform in -1 .. 1 begin at 0.5; ACT's style is priced out, so it must look."""
     settings = {"lr": 3e-3, "weight_decay": 0.0}

@@ -480,7 +480,7 @@ class Joined(ToyEnv):
         return {"point": shown[:2], "clock": shown[2:]}
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_corrections_are_imported_with_the_entries_of_their_environment(tmp_path):
     source = recording(tmp_path / "stream.jsonl", STREAM)
     config = tiny(tmp_path / "run", intervene__source=source, env__state="full")

@@ -190,6 +190,7 @@ def test_equal_to_the_same_environment_in_this_process(config: EnvConfig) -> Non
     there.close()
 
 
+@pytest.mark.slow
 def test_equal_without_gymnasium_over_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("gymnasium", "torch", "tyro", "rich", "dacite", "torchrl", "tensordict"):
         (tmp_path / f"{module}.py").write_text("raise ImportError('blocked')")
@@ -548,6 +549,7 @@ def test_a_death_among_several(moody: EnvConfig, workers: str, caplog: pytest.Lo
 
 
 @pytest.mark.timing
+@pytest.mark.slow
 def test_isolated_simulators_work_at_the_same_time(moody: EnvConfig) -> None:
     with make_vector_env(moody, 3) as envs:
         for index in range(3):

@@ -80,7 +80,7 @@ def test_readable():
     assert [readable(n) for n in (12, 34_500, 1.2e6, 21.2e9)] == ["12 bytes", "34 kB", "1 MB", "21.2 GB"]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_peak_follows_what_is_touched():
     before = peak_rss()
     held = np.ones(before + 50_000_000, np.uint8)

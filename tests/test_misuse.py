@@ -61,7 +61,7 @@ def test_fewer_steps_than_already_made_are_refused(tmp_path):
         run(tiny(tmp_path / "run", steps=30))
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_damaged_older_checkpoint_does_not_stop_a_resumed_run(tmp_path):
     keep = CheckpointConfig(every=15, keep=9)
     run(tiny(tmp_path / "run", checkpoint=keep))
@@ -101,7 +101,7 @@ def test_demonstrations_of_another_environment_and_other_evaluations_are_said(tm
     assert "eval.final_episodes: 2 -> 3" in run(tiny(tmp_path / "plain", demos, steps=12, eval__final_episodes=3))[1]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_resumed_run_follows_new_intervals(tmp_path):
     run(tiny(tmp_path / "run", eval__every=1000))
     run(tiny(tmp_path / "run", eval__every=10, steps=90))
@@ -109,7 +109,7 @@ def test_a_resumed_run_follows_new_intervals(tmp_path):
     assert steps == [0, 70, 80, 90]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_threads_are_measured_without_demonstrations_too(tmp_path):
     _, said = run(tiny(tmp_path / "run", threads=0))
     assert "measured per update: 1:" in said

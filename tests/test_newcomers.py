@@ -17,7 +17,7 @@ from zoomrl.plugins import import_named
 from zoomrl.training.callbacks import make_callbacks
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_run_that_ends_before_its_first_update_says_so(tmp_path):
     _, said = run(tiny(tmp_path / "run", steps=6, seed_steps=6))
     assert "warning: nothing will be learnt" in said

@@ -316,7 +316,7 @@ def test_looking_at_samples_leaves_the_draws_as_they_were():
     st.lists(st.tuples(shapes, st.booleans()), min_size=1, max_size=14),
     st.lists(shapes, max_size=5),
 )
-@pytest.mark.long
+@pytest.mark.slow
 def test_replay_rebuilt_from_segments_draws_alike(config, sequence_length, demo_shapes, online, later):
     """Segments saved as the ring goes round, loaded into an empty one: the same slots, priorities and draws."""
     demos = [coded(k, s[0], terminated=s[1], success=s[2], is_demo=s[3]) for k, s in enumerate(demo_shapes)]

@@ -92,7 +92,7 @@ def test_an_evaluation_names_what_it_cannot_do(finished, tmp_path):
         zoomrl.evaluate(finished, episodes=1, make_env=ToyEnv, video=tmp_path / "video.mp4")
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_command_and_the_function_evaluate_alike(tmp_path, capsys):
     words = ["train", "--preset", "cqn-gym", "--env", "gym:Pendulum-v1", "--steps", "20", "--agent.hidden-dim", "8"]
     words += ["--eval.every", "0", "--eval.final-episodes", "1", "--log.no-tensorboard", "--threads", "1"]

@@ -166,6 +166,7 @@ def test_from_recordings_to_a_policy(demos, tmp_path, capsys):
     assert f"export {run} --out bundles/run" in said
 
 
+@pytest.mark.slow
 def test_a_moved_set_is_known_by_its_content_and_a_run_may_learn_for_longer(demos, tmp_path, capsys):
     moved, run = tmp_path / "moved", tmp_path / "run"
     train(small(demos, run_dir=str(run), offline_updates=4, offline_eval_every=0))

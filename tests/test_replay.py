@@ -488,7 +488,7 @@ def assert_same(a: TensorDict, b: TensorDict) -> None:
     st.lists(st.tuples(shapes, st.booleans()), min_size=1, max_size=14),
     st.lists(shapes, max_size=5),
 )
-@pytest.mark.long
+@pytest.mark.slow
 def test_replay_rebuilt_from_segments_gives_equal_batches(config, demo_shapes, online, later):
     demos = [coded(k, s[0], terminated=s[1], success=s[2], is_demo=s[3]) for k, s in enumerate(demo_shapes)]
     first = ReplayBuffer(config, SPEC, 3, demos, to_unit, seed=1)

@@ -114,6 +114,7 @@ def test_a_page_of_one_run_shows_its_losses(sweep, tmp_path):
     assert "What differs" not in visible(text)
 
 
+@pytest.mark.slow
 def test_videos_beyond_the_limit_show_their_first_image(sweep, tmp_path, monkeypatch):
     monkeypatch.setattr(page, "MOST_VIDEO", 10)
     text = report([sweep], tmp_path / "a.html").read_text()

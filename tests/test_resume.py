@@ -204,6 +204,7 @@ def test_crashed_run_ends_like_one_left_alone(changes, demos, tmp_path):
     assert_same_run(tmp_path / "straight", tmp_path / "crashed")
 
 
+@pytest.mark.slow
 def test_crash_before_the_first_online_checkpoint_keeps_the_offline_phase(straight, demos, tmp_path):
     config = tiny(tmp_path / "run", demos)
     crash_at(14, config)
@@ -263,6 +264,7 @@ def test_stopping_again_and_again_changes_nothing(straight, demos, tmp_path):
     assert_same_run(straight, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_signal_in_the_offline_phase(straight, demos, tmp_path, monkeypatch):
     config = tiny(tmp_path / "run", demos)
     update, calls = Trainer._update, []
@@ -280,6 +282,7 @@ def test_signal_in_the_offline_phase(straight, demos, tmp_path, monkeypatch):
     assert_same_run(straight, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_signal_during_an_evaluation(straight, demos, tmp_path, monkeypatch):
     config = tiny(tmp_path / "run", demos)
 
@@ -360,6 +363,7 @@ def test_finished_run_repeats_only_its_final_evaluation(straight, demos, tmp_pat
     assert_same_run(straight, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_evaluations_logs_and_checkpoints_leave_the_learning_alone(straight, demos, tmp_path):
     config = tiny(tmp_path / "run", demos, eval__every=0, log__every=1000, checkpoint__every=1000)
     run(config)
@@ -437,6 +441,7 @@ def test_every_checkpoint_damaged_is_an_error(demos, tmp_path):
         run(config)
 
 
+@pytest.mark.slow
 def test_missing_replay_file_is_an_error(demos, tmp_path):
     config = tiny(tmp_path / "run", demos)
     crash_at(50, config)
@@ -446,6 +451,7 @@ def test_missing_replay_file_is_an_error(demos, tmp_path):
         run(config)
 
 
+@pytest.mark.slow
 def test_leftovers_after_the_checkpoint_are_dropped(straight, demos, tmp_path):
     directory = tmp_path / "run"
     config = tiny(directory, demos)
@@ -462,6 +468,7 @@ def test_leftovers_after_the_checkpoint_are_dropped(straight, demos, tmp_path):
     assert_same_run(straight, directory)
 
 
+@pytest.mark.slow
 def test_missing_metrics_file_does_not_break_resuming(demos, tmp_path):
     directory = tmp_path / "run"
     config = tiny(directory, demos)
@@ -508,6 +515,7 @@ def test_nan_loss_names_batch_and_checkpoint(demos, tmp_path, monkeypatch):
     load_policy(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_diverging_weights_never_reach_the_last_good_checkpoint(demos, tmp_path, monkeypatch):
     """A step that breaks the weights comes back with a finite loss; only the next loss is NaN."""
     config = tiny(tmp_path / "run", demos, checkpoint__every=1)
@@ -535,6 +543,7 @@ def test_too_large_learning_rate_is_caught(demos, tmp_path):
 # ---- no space -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_full_disk_keeps_the_older_checkpoint(straight, demos, tmp_path, monkeypatch):
     config = tiny(tmp_path / "run", demos)
     replace = os.replace
@@ -657,6 +666,7 @@ class Fickle(ToyEnv):
         return super().step(action)
 
 
+@pytest.mark.slow
 def test_episode_in_flight_that_is_not_repeated_is_dropped_by_name(tmp_path, monkeypatch):
     """Dropped should the environment answer differently: also when it only shows other things."""
     Fickle.made = 0

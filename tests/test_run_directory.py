@@ -63,7 +63,7 @@ def content(directory):
 
 
 @pytest.mark.parametrize("problem", [OSError(errno.EMFILE, "Too many open files"), MemoryError()])
-@pytest.mark.long
+@pytest.mark.slow
 def test_checkpoints_that_cannot_be_read_now_end_the_start_and_stay(problem, straight, copy, demos, monkeypatch):
     before = content(copy)
 
@@ -124,7 +124,7 @@ def test_a_damaged_segment_that_only_the_newest_needs_falls_back(straight, copy,
     assert_same_run(straight, copy)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_hole_in_the_episodes_is_refused_by_number_and_nothing_is_changed(demos, tmp_path):
     config = tiny(tmp_path / "run", demos, replay__capacity=1000)
     crash_at(50, config)
@@ -221,7 +221,7 @@ def test_an_unknown_number_of_threads_is_not_measured_anew(copy, demos):
         run(tiny(copy, demos, threads=0))
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_missing_best_weights_are_not_replaced_in_silence(demos, tmp_path):
     config = tiny(tmp_path / "run", demos, eval__keep_best=True)
     assert run(config)[0].finished
@@ -247,7 +247,7 @@ def test_a_directory_removed_under_a_run_is_named(demos, tmp_path):
     assert not directory.exists()
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_directory_made_anew_under_a_run_is_the_other_run_s(demos, tmp_path):
     """The first one writes nothing more there, its holder's name and its lock included."""
     directory, other = tmp_path / "run", tmp_path / "other"
@@ -264,7 +264,7 @@ def test_a_directory_made_anew_under_a_run_is_the_other_run_s(demos, tmp_path):
 
 
 @pytest.mark.parametrize("keep_best", [pytest.param(False, marks=pytest.mark.slow), True])
-@pytest.mark.long
+@pytest.mark.slow
 def test_files_of_another_run_are_refused_and_stay(keep_best, copy, demos, tmp_path):
     """They are whole, and of the same config but for the seed."""
     other, name = tmp_path / "other", "best.pt" if keep_best else "step_0000000045.pt"
@@ -279,7 +279,7 @@ def test_files_of_another_run_are_refused_and_stay(keep_best, copy, demos, tmp_p
     assert keep_best or content(copy) == before
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_episodes_of_another_run_are_not_looked_at(straight, copy, demos, tmp_path):
     crash_at(20, tiny(tmp_path / "other", demos, seed=2))
     stray = sorted((tmp_path / "other" / "replay").glob("*.npz"))[0]
@@ -290,7 +290,7 @@ def test_episodes_of_another_run_are_not_looked_at(straight, copy, demos, tmp_pa
     assert stray.name not in names or (copy / "replay" / stray.name).exists()
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_what_a_process_killed_before_it_tidied_up_left_is_removed(straight, demos, tmp_path, monkeypatch):
     """Killed right behind the last checkpoint: no later one would do it."""
     config = tiny(tmp_path / "run", demos)

@@ -218,7 +218,7 @@ def result_of(directory: Path) -> dict[str, Any]:
         ("exits", "frame 3 could not be rendered: SystemExit: no display"),
     ],
 )
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_renderer_costs_the_video_alone(kind, problem, tmp_path, monkeypatch):
     monkeypatch.setattr(Rendering, "kind", kind)
     result = finished(tmp_path / "run")
@@ -275,7 +275,7 @@ def test_the_result_is_there_before_the_video(ended, tmp_path, monkeypatch):
     assert result["video_problem"] == "the process ended before the video was written"
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_an_environment_that_cannot_be_closed_does_not_take_the_result_away(ended, tmp_path, monkeypatch, caplog):
     def refuse(self: Rendering) -> None:
         raise RuntimeError("closed twice")
@@ -296,7 +296,7 @@ def test_a_finished_run_that_is_stopped_while_it_evaluates_again_keeps_its_resul
     assert (directory / "result.json").read_bytes() == before
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_disk_that_fills_over_the_video_leaves_the_result(ended, tmp_path, monkeypatch):
     directory = tmp_path / "run"
     shutil.copytree(ended, directory)
@@ -338,7 +338,7 @@ class Dying(SerialVectorEnv):
         return outcomes
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_worker_that_dies_over_a_frame_costs_the_video_alone(tmp_path, monkeypatch):
     monkeypatch.setattr("zoomrl.envs.vector.make.SerialVectorEnv", Dying)
     result = finished(tmp_path / "run")
@@ -357,7 +357,7 @@ def registered():
     del gymnasium.registry["Rendering-v0"]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_plot_that_fails_costs_the_plot_alone(registered, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(report, "plot_runs", lambda *_, **__: raising())
     words = f"train --preset cqn-dmc --env {registered} --threads 1 --steps 20 --seed-steps 100 --agent.hidden-dim 8"

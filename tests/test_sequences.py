@@ -30,7 +30,7 @@ def replay_of(lengths, *, sequence_length, capacity=60, demos=0, **options):
     st.sampled_from(["episode", "transition"]),
     st.integers(0, 2),
 )
-@pytest.mark.long
+@pytest.mark.slow
 def test_sequences_are_what_followed(lengths, sequence_length, n_step, tail, stack, sampling, demos):
     replay, episodes = replay_of(
         lengths,

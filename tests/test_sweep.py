@@ -395,7 +395,7 @@ def test_the_command_trains_all_with_the_same_bytes_as_in_series(here, capsys):
     assert "0 of them to be trained" in capsys.readouterr().out
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_run_that_fails_is_named_and_tried_again_when_asked_to(here, capsys, monkeypatch):
     words = [*command(here / "sweep", "1", "--workers", "1")[3:], "--set", *WORDS]
     words += ["demos.source=nowhere", "replay.demo_fraction=0.5"]

@@ -223,7 +223,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _figure(make: Callable[[], Figure], words: str) -> Html:
-    """A figure for a white page and one for a dark one; the reader's settings choose."""
+    """A figure for a white page and one for a dark one; the reader's browser chooses."""
     from matplotlib import rc_context
 
     sources = []
