@@ -232,12 +232,8 @@ def _figure(make: Callable[[], Figure], words: str) -> Html:
             buffer = io.BytesIO()
             make().savefig(buffer, format="svg", metadata={"Date": None})
         sources.append(f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}")
-    light, dark_source = (Html(source) for source in sources)
-    return element(
-        "picture",
-        Html(f'<source media="(prefers-color-scheme: dark)" srcset="{dark_source}">'),
-        element("img", src=light, alt=words),
-    )
+    both = zip(sources, ("light", "dark"), strict=True)
+    return element("div", *(element("img", src=Html(source), alt=words, class_=kind) for source, kind in both))
 
 
 # ---- the rest ----------------------------------------------------------------------------------------------
