@@ -125,8 +125,11 @@ def test_probability_of_improvement_by_pairs():
 
 
 def test_profiles_by_hand():
-    found = statistics.profile(np.array([[0.2, 0.8], [0.6, 0.4]]), np.array([0.0, 0.3, 0.5, 1.0]))
+    matrix = np.array([[0.2, 0.8], [0.6, 0.4]])
+    found, low, high = statistics.profiles({"x": matrix}, np.array([0.0, 0.3, 0.5, 1.0]))["x"]
     np.testing.assert_allclose(found, [1, 0.75, 0.5, 0])
+    assert (low <= found).all()
+    assert (found <= high).all()
 
 
 def test_how_many_seeds_would_decide():
@@ -349,7 +352,9 @@ def test_the_command_line_compares(tmp_path, capsys):
     assert "not comparable: ours against metaworld/sac" in said
     assert "metaworld:hammer: env.reward auto against dense" in said
     assert "curves released with TD-MPC2" in said
-    assert main(["compare", ours, theirs, "--json"]) == 0
+    image = tmp_path / "profile.png"
+    assert main(["compare", ours, theirs, "--json", "--profile", str(image)]) == 0
+    assert image.stat().st_size > 5000
     found = json.loads(capsys.readouterr().out)[0]
     assert (found["verdict"], found["names"]) == ("above", ["ours", "theirs"])
     assert main(["compare", "--list-references"]) == 0

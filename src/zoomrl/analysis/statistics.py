@@ -143,9 +143,23 @@ def improvement(first: NDArray[np.float64], second: NDArray[np.float64], seed: i
     return _estimates({"": (first, second)}, _rliable("metrics").probability_of_improvement, seed)[0]
 
 
-def profile(scores: NDArray[np.float64], thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Performance profile: fraction of runs above each threshold, averaged over tasks; [thresholds]."""
-    return np.array([(scores > threshold).mean() for threshold in thresholds])
+def profiles(
+    scores: Mapping[str, NDArray[np.float64]], thresholds: NDArray[np.float64], seed: int = 0
+) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]:
+    """Performance profiles: fraction of runs above each threshold, averaged over tasks, with its interval.
+
+    Args:
+        scores: method -> [seeds, tasks].
+        thresholds: [K].
+        seed: of the bootstrap.
+
+    Returns:
+        Method -> fraction, low and high [K] each.
+    """
+    with _seeded(seed), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found, intervals = _rliable("library").create_performance_profile(scores, thresholds, reps=REPS)
+    return {name: (found[name], *intervals[name]) for name in scores}
 
 
 def _estimates(scores: Mapping[str, Any], function: Callable[..., Any], seed: int) -> list[Estimate]:

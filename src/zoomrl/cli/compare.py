@@ -40,6 +40,8 @@ class Compare:
     """Difference from which on it matters; 0 is 0.05 of success, or 5 percent of the second's mean return."""
     accept: tuple[str, ...] = ()
     """Conditions that may differ, by their full names: steps, env.cameras."""
+    profile: Path | None = None
+    """Image of performance profiles to write: the fraction of runs above each score."""
     json: FlagCreatePairsOff[bool] = False
     """Print JSON instead of tables."""
     list_references: FlagCreatePairsOff[bool] = False
@@ -64,12 +66,18 @@ class Compare:
         found = [compare(methods[0], other, margin=self.margin, accept=self.accept) for other in methods[1:]]
         for name in self.reference:
             found.append(compare_with(methods[0], reference(name), margin=self.margin, accept=self.accept))
+        if self.profile is not None:
+            from zoomrl.analysis.profile import plot_profiles
+
+            plot_profiles(methods, self.profile)
         if self.json:
             print(json.dumps(finite_or_null([dataclasses.asdict(one) for one in found]), indent=2))
             return 0
         _show(methods, found)
         for name in self.reference:
             print(f"{name}: {reference(name).source}")
+        if self.profile is not None:
+            print(f"wrote {self.profile}")
         return 0
 
 
