@@ -53,6 +53,7 @@ def plot_profiles(methods: Sequence[Scores], out: str | Path) -> Path:
         axes.set_ylabel("Fraction of runs above it, mean over tasks")
         axes.set_ylim(-0.03, 1.03)
         axes.grid(True, linewidth=0.8)
+        axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8, title="shaded: 95 % intervals", title_fontsize=8)
         path.parent.mkdir(parents=True, exist_ok=True)
