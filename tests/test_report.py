@@ -60,6 +60,7 @@ def sweep(tmp_path_factory) -> Path:
     run_of(folder / "runs" / "<script>alert(1)<", 1, None, env="metaworld:hammer")
     (folder / "failed").mkdir()
     write_json(folder / "failed" / "b-s2.json", {"message": "it broke & burnt"})
+    write_json(folder / "failed" / "never.json", {"message": "no set"})
     (folder / "sweep.json").touch()
     return folder
 
@@ -84,6 +85,7 @@ def test_a_page_of_several_experiments(sweep, tmp_path):
     assert "0.0005" in seen
     assert "1 episode lost: the simulator showed NaN, or its worker died" in seen
     assert "failed: it broke &amp; burnt" in seen
+    assert "never failed: no set" in seen
     assert "not at its end: step 200 of" in seen
     assert "no video: no renderer" in seen
     assert "0 of 1 finished" in seen

@@ -166,9 +166,18 @@ def test_a_sweep_is_kept_joined_and_extended(tmp_path):
     assert more.config("s3").run_dir == str(tmp_path / "sweep" / "runs" / "s3")
     longer = plan(tmp_path / "sweep", grid(options={**SMALL, "steps": (90,)}).runs())
     assert [config.steps for config in longer.runs.values()] == [90, 90, 60]
+    other = grid(options={**SMALL, "agent.hidden_dim": (9,)}).runs()
+    longer.run_dir("s1").mkdir(parents=True)
+    (longer.run_dir("s1") / "config.json").touch()
     with pytest.raises(CheckpointError, match=r"has a run s1 with other options: agent.hidden_dim: 8 -> 9"):
-        plan(tmp_path / "sweep", grid(options={**SMALL, "agent.hidden_dim": (9,)}).runs())
+        plan(tmp_path / "sweep", other)
     assert read_sweep(tmp_path / "sweep") == longer
+    # One that never began may still be mended.
+    mended = plan(tmp_path / "sweep", {"s2": other["s2"]})
+    assert mended.runs["s2"].agent.hidden_dim == 9
+    unwritten = plan(tmp_path / "sweep", grid(seeds=(8,)).runs(), write=False)
+    assert "s8" in unwritten.runs
+    assert read_sweep(tmp_path / "sweep") == mended
 
 
 def test_other_directories_are_left_alone(tmp_path):
@@ -421,6 +430,9 @@ def test_status_stop_and_a_dry_run(here, capsys, monkeypatch):
     said = capsys.readouterr().out
     assert "2 runs in " in said
     assert "s2: 0.10 GB of memory, 0.01 GB on disk" in said
+    assert "at once; nothing was begun" in said
+    assert not out.exists()
+    plan(out, grid().runs())
     worker.fail(read_sweep(out), "s2", "it broke")
     assert main(["sweep", "status", str(out)]) == 0
     said = capsys.readouterr().out
@@ -431,13 +443,16 @@ def test_status_stop_and_a_dry_run(here, capsys, monkeypatch):
     monkeypatch.setattr("zoomrl.sweep.predict._measured", lambda *_: Needs(10**15, 10**7))
     assert main(words) == 2
     assert "GB of memory" in capsys.readouterr().err
-    assert not (out / "stop").exists()
     assert main(["sweep", "status", str(here)]) == 1
     (here / "grid.toml").write_text('preset = "cqn-gym"')
     assert main(["sweep", str(here / "grid.toml"), "--seeds", "3"]) == 2
     assert "leave --preset" in capsys.readouterr().err
     assert main(["sweep", "--set", "steps=1", "steps=2"]) == 2
     assert "names an option twice" in capsys.readouterr().err
+    assert main(["sweep", "statsu", str(out)]) == 2
+    assert "Did you mean status" in capsys.readouterr().err
+    assert main(["sweep", "--set", "agent.lr=log(1e-4,1e-2)"]) == 2
+    assert "is a range, which is searched: add --search optuna" in capsys.readouterr().err
 
 
 # ---- attacks: by hand ----------------------------------------------------------------------------------------
@@ -625,6 +640,8 @@ def test_a_search_finds_what_is_better_and_goes_on_where_it_was(tmp_path):
     assert 10**-3 < values["agent.lr"] < 10**-1
     configs = read_sweep(tmp_path / "s").runs
     assert configs["t3-s1"].callback == ("zoomrl.sweep.search:Pruning",)
+    rates = [config.agent.lr for config in configs.values()]
+    assert len(set(rates)) == 12, "what goes on proposes other values"
     searched(tmp_path / "s", 12, near)
     assert len(read_sweep(tmp_path / "s").runs) == 12
 
@@ -637,6 +654,15 @@ def test_trials_of_several_seeds_are_means_and_failed_ones_count_as_none(tmp_pat
     *_, best, study = searched(tmp_path / "f", 3, lambda config: None)
     assert best is None
     assert [trial.state.name for trial in study.trials] == ["FAIL"] * 3
+
+
+def test_one_process_proposes(tmp_path):
+    pytest.importorskip("optuna")
+    from zoomrl.sweep.search import _alone
+
+    plan(tmp_path / "s", {})
+    with _alone(tmp_path / "s"), pytest.raises(ConfigError, match="another process searches in"):
+        searched(tmp_path / "s", 2, near)
 
 
 def test_a_trial_that_was_asked_for_and_never_written_down_is_given_up(tmp_path):

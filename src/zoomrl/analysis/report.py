@@ -81,7 +81,7 @@ def report(directories: Sequence[str | Path], out: str | Path, *, table: str | P
         *_section("Learning curves", *_curves(runs)),
         *(_section("Losses and speed", *_losses(runs[0])) if len(runs) == 1 else ()),
         *_section("What differs", _differences(groups)),
-        *_section("Failures", _failures(runs)),
+        *_section("Failures", _failures(runs, [Path(directory) for directory in directories])),
         *_section("Videos", *_videos(runs)),
         *_section("Provenance", _provenance(runs).html()),
     ]
@@ -246,7 +246,9 @@ def _differences(groups: Mapping[str, Sequence[Run]]) -> Html:
     differing = sorted({key for run in firsts.values() for key in changes(base.config, run.config)} - {"seed"})
     if not differing:
         return Html("")
-    table = _Table(("option", *firsts))
+    parts = [name.split(", ") for name in firsts]
+    shared = set.intersection(*map(set, parts))
+    table = _Table(("option", *(", ".join(part for part in each if part not in shared) for each in parts)))
     for key in differing:
         table.rows.append([key, *(_plain(flat(run.config).get(key)) for run in firsts.values())])
     return table.html()
@@ -256,7 +258,7 @@ def _plain(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
 
 
-def _failures(runs: Sequence[Run]) -> Html:
+def _failures(runs: Sequence[Run], directories: Sequence[Path]) -> Html:
     """Runs that failed or are not at their end, episodes that were lost, videos that could not be made."""
     table = _Table(("run", "what"))
     for run in runs:
@@ -277,6 +279,10 @@ def _failures(runs: Sequence[Run]) -> Html:
         problem = result.get("video_problem")
         if problem and problem != "eval.video is off" and problem != "no episode was asked for":
             table.rows.append([name, f"no video: {problem}"])
+    shown = {run.directory.name for run in runs}
+    for path in (path for directory in directories for path in sorted(directory.glob("failed/*.json"))):
+        if path.stem not in shown:  # it failed before it had a directory
+            table.rows.append([path.stem, f"failed: {read_json(path).get('message')}"])
     return table.html() if table.rows else Html("")
 
 

@@ -146,7 +146,7 @@ def _verdict(one: Comparison) -> list[str]:
         lines.append(f"probability of improvement: {better.value:.2f} ({better.low:.2f} to {better.high:.2f})")
     lines += [f"  {why}" for why in one.why[:10]]
     if one.seeds_needed:
-        lines.append(f"about {one.seeds_needed:,} seeds of each task would decide")
+        lines.append(f"about {one.seeds_needed:,} seeds of each task would narrow the interval to the margin")
     return lines
 
 

@@ -35,7 +35,7 @@ _REFRESH_S = 2.0
 
 @dataclass(frozen=True)
 class Sweep:
-    """Train every combination of presets, algorithms, environments, options and seeds; the same command goes on.
+    """Train every combination of presets, algorithms, environments, options and seeds (also: sweep status, sweep stop).
 
     Any number of workers may run the same command at once, on all machines that see the directory, and may be killed.
     """
@@ -85,13 +85,17 @@ class Sweep:
     def run(self) -> int:
         """Lay out, predict, and work; 1 when a run failed."""
         from zoomrl.sweep.plan import plan
+        from zoomrl.sweep.search import axis_of
 
         if self.search != "none":
             return self._search()
-        runs = self.grid().runs()
-        sweep = plan(self.out, runs)
-        sweep.stop_file.unlink(missing_ok=True)
-        if self.retry_failed:
+        grid = self.grid()
+        for name, values in grid.options.items():
+            if axis_of(name, values).kind != "choice":
+                raise ConfigError(f"{name}={values[0]} is a range, which is searched: add --search optuna")
+        runs = grid.runs()
+        sweep = plan(self.out, runs, write=False)
+        if self.retry_failed and not self.dry_run:
             for name in runs:
                 sweep.failure(name).unlink(missing_ok=True)
         left = _left(sweep)
@@ -99,7 +103,10 @@ class Sweep:
         needs, slots = self._room(sweep, left)
         if self.dry_run:
             _say_needs(sweep, needs)
+            print(f"{plural(slots, 'run')} at once; nothing was begun")
             return 0
+        plan(self.out, runs)
+        sweep.stop_file.unlink(missing_ok=True)
         if left:
             done = self._work(sweep, left, needs, slots)
             if not done:
@@ -168,7 +175,8 @@ class Sweep:
 
         needs = predict(sweep, left, lambda text: print(text, file=sys.stderr))
         memory = psutil.virtual_memory().available if self.backend == "local" else sys.maxsize
-        disk = shutil.disk_usage(self.out).free
+        there = next(folder for folder in (self.out, *self.out.absolute().parents) if folder.is_dir())
+        disk = shutil.disk_usage(there).free
         threads = max((max(1, config.threads) for config in sweep.runs.values()), default=1)
         slots = self.workers or max(1, _cores() // threads)
         if not self.workers and needs:

@@ -120,6 +120,10 @@ def check_command(words: Sequence[str]) -> None:
     """Refuse an unknown command with the nearest known one; the parser would only list them all."""
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
         raise unknown_name("command", words[0], COMMANDS)
+    if words[:1] == ["sweep"] and len(words) > 1:
+        word = words[1]
+        if not (word.startswith("-") or word.endswith(".toml") or word in _NESTED["sweep"]):
+            raise unknown_name("sweep command, or TOML file,", word, _NESTED["sweep"])
     nested = _NESTED.get(words[0], ()) if len(words) > 1 and words[0] != "sweep" else ()  # which takes a file too
     if nested and not words[1].startswith("-") and words[1] not in nested:
         raise unknown_name(f"{words[0]} command", words[1], nested)

@@ -51,17 +51,16 @@ def end_with_parent() -> None:
             sys.exit(STOPPED)
 
 
-def predict(words: list[str]) -> int:
-    """Print what a run will take, as JSON."""
-    from zoomrl.sweep.plan import read_sweep
+def predict() -> int:
+    """Print what the run will take whose config comes as JSON, as JSON."""
     from zoomrl.sweep.predict import measure
+    from zoomrl.training.config import TrainConfig
 
-    sweep, name = read_sweep(Path(words[0])), words[1]
-    print(json.dumps(measure(sweep.config(name))))
+    print(json.dumps(measure(TrainConfig.from_dict(json.load(sys.stdin)))))
     return 0
 
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     arguments = sys.argv[1:]
-    sys.exit(predict(arguments[1:]) if arguments[:1] == ["--predict"] else main(arguments))
+    sys.exit(predict() if arguments[:1] == ["--predict"] else main(arguments))

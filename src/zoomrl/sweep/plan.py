@@ -55,8 +55,13 @@ class Sweep:
         return self.directory / STOP
 
 
-def plan(directory: Path, runs: Mapping[str, TrainConfig]) -> Sweep:
+def plan(directory: Path, runs: Mapping[str, TrainConfig], *, write: bool = True) -> Sweep:
     """The sweep in ``directory`` with ``runs``; more runs than it had before are added to it.
+
+    Args:
+        directory: of the sweep.
+        runs: config of each by its name; one that has not begun yet may have others than before.
+        write: keep it; else nothing is written.
 
     Raises:
         CheckpointError: it has a run of the same name with another config; nothing is changed then.
@@ -70,13 +75,14 @@ def plan(directory: Path, runs: Mapping[str, TrainConfig]) -> Sweep:
     else:
         held = read_sweep(directory).runs
     for name, config in runs.items():
-        if name in held and (changed := differences(held[name], config)):
+        begun = (directory / "runs" / name / "config.json").exists()
+        if begun and name in held and (changed := differences(held[name], config)):
             raise CheckpointError(
                 f"{directory} has a run {name} with other options: {'; '.join(changed)}. Choose another directory with "
                 "--out"
             )
     every = {**held, **runs}
-    if not path.exists() or dict(every) != dict(held):
+    if write and (not path.exists() or dict(every) != dict(held)):
         directory.mkdir(parents=True, exist_ok=True)
         listed = {name: config.to_dict() for name, config in every.items()}
         write_json(path, {"format": _FORMAT, "zoomrl": __version__, "runs": listed})

@@ -86,8 +86,9 @@ def predict(sweep: Sweep, names: Sequence[str], say: Callable[[str], None] = lam
 
 
 def _measured(sweep: Sweep, name: str) -> Needs:
-    words = [sys.executable, "-m", "zoomrl.sweep.child", "--predict", str(sweep.directory), name]
-    done = subprocess.run(words, capture_output=True, text=True)
+    words = [sys.executable, "-m", "zoomrl.sweep.child", "--predict"]
+    config = json.dumps(sweep.runs[name].to_dict())
+    done = subprocess.run(words, input=config, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
         raise ConfigError(f"the run {name} cannot be built: {last}")

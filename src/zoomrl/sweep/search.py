@@ -7,10 +7,13 @@ seeds 1 and 2 is the runs ``t7-s1`` and ``t7-s2``; its value is the mean of thei
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
 
 from zoomrl.errors import ConfigError, import_optional
 from zoomrl.sweep.plan import Sweep, plan, read_sweep
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from zoomrl.training.evaluate import Evaluation
 
 JOURNAL = "optuna.log"
+LOCK = ".search.lock"
 STUDY = "sweep"
 PRUNER = "zoomrl.sweep.search:Pruning"
 _NAME = re.compile(r"t(\d+)-s(\d+)")
@@ -98,8 +102,38 @@ def search(
 
     Raises:
         MissingDependencyError: without the extra ``zoomrl[search]``.
+        ConfigError: another process searches there.
     """
     plan(directory, {})  # nobody else's directory, from here on
+    with _alone(directory):
+        return _search(directory, trials, space, runs_of, work, at_once, seed, say)
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """One process proposes: two would tell the study of one another's trials."""
+    lock = FileLock(directory / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(f"another process searches in {directory}; wait for it, or stop it") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _search(
+    directory: Path,
+    trials: int,
+    space: Mapping[str, Axis],
+    runs_of: Callable[[Mapping[str, Any]], Mapping[int, TrainConfig]],
+    work: Callable[[Sweep, tuple[str, ...]], bool],
+    at_once: int,
+    seed: int,
+    say: Callable[[str], None],
+) -> bool:
+    """Search as :func:`search` says, while no other process does."""
     study = open_study(directory, seed)
     states = import_optional("optuna", "search").trial.TrialState
 
@@ -134,15 +168,17 @@ def open_study(directory: Path, seed: int = 0) -> Any:
     journal = import_optional("optuna.storages.journal", "search")
     directory.mkdir(parents=True, exist_ok=True)
     storage = optuna.storages.JournalStorage(journal.JournalFileBackend(str(directory / JOURNAL)))
-    sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-    return optuna.create_study(
+    study = optuna.create_study(
         study_name=STUDY,
         storage=storage,
-        sampler=sampler,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
         direction="maximize",
         load_if_exists=True,
     )
+    # A search that goes on proposes other values than those that it began with.
+    made = len(study.get_trials(deepcopy=False))
+    study.sampler = optuna.samplers.TPESampler(seed=seed * 100_000 + made, constant_liar=True)
+    return study
 
 
 class Pruning(Callback):
