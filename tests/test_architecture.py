@@ -186,7 +186,7 @@ def test_products_outside_of_layers_go_by_way_of_the_faster_library():
 
 
 def test_no_console_takes_a_task_for_a_pictogram():
-    """rich makes a picture of ``:hammer:``, and so of ``metaworld:hammer: ...``."""
+    """rich makes a pictogram of ``:hammer:``, and so of ``metaworld:hammer: ...``."""
     wrong = [
         f"{path.relative_to(SOURCE)}:{node.lineno}"
         for path in MODULES.values()

@@ -345,6 +345,15 @@ def test_a_worker_takes_each_run_once_and_deals_with_every_end(tmp_path, monkeyp
     assert begun == []
 
 
+def test_a_run_that_leaves_no_result_is_not_begun_for_ever(tmp_path, monkeypatch):
+    sweep = plan(tmp_path / "sweep", grid(seeds=(1,)).runs())
+    begun = fake_processes(monkeypatch, {"s1": [child.FINISHED] * 5})
+    monkeypatch.setattr(worker, "finished", lambda *_: None)
+    assert worker.Worker(sweep, 1).run()
+    assert begun == ["s1"]
+    assert "left no result" in json.loads(sweep.failure("s1").read_text())["message"]
+
+
 def test_no_more_runs_at_once_than_asked_for(tmp_path, monkeypatch):
     sweep = plan(tmp_path / "sweep", grid(seeds=tuple(range(6))).runs())
     fake_processes(monkeypatch, {name: [0] for name in sweep.runs})
@@ -574,14 +583,14 @@ def test_a_run_of_another_process_is_told_by_its_own_status(tmp_path, monkeypatc
     ],
 )
 def test_ranges_of_a_search(values, expected):
-    from zoomrl.sweep.search import axis_of
+    from zoomrl.sweep.space import axis_of
 
     axis = axis_of("x", values)
     assert (axis.kind, axis.low, axis.high) == expected
 
 
 def test_choices_and_ranges_that_are_none():
-    from zoomrl.sweep.search import axis_of
+    from zoomrl.sweep.space import axis_of
 
     assert axis_of("x", ([64, 64], [32])).choices == ([64, 64], [32])
     assert axis_of("x", ("linear(1.0,0.1,500)",)).kind == "choice"
@@ -593,10 +602,11 @@ def test_choices_and_ranges_that_are_none():
 def searched(directory, trials, scores, *, seeds=(1,), at_once=2, stop_after=0):
     """A search for the lr nearest to 1e-2, whose runs are not trained but told by ``scores``."""
     from zoomrl.sweep import search as searching
+    from zoomrl.sweep import space as space_of
 
     space = {
-        "agent.lr": searching.axis_of("agent.lr", ("log(1e-4,1)",)),
-        "steps": searching.Axis("choice", choices=(60, 70)),
+        "agent.lr": space_of.axis_of("agent.lr", ("log(1e-4,1)",)),
+        "steps": space_of.Axis("choice", choices=(60, 70)),
     }
     rounds = []
 
@@ -639,7 +649,7 @@ def test_a_search_finds_what_is_better_and_goes_on_where_it_was(tmp_path):
     assert values["steps"] in (60, 70)
     assert 10**-3 < values["agent.lr"] < 10**-1
     configs = read_sweep(tmp_path / "s").runs
-    assert configs["t3-s1"].callback == ("zoomrl.sweep.search:Pruning",)
+    assert configs["t3-s1"].callback == ("zoomrl.sweep.pruning:Pruning",)
     rates = [config.agent.lr for config in configs.values()]
     assert len(set(rates)) == 12, "what goes on proposes other values"
     searched(tmp_path / "s", 12, near)

@@ -198,22 +198,22 @@ def _unlike(scores: Scores, task: str, reference: Reference, figure: Figure, acc
 
 
 def _sample(scores: Scores, task: str) -> Sample:
-    seeds = scores.tasks[task]
-    values = [score.value for score in seeds.values()]
+    values = [score.value for score in scores.tasks[task].values()]
     if scores.metric != "success":
         return statistics.sample_of(values)
-    episodes = sum(score.episodes for score in seeds.values())
-    return statistics.sample_of(values, episodes, sum(score.successes or 0 for score in seeds.values()))
+    successes, episodes = _counted(scores, task)
+    return statistics.sample_of(values, episodes, successes)
 
 
 def _floor(scores: Scores, task: str) -> float:
     """Variance of the mean that the episodes alone make; 0 for returns."""
-    if scores.metric != "success":
-        return 0.0
+    return statistics.of_episodes(*_counted(scores, task)) if scores.metric == "success" else 0.0
+
+
+def _counted(scores: Scores, task: str) -> tuple[int, int]:
+    """Successes and episodes of all seeds."""
     seeds = scores.tasks[task].values()
-    episodes = sum(score.episodes for score in seeds)
-    fraction = (sum(score.successes or 0 for score in seeds) + 2) / (episodes + 4)
-    return fraction * (1 - fraction) / (episodes + 4)
+    return sum(score.successes or 0 for score in seeds), sum(score.episodes for score in seeds)
 
 
 def _shown(scores: Scores, task: str) -> Estimate:
@@ -221,8 +221,7 @@ def _shown(scores: Scores, task: str) -> Estimate:
     seeds = scores.tasks[task].values()
     mean = sum(score.value for score in seeds) / len(seeds)
     if scores.metric == "success":
-        episodes = sum(score.episodes for score in seeds)
-        return Estimate(mean, *wilson_interval(sum(score.successes or 0 for score in seeds), episodes))
+        return Estimate(mean, *wilson_interval(*_counted(scores, task)))
     return statistics.estimate(statistics.sample_of([score.value for score in seeds]))
 
 

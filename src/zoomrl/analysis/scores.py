@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,17 +61,6 @@ class Scores:
     tasks: Mapping[str, Mapping[int, Score]]
     conditions: Mapping[str, Mapping[str, Any]]
     unfinished: tuple[Path, ...] = ()
-
-    def only(self, tasks: Iterable[str]) -> Scores:
-        """The same of some tasks."""
-        kept = set(tasks)
-        return Scores(
-            self.name,
-            self.metric,
-            {task: seeds for task, seeds in self.tasks.items() if task in kept},
-            {task: options for task, options in self.conditions.items() if task in kept},
-            self.unfinished,
-        )
 
 
 def find_runs(path: Path) -> list[Path]:

@@ -52,16 +52,20 @@ def sample_of(values: Sequence[float], episodes: int = 0, successes: int | None 
         episodes: of all of them, for success rates.
         successes: of these; None for returns.
 
-    Seeds that all have the same success rate do not show how they vary. Their variance is then at least that of
-    the episodes themselves (Agresti and Coull 1998), so that four seeds of 100 % are not taken for certainty.
+    Seeds that all have the same success rate do not show how they vary: the variance is at least :func:`of_episodes`.
     """
     array = np.asarray(values, np.float64)
     mean, count = float(array.mean()), len(array)
     variance = float(array.var(ddof=1)) / count if count > 1 else math.inf
     if successes is not None and episodes:
-        fraction = (successes + 2) / (episodes + 4)
-        variance = max(variance, fraction * (1 - fraction) / (episodes + 4))
+        variance = max(variance, of_episodes(successes, episodes))
     return Sample(mean, variance, max(count - 1, 1))
+
+
+def of_episodes(successes: int, episodes: int) -> float:
+    """Variance of a success rate that the episodes alone make (Agresti and Coull 1998), also where all succeed."""
+    fraction = (successes + 2) / (episodes + 4)
+    return fraction * (1 - fraction) / (episodes + 4)
 
 
 def paired(first: Sequence[float], second: Sequence[float]) -> Sample:

@@ -8,7 +8,8 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from zoomrl.sweep.plan import Sweep as Planned
     from zoomrl.sweep.predict import Needs
     from zoomrl.sweep.state import RunState
-    from zoomrl.sweep.worker import Worker
     from zoomrl.training.config import TrainConfig
 
 _MARKS = {"finished": "green", "running": "cyan", "failed": "red", "interrupted": "yellow", "waiting": "dim"}
@@ -85,7 +85,7 @@ class Sweep:
     def run(self) -> int:
         """Lay out, predict, and work; 1 when a run failed."""
         from zoomrl.sweep.plan import plan
-        from zoomrl.sweep.search import axis_of
+        from zoomrl.sweep.space import axis_of
 
         if self.search != "none":
             return self._search()
@@ -116,7 +116,8 @@ class Sweep:
 
     def _search(self) -> int:
         """Make the trials, and print the best."""
-        from zoomrl.sweep.search import axis_of, best_values, search
+        from zoomrl.sweep.search import best_values, search
+        from zoomrl.sweep.space import axis_of
 
         grid = self.grid()
         if self.backend == "slurm" or self.dry_run:
@@ -202,7 +203,7 @@ class Sweep:
             if self.backend == "ray":
                 from zoomrl.sweep.on_ray import work
 
-                with _stopping_by_file(sweep):
+                with _when_stopped(sweep.stop_file.touch):  # runs on other machines too
                     return work(
                         sweep,
                         tuple(left),
@@ -215,7 +216,7 @@ class Sweep:
             from zoomrl.sweep.worker import Worker
 
             worker = Worker(sweep, slots, self.retries, display.say, tuple(left) if self.search != "none" else ())
-            with _stopping(worker):
+            with _when_stopped(worker.stop):
                 return worker.run(display.refresh)
 
 
@@ -306,31 +307,15 @@ class _Display:
             self._said[one.name] = one.state
 
 
-class _stopping:  # noqa: N801  (used as a context, like those of contextlib)
-    """Ctrl-C and SIGTERM ask a worker to stop."""
-
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-
-    def __enter__(self) -> None:
-        self._before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
+@contextmanager
+def _when_stopped(stop: Callable[[], object]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM call ``stop``."""
+    before = {number: signal.signal(number, lambda *_: stop()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
             signal.signal(number, handler)
-
-    def _stop(self, *_: object) -> None:
-        self._worker.stop()
-
-
-class _stopping_by_file(_stopping):  # noqa: N801
-    """The same for runs on other machines."""
-
-    def __init__(self, sweep: Planned) -> None:
-        self._sweep = sweep
-
-    def _stop(self, *_: object) -> None:
-        self._sweep.stop_file.touch()
 
 
 def _cores() -> int:

@@ -53,10 +53,9 @@ class GRU(nn.Module):
         """Run over the sequence ``x`` [N, T, I]."""
         if _whole:
             start = x.new_zeros(self.layers, len(x), self.hidden_dim)
-            result: Tensor = torch.gru(x, start, tuple(self.parameters()), True, self.layers, 0.0, False, False, True)[
-                0
-            ]
-            return result
+            held = tuple(self.parameters())
+            whole: Tensor = torch.gru(x, start, held, True, self.layers, 0.0, False, False, True)[0]
+            return whole
         for layer in range(self.layers):
             weights = (getattr(self, f"{name}_l{layer}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
             x = self._run_layer(x, *weights)

@@ -7,74 +7,25 @@ seeds 1 and 2 is the runs ``t7-s1`` and ``t7-s2``; its value is the mean of thei
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from zoomrl.errors import ConfigError, import_optional
 from zoomrl.sweep.plan import Sweep, plan, read_sweep
+from zoomrl.sweep.space import Axis
 from zoomrl.sweep.state import finished
-from zoomrl.training.callbacks import Callback
 from zoomrl.training.config import TrainConfig
-
-if TYPE_CHECKING:
-    from zoomrl.training.callbacks import Run
-    from zoomrl.training.evaluate import Evaluation
 
 JOURNAL = "optuna.log"
 LOCK = ".search.lock"
 STUDY = "sweep"
-PRUNER = "zoomrl.sweep.search:Pruning"
+PRUNER = "zoomrl.sweep.pruning:Pruning"
 _NAME = re.compile(r"t(\d+)-s(\d+)")
-_SPACE = re.compile(r"(log|int|float|logint)\(([^,]+),([^,]+)\)")
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One option that is searched.
-
-    Attributes:
-        kind: ``float``, ``log``, ``int``, ``logint`` or ``choice``.
-        low, high: of a range.
-        choices: the values of a choice.
-    """
-
-    kind: str
-    low: float = 0.0
-    high: float = 0.0
-    choices: tuple[Any, ...] = ()
-
-    def proposed(self, trial: Any, name: str) -> Any:
-        """The value that ``trial`` takes."""
-        if self.kind == "choice":
-            # Optuna keeps plain values alone.
-            return self.choices[trial.suggest_categorical(name, list(range(len(self.choices))))]
-        log = self.kind.startswith("log")
-        if self.kind.endswith("int"):
-            return trial.suggest_int(name, round(self.low), round(self.high), log=log)
-        return trial.suggest_float(name, self.low, self.high, log=log)
-
-
-def axis_of(name: str, values: Sequence[Any]) -> Axis:
-    """``log(1e-5,1e-3)``, ``int(2,8)`` and the like as a range; several values as a choice.
-
-    Raises:
-        ConfigError: a range whose ends are no numbers, or the wrong way round.
-    """
-    found = _SPACE.fullmatch(str(values[0]).replace(" ", "")) if len(values) == 1 else None
-    if found is None:
-        return Axis("choice", choices=tuple(values))
-    try:
-        low, high = float(found[2]), float(found[3])
-    except ValueError as error:
-        raise ConfigError(f"{name}: the ends of {values[0]} must be numbers") from error
-    if not low < high or (found[1].startswith("log") and low <= 0):
-        raise ConfigError(f"{name}: {values[0]} must rise, and begin above 0 where it is logarithmic")
-    return Axis(found[1], low, high)
 
 
 def search(
@@ -106,7 +57,33 @@ def search(
     """
     plan(directory, {})  # nobody else's directory, from here on
     with _alone(directory):
-        return _search(directory, trials, space, runs_of, work, at_once, seed, say)
+        study = open_study(directory, seed)
+        states = import_optional("optuna", "search").trial.TrialState
+
+        def running() -> list[int]:
+            return [trial.number for trial in study.get_trials(deepcopy=False) if trial.state == states.RUNNING]
+
+        held = set(map(trial_of, read_sweep(directory).runs))
+        for number in set(running()) - held:  # a process was killed between asking and writing down
+            study.tell(number, state=states.FAIL)
+        while True:
+            while len(study.get_trials(deepcopy=False)) < trials and len(running()) < at_once:
+                trial = study.ask()
+                values = {name: axis.proposed(trial, name) for name, axis in space.items()}
+                runs = {_run(trial.number, seed): config for seed, config in runs_of(values).items()}
+                # Of several seeds, no one of them can end a trial.
+                plan(
+                    directory, {name: _prunable(config) if len(runs) == 1 else config for name, config in runs.items()}
+                )
+                say(f"trial {trial.number}: " + ", ".join(f"{name} {value}" for name, value in values.items()))
+            begun = running()
+            if not begun:
+                return True
+            sweep = read_sweep(directory)
+            if not work(sweep, tuple(name for name in sweep.runs if trial_of(name) in begun)):
+                return False
+            for number in begun:
+                _tell(study, number, sweep, say)
 
 
 @contextmanager
@@ -121,44 +98,6 @@ def _alone(directory: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _search(
-    directory: Path,
-    trials: int,
-    space: Mapping[str, Axis],
-    runs_of: Callable[[Mapping[str, Any]], Mapping[int, TrainConfig]],
-    work: Callable[[Sweep, tuple[str, ...]], bool],
-    at_once: int,
-    seed: int,
-    say: Callable[[str], None],
-) -> bool:
-    """Search as :func:`search` says, while no other process does."""
-    study = open_study(directory, seed)
-    states = import_optional("optuna", "search").trial.TrialState
-
-    def running() -> list[int]:
-        return [trial.number for trial in study.get_trials(deepcopy=False) if trial.state == states.RUNNING]
-
-    held = set(map(_number, read_sweep(directory).runs))
-    for number in set(running()) - held:  # a process was killed between asking and writing down
-        study.tell(number, state=states.FAIL)
-    while True:
-        while len(study.get_trials(deepcopy=False)) < trials and len(running()) < at_once:
-            trial = study.ask()
-            values = {name: axis.proposed(trial, name) for name, axis in space.items()}
-            runs = {_run(trial.number, seed): config for seed, config in runs_of(values).items()}
-            # Of several seeds, no one of them can end a trial.
-            plan(directory, {name: _prunable(config) if len(runs) == 1 else config for name, config in runs.items()})
-            say(f"trial {trial.number}: " + ", ".join(f"{name} {value}" for name, value in values.items()))
-        begun = running()
-        if not begun:
-            return True
-        sweep = read_sweep(directory)
-        if not work(sweep, tuple(name for name in sweep.runs if _number(name) in begun)):
-            return False
-        for number in begun:
-            _tell(study, number, sweep, say)
 
 
 def open_study(directory: Path, seed: int = 0) -> Any:
@@ -181,33 +120,6 @@ def open_study(directory: Path, seed: int = 0) -> Any:
     return study
 
 
-class Pruning(Callback):
-    """Tells Optuna each evaluation of a trial, and ends the run where the median of the others was better by then."""
-
-    def __init__(self) -> None:
-        self._trial: Any = None
-
-    def on_start(self, run: Run) -> None:
-        """Find the trial that the run is, by its directory."""
-        number = _number(run.directory.name)
-        if number is None:
-            raise ConfigError(f"{PRUNER} is for the runs of a search, and {run.directory.name} is none")
-        optuna = import_optional("optuna", "search")
-        study = open_study(run.directory.parents[1])
-        trial = study.get_trials(deepcopy=False)[number]
-        self._trial = optuna.trial.Trial(study, trial._trial_id)
-
-    def on_evaluation(self, run: Run, evaluation: Evaluation, row: Mapping[str, Any]) -> None:
-        """Report it; a step that was reported before a kill is not reported again."""
-        if evaluation.score is None:
-            return
-        step = run.counters["env_steps"] or run.counters["updates"]
-        rate = evaluation.success_rate
-        self._trial.report(evaluation.return_mean if rate is None else rate, step)
-        if self._trial.should_prune():
-            run.end(f"pruned at step {step:,}: the median of the trials before was better")
-
-
 def _prunable(config: TrainConfig) -> TrainConfig:
     return replace(config, callback=(*config.callback, PRUNER))
 
@@ -216,7 +128,7 @@ def _tell(study: Any, number: int, sweep: Sweep, say: Callable[[str], None]) -> 
     """Tell the study what came of trial ``number``."""
     optuna = import_optional("optuna", "search")
     scores, pruned = [], False
-    for name in (name for name in sweep.runs if _number(name) == number):
+    for name in (name for name in sweep.runs if trial_of(name) == number):
         result = finished(sweep.run_dir(name), sweep.runs[name])
         if result is None:  # it failed
             study.tell(number, state=optuna.trial.TrialState.FAIL)
@@ -255,6 +167,7 @@ def _run(number: int, seed: int) -> str:
     return f"t{number}-s{seed}"
 
 
-def _number(name: str) -> int | None:
+def trial_of(name: str) -> int | None:
+    """Number of the trial that the run ``name`` is one of; None for other runs."""
     found = _NAME.fullmatch(name)
     return int(found[1]) if found else None

@@ -169,6 +169,9 @@ class Worker:
                 continue
             del self._processes[name]
             outcome = conclude(self.sweep, name, status)
+            if outcome == "finished" and not self._done(name):  # or it would be begun again for ever
+                fail(self.sweep, name, "it ended well, and left no result that can be read")
+                outcome = "failed"
             if outcome == "held":
                 self._waits[name] = time.monotonic() + HELD_S
                 continue

@@ -91,7 +91,11 @@ def run_session(
         announce_cameras(config.env, spec, console)
         device = choose_device(config.device)
         check_agent(config, spec, device, console)
-        eval_envs = stack.enter_context(make_vector_env(config.env, config.eval.num_envs, make_env, apart_from=envs))
+        eval_envs = envs  # where nothing is stepped; a set is not read twice
+        if steppable:
+            eval_envs = stack.enter_context(
+                make_vector_env(config.env, config.eval.num_envs, make_env, apart_from=envs)
+            )
         demos = load_demos(config, spec, make_env is not None, console)
         episodes, held = hold_out(choose_episodes(config, demos), config.demos.validation)
         scaler = make_scaler(config.control, spec.action, episodes, spec.action_meaning)
