@@ -13,11 +13,12 @@ from envs_toy import ToyEnv
 from test_resume import CrashError, at_step, crash
 from toy import assert_same_run, checkpoint_files, last_state, rows, tiny
 from zoomrl.cli.tree import parse
+from zoomrl.demos.config import DemoConfig
 from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.files import read_json
 from zoomrl.training.callbacks import Callback, EarlyStopping, make_callbacks
 from zoomrl.training.evaluate import Evaluation
-from zoomrl.training.result import RunResult
+from zoomrl.training.result import RunResult, is_final
 from zoomrl.training.run import train
 
 pytestmark = pytest.mark.long
@@ -248,3 +249,20 @@ def test_early_stopping_counts_evaluations_without_improvement():
     assert not evaluate(3.0)
     assert not evaluate(3.0)
     assert "last 2" in evaluate(2.9)
+
+
+@pytest.mark.parametrize(
+    ("result", "changes", "final"),
+    [
+        ({"env_steps": 60, "updates": 0}, {}, True),
+        ({"env_steps": 59, "updates": 999}, {}, False),
+        ({"env_steps": 20, "updates": 5, "end_reason": "no better"}, {}, True),
+        ({"env_steps": 0, "updates": 7}, {"steps": 0, "offline_updates": 7}, True),
+        ({"env_steps": 0, "updates": 6}, {"steps": 0, "offline_updates": 7}, False),
+        ({}, {}, False),
+        ({"env_steps": "60", "updates": 3}, {}, False),
+    ],
+)
+def test_which_results_are_those_of_a_whole_run(result, changes, final, tmp_path):
+    config = dataclasses.replace(tiny(tmp_path), demos=DemoConfig(source="demos"), **changes)
+    assert is_final(result, config) == final

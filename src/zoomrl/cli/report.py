@@ -17,6 +17,7 @@ from zoomrl.files import as_record, read_json
 from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.config import TrainConfig, differences
 from zoomrl.training.intervals import mean_in_words
+from zoomrl.training.result import is_final
 from zoomrl.training.run_files import RESULT, read_config
 from zoomrl.training.video import in_one_line
 
@@ -30,8 +31,7 @@ def finished_before(config: TrainConfig, directory: Path) -> bool:
     result = _result(directory)
     return (
         not differences(held, config)
-        and (result["env_steps"] >= config.steps or bool(result.get("end_reason")))
-        and (config.steps > 0 or result["updates"] >= config.offline_updates or bool(result.get("end_reason")))
+        and is_final(result, config)
         and result["episodes"] + result.get("episodes_lost", 0) == config.eval.final_episodes
         # A checkpoint beyond the result belongs to a run that was extended and then interrupted.
         and int(newest.stem.split("_")[1]) <= result["env_steps"]
@@ -98,7 +98,6 @@ class _Result:
     """What must be in ``result.json``; no return where all episodes were lost, no success where none is reported."""
 
     env_steps: int
-    updates: int
     episodes: int
     training_seconds: float
     episodes_lost: int = 0

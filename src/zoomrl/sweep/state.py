@@ -19,6 +19,7 @@ from zoomrl.files import read_json, read_record
 from zoomrl.sweep.plan import Sweep
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.lock import HOLDER, Holder
+from zoomrl.training.result import is_final
 from zoomrl.training.rows import METRICS, read_row
 
 State = Literal["finished", "running", "waiting", "interrupted", "failed"]
@@ -84,12 +85,7 @@ def finished(directory: Path, config: TrainConfig) -> Mapping[str, Any] | None:
         result = read_json(directory / RESULT)
     except (CheckpointError, OSError):
         return None
-    steps, updates = result.get("env_steps"), result.get("updates")
-    if result.get("end_reason"):  # a callback ended it early
-        return result
-    if not isinstance(steps, int) or not isinstance(updates, int) or steps < config.steps:
-        return None
-    return result if config.steps or updates >= config.offline_updates else None
+    return result if is_final(result, config) else None
 
 
 def alive(directory: Path) -> str | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import signal
 
+    from zoomrl.training.config import TrainConfig
     from zoomrl.training.evaluate import Evaluation
 
 
@@ -33,3 +35,13 @@ class RunResult:
     video: Path | None
     video_problem: str | None
     stopped_by: signal.Signals | None = None
+
+
+def is_final(result: Mapping[str, Any], config: TrainConfig) -> bool:
+    """Whether ``result.json`` is that of a whole run of ``config``, or of one that a callback ended early."""
+    if result.get("end_reason"):
+        return True
+    steps, updates = result.get("env_steps"), result.get("updates")
+    if not isinstance(steps, int) or not isinstance(updates, int):
+        return False
+    return steps >= config.steps if config.steps else updates >= config.offline_updates
