@@ -39,7 +39,7 @@ from zoomrl.training.build.demos import choose_episodes
 from zoomrl.training.build.replay import build_replay
 from zoomrl.training.callbacks import Callbacks
 from zoomrl.training.checkpoint import Checkpoints
-from zoomrl.training.collector import Collector
+from zoomrl.training.collect.stepwise import StepwiseCollector
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.evaluator import Evaluator
 from zoomrl.training.logger import Logger
@@ -190,7 +190,7 @@ def ours(
     logger.open()
     trainer = Trainer(
         config,
-        Collector(config.seed, envs, controller, replay, None, say),
+        StepwiseCollector(config.seed, envs, controller, replay, None, say),
         Updater(config, agent, replay, directory),
         Evaluator(lambda _: None, agent, replay, None),
         Checkpoints(directory, 1),

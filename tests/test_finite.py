@@ -42,7 +42,7 @@ from zoomrl.envs.vector.serial import SerialVectorEnv
 from zoomrl.errors import DemonstrationError, NonFiniteLossError, SimulatorError
 from zoomrl.nets.config import EncoderConfig
 from zoomrl.spec import ArraySpec, EnvSpec
-from zoomrl.training.collector import LOST_RESETS, Collector
+from zoomrl.training.collect.stepwise import LOST_RESETS, StepwiseCollector
 from zoomrl.training.evaluate import Evaluation, evaluate
 from zoomrl.training.logger import Logger
 from zoomrl.training.policy import load_policy
@@ -220,14 +220,14 @@ def flying(tmp_path_factory):
 @pytest.mark.long
 def test_an_episode_in_flight_that_shows_nan_on_resuming_is_dropped(where, flying, tmp_path, monkeypatch):
     shutil.copytree(flying, tmp_path / "run")
-    again = Collector._replay_in_flight
+    again = StepwiseCollector._replay_in_flight
 
-    def spoilt(self: Collector, *arguments: Any) -> None:
+    def spoilt(self: StepwiseCollector, *arguments: Any) -> None:
         Decaying.now = where
         again(self, *arguments)
         Decaying.now = ""
 
-    monkeypatch.setattr(Collector, "_replay_in_flight", spoilt)
+    monkeypatch.setattr(StepwiseCollector, "_replay_in_flight", spoilt)
     config = tiny(tmp_path / "run", **IDLE, env__time_limit=40, replay__capacity=200, steps=25)
     result, said = trained(config, Decaying)
     assert result.finished

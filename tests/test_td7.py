@@ -25,7 +25,7 @@ from zoomrl.errors import ConfigError, NonFiniteLossError
 from zoomrl.math.avg_l1 import avg_l1_norm
 from zoomrl.math.lap import lap_loss, lap_priority
 from zoomrl.nets.perception import ObservationShape
-from zoomrl.training.collector import Collector
+from zoomrl.training.collect.stepwise import StepwiseCollector
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.run import train
 from zoomrl.training.trainer import Trainer
@@ -503,11 +503,11 @@ class EndlessToy(ToyEnv):
 def test_the_first_policy_is_judged_and_the_warm_up_is_not(tmp_path, monkeypatch):
     """As released: the first episode of the policy sets the bar, before any update."""
     seen, begun = [], []
-    judge, begin = TD7.episode_ended, Collector._begin_episode
+    judge, begin = TD7.episode_ended, StepwiseCollector._begin_episode
     monkeypatch.setattr(TD7, "episode_ended", lambda self, r: seen.append(self.updates) or judge(self, r))
-    monkeypatch.setattr(Collector, "_begin_episode", lambda self, i: begun.append(steps[-1]) or begin(self, i))
-    steps, act = [], Collector.act
-    monkeypatch.setattr(Collector, "act", lambda self, env_steps: steps.append(env_steps) or act(self, env_steps))
+    monkeypatch.setattr(StepwiseCollector, "_begin_episode", lambda self, i: begun.append(steps[-1]) or begin(self, i))
+    steps, act = [], StepwiseCollector.act
+    monkeypatch.setattr(StepwiseCollector, "act", lambda self, step: steps.append(step) or act(self, step))
     agent = TD7Config(hidden_dim=8, embedding_dim=6, target_interval=7)
     control = ControlConfig(executor="open_loop", noise="0.3", uniform_steps=24)
     config = td7_run(tmp_path / "run", agent=agent, control=control, env__action_repeat=2, env__time_limit=6)

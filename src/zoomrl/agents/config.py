@@ -54,6 +54,11 @@ class AgentConfig:
     gives_priorities: ClassVar[bool] = False
     """Whether its updates return priorities, by which a replay may sample."""
 
+    @property
+    def judges_by_episodes(self) -> bool:
+        """Whether it judges its newest policy by the training episodes that follow."""
+        return False
+
     unused: ClassVar[tuple[str, ...]] = ()
     """Options that it has from classes that it shares, and no use for: ``trunk_dim``, ``encoder.layers``. Other values
     than their defaults are refused (:func:`zoomrl.agents.checks.refuse_unused`)."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+from typing import Any
+
 from zoomrl.errors import WorkerError
 
 # Importing a simulator and loading its assets takes seconds, and far longer from a cold network disk.
@@ -24,3 +27,13 @@ def exit_reason(code: int | None) -> str:
 def unanswered(timeout_s: float) -> str:
     """What is said of a process that was given up after ``timeout_s`` seconds."""
     return f"did not answer within {timeout_s:g} s"
+
+
+def pickled(what: Any) -> bytes:
+    """What another process is to build from, closures included where cloudpickle is installed."""
+    try:
+        import cloudpickle  # type: ignore[import-untyped]
+    except ModuleNotFoundError:
+        return pickle.dumps(what)
+    payload: bytes = cloudpickle.dumps(what)
+    return payload

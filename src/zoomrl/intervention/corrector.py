@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class Corrector:
     """Lets ``source`` take over one environment, and keeps what it did in the replay's protected region.
 
     Args:
-        source: who may take over.
+        source: who may take over; None where that happens in another process.
         env: the environment that is corrected.
         spec: of the training environments.
         scaler: its range limits corrections, so that what is learnt is what was executed.
@@ -42,7 +42,7 @@ class Corrector:
 
     def __init__(
         self,
-        source: Intervention,
+        source: Intervention | None,
         env: int,
         spec: EnvSpec,
         scaler: ActionScaler,
@@ -66,6 +66,7 @@ class Corrector:
 
     def act(self, episode: int, step: int, proposed: NDArray[np.float32]) -> tuple[NDArray[np.float32], bool]:
         """The actions [N, A] to execute, and whether a person chose one of them."""
+        assert self._source is not None
         chosen = self._source.action(episode, step, proposed[self.env])
         self._flags.append(chosen is not None)
         if chosen is None:
@@ -74,9 +75,9 @@ class Corrector:
         action[self.env] = np.clip(chosen, *self._bounds)
         return action, True
 
-    def begin(self) -> None:
-        """A new episode begins."""
-        self._flags = []
+    def begin(self, corrected: Sequence[bool] = ()) -> None:
+        """A new episode begins, or one whose agent steps ``corrected`` were made elsewhere."""
+        self._flags = list(corrected)
 
     def keep(self, episode: Episode) -> None:
         """The episode has ended: store what was corrected in it, and write it to the disk."""

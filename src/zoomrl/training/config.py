@@ -22,6 +22,7 @@ from zoomrl.field_docs import with_field_docs
 from zoomrl.intervention.config import InterventionConfig
 from zoomrl.math.schedules import parse_schedule
 from zoomrl.ranges import at_least, choices
+from zoomrl.training.collect.config import CollectConfig
 from zoomrl.training.renamed import with_new_names
 
 
@@ -113,6 +114,7 @@ class TrainConfig:
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     control: ControlConfig = field(default_factory=ControlConfig)
     demos: DemoConfig = field(default_factory=DemoConfig)
+    collect: CollectConfig = field(default_factory=CollectConfig)
     intervene: InterventionConfig = field(default_factory=InterventionConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     log: LogConfig = field(default_factory=LogConfig)
@@ -179,6 +181,8 @@ class TrainConfig:
             raise ConfigError(
                 "corrections are made while environments are stepped: give steps, or intervene.source=none"
             )
+        if self.collect.lag:
+            self._check_collect()
         if self.control.snap and self.agent.grid is None:
             raise ConfigError(f"control.snap needs a zoom grid, and {self.agent.name} has none; turn it off")
         if self.replay.sampling == "priority" and not self.agent.gives_priorities:
@@ -209,6 +213,26 @@ class TrainConfig:
         """Whether episodes are made to evaluate the agent, during training or at the end."""
         during = self.eval.episodes and (self.eval.every or self.offline_eval_every)
         return bool(during or self.eval.final_episodes)
+
+    def _check_collect(self) -> None:
+        """Refuse what cannot be made ahead of learning."""
+        lag, keyboard = f"collect.lag={self.collect.lag}", self.intervene.source == "keyboard"
+        if not self.steps:
+            raise ConfigError(f"{lag} makes episodes ahead of learning, and steps=0 makes none; use collect.lag=0")
+        if self.env.num_envs > 1:
+            raise ConfigError(
+                f"{lag} makes each episode by itself; use env.num_envs=1, and collect.actors for several at once"
+            )
+        if self.agent.judges_by_episodes:
+            raise ConfigError(
+                f"{self.agent.name} judges its newest policy by the next episodes, which {lag} makes with an older "
+                "one. Use collect.lag=0, or --agent.no-checkpoints"
+            )
+        if keyboard and (self.collect.backend == "ray" or self.collect.actors > 1):
+            raise ConfigError(
+                "a person corrects one actor, on this machine: with intervene.source=keyboard use "
+                "collect.backend=process and collect.actors=1"
+            )
 
     def _check_imitation(self) -> None:
         """Refuse what an agent without rewards cannot do."""
@@ -264,6 +288,7 @@ def run_directory(config: TrainConfig) -> Path:
 FREE_TO_CHANGE = frozenset(
     {"steps", "threads", "run_dir", "resume", "log", "checkpoint", "eval", "env.python", "env.timeout", "env.workers"}
     | {"intervene.port", "intervene.step", "precision_tolerance"}
+    | {"collect.backend", "collect.actors", "collect.deadline", "collect.allow_mixed"}
 )
 """Fields, and groups of them, that a resumed run may change: they do not alter what has been learnt so far."""
 

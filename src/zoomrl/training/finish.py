@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +47,7 @@ def finish(
     end_reason: str,
     seconds: float,
     expected_memory: int,
+    mixed: Sequence[str],
     stop: Callable[[], bool],
 ) -> RunEnd | None:
     """Evaluate with seeds not used before, write ``result.json``, then run the first episode again for the video.
@@ -65,6 +66,7 @@ def finish(
         end_reason: why the run ended early; empty where it made all its steps.
         seconds: wall time of the training.
         expected_memory: in bytes, written alongside the peak that was reached.
+        mixed: actors that compute other numbers: with any, the run is not exact, and ``result.json`` says so.
         stop: asked at every step.
 
     Returns:
@@ -80,7 +82,8 @@ def finish(
     def keep(video_problem: str | None) -> None:
         memory = {"peak_memory_gb": peak_rss() / 1e9, "expected_memory_gb": expected_memory / 1e9}
         early = {"end_reason": end_reason} if end_reason else {}
-        result = {**row, **early, "training_seconds": seconds, **memory, "video_problem": video_problem}
+        inexact = {"mixed_actors": list(mixed)} if mixed else {}
+        result = {**row, **early, **inexact, "training_seconds": seconds, **memory, "video_problem": video_problem}
         write_json(directory / RESULT, result)
 
     if not (config.eval.video and seeds):

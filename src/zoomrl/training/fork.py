@@ -24,6 +24,7 @@ from zoomrl.training.run_files import read_config, read_policy_file
 _KEPT = (
     "agent.name",
     "agent.normalize",
+    "collect.lag",
     "control.executor",
     "control.action_range",
     "control.action_margin",

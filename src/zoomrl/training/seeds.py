@@ -18,6 +18,9 @@ Stream = Literal[
     "measure",
     "cli_env",
     "validation",
+    "ticket_env",
+    "ticket_noise",
+    "ticket_ties",
 ]
 
 _STREAMS: dict[Stream, int] = {
@@ -32,6 +35,9 @@ _STREAMS: dict[Stream, int] = {
     "measure": 9,
     "cli_env": 10,
     "validation": 11,
+    "ticket_env": 12,
+    "ticket_noise": 13,
+    "ticket_ties": 14,
 }
 
 

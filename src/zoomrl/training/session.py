@@ -22,7 +22,8 @@ from zoomrl.intervention.corrector import Corrector, make_source
 from zoomrl.intervention.source import Recording
 from zoomrl.training.announce import announce_cameras, announce_demonstrated, announce_steps
 from zoomrl.training.build.agent import build_agent, check_agent, choose_device
-from zoomrl.training.build.control import build_controller, build_explorer
+from zoomrl.training.build.collect import build_ahead, build_stepwise
+from zoomrl.training.build.control import build_controller
 from zoomrl.training.build.demos import (
     check_demonstrated,
     check_no_episodes,
@@ -35,7 +36,6 @@ from zoomrl.training.build.threads import set_threads
 from zoomrl.training.callbacks import Callback, Callbacks, make_callbacks
 from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.claim import check_same, claim
-from zoomrl.training.collector import Collector
 from zoomrl.training.config import TrainConfig, changed_evaluations, run_directory
 from zoomrl.training.evaluate import Evaluation, evaluate
 from zoomrl.training.evaluator import Evaluator
@@ -84,7 +84,9 @@ def run_session(
         stop = stack.enter_context(StopRequest())
         envs = stack.enter_context(make_vector_env(config.env, factory=make_env))
         spec = envs.env_spec
-        source = make_source(config.intervene, envs, say)
+        # A page of an actor's belongs to its own process.
+        elsewhere = config.collect.backend != "inline" and config.intervene.source == "keyboard"
+        source = None if elsewhere else make_source(config.intervene, envs, say)
         if source is not None:
             stack.callback(source.close)
         announce_steps(config, say)
@@ -141,18 +143,21 @@ def run_session(
             return build_controller(config, agent, scaler, config.eval.num_envs, derive(config.seed, *stream))
 
         corrector = None
-        if source is not None:
+        if config.intervene.source != "none":
             corrector = Corrector(source, config.intervene.env, spec, scaler, replay, directory, say)
         logger = Logger(directory, partial(make_sinks, config, directory), say)
         stack.callback(logger.close)
         episodes_of = _evaluation(config, eval_envs, tester, stop.asked)
         evaluator = Evaluator(episodes_of, agent, replay, validation)
+        ahead = None
+        if config.collect.lag:
+            ahead = build_ahead(
+                *(config, envs, make_env, agent, scaler, replay, source, corrector, stop.asked, say, stack)
+            )
         with ProgressLine(console, config.log.every) as line:
-            explorer = build_explorer(config)
-            controller = build_controller(config, agent, scaler, envs.num_envs, derive(config.seed, "ties"), explorer)
             trainer = Trainer(
                 config,
-                Collector(config.seed, envs, controller, replay, corrector, say),
+                ahead.collector if ahead else build_stepwise(config, envs, agent, scaler, replay, corrector, say),
                 Updater(config, agent, replay, directory),
                 evaluator,
                 checkpoints,
@@ -170,7 +175,8 @@ def run_session(
                     say(f"this run was ended early: {trainer.end_reason}")
             del loaded
             memory = expected_memory(
-                config, replay, envs, eval_envs, partial(Trial, config, spec, device, config.precision)
+                *(config, replay, envs, eval_envs, partial(Trial, config, spec, device, config.precision)),
+                *((ahead.actors, ahead.published) if ahead else ()),
             )
             say(memory.line())
             finished = trainer.run()
@@ -184,6 +190,7 @@ def run_session(
             outcome = finish(
                 *(config, directory, ended, eval_envs, logger, counters, held_out, trainer.end_reason, seconds),
                 memory.total,
+                ahead.collector.mixed if ahead else [],
                 stop.asked,
             )
         if outcome is None:

@@ -15,7 +15,7 @@ from zoomrl.data.replay import ReplayBuffer
 from zoomrl.errors import CheckpointError, NonFiniteLossError
 from zoomrl.training.callbacks import Callbacks
 from zoomrl.training.checkpoint import Checkpoints
-from zoomrl.training.collector import Collector, Ended
+from zoomrl.training.collect.contract import Collector, Ended
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.evaluator import Evaluator
 from zoomrl.training.means import Means
@@ -185,6 +185,8 @@ class Trainer:
     def _step(self) -> None:
         """One agent step in every environment, with the updates that belong to it."""
         action = self._collector.act(self.env_steps)
+        if action is None:
+            return  # asked to stop, which the loop looks at next
         count = self._collector.num_envs
         # The action is chosen before the update of its step, as published.
         if self.env_steps >= self.config.seed_steps and self.replay.can_sample():

@@ -61,6 +61,11 @@ class TD7Config(AgentConfig):
     """Once that number changes, the worst return that later policies must reach is lowered by 1 minus this fraction of
     its size."""
 
+    @property
+    def judges_by_episodes(self) -> bool:
+        """With checkpoints."""
+        return self.checkpoints
+
     def task_defaults(self) -> TaskDefaults:
         """Prioritised replay, and updates at the end of episodes."""
         return replace(super().task_defaults(), prioritized=True, update_at="episode")

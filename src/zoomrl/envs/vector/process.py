@@ -10,7 +10,6 @@ import contextlib
 import logging
 import multiprocessing
 import os
-import pickle
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +28,7 @@ from zoomrl.envs.processes import (
     START_TIMEOUT_S,
     SimulatorDied,
     exit_reason,
+    pickled,
     unanswered,
 )
 from zoomrl.envs.vector.base import StepOutcome, VectorEnv
@@ -100,7 +100,7 @@ class ProcessVectorEnv(VectorEnv):
         # What may take that long to answer may take as long to start.
         self._start_timeout_s = max(START_TIMEOUT_S, timeout_s)
         self._context = multiprocessing.get_context(start_method)
-        self._payloads = [_pickled(factory) for factory in factories]
+        self._payloads = [pickled(factory) for factory in factories]
         self._workers: list[_Worker] = []
         try:
             for index in range(len(factories)):  # one by one: those started before a failure are ended below
@@ -309,12 +309,3 @@ def _end(worker: _Worker) -> None:
         worker.process.kill()
     worker.process.join()
     worker.pipe.close()
-
-
-def _pickled(factory: Callable[[], Env]) -> bytes:
-    try:
-        import cloudpickle  # type: ignore[import-untyped]
-    except ModuleNotFoundError:
-        return pickle.dumps(factory)
-    payload: bytes = cloudpickle.dumps(factory)
-    return payload

@@ -10,14 +10,13 @@ from zoomrl.control.explore import Explorer
 from zoomrl.control.scaling import ActionScaler
 from zoomrl.math.grid import snap
 from zoomrl.training.config import TrainConfig
-from zoomrl.training.seeds import derive
 
 
-def build_explorer(config: TrainConfig) -> Explorer:
-    """Exploration noise of the training environments."""
+def build_explorer(config: TrainConfig, seed: int) -> Explorer:
+    """Exploration noise of training episodes, of ``seed``."""
     grid = config.agent.grid
     to_grid = None if grid is None else lambda action: snap(action, *grid)
-    generator = torch.Generator().manual_seed(derive(config.seed, "noise"))
+    generator = torch.Generator().manual_seed(seed)
     return Explorer(config.control, to_grid, generator)
 
 

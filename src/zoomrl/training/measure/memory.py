@@ -55,13 +55,25 @@ class Expected:
 
 
 def expected_memory(
-    config: TrainConfig, replay: ReplayBuffer, envs: VectorEnv, eval_envs: VectorEnv, trial: Callable[[], Trial]
+    config: TrainConfig,
+    replay: ReplayBuffer,
+    envs: VectorEnv,
+    eval_envs: VectorEnv,
+    trial: Callable[[], Trial],
+    actors: int = 0,
+    published: int = 0,
 ) -> Expected:
     """Measure what can be measured once everything is built, and add what is known to come.
 
     Measured: everything built so far, and updates of the agent that ``trial`` builds. Added: frames that the replay
     will yet receive, episodes in flight, and the larger of an update, the video at the end and a checkpoint's copy of
     new episodes. An update here is one after which the agent measures itself, where it does.
+
+    Args:
+        config, replay, envs, eval_envs: of the run.
+        trial: builds the agent that is measured.
+        actors: memory of the processes of actors on this machine.
+        published: memory of the weights that tickets may name.
     """
     spec, options = envs.env_spec, replay.config
     frame = ReplayBuffer.frame_bytes(spec)
@@ -80,11 +92,11 @@ def expected_memory(
         coming = min(coming, psutil.virtual_memory().available)
     elif options.storage == "gpu":
         coming = 0
-    in_flight = (envs.num_envs + 1) * spec.time_limit * frame  # one is copied when it is stored
+    in_flight = (envs.num_envs + config.collect.lag + 1) * spec.time_limit * frame  # one is copied when it is stored
     steady, update = _trial_bytes(trial)
-    total = steady + coming + in_flight + max(update, video, fresh * frame)
+    total = steady + coming + in_flight + published + max(update, video, fresh * frame)
     children = psutil.Process().children(recursive=True) if config.env.workers == "process" else []
-    workers = sum(process.memory_info().rss for process in children)
+    workers = actors + sum(process.memory_info().rss for process in children)
     return Expected(max(total, peak_rss()), (replay.protected_frames + frames) * frame, workers, options.storage)
 
 

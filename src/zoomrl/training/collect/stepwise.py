@@ -1,9 +1,8 @@
-"""From actions to episodes: steps the training environments and stores what they show."""
+"""Step by step: each action is chosen with the newest weights, and waits for the updates before it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,34 +10,20 @@ import torch
 from numpy.typing import NDArray
 
 from zoomrl.control.controller import Controller
-from zoomrl.data.episode import Episode, EpisodeBuilder
+from zoomrl.data.episode import EpisodeBuilder
 from zoomrl.data.finite import simulator_fault
 from zoomrl.data.replay import ReplayBuffer
 from zoomrl.envs.vector.base import StepResult, VectorEnv
 from zoomrl.errors import NonFiniteLossError, SimulatorError
 from zoomrl.intervention.corrector import Corrector
+from zoomrl.training.collect.contract import Ended
 from zoomrl.training.seeds import derive
 
 LOST_RESETS = 20
 """Episodes in a row that one environment may lose at their resets; what shows NaN that often never shows anything."""
 
 
-@dataclass(frozen=True)
-class Ended:
-    """A training episode that ended, and is in the replay.
-
-    Attributes:
-        episode: its observations, actions and rewards.
-        episode_return: sum of its rewards.
-        row: what is written of it.
-    """
-
-    episode: Episode
-    episode_return: float
-    row: dict[str, Any]
-
-
-class Collector:
+class StepwiseCollector:
     """Acts in the training environments and adds their episodes to the replay.
 
     An episode in flight is kept as its reset seed and its actions: on resuming it is replayed, and dropped (by name)

@@ -1,0 +1,152 @@
+"""Actors of a Ray cluster. Weights are put into its object store once for each version, whoever asks for them.
+
+Ray runs code that is sent to it: a cluster is to be reached by people alone who may run code on it.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoomrl.errors import ZoomrlError, import_optional
+from zoomrl.training.collect.actor import Actor, Job
+from zoomrl.training.collect.ticket import ActorLostError, Collected, Greeting, Ticket
+
+_LOOK_S = 1.0
+"""Seconds between looks whether the handle was closed, while an actor waits for room on the cluster."""
+
+
+class Cluster:
+    """The cluster that runs here or that ``RAY_ADDRESS`` names; begun on this machine where there is none.
+
+    Args:
+        job: what actors are built from.
+
+    Raises:
+        MissingDependencyError: without the extra ``zoomrl[ray]``.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.ray = import_optional("ray", "ray")
+        self._began = not self.ray.is_initialized()
+        if self._began:
+            self.ray.init(log_to_driver=False, include_dashboard=False)
+        self.job = self.ray.put(job)
+        self._lag = job.config.collect.lag
+        self._lock = threading.Lock()
+        self._versions: dict[int, Any] = {}
+
+    def handle(self) -> RayHandle:
+        """An actor that is not yet started."""
+        return RayHandle(self)
+
+    def reference(self, version: int, weights: Tensor) -> Any:
+        """Where the store has these weights."""
+        with self._lock:
+            if version not in self._versions:
+                # Tickets go out in their order: what is long behind is not asked for again.
+                for old in sorted(self._versions)[: -(self._lag + 1)]:
+                    del self._versions[old]
+                self._versions[version] = self.ray.put(weights.numpy())
+            return self._versions[version]
+
+    def close(self) -> None:
+        """Leave the cluster, where it was entered here."""
+        if self._began:
+            self.ray.shutdown()
+
+
+class RayHandle:
+    """An actor on some node of the cluster. Ray does not start it again by itself: a lost ticket is given to another.
+
+    Args:
+        cluster: where.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._ray = cluster.ray
+        self._actor: Any = None
+        self._closed = False
+
+    def start(self) -> Greeting:
+        """Ask for an actor, and wait until the cluster has room for it and it is built."""
+        self._kill()
+        self._actor = self._ray.remote(num_cpus=1, max_restarts=0)(Worker).remote(self._cluster.job)
+        greeting: Greeting = self._get(self._actor.greeting.remote(), None)
+        return greeting
+
+    def run(self, ticket: Ticket, weights: Tensor | None, deadline_s: float) -> Collected:
+        """Its answer to ``ticket``."""
+        needed = weights is not None and ticket.executed is None
+        reference = self._cluster.reference(ticket.version, weights) if needed and weights is not None else None
+        found: Collected = self._get(self._actor.run.remote(ticket, reference), deadline_s)
+        return _own(found)
+
+    def close(self) -> None:
+        """End the actor."""
+        self._closed = True
+        self._kill()
+
+    def _kill(self) -> None:
+        actor, self._actor = self._actor, None
+        if actor is not None and self._ray.is_initialized():
+            self._ray.kill(actor)
+
+    def _get(self, reference: Any, timeout_s: float | None) -> Any:
+        waited = 0.0
+        while not self._closed:
+            done, _ = self._ray.wait([reference], timeout=_LOOK_S)
+            if done:
+                break
+            waited += _LOOK_S
+            if timeout_s is not None and waited >= timeout_s:
+                self._kill()
+                raise ActorLostError(f"it did not answer within {timeout_s:g} s")
+        if self._closed:
+            raise ActorLostError("it was ended")
+        try:
+            return self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as error:
+            cause = error.cause
+            raise cause if isinstance(cause, ZoomrlError) else error from None
+        except self._ray.exceptions.RayError as error:
+            raise ActorLostError(str(error).strip().splitlines()[0]) from None
+
+
+def _own(found: Collected) -> Collected:
+    """The same with arrays of its own: those of the object store are read-only, and are held there as long."""
+    episode = found.episode
+    if episode is None:
+        return found
+    observations = {name: array.copy() for name, array in episode.observations.items()}
+    return replace(
+        found,
+        episode=replace(
+            episode, observations=observations, actions=episode.actions.copy(), rewards=episode.rewards.copy()
+        ),
+    )
+
+
+class Worker:
+    """What runs on the cluster."""
+
+    def __init__(self, job: Job) -> None:
+        torch.set_num_threads(1)
+        self._envs = job.make_envs()
+        self._actor = Actor(job, self._envs, job.make_source(self._envs, print))
+
+    def greeting(self) -> Greeting:
+        """Of the actor."""
+        return self._actor.greeting()
+
+    def run(self, ticket: Ticket, weights: Any) -> Collected:
+        """The episode of ``ticket``."""
+        # What the store gives must not be written to.
+        found = self._actor.run(ticket, None if weights is None else torch.from_numpy(weights.copy()))
+        assert found is not None
+        return found
