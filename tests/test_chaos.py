@@ -41,13 +41,13 @@ def test_a_short_attack_finds_nothing(tmp_path):
 
 @pytest.mark.slow
 def test_a_short_attack_of_every_kind_finds_nothing(tmp_path):
-    assert len(attack(out=tmp_path / "chaos.json")) == 7
+    assert len(attack(out=tmp_path / "chaos.json")) == 8
 
 
 def test_every_agent_is_attacked_in_every_way():
     ways = Counter(agent for agent, _ in kinds())
     assert set(ways) == set(AGENT_CONFIGS)
-    assert ways == {agent: 2 if agent in ("bc", "act") else 5 for agent in AGENT_CONFIGS}
+    assert ways == {agent: 2 if agent in ("bc", "act") else 6 for agent in AGENT_CONFIGS}
 
 
 @pytest.fixture(scope="module")

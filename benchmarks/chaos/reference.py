@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,9 +20,9 @@ class Reference(NamedTuple):
     problem: str
 
 
-def left_alone(trial: Try, agent: str, way: str, seed: int) -> Reference:
-    """Train ``agent`` in ``way`` to its end."""
+def left_alone(trial: Try, agent: str, way: str, seed: int, more: Sequence[str] = ()) -> Reference:
+    """Train ``agent`` in ``way`` to its end; ``more`` are further words of the command."""
     run, began = trial.place / "reference", time.monotonic()
-    ended = finish(command(agent, way, run, trial.material, seed), trial.place / "reference.log")
+    ended = finish(command(agent, way, run, trial.material, seed, more), trial.place / "reference.log")
     problem = "" if ended.code == 0 else f"{agent}, {way}: a run left alone did not end well: {ended.tail()}"
     return Reference(run, time.monotonic() - began, problem)

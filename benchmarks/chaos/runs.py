@@ -31,11 +31,14 @@ SMALL: dict[str, str] = {
 }
 """Options that make each agent small."""
 IMITATION = ("bc", "act")
+AHEAD = "ahead"
+"""The way whose episodes are made ahead of learning."""
 WAYS: dict[str, str] = {
     "serial": "",
     "workers": "--env.num-envs 2 --env.workers process",
     "disk": "--replay.storage disk",
     "best": "--eval.keep-best",
+    AHEAD: "--collect.lag 3",
     "corrections": "--intervene.source {corrections} --intervene.capacity 100",
 }
 """Ways of running, and the options that choose them."""
@@ -65,12 +68,14 @@ def command(agent: str, way: str, run: Path, material: Material, seed: int, more
     length = f"--steps {STEPS} --offline-updates 4 --seed-steps 3"
     if agent in IMITATION:
         length = f"--steps 0 --offline-updates {STEPS} --offline-eval-every 20"
+    # Policies of earlier weights are no judgement of the newest.
+    judged = "--agent.no-checkpoints" if agent == "td7" and way == AHEAD else ""
     line = (
         f"train --preset cqn_as-metaworld --agent {agent} --env {ENV_ID} --env.time-limit {TIME_LIMIT} --threads 1 "
         f"--seed {seed} {length} --demos.episodes 0 --updates-per-step 1 --control.noise linear(0.5,0.1,50) "
         "--replay.batch-size 6 --replay.capacity 35 --replay.n-step 2 --checkpoint.every 9 --log.every 7 "
         "--eval.every 20 --eval.episodes 2 --eval.final-episodes 2 --eval.num-envs 1 --eval.no-video "
-        f"--log.no-tensorboard {SMALL[agent]} {WAYS[way].format(corrections=material.corrections)}"
+        f"--log.no-tensorboard {SMALL[agent]} {judged} {WAYS[way].format(corrections=material.corrections)}"
     )
     return [*line.split(), "--demos", str(material.demos), "--run-dir", str(run), *more]
 

@@ -178,8 +178,8 @@ class Sweep:
         memory = psutil.virtual_memory().available if self.backend == "local" else sys.maxsize
         there = next(folder for folder in (self.out, *self.out.absolute().parents) if folder.is_dir())
         disk = shutil.disk_usage(there).free
-        threads = max((max(1, config.threads) for config in sweep.runs.values()), default=1)
-        slots = self.workers or max(1, _cores() // threads)
+        cores = max((config.cores for config in sweep.runs.values()), default=1)
+        slots = self.workers or max(1, _cores() // cores)
         if not self.workers and needs:
             fitting = fitting_slots(list(needs.values()), memory)
             if fitting and fitting < slots:

@@ -58,7 +58,7 @@ def work(
         for name in [name for name, due in waiting.items() if time.monotonic() >= due]:
             del waiting[name]
             config = sweep.runs[name]
-            cpus, gpus = max(1, config.threads), float(config.device == "cuda")
+            cpus, gpus = config.cores, float(config.device == "cuda")
             options = task.options(num_cpus=cpus, num_gpus=gpus, memory=needs[name].memory if name in needs else None)
             given[options.remote(str(sweep.directory.absolute()), name)] = name
         done, _ = ray.wait(list(given), timeout=1.0) if given else ([], None)

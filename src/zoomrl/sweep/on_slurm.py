@@ -56,11 +56,11 @@ def submit(sweep: Sweep, jobs: int, slots: int, gigabytes: float, options: Slurm
         executor = submitit.AutoExecutor(folder=sweep.directory / "jobs", cluster=options.cluster)
     except Exception as error:  # submitit raises RuntimeError where sbatch is missing
         raise ConfigError(f"SLURM cannot be used here: {error}. --backend local works without it") from error
-    threads = max((max(1, config.threads) for config in sweep.runs.values()), default=1)
+    cores = max((config.cores for config in sweep.runs.values()), default=1)
     executor.update_parameters(
         name=f"zoomrl-{sweep.directory.name}",
         timeout_min=options.minutes,
-        cpus_per_task=threads * slots,
+        cpus_per_task=cores * slots,
         mem_gb=max(1, round(gigabytes + 0.5)),
     )
     if options.cluster == "slurm":

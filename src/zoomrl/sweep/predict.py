@@ -34,8 +34,8 @@ class Needs:
 def measure(config: TrainConfig) -> dict[str, int]:
     """What a run of ``config`` takes; builds its environment and its networks and makes an update.
 
-    Memory: this process with all of that, the frames that the replay will receive and the demonstrations. Disk: the
-    checkpoints that are kept, and the frames.
+    Memory: this process with all of that, as many again as there are actors on this machine, the frames that the replay
+    will receive and the demonstrations. Disk: the checkpoints that are kept, and the frames.
     """
     import io
 
@@ -57,11 +57,16 @@ def measure(config: TrainConfig) -> dict[str, int]:
         frame = ReplayBuffer.frame_bytes(spec)
         online = expected_frames(config, spec) * frame if config.steps else 0
         # Of a set, the number of its steps is not known here; of scripted episodes it is at most this.
+        held = online if config.replay.storage == "ram" else 0
         scripted = config.demos.episodes * (spec.time_limit + 1) * frame if config.demos.source == "scripted" else 0
-        in_flight = (envs.num_envs + 1) * spec.time_limit * frame
-        checkpoints = (config.checkpoint.keep + 1 + config.eval.keep_best) * saved.tell()
+        ahead = config.collect
+        in_flight = (envs.num_envs + ahead.lag + 1) * spec.time_limit * frame
+        weights = sum(tensor.nbytes for tensor in trial.agent.weights("all").values())
+        versions = (ahead.lag + 1) * weights if ahead.lag else 0
+        processes = 1 + (ahead.actors if ahead.backend == "process" else 0)
+        checkpoints = (config.checkpoint.keep + 1) * (saved.tell() + versions) + config.eval.keep_best * saved.tell()
         return {
-            "memory": peak_rss() + scripted + in_flight + (online if config.replay.storage == "ram" else 0),
+            "memory": processes * peak_rss() + versions + scripted + in_flight + held,
             "disk": checkpoints + online * (1 + (config.replay.storage == "disk")) + EXTRAS,
         }
 

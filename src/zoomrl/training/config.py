@@ -214,6 +214,11 @@ class TrainConfig:
         during = self.eval.episodes and (self.eval.every or self.offline_eval_every)
         return bool(during or self.eval.final_episodes)
 
+    @property
+    def cores(self) -> int:
+        """CPU cores that the run keeps busy on its machine; a number of threads that is yet to be measured is one."""
+        return max(1, self.threads) + (self.collect.actors if self.collect.backend == "process" else 0)
+
     def _check_collect(self) -> None:
         """Refuse what cannot be made ahead of learning."""
         lag, keyboard = f"collect.lag={self.collect.lag}", self.intervene.source == "keyboard"

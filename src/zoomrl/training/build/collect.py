@@ -15,7 +15,7 @@ from zoomrl.data.replay import ReplayBuffer
 from zoomrl.envs.vector.base import VectorEnv
 from zoomrl.errors import plural
 from zoomrl.intervention.corrector import Corrector
-from zoomrl.intervention.source import Intervention
+from zoomrl.intervention.source import Intervention, Recording
 from zoomrl.training.build.control import build_controller, build_explorer
 from zoomrl.training.collect.actor import Actor, Job
 from zoomrl.training.collect.ahead import AheadCollector
@@ -78,12 +78,13 @@ def build_ahead(
         ConfigError: no actor can be used.
         MissingDependencyError: of ``collect.backend=ray``, without Ray.
     """
-    job = Job(config, make_env, envs.env_spec, scaler.low, scaler.high)
+    recording = source if isinstance(source, Recording) else None
+    job = Job(config, make_env, envs.env_spec, scaler.low, scaler.high, recording)
     actor = Actor(job, envs, source, stop)
+    reference = actor.greeting()
     desk: Desk = InlineDesk(actor)
     memory = 0
     if config.collect.backend != "inline":
-        reference = actor.greeting()
         del actor  # its agent is another's now
         count, options = config.collect.actors, config.collect
         if count > options.lag + 1:
@@ -94,7 +95,9 @@ def build_ahead(
         if options.backend == "process" and greeting is not None:
             memory = count * greeting.memory
         desk = pool
-    collector = AheadCollector(config.collect.lag, envs.env_spec, agent, replay, desk, corrector, say)
+    collector = AheadCollector(
+        *(config.collect.lag, envs.env_spec, agent, replay, desk, reference.numbers, corrector, say)
+    )
     return Ahead(collector, memory, (config.collect.lag + 1) * len(packed(agent)))
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from zoomrl.agents.build import make_agent
 from zoomrl.control.scaling import ActionScaler
+from zoomrl.control.stack import FrameStack
 from zoomrl.data.episode import EpisodeBuilder
 from zoomrl.data.finite import simulator_fault
 from zoomrl.envs.processes import SimulatorDied
@@ -26,7 +27,7 @@ from zoomrl.envs.vector.base import VectorEnv
 from zoomrl.envs.vector.make import make_vector_env
 from zoomrl.errors import ConfigError, NonFiniteLossError, SimulatorError, WorkerError
 from zoomrl.intervention.corrector import make_source
-from zoomrl.intervention.source import Intervention
+from zoomrl.intervention.source import Intervention, Recording
 from zoomrl.spec import EnvSpec
 from zoomrl.training.build.control import build_controller, build_explorer
 from zoomrl.training.collect.ticket import ActorLostError, Collected, Greeting, Ticket, digest, unpack
@@ -49,6 +50,7 @@ class Job:
         make_env: builds its environment; None for that of the config.
         spec: of the learner's environment, which the actor's own must fit.
         low, high: range of the actions.
+        recording: of a person's corrections, or None. A person who is there is met in the actor's own process.
     """
 
     config: TrainConfig
@@ -56,6 +58,7 @@ class Job:
     spec: EnvSpec
     low: NDArray[np.float32]
     high: NDArray[np.float32]
+    recording: Recording | None = None
 
     def make_envs(self) -> VectorEnv:
         """The environment, in this very process.
@@ -71,7 +74,7 @@ class Job:
 
     def make_source(self, envs: VectorEnv, say: Callable[[str], None]) -> Intervention | None:
         """Who may take over in ``envs``, where somebody may."""
-        return make_source(self.config.intervene, envs, say)
+        return self.recording or make_source(self.config.intervene, envs, say)
 
 
 class Actor:
@@ -236,17 +239,23 @@ class Actor:
     # ---- what it computes --------------------------------------------------------------------------------
 
     def _probe_agent(self) -> Iterator[NDArray[Any]]:
-        """Actions of the untrained agent for fixed observations."""
-        random, stack = np.random.default_rng(0), self._config.replay.frame_stack
-        controller = build_controller(self._config, self._agent, self._scaler, 1, 0)
-        for _ in range(_PROBED_OBSERVATIONS * stack):
+        """Actions and values for fixed observations, with fixed weights: new ones may answer zero to everything."""
+        random, torch_random = np.random.default_rng(0), torch.Generator().manual_seed(0)
+        for _, tensor in sorted(self._agent.weights("all").items()):
+            if tensor.is_floating_point():
+                tensor.add_(0.05 * torch.randn(tensor.shape, generator=torch_random, dtype=tensor.dtype))
+        stack = FrameStack(1, self._config.replay.frame_stack)
+        for _ in range(_PROBED_OBSERVATIONS):
             shown = {
                 name: random.integers(0, 256, (1, *array.shape)).astype(array.dtype)
                 if np.issubdtype(array.dtype, np.integer)
                 else random.normal(size=(1, *array.shape)).astype(array.dtype)
                 for name, array in self._envs.env_spec.observations.items()
             }
-            yield controller.act(shown)
+            chunk = self._agent.act(stack.push(shown), torch_random)
+            yield chunk.actions.numpy()
+            if chunk.value is not None:
+                yield chunk.value.numpy()
 
     def _probe_simulator(self) -> Iterator[NDArray[Any]]:
         """What the simulator answers to fixed actions."""

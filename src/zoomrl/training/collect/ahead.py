@@ -49,6 +49,7 @@ class AheadCollector:
         agent: whose weights are published.
         replay: takes the episodes.
         desk: where tickets are given out.
+        numbers: hash of what this machine computes (:class:`~zoomrl.training.collect.ticket.Greeting`).
         corrector: keeps what a person corrected, or None.
         say: prints a line for the user.
     """
@@ -62,6 +63,7 @@ class AheadCollector:
         agent: HasWeights,
         replay: ReplayBuffer,
         desk: Desk,
+        numbers: str,
         corrector: Corrector | None,
         say: Callable[[str], None],
     ) -> None:
@@ -71,6 +73,7 @@ class AheadCollector:
         self._agent = agent
         self._replay = replay
         self._desk = desk
+        self._numbers = numbers
         self._corrector = corrector
         self._say = say
         self._next = 0
@@ -81,7 +84,7 @@ class AheadCollector:
 
     @property
     def mixed(self) -> list[str]:
-        """Actors that compute other numbers and have made episodes of this run, or may have."""
+        """Actors that compute other numbers and were taken, and other machines that this run was resumed from."""
         return sorted({*self._mixed, *self._desk.mixed})
 
     def act(self, env_steps: int) -> NDArray[np.float32] | None:
@@ -141,6 +144,7 @@ class AheadCollector:
                 "versions": dict(self._versions),
                 "walk": under_way,
                 "mixed": self.mixed,
+                "numbers": self._numbers,
             },
         }
 
@@ -152,6 +156,12 @@ class AheadCollector:
         tickets = state["tickets"]
         self._next = tickets["next"]
         self._mixed = list(tickets["mixed"])
+        if tickets["numbers"] != self._numbers:
+            self._mixed.append(f"the learner, from episode {self._next} on")
+            self._say(
+                "this machine computes other numbers than the one that this run was saved on (another processor, "
+                "renderer or version): it goes on, and is not exact"
+            )
         for version, weights in tickets["versions"].items():
             self._keep(version, weights)
         self._walk = self._under_way(tickets["walk"])

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zoomrl.errors import WorkerError
+
 Places = dict[str, tuple[str, tuple[int, ...], int]]
 """Name -> type, shape and first byte."""
 _AT_ONCE = 1 << 30
@@ -18,8 +20,19 @@ def write_arrays(descriptor: int, arrays: Mapping[str, NDArray[Any]]) -> Places:
     """Write arrays over what the file holds, and where they are.
 
     Raises:
-        OSError: there is no memory for them.
+        WorkerError: there is no memory for them.
     """
+    try:
+        return _write(descriptor, arrays)
+    except OSError as error:
+        size = sum(array.nbytes for array in arrays.values())
+        raise WorkerError(
+            f"{size / 1e6:,.1f} MB of weights or episodes could not be put into shared memory (/dev/shm): "
+            f"{error.strerror or error}. Give a container more of it (--shm-size), or use fewer collect.actors"
+        ) from error
+
+
+def _write(descriptor: int, arrays: Mapping[str, NDArray[Any]]) -> Places:
     places: Places = {}
     at = 0
     for name, array in arrays.items():

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoomrl.envs.processes import unanswered
 from zoomrl.errors import ZoomrlError, import_optional
 from zoomrl.training.collect.actor import Actor, Job
 from zoomrl.training.collect.ticket import ActorLostError, Collected, Greeting, Ticket
@@ -106,9 +107,9 @@ class RayHandle:
             waited += _LOOK_S
             if timeout_s is not None and waited >= timeout_s:
                 self._kill()
-                raise ActorLostError(f"it did not answer within {timeout_s:g} s")
+                raise ActorLostError(unanswered(timeout_s))
         if self._closed:
-            raise ActorLostError("it was ended")
+            raise ActorLostError("ended")
         try:
             return self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:

@@ -178,7 +178,6 @@ class Pool:
                 greeting = handle.start()
                 break
             except ActorLostError as error:
-                handle.close()
                 if tried + 1 == STARTS and not self._closed:
                     raise WorkerError(f"an actor could not be started {STARTS} times in a row: {error}") from error
         else:

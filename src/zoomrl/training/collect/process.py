@@ -78,10 +78,7 @@ class ProcessHandle:
             arrays["weights"] = weights.numpy()
         if ticket.executed is not None:
             arrays["executed"] = ticket.executed
-        try:
-            places = write_arrays(ours, arrays)
-        except OSError as error:
-            raise WorkerError(f"weights for an actor could not be written: {error}") from error
+        places = write_arrays(ours, arrays)
         numbers = {"index": ticket.index, "version": ticket.version, "start": ticket.start, "seed": ticket.seed}
         self._send({"ticket": numbers, "arrays": places})
         answer = self._receive(deadline_s)
@@ -112,10 +109,10 @@ class ProcessHandle:
             answer = self._channel.receive(time.monotonic() + timeout_s)
         except TimeoutError:
             self._end()
-            raise ActorLostError(f"it {unanswered(timeout_s)}") from None
+            raise ActorLostError(unanswered(timeout_s)) from None
         except EOFError:
             self._end()
-            raise ActorLostError(f"it {exit_reason(self._process.returncode)}") from None
+            raise ActorLostError(exit_reason(self._process.returncode)) from None
         if "lost" in answer:
             raise ActorLostError(answer["lost"])
         if "failure" in answer:
