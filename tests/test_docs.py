@@ -265,7 +265,8 @@ def known_options():
             group, dot, last = name.removeprefix("--").rpartition(".")
             known.add(f"--{group}{dot}no-{last}")
     for kind in AGENT_CONFIGS.values():
-        known |= {name for name, *_ in options(kind, kind(), "agent.")}
+        for name, value, *_ in options(kind, kind(), "agent."):
+            known |= {name, name.replace("--agent.", "--agent.no-")} if isinstance(value, bool) else {name}
     for script in (ROOT / "examples").glob("*.py"):
         known |= set(re.findall(r'add_argument\("(--[a-z-]+)"', script.read_text()))
     for kind in COMMAND_TABLES.values():
@@ -295,6 +296,7 @@ def test_options_that_are_mentioned_exist(page):
 
     # Options of other programs that the pages mention.
     known = known_options() | {"--no-install-recommends", "--no-deps", "--no-build-isolation"}
+    known |= {"--head", "--port", "--address", "--shm-size"}
     known |= {f"--{old}".replace("_", "-") for old in RENAMED if page.name == "CHANGELOG.md"}
     known |= {name for action in parser()._actions for name in action.option_strings}
     mentioned = set(re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", TABLE.sub("", page.read_text())))

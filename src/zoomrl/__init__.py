@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from zoomrl.recipes.presets import PRESETS
     from zoomrl.spec import ArraySpec, EnvSpec
     from zoomrl.training.callbacks import Callback, EarlyStopping
+    from zoomrl.training.collect.config import CollectConfig
     from zoomrl.training.config import CheckpointConfig, EvalConfig, LogConfig, TrainConfig
     from zoomrl.training.evaluate import Evaluation
     from zoomrl.training.policy import Policy
@@ -70,6 +71,7 @@ _HOMES = {
     "CQNConfig": "agents.cqn.config",
     "Callback": "training.callbacks",
     "CheckpointConfig": "training.config",
+    "CollectConfig": "training.collect.config",
     "ControlConfig": "control.config",
     "DemoConfig": "demos.config",
     "DrQv2ASConfig": "agents.drqv2.config",
@@ -127,6 +129,7 @@ __all__ = [
     "CQNConfig",
     "Callback",
     "CheckpointConfig",
+    "CollectConfig",
     "ControlConfig",
     "DemoConfig",
     "DrQv2ASConfig",
