@@ -29,19 +29,18 @@ pytestmark = pytest.mark.slow
 def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
-    # Workers import what environments are made of.
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *filter(None, [before])])
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    made.add_node(num_cpus=2)
-    ray.init(address=made.address, log_to_driver=False)
-    yield made
-    ray.shutdown()
-    made.shutdown()
-    if before is None:
-        del os.environ["PYTHONPATH"]
-    else:
-        os.environ["PYTHONPATH"] = before
+    with pytest.MonkeyPatch.context() as patch:
+        # Workers import what environments are made of. At Ray's own low priority they would starve on a busy machine.
+        paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        patch.setenv("PYTHONPATH", os.pathsep.join(paths))
+        patch.setenv("RAY_worker_niceness", "0")
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        made.add_node(num_cpus=2)
+        ray.init(address=made.address, log_to_driver=False)
+        yield made
+        ray.shutdown()
+        made.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +112,7 @@ def test_what_an_environment_raises_arrives(cluster, tmp_path):
 def test_a_foreign_actor_is_refused(cluster, tmp_path, monkeypatch):
     class Foreign(on_ray.Worker):
         def greeting(self) -> Greeting:
-            return super().greeting()._replace(numbers="other")
+            return super().greeting()._replace(agent="other")
 
     monkeypatch.setattr(on_ray, "Worker", Foreign)
     with pytest.raises(ConfigError, match="no actor can be used"):

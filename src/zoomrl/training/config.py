@@ -293,7 +293,8 @@ def run_directory(config: TrainConfig) -> Path:
 FREE_TO_CHANGE = frozenset(
     {"steps", "threads", "run_dir", "resume", "log", "checkpoint", "eval", "env.python", "env.timeout", "env.workers"}
     | {"intervene.port", "intervene.step", "precision_tolerance"}
-    | {"collect.backend", "collect.actors", "collect.deadline", "collect.allow_mixed"}
+    | {"collect.backend", "collect.actors", "collect.deadline"}
+    | {"collect.probe_steps", "collect.allow_mixed"}
 )
 """Fields, and groups of them, that a resumed run may change: they do not alter what has been learnt so far."""
 

@@ -81,7 +81,7 @@ def build_ahead(
     recording = source if isinstance(source, Recording) else None
     job = Job(config, make_env, envs.env_spec, scaler.low, scaler.high, recording)
     actor = Actor(job, envs, source, stop)
-    reference = actor.greeting()
+    reference = actor.greeting(simulator=config.collect.backend != "inline")
     desk: Desk = InlineDesk(actor)
     memory = 0
     if config.collect.backend != "inline":
@@ -96,7 +96,7 @@ def build_ahead(
             memory = count * greeting.memory
         desk = pool
     collector = AheadCollector(
-        *(config.collect.lag, envs.env_spec, agent, replay, desk, reference.numbers, corrector, say)
+        *(config.collect.lag, envs.env_spec, agent, replay, desk, reference.agent, corrector, say)
     )
     return Ahead(collector, memory, (config.collect.lag + 1) * len(packed(agent)))
 

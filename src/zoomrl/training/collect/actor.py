@@ -37,7 +37,6 @@ from zoomrl.version import __version__
 
 RESETS = 20
 """Resets in a row at which a simulator may show NaN; what shows it that often never shows anything else."""
-_PROBED_STEPS = 100
 _PROBED_OBSERVATIONS = 4
 
 
@@ -129,10 +128,12 @@ class Actor:
             except SimulatorDied as error:
                 raise ActorLostError(str(error)) from error
 
-    def greeting(self) -> Greeting:
-        """What this actor computes of fixed inputs. To be called before its first ticket."""
+    def greeting(self, *, simulator: bool = True) -> Greeting:
+        """What this actor computes of fixed inputs, its ``simulator`` too. To be called before its first ticket."""
+        steps = self._config.collect.probe_steps if simulator else 0
         with _one_thread():
-            numbers = digest([*self._probe_agent(), *self._probe_simulator()])
+            agent = digest(self._probe_agent())
+            answers = digest(self._probe_simulator(steps)) if steps else ""
         versions = {
             "zoomrl": __version__,
             "python": platform.python_version(),
@@ -140,7 +141,7 @@ class Actor:
             "numpy": np.__version__,
         }
         where = f"{socket.gethostname()}, process {os.getpid()}"
-        return Greeting(where, versions, numbers, psutil.Process().memory_info().rss)
+        return Greeting(where, versions, agent, answers, psutil.Process().memory_info().rss)
 
     # ---- episodes ----------------------------------------------------------------------------------------
 
@@ -257,10 +258,10 @@ class Actor:
             if chunk.value is not None:
                 yield chunk.value.numpy()
 
-    def _probe_simulator(self) -> Iterator[NDArray[Any]]:
+    def _probe_simulator(self, steps: int) -> Iterator[NDArray[Any]]:
         """What the simulator answers to fixed actions."""
         random, ended = np.random.default_rng(0), True
-        for number in range(_PROBED_STEPS):
+        for number in range(steps):
             if ended:
                 yield from self._envs.reset(0, number)[0].values()
             unit = random.uniform(-1, 1, (1, len(self._scaler.low))).astype(np.float32)

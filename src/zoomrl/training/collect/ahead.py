@@ -49,7 +49,7 @@ class AheadCollector:
         agent: whose weights are published.
         replay: takes the episodes.
         desk: where tickets are given out.
-        numbers: hash of what this machine computes (:class:`~zoomrl.training.collect.ticket.Greeting`).
+        agent_here: hash of what this machine computes (:class:`~zoomrl.training.collect.ticket.Greeting`).
         corrector: keeps what a person corrected, or None.
         say: prints a line for the user.
     """
@@ -63,7 +63,7 @@ class AheadCollector:
         agent: HasWeights,
         replay: ReplayBuffer,
         desk: Desk,
-        numbers: str,
+        agent_here: str,
         corrector: Corrector | None,
         say: Callable[[str], None],
     ) -> None:
@@ -73,7 +73,7 @@ class AheadCollector:
         self._agent = agent
         self._replay = replay
         self._desk = desk
-        self._numbers = numbers
+        self._agent_here = agent_here
         self._corrector = corrector
         self._say = say
         self._next = 0
@@ -144,7 +144,7 @@ class AheadCollector:
                 "versions": dict(self._versions),
                 "walk": under_way,
                 "mixed": self.mixed,
-                "numbers": self._numbers,
+                "agent": self._agent_here,
             },
         }
 
@@ -156,7 +156,7 @@ class AheadCollector:
         tickets = state["tickets"]
         self._next = tickets["next"]
         self._mixed = list(tickets["mixed"])
-        if tickets["numbers"] != self._numbers:
+        if tickets["agent"] != self._agent_here:
             self._mixed.append(f"the learner, from episode {self._next} on")
             self._say(
                 "this machine computes other numbers than the one that this run was saved on (another processor, "

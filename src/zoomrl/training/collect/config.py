@@ -29,12 +29,15 @@ class CollectConfig:
     """Processes, or actors of the cluster, that make episodes. The bytes of a run do not depend on their number."""
     deadline: float = 600.0
     """Seconds after which an actor that has not brought its episode is given up, and the episode made anew."""
+    probe_steps: int = 100
+    """Steps with fixed random actions by whose answers a simulator elsewhere is compared with the learner's; 0 for a
+    robot, which would move."""
     allow_mixed: bool = False
     """Take actors whose machine or versions compute other numbers. The run is then marked as not exact."""
 
     def __post_init__(self) -> None:
         choices(self, "collect.")
-        at_least(self, "collect.", lag=0, actors=0)
+        at_least(self, "collect.", lag=0, actors=0, probe_steps=0)
         positive(self, "collect.", "deadline")
         if self.backend == "inline" and self.actors:
             raise ConfigError(

@@ -7,7 +7,7 @@ earlier episodes. Who makes the episode, when, and how often, is nowhere in it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -68,13 +68,15 @@ class Greeting(NamedTuple):
     Attributes:
         where: machine and process.
         versions: of Python, zoomrl, PyTorch and NumPy.
-        numbers: hash of actions for fixed observations, and of what the simulator answers to fixed actions.
+        agent: hash of actions and values for fixed observations and weights.
+        simulator: hash of what the simulator answers to fixed actions; empty where it was not asked.
         memory: resident set of its process, in bytes.
     """
 
     where: str
     versions: Mapping[str, str]
-    numbers: str
+    agent: str
+    simulator: str
     memory: int
 
     def differs(self, other: Greeting) -> str:
@@ -85,8 +87,10 @@ class Greeting(NamedTuple):
                 f"{name} {self.versions[name]} there and {other.versions.get(name, 'none')} here" for name in names
             )
             return f"it has {', '.join(pairs)}"
-        if self.numbers != other.numbers:
-            return "it computes other numbers from the same weights, seeds and actions (another processor or renderer)"
+        if self.agent != other.agent:
+            return "its agent computes other actions from the same weights and observations (another processor)"
+        if self.simulator != other.simulator:
+            return "its simulator answers otherwise to the same seeds and actions (another version or renderer)"
         return ""
 
 
@@ -161,7 +165,7 @@ def _ordered(agent: HasWeights) -> list[tuple[str, Tensor]]:
     return sorted(agent.weights("all").items())
 
 
-def digest(arrays: Sequence[NDArray[Any]]) -> str:
+def digest(arrays: Iterable[NDArray[Any]]) -> str:
     """A hash of arrays: their bytes, types and shapes."""
     found = hashlib.sha256()
     for array in arrays:
