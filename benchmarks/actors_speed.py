@@ -3,6 +3,7 @@
 Usage: python benchmarks/actors_speed.py overlap [--name NAME]
        python benchmarks/actors_speed.py scale [--backend process|ray] [--actors 1 2 4 8 16 32] [--step-ms 20 100]
                                                [--name NAME]
+       python benchmarks/actors_speed.py learner [--name NAME]
 
 ``overlap``: a step of the environment takes as long as an update. The loop that steps, against one actor in a process
 of its own; with an environment that sleeps, and with one that computes. Beside it what two computing processes gain on
@@ -10,6 +11,9 @@ this machine at all.
 
 ``scale``: environments that sleep, and no updates: agent steps per second with n actors over those with one. The lag is
 twice the number of actors.
+
+``learner``: what the learner does for each agent step besides its updates, and for each episode: actors that bring
+ready episodes at once. Of vectors, and of one 84x84 camera.
 
 Nothing else should run.
 """
@@ -22,7 +26,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -34,12 +38,15 @@ from provenance import keep, provenance
 from zoomrl.agents.td3.config import TD3Config
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
+from zoomrl.data.episode import Episode
 from zoomrl.demos.config import DemoConfig
 from zoomrl.envs.config import EnvConfig
+from zoomrl.training.build import collect as collecting
 from zoomrl.training.callbacks import Callback, Run
+from zoomrl.training.collect.actor import Job
 from zoomrl.training.collect.config import CollectConfig
 from zoomrl.training.collect.pool import Pool
-from zoomrl.training.collect.ticket import Greeting
+from zoomrl.training.collect.ticket import Collected, Greeting, Ticket, packed
 from zoomrl.training.config import CheckpointConfig, EvalConfig, LogConfig, TrainConfig
 from zoomrl.training.run import train
 
@@ -74,20 +81,27 @@ class Timed(gymnasium.Env[np.ndarray, np.ndarray]):
 
 
 class Clock(Callback):
-    """When each agent step was over."""
+    """When each agent step was over, and how much travels."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
+        self.episode_bytes = self.weights_bytes = 0
+
+    def on_episode(self, run: Run, episode: Episode, row: Mapping[str, Any]) -> None:
+        self.episode_bytes = sum(array.nbytes for array in (*episode.observations.values(), episode.actions))
+        self.weights_bytes = len(packed(run.agent))
 
     def on_step(self, run: Run) -> None:
         self.times.append(time.perf_counter())
 
 
-def run(collect: CollectConfig, seconds: float, busy: bool, episodes: int, updates: float, width: int) -> list[float]:
-    """Train, and when each step was over."""
+def run(
+    collect: CollectConfig, seconds: float, busy: bool, episodes: int, updates: float, width: int, kind: Any = Timed
+) -> Clock:
+    """Train, and how long it took."""
     with tempfile.TemporaryDirectory() as folder:
         config = TrainConfig(
-            env=EnvConfig(id="gym:timed", time_limit=LENGTH),
+            env=EnvConfig(id="gym:timed", time_limit=LENGTH, cameras=("all",) if kind is Seen else (), state="full"),
             agent=TD3Config(hidden=(width, width)),
             replay=ReplayConfig(batch_size=256, capacity=100_000),
             control=ControlConfig(executor="open_loop", noise="0.1"),
@@ -102,13 +116,13 @@ def run(collect: CollectConfig, seconds: float, busy: bool, episodes: int, updat
             run_dir=f"{folder}/run",
         )
         clock = Clock()
-        train(config, make_env=partial(Timed, seconds, busy), callbacks=[clock])
-        return clock.times
+        train(config, make_env=partial(kind, seconds, busy), callbacks=[clock])
+        return clock
 
 
-def per_step(times: Sequence[float], skipped: int) -> float:
+def per_step(clock: Clock, skipped: int) -> float:
     """Seconds an agent step, in the mean over whole episodes without the first ``skipped``."""
-    first = skipped * LENGTH
+    times, first = clock.times, skipped * LENGTH
     return (times[-1] - times[first]) / (len(times) - 1 - first)
 
 
@@ -157,13 +171,67 @@ def scale(backend: Any, counts: Sequence[int], step_ms: Sequence[float]) -> dict
         for count in counts:
             collect = CollectConfig(lag=2 * count, backend=backend, actors=count)
             skipped, measured = 2 * count, max(6 * count, 12)
-            times = run(collect, ms / 1000, False, skipped + measured, 0.0, 64)
-            rates[str(count)] = 1 / per_step(times, skipped)
+            clock = run(collect, ms / 1000, False, skipped + measured, 0.0, 64)
+            rates[str(count)] = 1 / per_step(clock, skipped)
             print(f"{backend}, {ms:g} ms a step, {count} actors: {rates[str(count)]:.1f} steps/s", file=sys.stderr)
         least = rates[str(counts[0])] / counts[0]
         found[f"{ms:g} ms a step"] = {
             name: {"steps_per_s": rate, "over_one": rate / least, "efficiency": rate / least / int(name)}
             for name, rate in rates.items()
+        }
+    return found
+
+
+class Ready:
+    """An actor that has its episode already."""
+
+    def __init__(self, job: Job) -> None:
+        random = np.random.default_rng(0)
+        shown = {
+            name: random.integers(0, 255, (LENGTH + 1, *array.shape)).astype(array.dtype)
+            for name, array in job.spec.observations.items()
+        }
+        actions = np.zeros((LENGTH, job.spec.action_dim), np.float32)
+        self.episode = Episode(shown, actions, np.zeros(LENGTH, np.float32), False, True, False)
+
+    def start(self) -> Greeting:
+        return Greeting("here", {}, "", "", 0)
+
+    def run(self, ticket: Ticket, weights: Any, deadline_s: float) -> Collected:
+        return Collected(ticket.index, LENGTH, self.episode, logged={})
+
+    def close(self) -> None:
+        pass
+
+
+class Seen(Timed):
+    """The same, with a camera."""
+
+    observation_space = gymnasium.spaces.Dict(  # type: ignore[assignment]
+        {"state": Timed.observation_space, "front": gymnasium.spaces.Box(0, 255, (84, 84, 3), np.uint8)}
+    )
+
+    def _show(self) -> Any:
+        return {"state": super()._show(), "front": np.zeros((84, 84, 3), np.uint8)}
+
+
+def learner() -> dict[str, Any]:
+    """Costs of the learner's side."""
+    collecting._handles = lambda job, stack: [Ready(job), Ready(job)]
+    Pool._refuses = lambda self, greeting: ""  # type: ignore[method-assign]
+    found: dict[str, Any] = {}
+    for name, kind in (("vectors", Timed), ("one camera", Seen)):
+        clock = run(CollectConfig(lag=8, backend="process", actors=2), 0.0, False, 80, 0.0, 256, kind)
+        steps = np.diff(clock.times[10 * LENGTH :])
+        within = float(np.median(steps))
+        # The step that begins an episode packs weights and gives out a ticket; the last one stores it.
+        episode = float(np.sum(steps)) / (len(steps) / LENGTH) - LENGTH * within
+        found[name] = {
+            "step_us": 1e6 * within,
+            "episode_us": 1e6 * episode,
+            "steps_per_s": float(1 / np.mean(steps)),
+            "episode_bytes": clock.episode_bytes,
+            "weights_bytes": clock.weights_bytes,
         }
     return found
 
@@ -176,14 +244,19 @@ def wait_for_all(self: Pool) -> Greeting | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("overlap", "scale"))
+    parser.add_argument("what", choices=("overlap", "scale", "learner"))
     parser.add_argument("--backend", choices=("process", "ray"), default="process")
     parser.add_argument("--actors", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32])
     parser.add_argument("--step-ms", type=float, nargs="+", default=[20.0, 100.0])
     parser.add_argument("--name", default="", help="write benchmarks/results/NAME.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    summary = overlap() if options.what == "overlap" else scale(options.backend, options.actors, options.step_ms)
+    measure = {
+        "overlap": overlap,
+        "scale": partial(scale, options.backend, options.actors, options.step_ms),
+        "learner": learner,
+    }
+    summary = measure[options.what]()
     print(summary)
     if options.name:
         keep({"name": options.name, **provenance(["python", *sys.argv]), "summary": summary})
