@@ -3,7 +3,7 @@
 Usage: python benchmarks/soak.py [--minutes 60] [--kill-every 60] [--name NAME]
 
 Two actors, a simulator that sleeps 10 ms a step, one update for each step, evaluations and checkpoints on the way.
-Every ten seconds: memory of the learner, its file descriptors, sockets, threads and children, and what lies in shared memory.
+Every ten seconds: memory of the learner, its file descriptors, threads and children, and what lies in shared memory.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def test_a_short_attack_finds_nothing(tmp_path):
 
 @pytest.mark.slow
 def test_a_short_attack_of_every_kind_finds_nothing(tmp_path):
-    assert len(attack(out=tmp_path / "chaos.json")) == 8
+    assert len(attack(out=tmp_path / "chaos.json")) == 9
 
 
 def test_every_agent_is_attacked_in_every_way():

@@ -69,7 +69,7 @@ def _strike(start: Start, run: Path, actors: int, most: int, rng: random.Random,
     while done < most and start.running():
         how = rng.choices([*_HOW], [*_HOW.values()])[0] if actors else "learner"
         if how in ("actor", "silence") or rng.random() < 0.7:
-            _until_training(start, run)
+            until_training(start, run)
         time.sleep(rng.uniform(0, 0.6))
         victims = _actors(start) if actors else []
         if not start.running() or (how != "learner" and not victims):
@@ -89,7 +89,7 @@ def _strike(start: Start, run: Path, actors: int, most: int, rng: random.Random,
     return done
 
 
-def _until_training(start: Start, run: Path) -> None:
+def until_training(start: Start, run: Path) -> None:
     """Wait for the first row of this start: an actor has answered by then."""
     path, deadline = run / "metrics.jsonl", time.monotonic() + PATIENCE_S
     before = path.stat().st_size if path.exists() else 0

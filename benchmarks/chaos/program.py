@@ -15,7 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from multiprocessing import get_context
 from pathlib import Path
 
-from benchmarks.chaos import actors, disks, flips, foreign, kills, pairs, tracking, workers
+from benchmarks.chaos import actors, disks, flips, foreign, kills, nodes, pairs, tracking, workers
 from benchmarks.chaos.attack import Attack, Found, Try
 from benchmarks.chaos.report import Account, line, write
 from benchmarks.chaos.runs import Material, write_corrections
@@ -23,7 +23,8 @@ from benchmarks.chaos.starts import finish, prepare
 from benchmarks.chaos.toy import demonstrate
 
 ATTACKS: dict[str, Attack] = {
-    module.ATTACK.name: module.ATTACK for module in (kills, disks, flips, foreign, workers, actors, tracking, pairs)
+    module.ATTACK.name: module.ATTACK
+    for module in (kills, disks, flips, foreign, workers, actors, nodes, tracking, pairs)
 }
 MINUTES_PER_KIND = 12.0
 
