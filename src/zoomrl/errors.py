@@ -67,7 +67,8 @@ LISTED = 60
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
     """Build the error for an unknown ``kind`` called ``name``, suggesting the nearest of ``known``."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    near = [one for one in names if one.endswith(f".{name}")][:3]
+    near = near or difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     # Hundreds of names on a screen help nobody.
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names[:LISTED])}{more}."

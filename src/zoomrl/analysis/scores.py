@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from zoomrl.analysis.metrics import Run, read_run
-from zoomrl.errors import CheckpointError, ConfigError
+from zoomrl.errors import CheckpointError, ConfigError, unknown_name
 from zoomrl.training.config import flat
 
 CONDITIONS = (
@@ -96,7 +96,7 @@ def read_scores(path: Path, by: str = "", metric: str = "") -> list[Scores]:
     for run in runs:
         options = flat(run.config)
         if by and by not in options:
-            raise ConfigError(f"{run.directory} has no option {by}; name one as in agent.name or agent.lr")
+            raise unknown_name("option", by, options)
         groups.setdefault(f"{by.rpartition('.')[2]} {options[by]}" if by else path.name or str(path), []).append(run)
     if by:
         groups = {name.removeprefix("name "): members for name, members in groups.items()}

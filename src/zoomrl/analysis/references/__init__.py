@@ -60,6 +60,10 @@ def reference(name: str) -> Reference:
     """The published figures called ``benchmark/method``; ConfigError with the nearest names when there are none."""
     benchmark, slash, method = name.partition("/")
     files = {file.name.removesuffix(".json"): file for file in _files()}
+    if not slash and benchmark in files:
+        methods = json.loads(files[benchmark].read_text(encoding="utf-8"))["methods"]
+        listed = ", ".join(f"{benchmark}/{one}" for one in methods)
+        raise ConfigError(f"the reference {name!r} has figures of several methods; name one: {listed}")
     if not slash or benchmark not in files:
         raise unknown_name("reference", name, reference_names())
     data = json.loads(files[benchmark].read_text(encoding="utf-8"))
