@@ -401,6 +401,8 @@ def test_actors_end_with_the_learner_however_it_ends(tmp_path):
                 break
             time.sleep(0.1)
         assert len(actors) == 2
+        # Ctrl-C in a terminal is sent to the learner's group.
+        assert all(os.getpgid(actor.pid) == actor.pid for actor in actors)
     finally:
         learner.kill()
         learner.wait()

@@ -6,7 +6,6 @@ Each run is gone on with by another number of actors than the one before, in thi
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import signal
 import time
@@ -75,12 +74,12 @@ def _strike(start: Start, run: Path, actors: int, most: int, rng: random.Random,
         if not start.running() or (how != "learner" and not victims):
             break
         with contextlib.suppress(psutil.Error, ProcessLookupError):
-            if how == "both":
-                os.killpg(start.pid, signal.SIGKILL)
-            elif how == "learner":
-                start.send(signal.SIGKILL)
-            else:
+            if how in ("actor", "silence"):
                 rng.choice(victims).send_signal(signal.SIGSTOP if how == "silence" else signal.SIGKILL)
+            else:
+                start.send(signal.SIGKILL)
+                for victim in victims:  # a stopped one would not see that its learner is gone
+                    victim.send_signal(signal.SIGKILL if how == "both" else signal.SIGCONT)
             done += 1
             found.counts["strikes"] += 1
             found.counts[f"strikes at {how}"] += 1

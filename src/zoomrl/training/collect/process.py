@@ -61,6 +61,7 @@ class ProcessHandle:
                     stdin=subprocess.DEVNULL,
                     pass_fds=descriptors,
                     env=environment,
+                    process_group=0,  # Ctrl-C is for the learner, which decides what it means
                 )
             except OSError as error:
                 raise WorkerError(f"an actor could not be started: {error}. Use fewer collect.actors") from error

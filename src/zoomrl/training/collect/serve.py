@@ -6,7 +6,6 @@ import base64
 import os
 import pickle
 import queue
-import signal
 import socket
 import sys
 import threading
@@ -26,8 +25,6 @@ from zoomrl.training.collect.ticket import ActorLostError, Collected, Ticket
 
 def serve(connection: socket.socket, theirs: int, ours: int) -> None:
     """Build an actor from the first message, then answer tickets until the other side is gone."""
-    # Ctrl-C reaches the whole process group; the learner decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     channel = Channel(connection)
     messages: queue.Queue[dict[str, Any]] = queue.Queue()
