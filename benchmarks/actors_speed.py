@@ -52,6 +52,11 @@ from zoomrl.training.run import train
 
 LENGTH = 50
 """Agent steps of an episode."""
+LARGE = (64, 128, 256, 512, 1024)
+PER_NODE = 32
+"""Actors of a node, for predictions."""
+NETWORK = 1.25e9
+"""Bytes a second that the learner's node sends and receives, for predictions: 10 gigabits."""
 
 
 class Timed(gymnasium.Env[np.ndarray, np.ndarray]):
@@ -200,6 +205,9 @@ class Ready:
     def run(self, ticket: Ticket, weights: Any, deadline_s: float) -> Collected:
         return Collected(ticket.index, LENGTH, self.episode, logged={})
 
+    def release(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
@@ -233,7 +241,29 @@ def learner() -> dict[str, Any]:
             "episode_bytes": clock.episode_bytes,
             "weights_bytes": clock.weights_bytes,
         }
+        found[name]["predicted"] = {
+            f"{ms:g} ms a step": {str(count): predicted(found[name], count, ms / 1000) for count in LARGE}
+            for ms in (20, 100)
+        }
     return found
+
+
+def predicted(costs: dict[str, Any], actors: int, seconds: float) -> dict[str, float]:
+    """Agent steps per second that each part allows; the least of them is what such a cluster makes.
+
+    Args:
+        costs: of the learner's side.
+        actors: how many.
+        seconds: of a step of the simulator, with the choice of its action.
+    """
+    # Each episode comes over the network, and its weights go to every node.
+    travels = costs["episode_bytes"] + costs["weights_bytes"] * -(-actors // PER_NODE)
+    return {
+        "actors": actors / seconds,
+        "learner": 1e6 * LENGTH / (LENGTH * costs["step_us"] + costs["episode_us"]),
+        "network": NETWORK * LENGTH / travels,
+        "memory_gb": (2 * actors + 1) * (costs["episode_bytes"] + costs["weights_bytes"]) / 1e9,
+    }
 
 
 def wait_for_all(self: Pool) -> Greeting | None:

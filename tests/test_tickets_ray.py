@@ -115,5 +115,5 @@ def test_a_foreign_actor_is_refused(cluster, tmp_path, monkeypatch):
             return super().greeting()._replace(agent="other")
 
     monkeypatch.setattr(on_ray, "Worker", Foreign)
-    with pytest.raises(ConfigError, match="no actor can be used"):
+    with pytest.raises(ConfigError, match="would make another run"):
         train(ahead(tmp_path / "run", 1, backend="ray"), make_env=ToyEnv)

@@ -22,7 +22,7 @@ DEADLINE_S = 8
 """After which an actor that does not bring its episode is given up; more than a start takes here."""
 STRIKES_PER_RUN = 4
 _LONGER = ("--steps", "180", "--collect.deadline", str(DEADLINE_S))
-_HOW = {"actor": 5, "silence": 1, "learner": 3, "both": 2}
+_HOW = {"actor": 5, "silence": 1, "learner": 3, "both": 2, "stop": 2}
 """What is struck, and how often of all."""
 
 
@@ -48,8 +48,8 @@ def attempt(trial: Try) -> Found:
             found.counts[f"starts with {actors} actors"] += 1
             with stopping(begin(words, trial.place / f"{run.name}.log")) as start:
                 strikes -= _strike(start, run, actors, strikes, rng, found)
-                end = start.wait()
-            if end.code == -signal.SIGKILL:
+                end = start.wait(3 * PATIENCE_S)  # a stopped one that was starting has minutes to answer
+            if end.code in (-signal.SIGKILL, 128 + signal.SIGTERM):
                 continue
             ended = "well" if end.code == 0 and end.clean else end.tail()
         where = f"{agent}, seed {seed}, {run.name}"
@@ -77,13 +77,13 @@ def _strike(start: Start, run: Path, actors: int, most: int, rng: random.Random,
             if how in ("actor", "silence"):
                 rng.choice(victims).send_signal(signal.SIGSTOP if how == "silence" else signal.SIGKILL)
             else:
-                start.send(signal.SIGKILL)
+                start.send(signal.SIGTERM if how == "stop" else signal.SIGKILL)
                 for victim in victims:  # a stopped one would not see that its learner is gone
                     victim.send_signal(signal.SIGKILL if how == "both" else signal.SIGCONT)
             done += 1
             found.counts["strikes"] += 1
             found.counts[f"strikes at {how}"] += 1
-        if how in ("both", "learner"):
+        if how in ("both", "learner", "stop"):
             break
     return done
 

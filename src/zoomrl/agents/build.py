@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import cast
 
 import numpy as np
@@ -63,7 +64,21 @@ def assemble(
 ) -> Learner:
     """Build the agent of ``config`` for observations of ``shape``; ``statistics`` serve ``normalize="demos"``."""
     build = cast(type[Learner], load(config.learner))
-    return build(config, shape, action_dim, seed, statistics, device, movable)
+    with one_thread():  # initial weights are the same with any number of threads
+        return build(config, shape, action_dim, seed, statistics, device, movable)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread of the CPU: sums depend on how many there are."""
+    before = torch.get_num_threads()
+    if before != 1:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if before != 1:
+            torch.set_num_threads(before)
 
 
 def _statistics(demos: Sequence[Episode], frame_stack: int) -> Statistics:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from typing import Any
 
-from zoomrl.errors import WorkerError
+from zoomrl.errors import ConfigError, WorkerError
 
 # Importing a simulator and loading its assets takes seconds, and far longer from a cold network disk.
 START_TIMEOUT_S = 180.0
@@ -30,10 +31,23 @@ def unanswered(timeout_s: float) -> str:
 
 
 def pickled(what: Any) -> bytes:
-    """What another process is to build from, closures included where cloudpickle is installed."""
+    """What another process is to build from, closures included where cloudpickle is installed.
+
+    Raises:
+        ConfigError: it holds what cannot be sent.
+    """
     try:
         import cloudpickle  # type: ignore[import-untyped]
     except ModuleNotFoundError:
-        return pickle.dumps(what)
-    payload: bytes = cloudpickle.dumps(what)
+        cloudpickle = pickle
+    else:
+        if (main := sys.modules.get("__mp_main__")) is not None:  # which other processes cannot import either
+            cloudpickle.register_pickle_by_value(main)
+    try:
+        payload: bytes = cloudpickle.dumps(what)
+    except Exception as error:  # what is sent decides what it raises
+        raise ConfigError(
+            f"the environment cannot be built in another process: {error}. Let make_env make all that it needs when it "
+            "is called, such as locks, open files and connections"
+        ) from error
     return payload

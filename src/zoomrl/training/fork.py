@@ -116,6 +116,9 @@ def plant(origin: Origin, checkpoints: Checkpoints) -> None:
         ) from error
     # Without those of its callbacks, which may be other ones.
     begun = {name: value for name, value in state.items() if name != "callbacks"}
+    if "tickets" in begun:
+        # With other options the same machine computes other numbers.
+        begun["tickets"] = {**begun["tickets"], "agent": "", "mixed": []}
     checkpoints.plant(origin.name, {**begun, **_BEGUN_ANEW})
 
 

@@ -61,6 +61,10 @@ class Channel:
         message: dict[str, Any] = json.loads(line)
         return message
 
+    def shut_down(self) -> None:
+        """End the conversation; both sides see it, also one that waits in another thread. OSError when it is over."""
+        self._connection.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Hang up."""
         self._connection.close()

@@ -6,7 +6,6 @@ import os
 import platform
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoomrl.agents.build import make_agent
+from zoomrl.agents.build import make_agent, one_thread
 from zoomrl.control.scaling import ActionScaler
 from zoomrl.control.stack import FrameStack
 from zoomrl.data.episode import EpisodeBuilder
@@ -112,7 +111,7 @@ class Actor:
             WorkerError: the weights that the ticket names are not there.
             NonFiniteLossError: the agent's action is NaN or infinite.
         """
-        with _one_thread():
+        with one_thread():
             try:
                 if ticket.executed is not None:
                     return self._repeat(ticket, ticket.executed)
@@ -131,7 +130,7 @@ class Actor:
     def greeting(self, *, simulator: bool = True) -> Greeting:
         """What this actor computes of fixed inputs, its ``simulator`` too. To be called before its first ticket."""
         steps = self._config.collect.probe_steps if simulator else 0
-        with _one_thread():
+        with one_thread():
             agent = digest(self._probe_agent())
             answers = digest(self._probe_simulator(steps)) if steps else ""
         versions = {
@@ -244,7 +243,9 @@ class Actor:
         random, torch_random = np.random.default_rng(0), torch.Generator().manual_seed(0)
         for _, tensor in sorted(self._agent.weights("all").items()):
             if tensor.is_floating_point():
-                tensor.add_(0.05 * torch.randn(tensor.shape, generator=torch_random, dtype=tensor.dtype))
+                # Around 1 what may be a scale, a variance or a deviation.
+                noise = 0.05 * torch.randn(tensor.shape, generator=torch_random, dtype=tensor.dtype)
+                tensor.copy_(noise + (tensor.ndim < 2))
         stack = FrameStack(1, self._config.replay.frame_stack)
         for _ in range(_PROBED_OBSERVATIONS):
             shown = {
@@ -271,16 +272,3 @@ class Actor:
             yield from result.obs.values()
             yield result.reward
             ended = bool(result.terminated[0] or result.truncated[0])
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums depend on the number of threads; an actor's do not depend on how many the learner has."""
-    before = torch.get_num_threads()
-    if before != 1:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        if before != 1:
-            torch.set_num_threads(before)

@@ -30,14 +30,12 @@ class _Walk:
     Attributes:
         found: what was made; its episode is not there yet where ``repeated`` is on its way.
         taken: agent steps so far.
-        repeated: whether the episode was under way when the run was saved, and must be made once more.
-        shown: the observation that it then ended with.
+        saved: what a checkpoint holds of an episode that was under way, until it is made once more; None otherwise.
     """
 
     found: Collected
     taken: int = 0
-    repeated: bool = False
-    shown: Mapping[str, NDArray[Any]] | None = None
+    saved: Mapping[str, Any] | None = None
 
 
 class AheadCollector:
@@ -93,7 +91,7 @@ class AheadCollector:
             return None
         walk = self._walk
         assert walk is not None
-        if walk.repeated and not self._make_again(walk):
+        if walk.saved is not None and not self._make_again(walk, walk.saved):
             return None
         episode = walk.found.episode
         if episode is None:
@@ -124,17 +122,6 @@ class AheadCollector:
 
     def state_dict(self) -> dict[str, Any]:
         """Tickets that are out, the weights that they name, the episode under way, and what the corrector keeps."""
-        walk = self._walk
-        under_way: dict[str, Any] | None = None
-        if walk is not None:
-            found = walk.found
-            under_way = {"index": found.index, "steps": found.steps, "fault": found.fault, "taken": walk.taken}
-            if found.episode is not None:
-                last = {name: array[-1] for name, array in found.episode.observations.items()}
-                shown = last if walk.shown is None else walk.shown
-                under_way["seed"] = found.episode.seed
-                under_way["actions"] = torch.from_numpy(np.array(found.episode.actions))
-                under_way["shown"] = {name: torch.from_numpy(np.array(array)) for name, array in shown.items()}
         return {
             "episodes_lost": self.episodes_lost,
             "corrections": None if self._corrector is None else self._corrector.state_dict(),
@@ -142,7 +129,7 @@ class AheadCollector:
                 "next": self._next,
                 "issued": [[one.index, one.version, one.start] for one in self._issued.values()],
                 "versions": dict(self._versions),
-                "walk": under_way,
+                "walk": self._walk_state(),
                 "mixed": self.mixed,
                 "agent": self._agent_here,
             },
@@ -156,7 +143,7 @@ class AheadCollector:
         tickets = state["tickets"]
         self._next = tickets["next"]
         self._mixed = list(tickets["mixed"])
-        if tickets["agent"] != self._agent_here:
+        if tickets["agent"] and tickets["agent"] != self._agent_here:
             self._mixed.append(f"the learner, from episode {self._next} on")
             self._say(
                 "this machine computes other numbers than the one that this run was saved on (another processor, "
@@ -214,25 +201,38 @@ class AheadCollector:
 
     # ---- the episode under way, on resuming --------------------------------------------------------------
 
+    def _walk_state(self) -> dict[str, Any] | None:
+        walk = self._walk
+        if walk is None:
+            return None
+        if walk.saved is not None:  # not made again yet: as it was saved before
+            return dict(walk.saved)
+        found = walk.found
+        state = {"index": found.index, "steps": found.steps, "fault": found.fault, "taken": walk.taken}
+        if found.episode is not None:
+            shown = {name: torch.from_numpy(np.array(rows[-1])) for name, rows in found.episode.observations.items()}
+            actions = torch.from_numpy(np.array(found.episode.actions))
+            state |= {"seed": found.episode.seed, "actions": actions, "shown": shown}
+        return state
+
     def _under_way(self, saved: Mapping[str, Any] | None) -> _Walk | None:
         if saved is None:
             return None
         found = Collected(saved["index"], saved["steps"], None, saved["fault"])
         if "actions" not in saved:  # it was lost
             return _Walk(found, saved["taken"])
-        actions = saved["actions"].numpy()
-        self._desk.issue(Ticket(found.index, -1, 0, actions, saved["seed"]))
-        return _Walk(found, saved["taken"], True, {name: array.numpy() for name, array in saved["shown"].items()})
+        self._desk.issue(Ticket(found.index, -1, 0, saved["actions"].numpy(), saved["seed"]))
+        return _Walk(found, saved["taken"], saved)
 
-    def _make_again(self, walk: _Walk) -> bool:
+    def _make_again(self, walk: _Walk, saved: Mapping[str, Any]) -> bool:
         """Put the repeated episode in its place, or what became of it; False when asked to stop."""
         found = self._desk.take(walk.found.index)
         if found is None:
             return False
-        if found.episode is not None and walk.shown is not None:
-            last = {name: array[-1] for name, array in found.episode.observations.items()}
-            if not all(np.array_equal(last[name], walk.shown[name]) for name in walk.shown):
+        if found.episode is not None:
+            last = {name: rows[-1] for name, rows in found.episode.observations.items()}
+            if not all(np.array_equal(last[name], shown.numpy()) for name, shown in saved["shown"].items()):
                 why = f"did not repeat its episode in flight after resuming (other observations after {found.steps} "
                 found = replace(found, episode=None, fault=f"{why}steps); the episode is dropped")
-        walk.found, walk.repeated, walk.shown = found, False, None
+        walk.found, walk.saved = found, None
         return True

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoomrl.envs.processes import unanswered
+from zoomrl.envs.processes import CLOSE_TIMEOUT_S, unanswered
 from zoomrl.errors import ZoomrlError, import_optional
 from zoomrl.training.collect.actor import Actor, Job
 from zoomrl.training.collect.ticket import ActorLostError, Collected, Greeting, Ticket
@@ -72,13 +72,14 @@ class RayHandle:
         self._cluster = cluster
         self._ray = cluster.ray
         self._actor: Any = None
-        self._closed = False
+        self._released = self._started = False
 
     def start(self) -> Greeting:
         """Ask for an actor, and wait until the cluster has room for it and it is built."""
         self._kill()
         self._actor = self._ray.remote(num_cpus=1, max_restarts=0)(Worker).remote(self._cluster.job)
         greeting: Greeting = self._get(self._actor.greeting.remote(), None)
+        self._started = True
         return greeting
 
     def run(self, ticket: Ticket, weights: Tensor | None, deadline_s: float) -> Collected:
@@ -88,19 +89,25 @@ class RayHandle:
         found: Collected = self._get(self._actor.run.remote(ticket, reference), deadline_s)
         return _own(found)
 
+    def release(self) -> None:
+        """Whatever waits for it sees this within a second."""
+        self._released = True
+
     def close(self) -> None:
-        """End the actor."""
-        self._closed = True
+        """Let it close its environment, and end it."""
+        self._released = True
+        if self._actor is not None and self._ray.is_initialized():
+            self._ray.wait([self._actor.close.remote()], timeout=CLOSE_TIMEOUT_S if self._started else 0)
         self._kill()
 
     def _kill(self) -> None:
-        actor, self._actor = self._actor, None
+        actor, self._actor, self._started = self._actor, None, False
         if actor is not None and self._ray.is_initialized():
             self._ray.kill(actor)
 
     def _get(self, reference: Any, timeout_s: float | None) -> Any:
         waited = 0.0
-        while not self._closed:
+        while not self._released:
             done, _ = self._ray.wait([reference], timeout=_LOOK_S)
             if done:
                 break
@@ -108,7 +115,7 @@ class RayHandle:
             if timeout_s is not None and waited >= timeout_s:
                 self._kill()
                 raise ActorLostError(unanswered(timeout_s))
-        if self._closed:
+        if self._released:
             raise ActorLostError("ended")
         try:
             return self._ray.get(reference)
@@ -138,12 +145,17 @@ class Worker:
 
     def __init__(self, job: Job) -> None:
         torch.set_num_threads(1)
-        self._envs = job.make_envs()
-        self._actor = Actor(job, self._envs, job.make_source(self._envs, print))
+        self._job = job
 
     def greeting(self) -> Greeting:
-        """Of the actor."""
+        """Build the actor, and what it says of itself. Not built before: what is raised there arrives as it is."""
+        self._envs = self._job.make_envs()
+        self._actor = Actor(self._job, self._envs, self._job.make_source(self._envs, print))
         return self._actor.greeting()
+
+    def close(self) -> None:
+        """Close its environment."""
+        self._envs.close()
 
     def run(self, ticket: Ticket, weights: Any) -> Collected:
         """The episode of ``ticket``."""

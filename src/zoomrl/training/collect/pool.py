@@ -16,12 +16,12 @@ from zoomrl.training.collect.ticket import ActorLostError, Collected, Greeting, 
 _T = TypeVar("_T")
 _WAKE_S = 0.1
 _PATIENCE_S = 60.0
-STARTS = 3
-"""Starts of an actor in a row that may fail before it is an error."""
+STARTS = 5
+"""Starts of an actor in a row that may fail before it is given up."""
 
 
 class Handle(Protocol):
-    """One actor, wherever it is. Called by one thread alone, but for :meth:`close`."""
+    """One actor, wherever it is. Called by one thread alone, but for :meth:`release`."""
 
     def start(self) -> Greeting:
         """Make it, in place of the one before; wait until it is ready.
@@ -41,8 +41,12 @@ class Handle(Protocol):
         """
         ...
 
+    def release(self) -> None:
+        """Ask it to end, without waiting; what waits for it raises ActorLostError. From any thread."""
+        ...
+
     def close(self) -> None:
-        """End it, whatever it does; what waits for it raises ActorLostError. Safe to call twice, from any thread."""
+        """Wait until it has ended, by force where it does not end by itself. Safe to call twice."""
         ...
 
 
@@ -75,15 +79,14 @@ class Pool:
         self._allow_mixed = allow_mixed
         self._stop = stop
         self._say = say
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(threading.RLock())
         self._weights: dict[int, Tensor] = {}
         self._waiting: list[tuple[int, Ticket]] = []
         self._outstanding: dict[int, int] = {}
         """Ticket -> times that it was given out and came to nothing."""
-        self._found: dict[int, Collected] = {}
+        self._found: dict[int, Collected | Exception] = {}
         self._ready: list[Greeting] = []
         self._left = len(self._handles)
-        self._refusal = ""
         self._error: Exception | None = None
         self._closed = False
         self.mixed: list[str] = []
@@ -120,7 +123,15 @@ class Pool:
 
     def take(self, index: int) -> Collected | None:
         """What came of ticket ``index``; None when asked to stop before it is there."""
-        return self._wait(lambda: self._found.pop(index, None), f"training episode {index}")
+        made = self._wait(
+            lambda: (self._found.pop(index),) if index in self._found else None, f"training episode {index}"
+        )
+        if made is None:
+            return None
+        (found,) = made
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def close(self) -> None:
         """End all actors."""
@@ -128,7 +139,7 @@ class Pool:
             self._closed = True
             self._changed.notify_all()
         for handle in self._handles:
-            handle.close()
+            handle.release()
         for thread in self._threads:
             thread.join()
 
@@ -153,19 +164,23 @@ class Pool:
         try:
             greeting = self._start(handle)
             while greeting is not None and (ticket := self._next()) is not None:
+                with self._changed:
+                    weights = self._weights.get(ticket.version)
                 try:
-                    with self._changed:
-                        weights = self._weights.get(ticket.version)
-                    found = handle.run(ticket, weights, self._deadline_s)
-                    if found.index != ticket.index:
-                        raise WorkerError(f"an actor answered ticket {found.index} in place of {ticket.index}")
-                    self._deliver(found)
+                    found: Collected | Exception = handle.run(ticket, weights, self._deadline_s)
+                    if isinstance(found, Collected) and found.index != ticket.index:
+                        found = WorkerError(f"an actor answered ticket {found.index} in place of {ticket.index}")
                 except ActorLostError as error:
                     self._take_back(ticket, str(error))
                     self._gone(greeting)
                     greeting = self._start(handle)
+                    continue
+                except Exception as error:
+                    found = _own(error)
+                # An error too waits until its episode is due: whether a run meets it does not depend on who was fast.
+                self._deliver(ticket.index, found)
         except Exception as error:  # it would otherwise end with this thread
-            self._fail(error)
+            self._give_up(_own(error))
         finally:
             handle.close()
 
@@ -178,22 +193,27 @@ class Pool:
                 greeting = handle.start()
                 break
             except ActorLostError as error:
-                if tried + 1 == STARTS and not self._closed:
+                if tried + 1 == STARTS:
                     raise WorkerError(f"an actor could not be started {STARTS} times in a row: {error}") from error
-        else:
+        if refused := self._refuses(greeting):
+            self._give_up(ConfigError(refused))
             return None
-        refused = self._refuses(greeting)
         with self._changed:
-            if not refused:
-                self._ready.append(greeting)
-            else:
-                self._left -= 1
-                self._refusal = refused
-                self._say(f"{refused} It is not used")
-                if not self._left:
-                    raise ConfigError(f"no actor can be used: {refused}")
+            self._ready.append(greeting)
             self._changed.notify_all()
-        return None if refused else greeting
+        return greeting
+
+    def _give_up(self, error: Exception) -> None:
+        """Go on without this actor, and say why; where it was the last one, that ends the run."""
+        with self._changed:
+            if self._closed:
+                return
+            self._left -= 1
+            if not self._left:
+                self._error = error
+                self._changed.notify_all()
+                return
+        self._say(f"{error} The run goes on with {plural(self._left, 'other actor')}")
 
     def _refuses(self, greeting: Greeting) -> str:
         """Why an actor is refused; empty where it is not."""
@@ -219,10 +239,10 @@ class Pool:
                 self._changed.wait()
         return None
 
-    def _deliver(self, found: Collected) -> None:
+    def _deliver(self, index: int, found: Collected | Exception) -> None:
         with self._changed:
-            if self._outstanding.pop(found.index, None) is not None:  # otherwise somebody else's came first
-                self._found[found.index] = found
+            if self._outstanding.pop(index, None) is not None:  # otherwise somebody else's came first
+                self._found[index] = found
                 self._changed.notify_all()
 
     def _take_back(self, ticket: Ticket, why: str) -> None:
@@ -231,7 +251,8 @@ class Pool:
                 return
             self._outstanding[ticket.index] += 1
             if self._outstanding[ticket.index] == TRIES:
-                raise gave_up(ticket, why)
+                self._deliver(ticket.index, gave_up(ticket, why))
+                return
             heapq.heappush(self._waiting, (ticket.index, ticket))
             self._changed.notify_all()
         self._say(f"an actor was lost ({why}); training episode {ticket.index} is made anew by another")
@@ -240,10 +261,9 @@ class Pool:
         with self._changed:
             self._ready.remove(greeting)
 
-    def _fail(self, error: Exception) -> None:
-        with self._changed:
-            if self._closed:
-                return
-            own = isinstance(error, ZoomrlError)
-            self._error = error if own else WorkerError(f"an actor could not be used: {type(error).__name__}: {error}")
-            self._changed.notify_all()
+
+def _own(error: Exception) -> Exception:
+    """What an actor raised, as an error of zoomrl's own."""
+    if isinstance(error, ZoomrlError):
+        return error
+    return WorkerError(f"an actor could not be used: {type(error).__name__}: {error}")

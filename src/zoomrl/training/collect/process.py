@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
+import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -18,11 +17,16 @@ from torch import Tensor
 from zoomrl import errors
 from zoomrl.data.episode import Episode
 from zoomrl.envs.isolation.channel import Channel, nameless_file
-from zoomrl.envs.processes import START_TIMEOUT_S, exit_reason, pickled, unanswered
-from zoomrl.errors import WorkerError, ZoomrlError
+from zoomrl.envs.processes import CLOSE_TIMEOUT_S, START_TIMEOUT_S, exit_reason, pickled, unanswered
+from zoomrl.errors import ConfigError, WorkerError, ZoomrlError
 from zoomrl.training.collect.actor import Job
 from zoomrl.training.collect.arrays import read_arrays, write_arrays
 from zoomrl.training.collect.ticket import ActorLostError, Collected, Greeting, Ticket
+
+_PROGRAM = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from zoomrl.training.collect.serve import main; main(*map(int, sys.argv[2:]))"
+)
 
 
 class ProcessHandle:
@@ -33,13 +37,13 @@ class ProcessHandle:
     """
 
     def __init__(self, job: Job) -> None:
-        self._job = base64.b64encode(pickled(job)).decode()
+        self._job = np.frombuffer(pickled(job), np.uint8)
         self._start_timeout_s = max(START_TIMEOUT_S, job.config.env.timeout)
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
         self._files: tuple[int, int] = (-1, -1)
         self._version = -1
-        self._closed = False
+        self._released = False
 
     @property
     def pid(self) -> int | None:
@@ -53,22 +57,28 @@ class ProcessHandle:
         self._channel, self._files, self._version = Channel(ours), (nameless_file(), nameless_file()), -1
         with theirs:  # only the actor may hold this end, or its death would not close the connection
             descriptors = (theirs.fileno(), *self._files)
-            path = os.pathsep.join(dict.fromkeys(filter(None, sys.path)))
-            environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+            # Modules are found where this process finds them, and in no other order.
+            words = [sys.executable, "-P", "-c", _PROGRAM, json.dumps(sys.path), *map(str, descriptors)]
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "zoomrl.training.collect.serve", *map(str, descriptors)],
+                    words,
                     stdin=subprocess.DEVNULL,
                     pass_fds=descriptors,
-                    env=environment,
+                    env={**os.environ, "OMP_NUM_THREADS": "1"},
                     process_group=0,  # Ctrl-C is for the learner, which decides what it means
                 )
             except OSError as error:
                 raise WorkerError(f"an actor could not be started: {error}. Use fewer collect.actors") from error
-        if self._closed:  # meanwhile, by another thread
-            self.close()
-        self._send({"job": self._job})
-        answer = self._receive(self._start_timeout_s)
+        if self._released:  # meanwhile, by another thread
+            self.release()
+        self._send({"job": write_arrays(self._files[0], {"job": self._job})})
+        try:
+            answer = self._receive(self._start_timeout_s)
+        except ConfigError as error:
+            raise ConfigError(
+                f"{error}\n(This was in an actor. Actors do not run the program that starts them: give what it makes "
+                "as make_env, or name an environment of your own as gym:<module>:<registered id>)"
+            ) from error
         return Greeting(**answer["greeting"])
 
     def run(self, ticket: Ticket, weights: Tensor | None, deadline_s: float) -> Collected:
@@ -88,14 +98,17 @@ class ProcessHandle:
         found = read_arrays(theirs, answer["arrays"])
         return collected_of(answer["collected"], found)
 
-    def close(self) -> None:
-        """End the process."""
-        self._closed = True
-        process = self._process
-        if process is not None and process.poll() is None:
+    def release(self) -> None:
+        """Hang up: the actor closes its environment and ends."""
+        self._released = True
+        if self._channel is not None:
             with contextlib.suppress(OSError):  # it may be gone by itself
-                process.send_signal(signal.SIGKILL)
-            process.wait()
+                self._channel.shut_down()
+
+    def close(self) -> None:
+        """Wait for its end, and tidy up."""
+        self.release()
+        self._let_go(CLOSE_TIMEOUT_S)
 
     def _send(self, message: dict[str, Any]) -> None:
         assert self._channel is not None
@@ -112,7 +125,7 @@ class ProcessHandle:
             self._end()
             raise ActorLostError(unanswered(timeout_s)) from None
         except EOFError:
-            self._end()
+            self._end(CLOSE_TIMEOUT_S if self._released else 1.0)
             raise ActorLostError(exit_reason(self._process.returncode)) from None
         if "lost" in answer:
             raise ActorLostError(answer["lost"])
@@ -120,27 +133,23 @@ class ProcessHandle:
             raise _error(**answer["failure"])
         return answer
 
-    def _end(self) -> None:
+    def _end(self, patience_s: float = 1.0) -> None:
         assert self._process is not None
         # Where it has closed its end it is about to exit, and its code says why.
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(1.0)
+            self._process.wait(patience_s)
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
 
-    def _let_go(self) -> None:
+    def _let_go(self, patience_s: float = 1.0) -> None:
         if self._process is not None:
-            self._end()
+            self._end(patience_s)
         if self._channel is not None:
             self._channel.close()
             for descriptor in self._files:
                 os.close(descriptor)
             self._channel = None
-
-    def __del__(self) -> None:
-        with contextlib.suppress(Exception):
-            self._let_go()
 
 
 def collected_of(numbers: dict[str, Any], arrays: dict[str, np.ndarray[Any, Any]]) -> Collected:

@@ -90,7 +90,10 @@ class Greeting(NamedTuple):
         if self.agent != other.agent:
             return "its agent computes other actions from the same weights and observations (another processor)"
         if self.simulator != other.simulator:
-            return "its simulator answers otherwise to the same seeds and actions (another version or renderer)"
+            return (
+                "its simulator answers otherwise to the same seeds and actions (another version or renderer, or it "
+                "never answers alike: see `zoomrl env check`)"
+            )
         return ""
 
 

@@ -95,8 +95,9 @@ def expected_memory(
     in_flight = (envs.num_envs + config.collect.lag + 1) * spec.time_limit * frame  # one is copied when it is stored
     steady, update = _trial_bytes(trial)
     total = steady + coming + in_flight + published + max(update, video, fresh * frame)
-    children = psutil.Process().children(recursive=True) if config.env.workers == "process" else []
-    workers = actors + sum(process.memory_info().rss for process in children)
+    workers = actors
+    if config.env.workers == "process":
+        workers = sum(process.memory_info().rss for process in psutil.Process().children(recursive=True))
     return Expected(max(total, peak_rss()), (replay.protected_frames + frames) * frame, workers, options.storage)
 
 
