@@ -447,6 +447,7 @@ def test_killed_and_silent_actors_cost_time_alone(straight, tmp_path, capsys):
     assert not children()
 
 
+@pytest.mark.slow
 def test_actors_end_with_the_learner_however_it_ends(tmp_path):
     before = shared()
     program = tmp_path / "program.py"
@@ -499,7 +500,7 @@ def test_a_run_is_stopped_while_it_waits_for_an_episode(straight, tmp_path):
     assert_same_run(straight, tmp_path / "run")
 
 
-@pytest.mark.parametrize("actors", [0, 1])
+@pytest.mark.parametrize("actors", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_what_an_environment_raises_arrives(tmp_path, actors):
     class Broken(ToyEnv):
         def step(self, action: np.ndarray) -> Any:
@@ -666,6 +667,7 @@ def test_foreign_actors_that_are_allowed_are_remembered():
     assert "the run is not exact" in said[0]
 
 
+@pytest.mark.slow
 def test_a_mixed_run_is_marked(tmp_path, monkeypatch):
     start = ProcessHandle.start
     monkeypatch.setattr(ProcessHandle, "start", lambda self: start(self)._replace(simulator="other", where="far"))
