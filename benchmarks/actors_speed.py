@@ -126,8 +126,8 @@ def run(
 
 
 def per_step(clock: Clock, skipped: int) -> float:
-    """Seconds an agent step, in the mean over whole episodes without the first ``skipped``."""
-    times, first = clock.times, skipped * LENGTH
+    """Seconds an agent step, in the mean over whole episodes without the first ``skipped``, from end to end."""
+    times, first = clock.times, skipped * LENGTH - 1
     return (times[-1] - times[first]) / (len(times) - 1 - first)
 
 
