@@ -188,6 +188,7 @@ def test_the_run_is_the_same_with_any_number_of_actors(straight, tmp_path, actor
     assert_same_run(straight, tmp_path / "run")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", range(4))
 def test_a_stopped_run_ends_like_one_left_alone(straight, tmp_path, number):
     """Also between the episodes, in the first one, and with another number of actors."""
@@ -231,6 +232,7 @@ def test_with_demonstrations_images_and_updates_between_episodes(tmp_path):
     assert_same_run(tmp_path / "inline", tmp_path / "process")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stopped", [25, 32])
 def test_a_resumed_run_that_is_stopped_before_its_first_step_loses_nothing(straight, tmp_path, monkeypatch, stopped):
     """The episode under way has not been made again when it is saved for the second time."""
@@ -430,6 +432,7 @@ def mined(folder: Path, learner: int) -> type[ToyEnv]:
     return Mined
 
 
+@pytest.mark.long
 def test_killed_and_silent_actors_cost_time_alone(straight, tmp_path, capsys):
     """A stopped process never answers and never ends; it is given up at the deadline."""
     folder = tmp_path / "mines"
