@@ -42,7 +42,8 @@ from zoomrl.envs.vector.serial import SerialVectorEnv
 from zoomrl.errors import DemonstrationError, NonFiniteLossError, SimulatorError
 from zoomrl.nets.config import EncoderConfig
 from zoomrl.spec import ArraySpec, EnvSpec
-from zoomrl.training.collect.stepwise import LOST_RESETS, StepwiseCollector
+from zoomrl.training.collect.contract import LOST_RESETS
+from zoomrl.training.collect.stepwise import StepwiseCollector
 from zoomrl.training.evaluate import Evaluation, evaluate
 from zoomrl.training.logger import Logger
 from zoomrl.training.policy import load_policy

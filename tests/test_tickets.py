@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from envs_toy import Failing, ToyEnv
+from envs_toy import Failing, ImageToy, ToyEnv
 from test_resume import CrashError, at_step, crash
 from toy import assert_same_run, demo_set, last_state, rows, tiny
 from zoomrl.agents.cqn.config import CQNASConfig
@@ -225,7 +225,7 @@ def test_a_run_that_is_stopped_everywhere_ends_like_one_left_alone(straight, tmp
 
 
 @pytest.mark.slow
-def test_with_demonstrations_images_and_updates_between_episodes(tmp_path):
+def test_with_demonstrations_and_updates_between_episodes(tmp_path):
     demos = demo_set(tmp_path / "demos")
     for name, actors in (("inline", 0), ("process", 2)):
         train(ahead(tmp_path / name, actors, demos=demos, update_at="episode"), make_env=ToyEnv)
@@ -306,6 +306,17 @@ def test_the_number_of_threads_of_the_learner_changes_no_episode(straight, tmp_p
 
 
 @pytest.mark.slow
+def test_images_travel_as_bytes(tmp_path):
+    options: dict[str, Any] = {"env__id": "gym:toy-images", "env__cameras": ("front",), "env__image_size": 16}
+    for name, actors in (("inline", 0), ("process", 2)):
+        train(ahead(tmp_path / name, actors, **options), make_env=ImageToy)
+    assert_same_run(tmp_path / "inline", tmp_path / "process")
+    (file, *_) = sorted((tmp_path / "process" / "replay").glob("episodes_*.npz"))
+    with np.load(file) as held:
+        assert any(held[name].dtype == np.uint8 and held[name].ndim >= 4 for name in held.files)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [FailingNow, FailingAtReset])
 def test_episodes_that_the_simulator_spoils_are_dropped_alike(tmp_path, kind):
     for name, actors in (("inline", 0), ("process", 2)):
@@ -336,8 +347,12 @@ def test_a_persons_corrections_are_those_of_the_episode_wherever_it_is_made(tmp_
     options: dict[str, Any] = {"intervene": InterventionConfig(str(path)), "control": control}
     train(ahead(tmp_path / "inline", **options), make_env=ToyEnv)
     stopped = ahead(tmp_path / "stopped", 2, **options)
+    folder = tmp_path / "mines"  # an actor dies in the middle of an episode, which another makes anew
+    folder.mkdir()
+    (folder / f"0.{int(signal.SIGKILL)}").touch()
     with at_step(32, crash), pytest.raises(CrashError):
-        train(stopped, make_env=Delayed)
+        train(stopped, make_env=mined(folder, os.getpid()))
+    assert not list(folder.iterdir())
     train(ahead(tmp_path / "stopped", **options), make_env=ToyEnv)
     assert_same_run(tmp_path / "inline", tmp_path / "stopped")
     corrected = [row["corrected"] for row in rows(tmp_path / "inline") if row["kind"] == "episode"]

@@ -82,23 +82,20 @@ def build_ahead(
     job = Job(config, make_env, envs.env_spec, scaler.low, scaler.high, recording)
     actor = Actor(job, envs, source, stop)
     reference = actor.greeting(simulator=config.collect.backend != "inline")
-    desk: Desk = InlineDesk(actor)
-    memory = 0
-    if config.collect.backend != "inline":
-        del actor  # its agent is another's now
-        count, options = config.collect.actors, config.collect
+    memory, count, options = 0, config.collect.actors, config.collect
+    desk: Desk
+    if options.backend == "inline":
+        desk = InlineDesk(actor)
+    else:
         if count > options.lag + 1:
             say(f"with collect.lag={options.lag} at most {plural(options.lag + 1, 'actor')} of {count} can be at work")
-        pool = Pool(_handles(job, stack), reference, options.deadline, options.allow_mixed, stop, say)
+        desk = pool = Pool(_handles(job, stack), reference, options.deadline, options.allow_mixed, stop, say)
         stack.callback(pool.close)
         greeting = pool.wait_ready()
         if options.backend == "process" and greeting is not None:
             memory = count * greeting.memory
-        desk = pool
-    collector = AheadCollector(
-        *(config.collect.lag, envs.env_spec, agent, replay, desk, reference.agent, corrector, say)
-    )
-    return Ahead(collector, memory, (config.collect.lag + 1) * len(packed(agent)))
+    collector = AheadCollector(*(options.lag, envs.env_spec, agent, replay, desk, reference.agent, corrector, say))
+    return Ahead(collector, memory, (options.lag + 1) * len(packed(agent)))
 
 
 def _handles(job: Job, stack: ExitStack) -> list[Handle]:

@@ -24,18 +24,17 @@ from zoomrl.data.finite import simulator_fault
 from zoomrl.envs.processes import SimulatorDied
 from zoomrl.envs.vector.base import VectorEnv
 from zoomrl.envs.vector.make import make_vector_env
-from zoomrl.errors import ConfigError, NonFiniteLossError, SimulatorError, WorkerError
+from zoomrl.errors import ConfigError, NonFiniteLossError, WorkerError
 from zoomrl.intervention.corrector import make_source
 from zoomrl.intervention.source import Intervention, Recording
 from zoomrl.spec import EnvSpec
 from zoomrl.training.build.control import build_controller, build_explorer
+from zoomrl.training.collect.contract import LOST_RESETS, never_begins
 from zoomrl.training.collect.ticket import ActorLostError, Collected, Greeting, Ticket, digest, unpack
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.seeds import derive
 from zoomrl.version import __version__
 
-RESETS = 20
-"""Resets in a row at which a simulator may show NaN; what shows it that often never shows anything else."""
 _PROBED_OBSERVATIONS = 4
 
 
@@ -203,18 +202,14 @@ class Actor:
     def _begin(self, index: int) -> tuple[EpisodeBuilder, tuple[str, ...]]:
         """An episode that has shown its first observation, and why earlier tries did not."""
         lost: list[str] = []
-        for attempt in range(RESETS):
+        for attempt in range(LOST_RESETS):
             seed = derive(self._config.seed, "ticket_env", index, attempt)
             observation, _ = self._envs.reset(0, seed)
             fault = simulator_fault(observation, step=0, seed=seed)
             if not fault:
                 return EpisodeBuilder(observation, seed), tuple(lost)
             lost.append(f"{fault}; the episode is dropped")
-        raise SimulatorError(
-            f"environment 0 ({self._envs.env_spec.id}) showed NaN or infinite values in the first observations of "
-            f"{RESETS} episodes in a row: no episode can begin there. Mend the simulator, which `zoomrl env check` "
-            "examines, and run the same command again."
-        )
+        raise never_begins(0, self._envs.env_spec.id)
 
     def _step(
         self, builder: EpisodeBuilder, action: NDArray[np.float32], logged: dict[str, float]

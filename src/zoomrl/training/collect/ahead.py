@@ -16,11 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from zoomrl.agents.contract import Agent
 from zoomrl.data.replay import ReplayBuffer
 from zoomrl.intervention.corrector import Corrector
 from zoomrl.spec import EnvSpec
 from zoomrl.training.collect.contract import Ended
-from zoomrl.training.collect.ticket import Collected, Desk, HasWeights, Ticket, packed
+from zoomrl.training.collect.ticket import Collected, Desk, Ticket, packed
 
 
 @dataclass
@@ -28,7 +29,7 @@ class _Walk:
     """The episode that the learner goes through.
 
     Attributes:
-        found: what was made; its episode is not there yet where ``repeated`` is on its way.
+        found: what was made; its episode is not there yet where there is ``saved``.
         taken: agent steps so far.
         saved: what a checkpoint holds of an episode that was under way, until it is made once more; None otherwise.
     """
@@ -58,7 +59,7 @@ class AheadCollector:
         self,
         lag: int,
         spec: EnvSpec,
-        agent: HasWeights,
+        agent: Agent,
         replay: ReplayBuffer,
         desk: Desk,
         agent_here: str,

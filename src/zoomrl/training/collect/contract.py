@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoomrl.data.episode import Episode
+from zoomrl.errors import SimulatorError
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,19 @@ class Ended:
     episode: Episode
     episode_return: float
     row: dict[str, Any]
+
+
+LOST_RESETS = 20
+"""Episodes in a row that one environment may lose at their resets; what shows NaN that often never shows anything."""
+
+
+def never_begins(index: int, env_id: str) -> SimulatorError:
+    """What is raised of an environment that has lost so many."""
+    return SimulatorError(
+        f"environment {index} ({env_id}) showed NaN or infinite values in the first observations of {LOST_RESETS} "
+        "episodes in a row: no episode can begin there. Mend the simulator, which `zoomrl env check` examines, and run "
+        "the same command again."
+    )
 
 
 class Collector(Protocol):

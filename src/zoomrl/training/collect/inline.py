@@ -53,9 +53,6 @@ class InlineDesk:
             return found
         raise AssertionError("unreachable")
 
-    def close(self) -> None:
-        """Nothing to end: the environment is its owner's."""
-
 
 def gave_up(ticket: Ticket, last: str) -> WorkerError:
     """What is raised of a ticket that came to nothing :data:`TRIES` times."""

@@ -84,8 +84,7 @@ class RayHandle:
 
     def run(self, ticket: Ticket, weights: Tensor | None, deadline_s: float) -> Collected:
         """Its answer to ``ticket``."""
-        needed = weights is not None and ticket.executed is None
-        reference = self._cluster.reference(ticket.version, weights) if needed and weights is not None else None
+        reference = None if weights is None else self._cluster.reference(ticket.version, weights)
         found: Collected = self._get(self._actor.run.remote(ticket, reference), deadline_s)
         return _own(found)
 

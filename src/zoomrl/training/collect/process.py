@@ -45,11 +45,6 @@ class ProcessHandle:
         self._version = -1
         self._released = False
 
-    @property
-    def pid(self) -> int | None:
-        """Process id; None where there is none."""
-        return None if self._process is None else self._process.pid
-
     def start(self) -> Greeting:
         """Start the process, and wait until its environment and agent are built."""
         self._let_go()
@@ -85,7 +80,7 @@ class ProcessHandle:
         """Hand the ticket over and wait for its episode."""
         ours, theirs = self._files
         arrays: dict[str, Any] = {}
-        if weights is not None and ticket.executed is None and ticket.version != self._version:
+        if weights is not None and ticket.version != self._version:
             arrays["weights"] = weights.numpy()
         if ticket.executed is not None:
             arrays["executed"] = ticket.executed

@@ -14,13 +14,10 @@ from zoomrl.data.episode import EpisodeBuilder
 from zoomrl.data.finite import simulator_fault
 from zoomrl.data.replay import ReplayBuffer
 from zoomrl.envs.vector.base import StepResult, VectorEnv
-from zoomrl.errors import NonFiniteLossError, SimulatorError
+from zoomrl.errors import NonFiniteLossError
 from zoomrl.intervention.corrector import Corrector
-from zoomrl.training.collect.contract import Ended
+from zoomrl.training.collect.contract import LOST_RESETS, Ended, never_begins
 from zoomrl.training.seeds import derive
-
-LOST_RESETS = 20
-"""Episodes in a row that one environment may lose at their resets; what shows NaN that often never shows anything."""
 
 
 class StepwiseCollector:
@@ -165,11 +162,7 @@ class StepwiseCollector:
                 break
             self._lose(index, f"{fault}; the episode is dropped")
         else:
-            raise SimulatorError(
-                f"environment {index} ({self._envs.env_spec.id}) showed NaN or infinite values in the first "
-                f"observations of {LOST_RESETS} episodes in a row: no episode can begin there. Mend the simulator, "
-                "which `zoomrl env check` examines, and run the same command again."
-            )
+            raise never_begins(index, self._envs.env_spec.id)
         self._builders[index] = EpisodeBuilder(observation, seed)
         self._logged[index] = {}
         if self._corrector is not None and index == self._corrector.env:

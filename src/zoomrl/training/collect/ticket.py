@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from zoomrl.agents.contract import Agent
 from zoomrl.data.episode import Episode
 from zoomrl.errors import ZoomrlError
 
@@ -129,26 +130,14 @@ class Desk(Protocol):
         """Actors that compute other numbers and were allowed to."""
         ...
 
-    def close(self) -> None:
-        """End all actors. Safe to call twice."""
-        ...
 
-
-class HasWeights(Protocol):
-    """An agent, as far as weights are concerned."""
-
-    def weights(self, part: Any) -> dict[str, Tensor]:
-        """Tensors of its networks by name."""
-        ...
-
-
-def packed(agent: HasWeights) -> Tensor:
+def packed(agent: Agent) -> Tensor:
     """All weights of an agent as bytes, uint8 [B] on the CPU: a copy."""
     parts = [tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for _, tensor in _ordered(agent)]
     return torch.cat(parts)
 
 
-def unpack(agent: HasWeights, weights: Tensor) -> None:
+def unpack(agent: Agent, weights: Tensor) -> None:
     """Load the bytes of :func:`packed` into an agent of the same config.
 
     Raises:
@@ -164,7 +153,7 @@ def unpack(agent: HasWeights, weights: Tensor) -> None:
             tensor.copy_(part.clone().view(tensor.dtype).reshape(tensor.shape))
 
 
-def _ordered(agent: HasWeights) -> list[tuple[str, Tensor]]:
+def _ordered(agent: Agent) -> list[tuple[str, Tensor]]:
     return sorted(agent.weights("all").items())
 
 
