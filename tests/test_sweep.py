@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -12,7 +13,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from benchmarks.chaos.compare import differences
@@ -523,37 +526,51 @@ def test_jobs_of_slurms_local_executor(tmp_path):
     same_as_in_series(out, tmp_path / "series", ["s1", "s2", "s3"])
 
 
-@pytest.mark.slow
-def test_tasks_on_a_ray_cluster_whose_node_dies(tmp_path, monkeypatch):
-    """Four runs on two nodes, one of which is removed while it works."""
+@pytest.fixture
+def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, list[Any]]]:
+    """A Ray cluster, and its nodes of one core."""
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
-    from zoomrl.sweep import on_ray
-
+    # At Ray's own low priority workers would starve on a busy machine.
+    for name, value in {"RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    sweep = plan(tmp_path / "sweep", grid(seeds=(1, 2, 3, 4)).runs())
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
     ray.init(address=cluster.address, log_to_driver=False)
-    removed = []
+    yield cluster, nodes
+    ray.shutdown()
+    cluster.shutdown()
 
-    def once() -> None:
-        running = [state for state in states(sweep) if state.state == "running" and state.step]
-        if running and not removed:
-            cluster.remove_node(nodes[0], allow_graceful=False)
-            removed.append(nodes[0])
-            cluster.add_node(num_cpus=1)
 
-    try:
-        assert on_ray.work(sweep, tuple(sweep.runs), {}, on_poll=once)
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
-    assert removed
-    assert [state.state for state in states(sweep)] == ["finished"] * 4
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
+@pytest.mark.parametrize(("count", "strikes"), [(4, 1), (24, 20)])
+def test_tasks_on_a_ray_cluster_whose_nodes_and_processes_die(tmp_path, two_nodes, count, strikes):
+    """Each run once, with the bytes of a series. The first strike is always at a node that works."""
+    from zoomrl.sweep import on_ray
+
+    cluster, nodes = two_nodes
+    sweep = plan(tmp_path / "sweep", grid(seeds=tuple(range(1, count + 1))).runs())
+    chance, struck = random.Random(0), []
+
+    def strike() -> None:
+        pids = [int(one.detail.split()[-1]) for one in states(sweep) if one.state == "running" and one.step]
+        if not pids or len(struck) == strikes:
+            return
+        if not struck or chance.random() < 0.4:
+            cluster.remove_node(nodes.pop(0), allow_graceful=False)
+            nodes.append(cluster.add_node(num_cpus=1))
+            struck.append("node")
+        else:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(chance.choice(pids), signal.SIGKILL)
+                struck.append("process")
+
+    assert on_ray.work(sweep, tuple(sweep.runs), {}, retries=99, on_poll=strike)
+    assert len(struck) == strikes
+    assert [state.state for state in states(sweep)] == ["finished"] * count
     same_as_in_series(sweep.directory, tmp_path / "series", list(sweep.runs))
 
 

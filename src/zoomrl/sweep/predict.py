@@ -56,8 +56,8 @@ def measure(config: TrainConfig) -> dict[str, int]:
         torch.save(trial.agent.state_dict(), saved)
         frame = ReplayBuffer.frame_bytes(spec)
         online = expected_frames(config, spec) * frame if config.steps else 0
-        # Of a set, the number of its steps is not known here; of scripted episodes it is at most this.
         held = online if config.replay.storage == "ram" else 0
+        # Of a set, the number of its steps is not known here; of scripted episodes it is at most this.
         scripted = config.demos.episodes * (spec.time_limit + 1) * frame if config.demos.source == "scripted" else 0
         ahead = config.collect
         in_flight = (envs.num_envs + ahead.lag + 1) * spec.time_limit * frame
