@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +88,20 @@ def test_a_fork_resumes_and_goes_on_with_its_own_options(origin, demos, tmp_path
     run(broken)
     assert_same_run(tmp_path / "whole", tmp_path / "broken")
     rates = {group["lr"] for group in of_module(tmp_path / "whole", "optimizer")["param_groups"]}
-    updates = last_state(tmp_path / "whole")["updates"]
-    assert rates == {3e-4 * (1 - (updates - 1) / 40)}
+    assert rates == {3e-4}, "kept as configured, and scaled again at each update"
+
+
+def test_the_best_weights_do_not_depend_on_an_interruption_before_their_evaluation(tmp_path, demos):
+    changes: dict[str, Any] = {"eval__keep_best": True, "eval__every": 10, "lr_schedule": "linear(1,0,40)", "steps": 45}
+    run(tiny(tmp_path / "whole", demos, **changes))
+    whole = torch.load(tmp_path / "whole/checkpoints/best.pt", weights_only=True)
+    assert whole["env_steps"] > 0
+    broken = tiny(tmp_path / "broken", demos, **changes)
+    with at_step(whole["env_steps"] - 1, lambda: os.kill(os.getpid(), signal.SIGTERM)):
+        assert not run(broken)[0].finished
+    run(broken)
+    other = torch.load(tmp_path / "broken/checkpoints/best.pt", weights_only=True)
+    assert_equal_trees(whole["agent"], other["agent"], "best.pt")
 
 
 @pytest.mark.parametrize(

@@ -388,9 +388,9 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]), "OMP_NUM_THREADS": "1"}
 
 
-def command(out: Path, seeds: str, *more: str) -> list[str]:
+def command(out: Path, seeds: str, *options: str, more: tuple[str, ...] = ()) -> list[str]:
     words = [sys.executable, "-m", "zoomrl", "sweep", "--preset", "cqn-gym", "--env", ENV, "--seeds", seeds]
-    return [*words, "--set", *WORDS, "--out", str(out), *more]
+    return [*words, "--set", *WORDS, *more, "--out", str(out), *options]
 
 
 @pytest.fixture
@@ -418,8 +418,8 @@ def test_the_command_trains_all_with_the_same_bytes_as_in_series(here, capsys):
 
 @pytest.mark.slow
 def test_a_run_that_fails_is_named_and_tried_again_when_asked_to(here, capsys, monkeypatch):
-    words = [*command(here / "sweep", "1", "--workers", "1")[3:], "--set", *WORDS]
-    words += ["demos.source=nowhere", "replay.demo_fraction=0.5"]
+    lost = ("demos.source=nowhere", "replay.demo_fraction=0.5")
+    words = command(here / "sweep", "1", "--workers", "1", more=lost)[3:]
     assert main(words) == 1
     assert "s1 failed: no demonstration set at nowhere" in capsys.readouterr().err
     assert main(words) == 1
@@ -461,6 +461,8 @@ def test_status_stop_and_a_dry_run(here, capsys, monkeypatch):
     assert "leave --preset" in capsys.readouterr().err
     assert main(["sweep", "--set", "steps=1", "steps=2"]) == 2
     assert "names an option twice" in capsys.readouterr().err
+    assert main(["sweep", "--env", ENV, "--env", ENV]) == 2
+    assert "--env is given 2 times: write its values together" in capsys.readouterr().err
     assert main(["sweep", "statsu", str(out)]) == 2
     assert "Did you mean status" in capsys.readouterr().err
     assert main(["sweep", "--set", "agent.lr=log(1e-4,1e-2)"]) == 2

@@ -320,6 +320,10 @@ class Learner(ABC):
     def state_dict(self) -> dict[str, Any]:
         """Weights, targets, optimizers, normaliser, random state and update counter."""
         state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
+        for name, _ in self._optimizers():
+            # Rates as configured, whatever `scale_lr` makes of them now: loading does not bring them back either.
+            for group, own in zip(state[name]["param_groups"], self._groups[name], strict=True):
+                group.update(own)
         return {**state, "generator": self.generator.get_state(), "updates": self.updates}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

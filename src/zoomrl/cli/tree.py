@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, make_dataclass
-from typing import Annotated, Any, cast
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
+from typing import Annotated, Any, cast, get_args, get_origin, get_type_hints
 
 import tyro
 from tyro.conf import AvoidSubcommands, Positional, arg, subcommand
@@ -180,6 +180,7 @@ def _parse_one(name: str, kind: type[Any], words: list[str]) -> Command:
         described: Any = Annotated[type(default.agent), arg(help=_summary(type(default.agent)))]
         agent = (("agent", described, field(default=default.agent)),)
         own = make_dataclass("Train", agent, bases=(Train,), frozen=True, namespace={"__doc__": Train.__doc__})
+        _check_lists(own, words)
         return tyro.cli(
             own,
             args=words,
@@ -188,7 +189,26 @@ def _parse_one(name: str, kind: type[Any], words: list[str]) -> Command:
             description=about,
             config=(AvoidSubcommands,),
         )
+    _check_lists(kind, words)
     return cast(Command, tyro.cli(kind, args=words, prog=prog, description=about))
+
+
+def _check_lists(kind: type[Any], words: Sequence[str]) -> None:
+    """Refuse a list that is given in two places: the parser would keep the last alone."""
+    given = [word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--")]
+    for name in _lists(kind):
+        if given.count(name) > 1:
+            raise ConfigError(f"{name} is given {given.count(name)} times: write its values together, {name} A B")
+
+
+def _lists(kind: type[Any], prefix: str = "--") -> Iterator[str]:
+    """Options of a command that take any number of values."""
+    for name, hint in get_type_hints(kind).items():
+        option = prefix + name.replace("_", "-")
+        if get_origin(hint) is tuple and get_args(hint)[-1] is Ellipsis:
+            yield option
+        elif is_dataclass(hint):
+            yield from _lists(cast("type[Any]", hint), f"{option}.")
 
 
 def _summary(kind: type[Any]) -> str:
