@@ -29,6 +29,7 @@ FLOOR = {
     "field_docs": 0,
     "runtime": 0,
     "loopback": 0,
+    "machine": 0,
     "math": 0,
     "nets": 1,
     "data": 1,

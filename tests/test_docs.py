@@ -25,7 +25,7 @@ from zoomrl.agents.td3.config import IQRLConfig, TD3Config
 from zoomrl.agents.td7.config import TD7Config
 from zoomrl.cli.ablate import Ablate
 from zoomrl.cli.compare import Compare
-from zoomrl.cli.demos import CollectDemos, InspectDemos
+from zoomrl.cli.demos import CollectDemos, CollectPlay, InspectDemos
 from zoomrl.cli.demos_check import CheckDemos
 from zoomrl.cli.demos_convert import ExportDemos, ImportDemos
 from zoomrl.cli.demos_view import ViewDemos
@@ -219,6 +219,7 @@ METRICS_ON = {
 COMMAND_TABLES = {
     "eval": Evaluate,
     "demos-collect": CollectDemos,
+    "demos-collect-play": CollectPlay,
     "demos-inspect": InspectDemos,
     "demos-view": ViewDemos,
     "demos-check": CheckDemos,

@@ -31,6 +31,7 @@ IDS = {
     "bigym": "bigym:reach_target_single",
     "humanoidbench": "humanoidbench:h1-walk",
     "rlbench": "rlbench:reach_target",
+    "ogbench": "ogbench:puzzle-3x3",
     "gym": "gym:Pendulum-v1",
     "demos": "demos:nowhere",
 }

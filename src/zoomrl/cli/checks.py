@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from zoomrl.cli.rendering import rendering_fix
 from zoomrl.errors import install_command
+from zoomrl.machine import usable_cores
 from zoomrl.version import __version__
 
 GL_SECONDS = 30.0
@@ -70,6 +71,7 @@ def check_simulators() -> list[Diagnosis]:
     return [
         _optional("simulators", "Meta-World", "metaworld", "metaworld", install_command("metaworld")),
         _optional("simulators", "DeepMind Control", "dm_control", "dm-control", install_command("dmc")),
+        _optional("simulators", "OGBench", "ogbench", "ogbench", install_command("ogbench")),
         _optional("simulators", "MuJoCo", "mujoco", "mujoco", install_command("sim")),
     ]
 
@@ -111,7 +113,7 @@ def check_machine() -> list[Diagnosis]:
 
     memory = psutil.virtual_memory()
     disk = shutil.disk_usage(os.getcwd())
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    usable = usable_cores()
     return [
         Diagnosis("machine", "cores", "ok", f"{usable} usable of {os.cpu_count()}", facts={"cores": usable}),
         _room("memory", memory.available, memory.total, least=1.0),

@@ -1,4 +1,4 @@
-"""``zoomrl demos collect`` and ``zoomrl demos inspect``."""
+"""``zoomrl demos collect``, ``collect-play`` and ``inspect``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from zoomrl.cli.command import env_options, to_type
 from zoomrl.demos.config import DemoConfig
 from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import DemonstrationError, plural
+from zoomrl.machine import usable_cores
 
 if TYPE_CHECKING:
     from zoomrl.data.episode import Episode
@@ -72,6 +73,52 @@ class CollectDemos:
         print(f"recorded {counted}{lost}, {plural(steps, 'step')}, into {out}")
         train = to_type("train", "--env", self.env.id, *env_options(self.env), "--demos", out, "--demos.episodes", good)
         print(f"train on them with: {train}")
+        return 0
+
+
+@dataclass(frozen=True)
+class CollectPlay:
+    """Record play in a scene of OGBench, from one random target to the next, as its own data were made."""
+
+    scene: Annotated[Positional[str], arg(metavar="SCENE")]
+    """cube-single, cube-double, cube-triple, cube-quadruple, cube-octuple, scene, puzzle-3x3, puzzle-4x4, puzzle-4x5 or
+    puzzle-4x6."""
+    out: Annotated[Path, arg(metavar="FILE.npz")]
+    """File to write, in OGBench's format. One that was begun and not finished goes on where it was."""
+    trajectories: int = 1000
+    """Trajectories to record."""
+    steps: int = 1001
+    """Observations of each."""
+    noise: float = 0.1
+    """Standard deviation of noise on the plans that are followed, as a fraction of the range of an action."""
+    seed: int = 0
+    """Seed of scenes, targets and noise."""
+    workers: int = 0
+    """Processes; 0 is as many as there are cores. The file does not depend on it."""
+
+    def run(self) -> int:
+        """Record and write."""
+        from rich.console import Console
+        from rich.progress import Progress
+
+        from zoomrl.demos.play import collect_play
+
+        with Progress(console=Console(stderr=True, emoji=False), disable=not sys.stderr.isatty()) as progress:
+            task = progress.add_task("recording", total=self.trajectories)
+            collect_play(
+                self.scene,
+                self.out,
+                trajectories=self.trajectories,
+                seed=self.seed,
+                noise=self.noise,
+                steps=self.steps,
+                workers=self.workers or usable_cores(),
+                on_trajectory=lambda count: progress.update(task, completed=count),
+            )
+        counted = f"{self.trajectories:,} {'trajectory' if self.trajectories == 1 else 'trajectories'}"
+        print(f"recorded {counted} of {self.steps:,} states, into {self.out}")
+        words = ["demos", "import", "ogbench", self.out, "--out", self.out.with_suffix(""), "--env"]
+        print(f"make a set of them for a task: {to_type(*words, f'ogbench:{self.scene}')}")
         return 0
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from zoomrl.envs.suites.bigym.tasks import TASKS as BIGYM
+from zoomrl.envs.suites.ogbench.tasks import ogbench_tasks
 from zoomrl.envs.suites.rlbench.tasks import LIMITS as RLBENCH
 from zoomrl.recipes.humanoid import ROBOT
 from zoomrl.recipes.humanoid import TASKS as HUMANOID
 
-DOMAINS = ("metaworld", "dmc", "bigym", "humanoidbench", "rlbench", "gym")
+DOMAINS = ("metaworld", "dmc", "bigym", "humanoidbench", "rlbench", "ogbench", "gym")
 
 METAWORLD = [
     "assembly",
@@ -133,5 +134,6 @@ def _names(domain: str) -> list[str]:
         "bigym": BIGYM,
         "humanoidbench": [f"{ROBOT}-{task}" for task in HUMANOID],
         "rlbench": RLBENCH,
+        "ogbench": ogbench_tasks(),
     }
     return list(known.get(domain, ()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import sys
@@ -18,6 +17,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from zoomrl.cli.command import to_type
 from zoomrl.errors import ConfigError, plural
+from zoomrl.machine import usable_cores
 from zoomrl.recipes.grid import Grid, parse_option, parse_seeds, read_grid
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Sweep:
             return not left or self._work(sweep, left, needs, slots)
 
         (self.out / "stop").unlink(missing_ok=True)
-        at_once = max(1, (self.workers or _cores()) // len(grid.seeds))
+        at_once = max(1, (self.workers or usable_cores()) // len(grid.seeds))
         if not search(self.out, self.trials, space, runs_of, work, at_once=at_once, say=print):
             print(f"stopped; the same command goes on: {to_type('sweep', *sys.argv[2:])}", file=sys.stderr)
             return 128 + signal.SIGINT
@@ -179,7 +179,7 @@ class Sweep:
         there = next(folder for folder in (self.out, *self.out.absolute().parents) if folder.is_dir())
         disk = shutil.disk_usage(there).free
         cores = max((config.cores for config in sweep.runs.values()), default=1)
-        slots = self.workers or max(1, _cores() // cores)
+        slots = self.workers or max(1, usable_cores() // cores)
         if not self.workers and needs:
             fitting = fitting_slots(list(needs.values()), memory)
             if fitting and fitting < slots:
@@ -316,11 +316,6 @@ def _when_stopped(stop: Callable[[], object]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def _left(sweep: Planned) -> list[str]:

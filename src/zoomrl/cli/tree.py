@@ -13,7 +13,7 @@ from zoomrl.cli.ablate import Ablate
 from zoomrl.cli.command import Command
 from zoomrl.cli.compare import Compare
 from zoomrl.cli.completion import Shell, completion_script
-from zoomrl.cli.demos import CollectDemos, InspectDemos
+from zoomrl.cli.demos import CollectDemos, CollectPlay, InspectDemos
 from zoomrl.cli.demos_check import CheckDemos
 from zoomrl.cli.demos_convert import ExportDemos, ImportDemos
 from zoomrl.cli.demos_view import ViewDemos
@@ -49,6 +49,7 @@ class Demos:
 
     command: Annotated[
         Annotated[CollectDemos, subcommand("collect")]
+        | Annotated[CollectPlay, subcommand("collect-play")]
         | Annotated[InspectDemos, subcommand("inspect")]
         | Annotated[ViewDemos, subcommand("view")]
         | Annotated[CheckDemos, subcommand("check")]
@@ -102,6 +103,7 @@ _COMPLETION_SETUP = """Add the line of your shell to its start-up file:
 _NESTED: dict[str, dict[str, type[Any]]] = {
     "demos": {
         "collect": CollectDemos,
+        "collect-play": CollectPlay,
         "inspect": InspectDemos,
         "view": ViewDemos,
         "check": CheckDemos,

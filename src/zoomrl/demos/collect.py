@@ -24,7 +24,18 @@ POLICY = "scripted-expert"
 DEMOS_STREAM = 0x64656D6F
 """Keys the seeds of this module ("demo" in ASCII), so that no episode here starts as one in training does."""
 
-PACKAGES = ("zoomrl", "numpy", "gymnasium", "mujoco", "metaworld", "dm-control", "bigym", "mojo", "humanoid_bench")
+PACKAGES = (
+    "zoomrl",
+    "numpy",
+    "gymnasium",
+    "mujoco",
+    "metaworld",
+    "dm-control",
+    "bigym",
+    "mojo",
+    "humanoid_bench",
+    "ogbench",
+)
 
 
 def collect_demos(

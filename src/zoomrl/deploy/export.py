@@ -175,4 +175,4 @@ def _paired(
 
 def _is_robot(held: TrainedAgent) -> bool:
     """By the hub's names, robots are a task of their own."""
-    return held.spec.id.partition(":")[0] in ("metaworld", "bigym", "rlbench", "humanoidbench")
+    return held.spec.id.partition(":")[0] in ("metaworld", "bigym", "rlbench", "humanoidbench", "ogbench")

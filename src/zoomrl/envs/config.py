@@ -30,17 +30,17 @@ class EnvConfig:
     """
 
     id: str = "metaworld:drawer-open"
-    """Environment id: metaworld:<task>, dmc:<domain>-<task>, bigym:<task>, humanoidbench:<robot>-<task>, rlbench:<task>
-    or gym:<Gymnasium id>."""
+    """Environment id: metaworld:<task>, dmc:<domain>-<task>, bigym:<task>, humanoidbench:<robot>-<task>,
+    rlbench:<task>, ogbench:<scene>-task<number> or gym:<Gymnasium id>."""
     reward: Literal["auto", "sparse", "dense", "native"] = "auto"
-    """Reward signal. Meta-World offers sparse (1 on success; what auto means there) and dense; the others are
-    native."""
+    """Reward signal. Meta-World offers sparse (1 on success; what auto means there) and dense; OGBench sparse (auto)
+    and native; the others are native."""
     time_limit: int | None = None
     """Agent steps per episode; None keeps the environment's own limit."""
     action_repeat: int = 1
     """Simulator control steps per agent step; rewards are summed."""
     terminate_on_success: bool = True
-    """End the episode at the first success (Meta-World)."""
+    """End the episode at the first success (Meta-World, OGBench)."""
     num_envs: int = 1
     """Training environments stepped together."""
     workers: Literal["serial", "process"] = "serial"

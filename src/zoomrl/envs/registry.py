@@ -76,6 +76,7 @@ SUITES: Registry[type[Env]] = Registry(
         "bigym": "zoomrl.envs.suites.bigym.env:BiGymEnv",
         "humanoidbench": "zoomrl.envs.suites.humanoidbench.env:HumanoidBenchEnv",
         "rlbench": "zoomrl.envs.suites.rlbench.env:RLBenchEnv",
+        "ogbench": "zoomrl.envs.suites.ogbench.env:OGBenchEnv",
         "gym": "zoomrl.envs.suites.gym.env:GymEnv",
         "demos": "zoomrl.demos.as_env:RecordedEnv",
     },
@@ -85,8 +86,8 @@ SUITES: Registry[type[Env]] = Registry(
 
 _FORMS = (
     "Write metaworld:<task>, dmc:<domain>-<task>, bigym:<task>, humanoidbench:<robot>-<task>, rlbench:<task>, "
-    "gym:<Gymnasium id>, or demos:<folder of a demonstration set> where there is no simulator, for example "
-    "metaworld:drawer-open, dmc:cartpole-swingup or gym:Pendulum-v1."
+    "ogbench:<scene>-task<number>, gym:<Gymnasium id>, or demos:<folder of a demonstration set> where there is no "
+    "simulator, for example metaworld:drawer-open, dmc:cartpole-swingup or gym:Pendulum-v1."
 )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 
 import torch
+
+from zoomrl.machine import usable_cores
 
 HOPELESS = 3.0
 """Times the fastest so far: an update that takes as long ends the measuring."""
@@ -19,7 +20,7 @@ def fastest_threads(update: Callable[[], object], repeats: int = 5) -> tuple[int
         The number with the smallest median, and all medians in seconds. More threads must win by a tenth; where they
         are much slower, as on cores that others use too, no more are tried.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     before = torch.get_num_threads()
     medians: dict[int, float] = {}
     count, hopeless = 1, False

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zoomrl.demos.entries import UNNAMED
 from zoomrl.demos.formats.assemble import Assembly, Raw, reason
@@ -18,6 +19,8 @@ from zoomrl.demos.formats.flat.npz_rows import open_rows
 from zoomrl.demos.formats.images import in_slices
 from zoomrl.demos.formats.kinds import kinds
 from zoomrl.demos.store.limits import Budget, regular
+from zoomrl.envs.registry import make_env
+from zoomrl.envs.suites.ogbench.env import OGBenchEnv
 from zoomrl.errors import DemonstrationError, ZoomrlError, plural
 
 OBSERVED = "observations"
@@ -30,7 +33,9 @@ def read(path: Path, options: ImportOptions) -> Imported:
 
     A trajectory of T + 1 rows is an episode of T actions. ``observations`` are the state, one vector without names, or
     the camera ``observations`` where they are images; ``qpos``, ``qvel`` and others may be named in ``options.state``.
-    No outcome is recorded.
+    No outcome is recorded. For an environment ``ogbench:<task>`` it is worked out from ``qpos`` and ``button_states``,
+    as the benchmark does it: each first state that solves the task ends an episode with a reward of 1, and the next
+    one begins where the task is unsolved again. All of them are to be imitated (``is_demo``): it is play.
 
     Raises:
         DemonstrationError: when no episode can be read; lists every fault.
@@ -69,10 +74,57 @@ def _read(path: Path, found: dict[str, Long], options: ImportOptions) -> Importe
     images = {name: arrays[name] for name in cameras}
     with within(budget, path):
         count_sliced(budget, vectors, images, max(end - first for first, end in episodes), assembly.image_size)
+    task = _task(options, arrays, path)
+    successes = 0
     for number, (first, end) in enumerate(episodes):
-        load = partial(_episode, arrays, cameras, state, assembly, number, first, end)
-        assembly.add(f"{path.name}: trajectory {number} (row {first})", load)
+        parts: list[tuple[int, int, bool | None]]
+        parts = [(first, end, None)] if task is None else [*parts_of(_solves(task, arrays, first, end), first)]
+        for begin, stop, success in parts:
+            load = partial(_episode, arrays, cameras, state, assembly, number, begin, stop, success)
+            assembly.add(f"{path.name}: trajectory {number} (row {begin})", load)
+            successes += bool(success)
+    if task is not None:
+        task.close()
+        assembly.meta["solved"] = f"{plural(successes, 'time')}, by where the objects are; each ends an episode"
     return assembly.result()
+
+
+def parts_of(solved: NDArray[np.bool_], first: int) -> list[tuple[int, int, bool]]:
+    """The episodes of a trajectory whose states [T] solve the task or not: first row, end, and whether it is solved.
+
+    Rows are counted from ``first``. States that follow a solved one and are solved too belong to none, nor does what is
+    left where there is no action.
+    """
+    found, begin, count = [], 0, len(solved)
+    while begin < count:
+        if solved[begin]:
+            begin += 1
+            continue
+        later = np.flatnonzero(solved[begin:])
+        end = begin + int(later[0]) + 1 if len(later) else count
+        if end - begin > 1:
+            found.append((first + begin, first + end, bool(len(later))))
+        begin = end
+    return found
+
+
+def _task(options: ImportOptions, arrays: dict[str, Long], path: Path) -> OGBenchEnv | None:
+    """The task that outcomes are worked out of; None where another environment, or none, is named."""
+    if options.env is None or not options.env.id.startswith("ogbench:"):
+        return None
+    if "qpos" not in arrays:
+        raise DemonstrationError(
+            f"{path} lacks qpos, by which it is told where {options.env.id} is solved. Of the benchmark's files take "
+            "those of its manipulation scenes"
+        )
+    env = make_env(options.env, num_envs=1, workers="serial")
+    assert isinstance(env, OGBenchEnv)
+    return env
+
+
+def _solves(task: OGBenchEnv, arrays: dict[str, Long], first: int, end: int) -> NDArray[np.bool_]:
+    buttons = arrays["button_states"][first:end] if "button_states" in arrays else None
+    return np.asarray(task.in_place(arrays["qpos"][first:end], buttons).all(axis=1))
 
 
 def _episode(
@@ -83,11 +135,19 @@ def _episode(
     number: int,
     first: int,
     end: int,
+    success: bool | None,
 ) -> Raw:
+    rewards = np.ravel(arrays["rewards"][first : end - 1]) if "rewards" in arrays else None
+    if success is not None:
+        rewards = np.zeros(end - first - 1, np.float32)
+        rewards[-1] = success
     return Raw(
         actions=arrays["actions"][first : end - 1],
         state={UNNAMED if state == [OBSERVED] else name: arrays[name][first:end] for name in state},
         views=[in_slices(Rows(arrays[name], first, end), assembly.sized(name)) for name in cameras],
-        rewards=np.ravel(arrays["rewards"][first : end - 1]) if "rewards" in arrays else None,
+        rewards=rewards,
+        success=success,
+        terminated=success,
+        is_demo=None if success is None else True,
         meta={"episode": number, "first_row": first},
     )

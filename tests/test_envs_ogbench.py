@@ -1,0 +1,346 @@
+"""OGBench: seeding, goals, rewards, images, play and what it becomes, on the real simulator."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envs_common import assert_action_repeat_sums, assert_honest_seeding, random_action
+from zoomrl.cli.main import main
+from zoomrl.demos.formats import ImportOptions, read
+from zoomrl.demos.formats.flat.ogbench import parts_of
+from zoomrl.demos.play import collect_play
+from zoomrl.demos.store.reader import read_demos
+from zoomrl.envs.config import EnvConfig
+from zoomrl.envs.suites.ogbench.env import OGBenchEnv, resolve
+from zoomrl.envs.suites.ogbench.play import Player, in_sight
+from zoomrl.envs.suites.ogbench.tasks import SCENES, ogbench_tasks
+from zoomrl.errors import ConfigError, DemonstrationError, MissingDependencyError
+
+
+def make(task: str = "puzzle-3x3", **options: object) -> OGBenchEnv:
+    return OGBenchEnv(task, EnvConfig(**options))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def play() -> dict[str, np.ndarray]:
+    """Sixty steps of play in the scene with everything."""
+    return Player("scene", steps=60).play(seed=0, number=0)
+
+
+# ---- the environment ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "task",
+    ["cube-double", pytest.param("scene", marks=pytest.mark.slow), pytest.param("puzzle-3x3", marks=pytest.mark.slow)],
+)
+def test_same_seed_same_episode(task: str) -> None:
+    options = {"reward": "native", "terminate_on_success": False}
+    assert_honest_seeding(make(task, **options), make(task, **options))
+
+
+@pytest.mark.slow
+def test_rewards_are_summed_over_repeats() -> None:
+    options = {"reward": "native", "terminate_on_success": False}
+    assert_action_repeat_sums(make("cube-single", **options), make("cube-single", action_repeat=3, **options))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("puzzle-3x3", ("puzzle-3x3", 4)),
+        ("scene", ("scene", 2)),
+        ("cube-double-task5", ("cube-double", 5)),
+        ("puzzle-4x4-play-singletask-task1-v0", ("puzzle-4x4", 1)),
+        ("scene-play-singletask-v0", ("scene", 2)),
+    ],
+)
+def test_names(name: str, expected: tuple[str, int]) -> None:
+    assert resolve(name) == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["scene-task6", "scene-task0", "puzzle-3x4", "antmaze-large", "-task1", "scene-noisy-v0"]
+)
+def test_unknown_names_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="OGBench task"):
+        resolve(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scene", SCENES)
+def test_every_scene_has_the_state_of_the_page_and_steps(scene: str) -> None:
+    page = (Path(__file__).parents[1] / "docs/environments/ogbench.md").read_text()
+    env = make(scene)
+    spec = env.env_spec
+    row = f"| `{scene}` | {spec.state_dim} | {spec.time_limit:,} | {SCENES[scene].default} |"
+    assert row in page
+    first, _ = env.reset(seed=1)
+    assert first["state"].shape == (spec.state_dim,)
+    for _ in range(3):
+        observation, reward, terminated, truncated, info = env.step(random_action(env, np.random.default_rng(0)))
+        assert reward == 0.0
+        assert [terminated, truncated, info["success"]] == [False] * 3
+    assert np.isfinite(observation["state"]).all()
+
+
+def test_rewards_say_what_is_in_place_and_success_ends_the_episode() -> None:
+    sparse, native = make("scene-task1"), make("scene-task1", reward="native")
+    for env in (sparse, native):
+        env.reset(seed=0)
+        env._sim.data.joint("drawer_slide").qpos[0] = -0.16
+    still = np.zeros(5, np.float32)
+    assert sparse.step(still)[1:4] == (0.0, False, False)
+    assert native.step(still)[1] == -1.0, "cube, two buttons and the drawer are in place, the window is not"
+    for env in (sparse, native):
+        env._sim.data.joint("window_slide").qpos[0] = 0.2
+    assert sparse.step(still)[1:4] == (1.0, True, False)
+    observation, reward, terminated, _, info = native.step(still)
+    assert (reward, terminated, info["success"]) == (0.0, True, True)
+    # The state that is shown is the one that is paid for.
+    assert native.in_place(native._sim.data.qpos[None].copy(), native._sim._cur_button_states[None]).all()
+    assert observation["state"].dtype == np.float32
+
+
+@pytest.mark.parametrize("task", ["puzzle-3x3-task2", "cube-double-task1"])
+def test_what_is_in_place_is_what_the_simulator_counts(task: str) -> None:
+    env = make(task, reward="native", terminate_on_success=False)
+    env.reset(seed=0)
+    random = np.random.default_rng(0)
+    for _ in range(5):
+        reward = env.step(random_action(env, random))[1]
+        buttons = getattr(env._sim, "_cur_button_states", None)
+        found = env.in_place(env._sim.data.qpos[None].copy(), None if buttons is None else buttons[None])
+        assert reward == found.sum() - found.size
+
+
+def test_arrays_of_another_scene_are_refused() -> None:
+    env = make("puzzle-3x3")
+    with pytest.raises(ValueError, match=r"qpos must have shape \[2, 23\], got \[2, 7\]"):
+        env.in_place(np.zeros((2, 7)), None)
+    with pytest.raises(ValueError, match=r"button_states must have shape \[2, 9\], got none"):
+        env.in_place(np.zeros((2, 23)), None)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"reward": "dense"}, "reward 'dense' is not available for ogbench.*minus the number of objects"),
+        ({"state": "none"}, "would show nothing"),
+        ({"cameras": ("nowhere",)}, "camera 'nowhere'.*front_pixels"),
+    ],
+)
+def test_options_that_cannot_be_had(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make(**options)
+
+
+@pytest.mark.slow
+def test_images_look_as_in_the_visual_tasks_and_show_no_goal() -> None:
+    seen = make("cube-double", cameras=("front_pixels",), image_size=64)
+    plain = make("cube-double", cameras=("front_pixels",), image_size=64, state="full")
+    assert list(seen.env_spec.observations) == ["rgb"]
+    assert set(plain.env_spec.observations) == {"rgb", "state"}
+    first, _ = seen.reset(seed=0)
+    assert first["rgb"].shape == (1, 64, 64, 3)
+    material = seen._sim.model.material("ur5e/robotiq/metal").rgba
+    assert material[3] == pytest.approx(0.1)
+    targets = seen._sim._cube_target_geom_ids_list[0]
+    assert all(seen._sim.model.geom(number).rgba[3] == 0 for number in targets)
+    assert seen.render().shape == (240, 240, 3)
+
+
+def test_without_ogbench_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ogbench", None)
+    with pytest.raises(MissingDependencyError, match=r"zoomrl\[ogbench\]"):
+        make()
+
+
+def test_ids_are_complete() -> None:
+    assert len(ogbench_tasks()) == 50
+    assert "scene-task2" in ogbench_tasks()
+
+
+# ---- play --------------------------------------------------------------------------------------------------
+
+
+def test_play_depends_on_seed_and_number_alone(play: dict[str, np.ndarray]) -> None:
+    player = Player("scene", steps=60)
+    np.random.seed(5)
+    before = np.random.get_state()[1].copy()
+    player.play(seed=0, number=1)
+    again = player.play(seed=0, number=0)
+    for name, rows in play.items():
+        np.testing.assert_array_equal(rows, again[name], name)
+    np.testing.assert_array_equal(before, np.random.get_state()[1])
+    assert not np.array_equal(play["observations"], player.play(seed=1, number=0)["observations"])
+
+
+def test_play_is_what_the_simulator_answers(play: dict[str, np.ndarray]) -> None:
+    assert {name: (rows.shape, rows.dtype.name) for name, rows in play.items()} == {
+        "observations": ((60, 40), "float32"),
+        "actions": ((60, 5), "float32"),
+        "terminals": ((60,), "bool"),
+        "qpos": ((60, 25), "float32"),
+        "qvel": ((60, 24), "float32"),
+        "button_states": ((60, 2), "int64"),
+    }
+    assert np.flatnonzero(play["terminals"]).tolist() == [59]
+    assert np.abs(play["actions"]).max() <= 1
+    # Positions of the joints are the first numbers of an observation.
+    np.testing.assert_array_equal(play["observations"][:, :6], play["qpos"][:, :6])
+    moved = np.abs(np.diff(play["qpos"][:, :6], axis=0)).sum(axis=1)
+    assert (moved[:5] > 0).all()
+
+
+def test_a_cube_that_cannot_be_seen() -> None:
+    qpos = np.zeros((3, 25))
+    assert in_sight(qpos)
+    for place, seen in (([0.3, 0.3, 0.02], False), ([0.3, -0.35, 0.02], False), ([0.33, -0.35, 0.066], True)):
+        qpos[1, 14:17] = place
+        assert in_sight(qpos) == seen
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"scene": "scenes"}, ConfigError, "scene of OGBench 'scenes'.*Did you mean scene"),
+        ({"steps": 1}, ConfigError, "at least 2 observations, got 1"),
+        ({"noise": -1.0}, ConfigError, "noise must be"),
+        ({"trajectories": 0}, ConfigError, "trajectories must be at least 1, got 0"),
+        ({"path": "play.hdf5"}, ConfigError, "end in .npz, got play.hdf5"),
+    ],
+)
+def test_play_that_cannot_be_had(tmp_path, changes, error, message) -> None:
+    asked = {"scene": "cube-single", "path": "play.npz", **changes}
+    with pytest.raises(error, match=message):
+        collect_play(asked.pop("scene"), tmp_path / asked.pop("path"), **asked)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_set_is_the_same_by_any_number_of_workers_and_goes_on_after_a_kill(tmp_path, capsys) -> None:
+    words = ["demos", "collect-play", "cube-single", "--trajectories", "4", "--steps", "20"]
+    assert main([*words, "--workers", "2", "--out", str(tmp_path / "two.npz")]) == 0
+    assert "demos import ogbench" in capsys.readouterr().out
+    killed = tmp_path / "killed.npz"
+    command = [sys.executable, "-m", "zoomrl", *words, "--workers", "1", "--out", str(killed)]
+    process = subprocess.Popen(command)
+    parts = tmp_path / "killed.npz.parts"
+    while not list(parts.glob("0*.npz")):
+        assert process.poll() is None
+    process.kill()
+    process.wait()
+    assert not killed.exists()
+    with pytest.raises(DemonstrationError, match=r"another set \(seed 0 against 1\)"):
+        collect_play("cube-single", killed, trajectories=4, steps=20, seed=1)
+    made = set(parts.glob("0*.npz"))
+    times = {part: part.stat().st_mtime_ns for part in made}
+    seen: list[int] = []
+
+    def note(count: int) -> None:
+        seen.append(count)
+        assert {part: part.stat().st_mtime_ns for part in made} == times
+
+    collect_play("cube-single", killed, trajectories=4, steps=20, on_trajectory=note)
+    assert seen[-1] == 4
+    assert killed.read_bytes() == (tmp_path / "two.npz").read_bytes()
+    assert not parts.exists()
+    with zipfile.ZipFile(killed) as file:
+        assert set(file.namelist()) == {f"{n}.npy" for n in ("observations", "actions", "terminals", "qpos", "qvel")}
+    with np.load(killed) as whole, np.load(tmp_path / "two.npz") as other:
+        assert whole["observations"].shape == (80, 28)
+        np.testing.assert_array_equal(whole["actions"], other["actions"])
+    with pytest.raises(DemonstrationError, match="is there already"):
+        collect_play("cube-single", killed)
+
+
+# ---- from play to episodes of a task -------------------------------------------------------------------------
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=12), st.integers(0, 3))
+def test_parts_are_what_a_walk_through_the_trajectory_finds(solved: list[bool], first: int) -> None:
+    episodes, states = [], []
+    for row, success in enumerate(solved, start=first):
+        if success and not states:
+            continue
+        states.append(row)
+        if success:
+            episodes.append((states[0], row + 1, True))
+            states = []
+    if len(states) > 1:
+        episodes.append((states[0], states[-1] + 1, False))
+    assert parts_of(np.asarray(solved), first) == episodes
+
+
+def test_play_becomes_episodes_of_a_task(tmp_path) -> None:
+    env = make("scene-task1")
+    env.reset(seed=0)
+    unsolved = env._sim.data.qpos.copy()
+    assert not env.in_place(unsolved[None], np.array([[1, 1]])).all()
+    solved = unsolved.copy()
+    solved[[env._sim.model.joint(name).qposadr[0] for name in ("drawer_slide", "window_slide")]] = -0.16, 0.2
+    pattern = [0, 0, 1, 1, 0, 0, 0]
+    rows = len(pattern)
+    observations = np.arange(2 * rows * 40, dtype=np.float32).reshape(2 * rows, 40)
+    path = tmp_path / "scene-play-v0.npz"
+    np.savez(
+        path,
+        observations=observations,
+        actions=np.linspace(-1, 1, 2 * rows * 5, dtype=np.float32).reshape(-1, 5),
+        terminals=np.tile([False] * (rows - 1) + [True], 2),
+        qpos=np.stack([(unsolved, solved)[one] for one in pattern * 2]).astype(np.float32),
+        qvel=np.zeros((2 * rows, 24), np.float32),
+        button_states=np.ones((2 * rows, 2), np.int64),
+    )
+    found = read("auto", path, ImportOptions(env=EnvConfig(id="ogbench:scene-task1")))
+    told = [(len(e), e.rewards.tolist(), e.terminated, e.truncated, e.success, e.is_demo) for e in found.episodes]
+    once = [(2, [0, 1], True, False, True, True), (2, [0, 0], False, True, False, True)]
+    assert told == once * 2
+    np.testing.assert_array_equal(found.episodes[1].observations["state"], observations[4:7])
+    np.testing.assert_array_equal(found.episodes[2].observations["state"], observations[7:10])
+    assert found.spec.id == "ogbench:scene-task1"
+    assert found.spec.mismatches(env.env_spec) == []
+    assert found.meta["solved"] == "2 times, by where the objects are; each ends an episode"
+    assert not found.faults
+
+
+def test_a_file_without_positions_cannot_be_told(tmp_path) -> None:
+    path = tmp_path / "play.npz"
+    np.savez(path, observations=np.zeros((3, 40)), actions=np.zeros((3, 5)), terminals=np.array([0, 0, 1]))
+    with pytest.raises(DemonstrationError, match="lacks qpos, by which it is told where ogbench:scene is solved"):
+        read("ogbench", path, ImportOptions(env=EnvConfig(id="ogbench:scene")))
+
+
+@pytest.mark.slow
+def test_from_play_to_a_run(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert (
+        main(["demos", "collect-play", "puzzle-3x3", "--trajectories", "2", "--steps", "60", "--out", "play.npz"]) == 0
+    )
+    assert main(["demos", "import", "ogbench", "play.npz", "--out", "set", "--env", "ogbench:puzzle-3x3"]) == 0
+    said = capsys.readouterr().out
+    assert "train --env ogbench:puzzle-3x3 --demos set --demos.episodes 0" in said
+    assert len(read_demos(tmp_path / "set").episodes) == 2
+    tiny = [
+        "--agent.hidden-dim",
+        "16",
+        "--replay.batch-size",
+        "8",
+        "--eval.final-episodes",
+        "1",
+        "--eval.episodes",
+        "1",
+    ]
+    tiny += ["--steps", "0", "--offline-updates", "3", "--env.time-limit", "5", "--threads", "1", "--eval.no-video"]
+    words = ["train", "--preset", "cqn_as-metaworld", "--env", "ogbench:puzzle-3x3", "--demos", "set"]
+    assert main([*words, "--demos.episodes", "0", *tiny, "--run-dir", "run"]) == 0
+    assert (tmp_path / "run/result.json").exists()
