@@ -14,6 +14,7 @@ from zoomrl.envs.suites.bigym.tasks import TASKS as BIGYM
 from zoomrl.errors import ConfigError
 from zoomrl.recipes import published
 from zoomrl.recipes.compose import preset
+from zoomrl.recipes.grid import Grid
 from zoomrl.recipes.presets import PRESETS
 from zoomrl.recipes.recipe import canonical, with_field
 from zoomrl.recipes.tasks import IQRL_EPISODES
@@ -42,6 +43,23 @@ def test_every_number_of_a_task_is_that_of_a_field_and_in_the_config(name):
 
 def numbers_of(name, env):
     return {line.partition(":")[0] for line in differences(preset(name), preset(name, env=env))} - {"env.id"}
+
+
+def test_the_hard_tasks_have_three_disturbed_demonstrations_each_and_one_name_for_all():
+    names = [name for name in PRESETS if name.endswith("-metaworld-hard")]
+    assert len(names) == 4
+    runs = Grid(preset=tuple(names), env=("metaworld-hard",), seeds=(1,)).runs()
+    assert len(runs) == 48
+    assert len({config.env.id for config in runs.values()}) == 12
+    for config in runs.values():
+        assert (config.demos.episodes, config.demos.noise, config.env.reward) == (3, 0.3, "auto")
+        assert (config.env.time_limit, config.eval.final_episodes) == (200, 100)
+        assert config.steps == (0 if config.agent.imitation else 20_000)
+    practice, imitation = (preset(f"{agent}-metaworld-hard").to_dict() for agent in ("cqn_as", "act"))
+    assert practice["demos"] == imitation["demos"]
+    assert "cqn-metaworld-hard-lever-pull-s1" in runs
+    with pytest.raises(ConfigError, match="two runs would be called lever-pull-s1"):
+        Grid(env=("metaworld-hard", "metaworld:lever-pull"), seeds=(1,)).runs()
 
 
 def test_published_numbers_of_tasks():

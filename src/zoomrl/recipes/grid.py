@@ -12,8 +12,11 @@ from typing import Any
 
 from zoomrl.errors import ConfigError, unknown_name
 from zoomrl.recipes.compose import preset as compose
+from zoomrl.recipes.hard import TASKS as HARD
 from zoomrl.training.config import TrainConfig
 
+SUITES: Mapping[str, tuple[str, ...]] = {"metaworld-hard": HARD}
+"""Environments that one name stands for."""
 _UNTOLD = re.compile(r"[^A-Za-z0-9._+-]+")
 
 
@@ -24,7 +27,7 @@ class Grid:
     Attributes:
         preset: where the other options come from.
         agent: algorithms; empty takes the preset's.
-        env: environments by their ids; empty takes the preset's.
+        env: environments by their ids, or several by a name of :data:`SUITES`; empty takes the preset's.
         seeds: of the runs.
         options: full name of a field -> the values that it takes, one after the other.
 
@@ -64,7 +67,7 @@ class Grid:
         axes: dict[str, Sequence[Any]] = {
             "preset": self.preset,
             "agent": self.agent or (None,),
-            "env": self.env or (None,),
+            "env": [one for name in self.env for one in SUITES.get(name, (name,))] or (None,),
             **options,
         }
         found: dict[str, TrainConfig] = {}

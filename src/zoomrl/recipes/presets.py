@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from zoomrl.errors import ConfigError, unknown_name
-from zoomrl.recipes import baselines, bigym, gymnasium, humanoid, imitation, latent, published, small
+from zoomrl.recipes import baselines, bigym, gymnasium, hard, humanoid, imitation, latent, published, small
 from zoomrl.recipes.recipe import Recipe
 from zoomrl.training.renamed import renamed_preset
 
 PRESETS: dict[str, Recipe] = {
     **small.PRESETS,
     **imitation.PRESETS,
+    **hard.PRESETS,
     **gymnasium.PRESETS,
     **published.PRESETS,
     **latent.PRESETS,
