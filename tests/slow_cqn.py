@@ -179,6 +179,29 @@ class SlowCQN:
             loss = loss + config.bc_lambda * mean((config.bc_margin - lead).clamp(min=0).mean(-1), demo)
         return loss
 
+    @torch.no_grad()
+    def compare_bins(self, batch, every):
+        """The same measures, token by token."""
+        rows = {"sibling_spread": [], "bin_gap": [], "logit_spread": [], "demo_agreement": []}
+        outputs, chosen = self.outputs_of(self.critic, self.perception(batch["obs"]), batch["actions"])
+        values = self.expected(outputs)
+        dims = self.critic.shape[0]
+        for sample in range(0, len(batch), every):
+            for level in range(self.config.levels):
+                for token in range(self.chunk_length * dims):
+                    if not batch["valid"][sample, token // dims]:
+                        continue
+                    q = sorted(values[sample, level, token].tolist())
+                    rows["sibling_spread"].append(q[-1] - q[0])
+                    rows["bin_gap"].append(q[-1] - q[-2])
+                    logits = outputs[sample, level, token]
+                    away = logits - logits.mean(0)
+                    rows["logit_spread"].append(float((away**2).mean(0).sqrt().mean()))
+                    if batch["is_demo"][sample]:
+                        best = values[sample, level, token].tolist().index(q[-1])
+                        rows["demo_agreement"].append(float(best == chosen[sample, level, token]))
+        return {name: sum(row) / len(row) if row else 0.0 for name, row in rows.items()}
+
     def update(self, batch):
         loss = self.loss(batch)
         self.optimizer.zero_grad()

@@ -9,6 +9,7 @@ from tensordict import TensorDict
 from slow_cqn import SlowCQN
 from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
 from zoomrl.agents.cqn.learner import CQN
+from zoomrl.agents.learner import MEASURED, MEASURED_EVERY
 from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.math import grid
 from zoomrl.nets.perception import ObservationShape
@@ -129,6 +130,29 @@ def test_several_updates_stay_with_the_slow_version(case):
     theirs = dict(slow.target_critic.named_parameters())
     for name, parameter in fast.target_critic.named_parameters():
         torch.testing.assert_close(parameter, theirs[name], rtol=1e-2, atol=5e-3)
+
+
+@pytest.mark.parametrize("config", [CQNASConfig(**TINY), dataclasses.replace(SCALAR, bins=2)])
+@pytest.mark.parametrize("demo", [0.5, 0.0])
+def test_bins_are_compared_as_the_slow_version_does_at_some_updates(config, demo):
+    fast = CQN(config, SHAPE, ACTIONS, seed=3)
+    torch.nn.init.normal_(fast.critic.advantage.weight, 0, 0.3)
+    batch = make_batch(fast.chunk_length, size=2 * MEASURED + 1, demo=demo)
+    metrics = fast.update(batch)
+    expected = SlowCQN(fast).compare_bins(batch, every=2)
+    for name, value in expected.items():
+        assert float(metrics[name]) == pytest.approx(value, rel=1e-4, abs=1e-6), name
+    assert expected["sibling_spread"] > 0.01
+    assert [update for update in range(1, 70) if "sibling_spread" in fast.update(batch)] == [MEASURED_EVERY]
+
+
+def test_measuring_changes_no_weight(monkeypatch):
+    agents = [CQN(CQNASConfig(**TINY), SHAPE, ACTIONS, seed=1) for _ in range(2)]
+    agents[0].update(make_batch(4))
+    monkeypatch.setattr(CQN, "measures", False)
+    agents[1].update(make_batch(4))
+    for ours, theirs in zip(agents[0].critic.parameters(), agents[1].critic.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_padded_steps_reach_no_loss():

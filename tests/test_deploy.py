@@ -340,7 +340,8 @@ def test_a_bundle_is_evaluated_as_a_run_is(bundle, trained):
     ours, theirs = (evaluate(one, make_env=ToyEnv, episodes=4, num_envs=2) for one in (trained, bundle))
     assert ours.successes == theirs.successes
     np.testing.assert_allclose(ours.returns, theirs.returns, atol=1e-4)
-    np.testing.assert_allclose(ours.predicted, theirs.predicted, atol=1e-4)
+    for our, their in zip(ours.valued, theirs.valued, strict=True):
+        np.testing.assert_allclose(our.predicted, their.predicted, atol=1e-4)
 
 
 def test_a_recurrence_is_one_operation_of_the_graph(bundle):

@@ -406,7 +406,7 @@ def write_run(directory: Path, task: str, bar: float | None) -> Path:
     rows = []
     for index in range(5):
         returns = [100.0 * index + k for k in range(10)]
-        row = Evaluation(returns, [1000] * 10, [False] * 10, list(range(10)), [], []).row()
+        row = Evaluation(returns, [1000] * 10, [False] * 10, list(range(10))).row()
         rows.append({"kind": "eval", "env_steps": 10_000 * index, **row})
     (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return directory

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from envs_toy import ToyEnv
@@ -23,6 +25,7 @@ from zoomrl.envs.vector.base import StepOutcome
 from zoomrl.envs.vector.serial import SerialVectorEnv
 from zoomrl.training.evaluate import Evaluation, evaluate
 from zoomrl.training.intervals import mean_in_words, mean_interval, wilson_interval
+from zoomrl.training.value_quality import Valued, value_quality
 from zoomrl.training.video import VideoRecorder
 
 SEEDS = [11, 3, 8, 3_000_000_000, 25, 4, 19]
@@ -159,7 +162,8 @@ def test_the_value_of_the_first_agent_step_meets_the_discounted_return(count, ex
     actor = Controller(Foretelling(), config, make_scaler(config, envs.env_spec.action, []), count, frame_stack=2)
     result = evaluate(actor, envs, SEEDS, discount=0.9)
     assert result is not None
-    for seed, predicted, realised in zip(SEEDS, result.predicted, result.realised, strict=True):
+    for seed, valued in zip(SEEDS, result.valued, strict=True):
+        predicted, realised = valued.predicted[0], valued.realised[0]
         alone = Spied(1)
         tester = Controller(Steady(), config, make_scaler(config, alone.env_spec.action, []), 1, frame_stack=2)
         observation, _ = alone.reset(0, seed)
@@ -175,10 +179,60 @@ def test_the_value_of_the_first_agent_step_meets_the_discounted_return(count, ex
     assert row["value_overestimation"] == pytest.approx(row["value_predicted"] - row["value_realised"])
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_every_predicted_value_meets_the_return_from_its_state_on(count):
+    envs, config = Spied(count), ControlConfig(executor="temporal_ensemble")
+    actor = Controller(Foretelling(), config, make_scaler(config, envs.env_spec.action, []), count, frame_stack=2)
+    result = evaluate(actor, envs, SEEDS, discount=0.9)
+    assert result is not None
+    for valued, length, total in zip(result.valued, result.lengths, result.returns, strict=True):
+        assert len(valued.predicted) == len(valued.realised) == length
+        later = [*valued.realised[1:], 0.0]
+        rewards = [now - 0.9 * after for now, after in zip(valued.realised, later, strict=True)]
+        assert sum(rewards) == pytest.approx(total, abs=1e-6)
+    row = result.row()
+    pairs = [pair for one in result.valued for pair in zip(one.predicted, one.realised, strict=True)]
+    assert row["value_error"] == pytest.approx(np.mean([abs(a - b) for a, b in pairs]))
+    assert -1 <= row["value_rank"] <= 1
+
+
+values_of_episodes = st.lists(
+    st.tuples(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=5), st.booleans()),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(values_of_episodes)
+def test_the_quality_of_values_is_that_of_its_definitions(episodes):
+    valued = [Valued([float(p) for p, _ in pairs], [float(r) for _, r in pairs]) for pairs, _ in episodes]
+    found = value_quality(valued, [success for _, success in episodes])
+    good = [p for pairs, success in episodes if success for p, _ in pairs]
+    bad = [p for pairs, success in episodes if not success for p, _ in pairs]
+    wins = [1.0 if a > b else 0.5 if a == b else 0.0 for a in good for b in bad]
+    assert found.get("value_auc") == (pytest.approx(np.mean(wins)) if wins else None)
+    predicted, realised = zip(*(pair for pairs, _ in episodes for pair in pairs), strict=True)
+
+    def rank(values):
+        return [sum(o < v for o in values) + (sum(o == v for o in values) + 1) / 2 for v in values]
+
+    if len(set(predicted)) > 1 and len(set(realised)) > 1:
+        assert found["value_rank"] == pytest.approx(np.corrcoef(rank(predicted), rank(realised))[0, 1])
+    else:
+        assert "value_rank" not in found
+    assert found["value_error"] == pytest.approx(np.mean(np.abs(np.subtract(predicted, realised))))
+    assert "value_auc" not in value_quality(valued, [])
+
+
+def test_there_is_no_quality_without_values():
+    assert value_quality([], []) == {}
+    assert value_quality([Valued([], [])], [True]) == {}
+
+
 def test_no_values_where_the_agent_predicts_none():
     result = evaluate(controller(Spied(2)), Spied(2), SEEDS)
     assert result is not None
-    assert result.predicted == []
+    assert result.valued == []
     assert "value_predicted" not in result.row()
 
 

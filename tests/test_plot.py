@@ -20,6 +20,7 @@ from zoomrl.recipes.compose import preset
 from zoomrl.training.evaluate import Evaluation
 from zoomrl.training.logger import Logger
 from zoomrl.training.rows import read_row, read_rows, sealed_row
+from zoomrl.training.value_quality import Valued
 
 PNG = b"\x89PNG\r\n\x1a\n"
 T9 = 2.262157
@@ -45,11 +46,8 @@ def write_run(
     with open(directory / "metrics.jsonl", "w") as file:
         for index in range(evals + 1):
             wins = [k < 2 + index for k in range(episodes)]
-            values = [0.5] * episodes if predicts else []
-            realised = [float(w) for w in wins] if predicts else []
-            result = Evaluation(
-                [float(w) for w in wins], [50] * episodes, wins, list(range(episodes)), values, realised
-            )
+            valued = [Valued([0.5], [float(w)]) for w in wins] if predicts else []
+            result = Evaluation([float(w) for w in wins], [50] * episodes, wins, list(range(episodes)), valued)
             kind, step = ("eval", 100 * index) if index < evals else ("final", 100 * (evals - 1))
             file.write(json.dumps({"kind": kind, "env_steps": step, **result.row()}) + "\n")
     return directory

@@ -39,6 +39,7 @@ INSTEAD = {
 ALLOWED = {
     "Reinforcement Learning with Action Sequence",  # the title of a paper
     '"plans"',  # a key of saved controllers
+    "oracles.plan.",  # a package of OGBench
 }
 PATTERN = re.compile("|".join(f"(?P<w{n}>\\b(?:{word})\\b)" for n, word in enumerate(INSTEAD)), re.IGNORECASE)
 PAGES = [

@@ -53,18 +53,21 @@ def accelerate(agent: Learner, speed: Speed, precision: Precision = "float32") -
 
 
 def capture(agent: Learner) -> None:
-    """Capture the agent's step, and acting, as CUDA graphs."""
+    """Capture the agent's step, acting, and what it measures, as CUDA graphs."""
     _read_nothing_back(agent)
     capturer = CudaCapturer()
     step = Captured(agent.step, capturer, lambda: agent.phase)
     propose = Captured(agent.propose, capturer, lambda: agent.acting_phase)
+    measure = Captured(agent.run_measure, capturer)
 
     def reset_capture() -> None:
         step.reset_capture()
         propose.reset_capture()
+        measure.reset_capture()
         capturer.reset_capture()
 
-    agent.run_step, agent.run_propose, agent.reset_capture = step, propose, reset_capture
+    agent.run_step, agent.run_propose, agent.run_measure = step, propose, measure
+    agent.reset_capture = reset_capture
 
 
 def _read_nothing_back(agent: Learner) -> None:

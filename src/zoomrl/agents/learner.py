@@ -27,6 +27,8 @@ Noise = dict[str, Tensor]
 Tensors = dict[str, Tensor]
 Piece = tuple[Any, str]
 """An object, and the name of one of its functions."""
+MEASURED, MEASURED_EVERY = 32, 64
+"""Samples of a batch on which an agent measures itself, and the updates between: a hundredth of all work."""
 Closed = Callable[[Mapping[str, Any], Noise], Tensors]
 """A function of (nested) tensors alone."""
 
@@ -55,6 +57,8 @@ class Learner(ABC):
 
     losses: tuple[str, ...] = ()
     """Names of the methods that hold the forward passes."""
+    measures: bool = False
+    """Whether it has numbers of its own to :meth:`measure`."""
     parity_metric: str = "critic_loss"
     """The metric by which accelerated and eager updates are compared."""
     config: AgentConfig
@@ -91,6 +95,7 @@ class Learner(ABC):
         }
         self.run_step: Closed = self.step
         self.run_propose: Closed = self.propose
+        self.run_measure: Closed = self._measured
         self.reset_capture: Callable[[], None] = lambda: None
         """Drops the captures that ``run_step`` made of the tensors that loading replaces."""
 
@@ -312,10 +317,22 @@ class Learner(ABC):
             noise |= self.perception.sample_learning_noise(len(batch), self.generator)
         noise["exploration_std"] = torch.full((), exploration_std, device=self.device)
         metrics = self.run_step(batch, noise)
+        if self.measures and self.updates % MEASURED_EVERY == 0:
+            measured = self.run_measure(batch[:: max(1, len(batch) // MEASURED)], {})
+            # Copies, since what is made in inference mode cannot be used everywhere.
+            metrics = {**metrics, **{name: value.clone() for name, value in measured.items()}}
         self.updates += 1
         if self.target_interval > 1 and self.updates % self.target_interval == 0:
             self.update_target()
         return metrics
+
+    def measure(self, batch: Mapping[str, Any], noise: Noise) -> Metrics:
+        """Numbers of the agent on a few samples of a batch, at some updates; asked for where ``measures`` is set."""
+        return {}
+
+    @torch.inference_mode()
+    def _measured(self, batch: Mapping[str, Any], noise: Noise) -> Metrics:
+        return self.measure(batch, noise)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, targets, optimizers, normaliser, random state and update counter."""

@@ -90,7 +90,7 @@ class CollectPlay:
     steps: int = 1001
     """Observations of each."""
     noise: float = 0.1
-    """Standard deviation of noise on the plans that are followed, as a fraction of the range of an action."""
+    """Standard deviation of noise on the poses that are followed, as a fraction of the range of an action."""
     seed: int = 0
     """Seed of scenes, targets and noise."""
     workers: int = 0

@@ -41,10 +41,10 @@ def collect_play(
 
     Args:
         scene: such as ``puzzle-3x3``.
-        path: file to write, ``.npz``. Parts lie beside it in ``<name>.parts`` until it is whole.
+        path: file to write, ``.npz``. Parts lie next to it in ``<name>.parts`` until it is whole.
         trajectories: in all.
         seed: of what is at random.
-        noise: on the plans, as a fraction of the range of an action.
+        noise: on the poses that are followed, as a fraction of the range of an action.
         steps: observations of a trajectory.
         workers: processes.
         on_trajectory: called with how many are there, after each.

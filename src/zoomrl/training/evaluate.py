@@ -17,6 +17,7 @@ from zoomrl.envs.processes import DEATHS_IN_A_ROW
 from zoomrl.envs.vector.base import VectorEnv
 from zoomrl.errors import NonFiniteLossError
 from zoomrl.training.intervals import mean_interval, wilson_interval
+from zoomrl.training.value_quality import Tracked, Valued, value_quality
 from zoomrl.training.video import VideoRecorder
 
 _log = logging.getLogger("zoomrl.training")
@@ -46,8 +47,7 @@ class Evaluation:
         lengths: agent steps of each episode.
         successes: whether each was solved at any step; empty where the environment reports no success.
         seeds: of the episodes that ended, which all lists but ``lost`` are about.
-        predicted: value that the agent predicted at the first agent step; empty from agents that predict none.
-        realised: discounted return that followed, the counterpart of ``predicted``.
+        valued: values predicted along each, from its first state on; empty from agents that predict none.
         lost: seeds of the episodes in which the simulator failed: counted, and in no mean.
     """
 
@@ -55,8 +55,7 @@ class Evaluation:
     lengths: list[int]
     successes: list[bool]
     seeds: list[int]
-    predicted: list[float] = field(default_factory=list)
-    realised: list[float] = field(default_factory=list)
+    valued: list[Valued] = field(default_factory=list)
     lost: list[int] = field(default_factory=list)
 
     @property
@@ -101,15 +100,18 @@ class Evaluation:
         }
 
     def _over_estimation(self) -> dict[str, float]:
-        """Predicted value against realised return, at the first agent step."""
-        if not self.predicted:
+        """Predicted value against realised return, at the first agent step, and what values are worth at all steps."""
+        if not self.valued:
             return {}
-        difference = np.subtract(self.predicted, self.realised)
+        predicted = [one.predicted[0] for one in self.valued]
+        realised = [one.realised[0] for one in self.valued]
+        difference = np.subtract(predicted, realised)
         return {
-            "value_predicted": float(np.mean(self.predicted)),
-            "value_realised": float(np.mean(self.realised)),
+            "value_predicted": float(np.mean(predicted)),
+            "value_realised": float(np.mean(realised)),
             "value_overestimation": float(difference.mean()),
             "value_overestimation_std": float(difference.std()),
+            **value_quality(self.valued, self.successes),
         }
 
     def row(self) -> dict[str, Any]:
@@ -160,13 +162,13 @@ def evaluate(
         NonFiniteLossError: the agent's action is NaN or infinite. It is the agent that diverged, not the simulator.
     """
     count = envs.num_envs
-    results: dict[int, tuple[float, int, bool, float, float]] = {}
+    results: dict[int, tuple[float, int, bool, Valued]] = {}
     lost: list[int] = []
     deaths = [0] * len(seeds)
     waiting = list(range(len(seeds)))[::-1]
     running = np.full(count, -1)
     total, length, success = np.zeros(count), np.zeros(count, int), np.zeros(count, bool)
-    predicted, realised = np.full(count, np.nan), np.zeros(count)
+    tracked = [Tracked() for _ in range(count)]
     observation = {n: np.zeros((count, *s.shape), s.dtype) for n, s in envs.env_spec.observations.items()}
 
     def seen(index: int, shown: Mapping[str, NDArray[Any]], reward: float = 0.0) -> bool:
@@ -183,7 +185,7 @@ def evaluate(
 
     def begin(index: int) -> bool:
         total[index], length[index], success[index] = 0, 0, False
-        predicted[index], realised[index] = np.nan, 0
+        tracked[index] = Tracked()
         controller.reset(np.arange(count) == index)
         if recorder is not None and running[index] == 0:
             recorder.begin()
@@ -227,13 +229,14 @@ def evaluate(
                 "large for them."
             )
         if controller.predicted is not None:
-            predicted = np.where(length == 0, controller.predicted, predicted)
+            for index in np.flatnonzero(active):
+                tracked[index].predict(float(controller.predicted[index]))
         result = envs.step(actions, active)
         total += result.reward
-        realised += discount**length * result.reward
         length += active
         success |= result.success
         for index in np.flatnonzero(active):
+            tracked[index].reward(float(result.reward[index]))
             shown = {name: array[index] for name, array in result.obs.items()}
             alive = begin_again(index) if index in result.died else seen(index, shown, result.reward[index])
             if not alive:
@@ -243,21 +246,19 @@ def evaluate(
                     float(total[index]),
                     int(length[index]),
                     bool(success[index]),
-                    float(predicted[index]),
-                    float(realised[index]),
+                    tracked[index].ended(discount),
                 )
                 begin_next(index)
     ended = sorted(results)
-    columns = zip(*(results[k] for k in ended), strict=True) if ended else ([],) * 5
-    returns, lengths, successes, values, discounted = (list(column) for column in columns)
-    known = not np.isnan(values).any()
+    columns = zip(*(results[k] for k in ended), strict=True) if ended else ([],) * 4
+    returns, lengths, successes, valued = (list(column) for column in columns)
+    known = all(one.predicted for one in valued)
     reported = successes if envs.env_spec.reports_success else []
     return Evaluation(
         returns,
         lengths,
         reported,
         [seeds[k] for k in ended],
-        values if known else [],
-        discounted if known else [],
+        valued if known else [],
         [seeds[k] for k in sorted(lost)],
     )

@@ -19,7 +19,10 @@ _COUNTERS = {"env_steps": COUNT, "agent_steps": COUNT, "updates": COUNT}
 _RESULT = {"episodes": COUNT, "episodes_lost": COUNT, "returns": NUMBERS, "lengths": COUNTS, "seeds": COUNTS}
 _RESULT |= {"seeds_lost": COUNTS}
 _SUMMARY = ("success_rate", "success_low", "success_high", "return_mean", "return_std", "return_low", "return_high")
-_VALUES = ("value_predicted", "value_realised", "value_overestimation", "value_overestimation_std")
+_VALUES = (
+    *("value_predicted", "value_realised", "value_overestimation", "value_overestimation_std"),
+    *("value_error", "value_rank", "value_auc"),
+)
 
 ALWAYS: dict[str, dict[str, str]] = {
     "train": {

@@ -233,6 +233,29 @@ class CoarseToFineCritic(CoarseToFineNetwork):
         reported = _report(self.atoms @ wanted, weight) | clipped_fractions(mean, weight, self.atoms)
         return loss, parts | reported
 
+    def compare_bins(self, path: Path, weight: Tensor, demo: Tensor) -> dict[str, Tensor]:
+        """How far the values of sibling bins lie apart, and whether demonstrated bins are the best.
+
+        Where they no longer differ the choice of actions is lost, though every loss may fall. Means over samples,
+        levels, steps, and the dimensions that can be moved.
+
+        Args:
+            path: predictions on the way to the actions taken.
+            weight: [B, L, T], 1 for tokens that are data.
+            demo: [B, L, T], 1 for tokens that are to be imitated.
+        """
+        outputs, bins = (self._moving(rows) for rows in path)
+        counted, imitated = weight.flatten(), demo.flatten()
+        values = self.expected(outputs)
+        best, second = values.topk(2, dim=1).values.unbind(1)
+        agree = (values.max(1).indices == bins).to(values.dtype)
+        return {
+            "sibling_spread": masked_mean(best - values.amin(1), counted),
+            "bin_gap": masked_mean(best - second, counted),
+            "logit_spread": masked_mean(outputs.std(1, correction=0).mean(1), counted),
+            "demo_agreement": masked_mean(agree, imitated),
+        }
+
     # ---- layout ----------------------------------------------------------------------------------------------
 
     def _levels(self, function: Callable[[Tensor, int, int], Tensor], cell: Tensor) -> Tensor:

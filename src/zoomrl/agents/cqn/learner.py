@@ -26,6 +26,7 @@ class CQN(Learner):
     """One critic, its target and one optimizer; no actor."""
 
     losses = ("loss",)
+    measures = True
 
     config: CQNConfig
 
@@ -74,10 +75,7 @@ class CQN(Learner):
         target = self.target(batch, noise)
         observation = self.perception(batch["obs"], noise.get("shifts"))
         path = self.critic.along(observation, self.critic.cell(batch["actions"]))
-        # Padded steps of a chunk are no data: they reach neither mean.
-        weight = batch["valid"][:, None].expand(-1, self.config.levels, -1).to(path.outputs.dtype)
-        demo = weight * batch["is_demo"][:, None, None]
-        loss, metrics = self.critic.losses(path, target, weight, demo)
+        loss, metrics = self.critic.losses(path, target, *self._masks(batch, path.outputs.dtype))
         if self.config.value == "categorical":
             metrics |= value_bounds(batch)
         return loss, metrics | batch_metrics(batch)
@@ -97,6 +95,17 @@ class CQN(Learner):
             best = self.target_critic.greedy(observation, noise["ties"], all_levels=True)
             chosen = self.target_critic.chosen_by(best)
         return self.target_critic.backup(chosen, batch["reward"], batch["discount"])
+
+    def measure(self, batch: Mapping[str, Any], noise: Noise) -> Metrics:
+        """Whether the critic still tells bins apart, and agrees with demonstrations."""
+        path = self.critic.along(self.perception(batch["obs"]), self.critic.cell(batch["actions"]))
+        return self.critic.compare_bins(path, *self._masks(batch, path.outputs.dtype))
+
+    def _masks(self, batch: Mapping[str, Any], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Which tokens [B, L, T] are data, and which of them are to be imitated."""
+        # Padded steps of a chunk are no data: they reach no mean.
+        weight = batch["valid"][:, None].expand(-1, self.config.levels, -1).to(dtype)
+        return weight, weight * batch["is_demo"][:, None, None]
 
     def update_target(self) -> None:
         """``target_critic += target_tau * (critic - target_critic)``."""

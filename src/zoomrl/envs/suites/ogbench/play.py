@@ -1,7 +1,7 @@
 """Play: an arm that goes from one random target to the next, as OGBench's own data of that name were made.
 
-Section 5 and appendix E of arXiv:2410.20092: a plan through a few poses for each target, followed step by step, with
-smoothed noise on the plan; cubes, buttons, drawer and window at random to begin with.
+Section 5 and appendix E of arXiv:2410.20092: a trajectory through a few poses for each target, followed step by step,
+with smoothed noise on it; cubes, buttons, drawer and window at random to begin with.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from zoomrl.errors import ConfigError, unknown_name
 STEPS = 1001
 """Observations of a trajectory."""
 NOISE = 0.1
-"""Standard deviation of the noise on a plan, as a fraction of the range of an action."""
+"""Standard deviation of the noise on the poses of a trajectory, as a fraction of the range of an action."""
 _STACKING = {"single": (0.0, 0.0), "double": (0.0, 0.25), "triple": (0.05, 0.35), "quadruple": (0.1, 0.5)}
 _STACKING |= {"octuple": (0.0, 0.35)}
 """Bounds of the probability that a cube is put on another, by the number of cubes; it is sampled once a trajectory."""
@@ -38,7 +38,7 @@ class Player:
     Args:
         scene: one of :data:`~zoomrl.envs.suites.ogbench.tasks.SCENES`.
         steps: observations of a trajectory.
-        noise: on the plans; see :data:`NOISE`.
+        noise: on the trajectories that are followed; see :data:`NOISE`.
 
     Raises:
         ConfigError: there is no such scene, or a number is out of its range.
@@ -63,7 +63,7 @@ class Player:
         """Trajectory ``number`` of a set.
 
         It depends on ``seed`` and ``number`` alone. In ``scene``, one in which the cube leaves the camera's sight is
-        played again, as published.
+        made anew, as published.
 
         Returns:
             ``observations`` [T, S] float32, ``actions`` [T, A] float32, ``terminals`` [T] bool, true at the last, whose
