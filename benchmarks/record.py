@@ -23,7 +23,10 @@ from zoomrl.recipes.latent import ABLATIONS
 from zoomrl.training.config import TrainConfig, differences
 from zoomrl.training.intervals import mean_interval, wilson_interval
 from zoomrl.training.rows import read_rows
+from zoomrl.training.run_files import read_config
 
+_TOLD = ("replay.n_step", "collect.lag")
+"""Fields besides the agent's own that make a method of their own."""
 COUNTED = ("episodes", "episodes_lost")
 VALUES = ("value_predicted", "value_realised", "value_overestimation")
 MEASURED = ("validation_loss", "latent_rank_1e-1", "latent_rank_1e-2", "latent_rank_1e-3", "codes_used")
@@ -52,7 +55,7 @@ def main() -> None:
 
 def read_run(path: Path) -> dict[str, Any]:
     """Command, curve and final evaluation of one run."""
-    config = TrainConfig.from_dict(json.loads((path / "config.json").read_text()))
+    config = read_config(path)
     result = json.loads((path / "result.json").read_text())
     if not result["episodes"]:
         sys.exit(f"record: {path} has no result: the simulator failed in every episode of its final evaluation")
@@ -134,7 +137,7 @@ def label(config: TrainConfig) -> str:
     changed = (line.partition(": ") for line in differences(base, config))
     told = [(key, after.partition(" -> ")[2]) for key, _, after in changed]
     more = [
-        f"{key.split('.')[-1]} {value}" for key, value in told if key.startswith("agent.") or key == "replay.n_step"
+        f"{key.split('.')[-1]} {value}" for key, value in told if key.startswith("agent.") or key in _TOLD
     ]
     return ", ".join([name, *more]).replace("'", "")
 
