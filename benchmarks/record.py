@@ -136,9 +136,7 @@ def label(config: TrainConfig) -> str:
         return name
     changed = (line.partition(": ") for line in differences(base, config))
     told = [(key, after.partition(" -> ")[2]) for key, _, after in changed]
-    more = [
-        f"{key.split('.')[-1]} {value}" for key, value in told if key.startswith("agent.") or key in _TOLD
-    ]
+    more = [f"{key.split('.')[-1]} {value}" for key, value in told if key.startswith("agent.") or key in _TOLD]
     return ", ".join([name, *more]).replace("'", "")
 
 

@@ -121,11 +121,10 @@ class SlowCQN:
     def project(self, probs, reward, discount):
         """Scatter to the two neighbours: probs [B, L, D, Z]."""
         count = len(self.atoms)
-        step = (self.atoms[-1] - self.atoms[0]) / (count - 1)
-        position = (reward[:, None] + discount[:, None] * self.atoms - self.atoms[0]) / step
-        position = position.clamp(0, count - 1)[:, None, None].expand_as(probs)
-        lower = position.floor().clamp(max=count - 2)
-        fraction = position - lower
+        value = (reward[:, None] + discount[:, None] * self.atoms).clamp(self.atoms[0], self.atoms[-1])
+        lower = (torch.searchsorted(self.atoms, value, right=True) - 1).clamp(0, count - 2)
+        fraction = (value - self.atoms[lower]) / (self.atoms[lower + 1] - self.atoms[lower])
+        lower, fraction = (x[:, None, None].expand_as(probs) for x in (lower, fraction))
         out = torch.zeros_like(probs)
         out.scatter_add_(-1, lower.long(), probs * (1 - fraction))
         out.scatter_add_(-1, lower.long() + 1, probs * fraction)

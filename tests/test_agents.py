@@ -64,6 +64,10 @@ CASES = {
     "cqn, scalar, target chooses": (dataclasses.replace(SCALAR, double_q=False, optimizer="adam"), 0.0),
     "cqn_as, scalar, dueling, margin": (CQNASConfig(**TINY, value="scalar", bc_lambda=1.0), 0.5),
     "cqn_as, hard target copies": (CQNASConfig(**TINY, target_tau=1.0, target_interval=3), 0.5),
+    "cqn_as, geometric atoms": (
+        CQNASConfig(**TINY, v_min=0.0, v_max=1.0, atom_spacing="geometric", v_least=0.1),
+        0.5,
+    ),
     "cqn, other grid, plain argmax": (CQNConfig(**TINY, levels=2, bins=7, tie_threshold=0.0), 0.5),
 }
 
@@ -144,6 +148,51 @@ def test_bins_are_compared_as_the_slow_version_does_at_some_updates(config, demo
         assert float(metrics[name]) == pytest.approx(value, rel=1e-4, abs=1e-6), name
     assert expected["sibling_spread"] > 0.01
     assert [update for update in range(1, 70) if "sibling_spread" in fast.update(batch)] == [MEASURED_EVERY]
+
+
+@pytest.mark.parametrize(
+    ("changes", "weights"),
+    [
+        ({}, [2.0, 2.0, 2.0]),
+        ({"bc_schedule": "linear(1,0,4)"}, [2.0, 1.0, 0.25]),
+        ({"bc_schedule": "0.5"}, [1.0, 1.0, 1.0]),
+        ({"bc_schedule": "linear(1,0,4)", "bc_lambda": 0.1}, [0.1, 0.1, 0.1]),  # below the floor already
+        ({"bc_schedule": "linear(1,0,4)", "bc_lambda": 0.0}, [0.0, 0.0, 0.0]),
+    ],
+)
+def test_the_weight_of_imitation_follows_its_schedule_down_to_its_floor(changes, weights):
+    config = CQNASConfig(**{**TINY, "bc_lambda": 2.0, "bc_floor": 0.25, **changes})
+    assert [config.imitation_weight(updates) for updates in (0, 2, 9)] == weights
+
+
+@pytest.mark.parametrize("value", ["categorical", "scalar"])
+def test_a_scheduled_weight_is_learnt_with_as_a_fixed_one(value):
+    batch = make_batch(4)
+    fixed = CQN(CQNASConfig(**TINY, value=value, bc_lambda=0.5), SHAPE, ACTIONS, seed=1)
+    config = CQNASConfig(**TINY, value=value, bc_lambda=1.0, bc_schedule="linear(1,0,2)")
+    falling = CQN(config, SHAPE, ACTIONS, seed=1)
+    falling.updates = fixed.updates = 1
+    expected, metrics = fixed.update(batch), falling.update(batch)
+    assert float(metrics.pop("imitation_weight")) == 0.5
+    torch.testing.assert_close(metrics, expected, rtol=0, atol=0)
+    for ours, theirs in zip(falling.critic.parameters(), fixed.critic.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    with pytest.raises(ConfigError, match=r"agent\.bc_schedule: expected a number"):
+        CQNASConfig(bc_schedule="falling")
+
+
+@pytest.mark.parametrize("changes", [{"v_min": -1.0}, {"v_least": 0.0}, {"v_least": 1.0}, {"atoms": 2}])
+def test_geometric_atoms_that_cannot_be_are_refused(changes):
+    options = {**TINY, "v_min": 0.0, "v_max": 1.0, "atom_spacing": "geometric", "v_least": 0.1, **changes}
+    with pytest.raises(ConfigError, match=r"geometric atoms lie at 0 and from agent\.v_least to agent\.v_max"):
+        CQNASConfig(**options)
+
+
+def test_the_least_value_that_is_told_from_nothing():
+    assert CQNConfig(v_min=0.0, v_max=1.0, atoms=31).least_value == pytest.approx(0.1)
+    assert CQNConfig(v_min=0.0, v_max=1.0, atom_spacing="geometric", v_least=0.02).least_value == 0.02
+    assert CQNConfig(value="scalar").least_value is None
+    assert preset("sac-dmc").agent.least_value is None
 
 
 def test_measuring_changes_no_weight(monkeypatch):

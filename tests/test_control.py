@@ -6,6 +6,7 @@ import copy
 import io
 import math
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor
 from zoomrl.control.chunk import ActionChunk
 from zoomrl.control.config import ControlConfig
 from zoomrl.control.controller import Controller
-from zoomrl.control.executor import RecedingHorizon, TemporalEnsemble, make_executor
+from zoomrl.control.executor import RandomPrefix, RecedingHorizon, TemporalEnsemble, make_executor
 from zoomrl.control.explore import Explorer
 from zoomrl.control.scaling import ActionScaler, make_scaler
 from zoomrl.control.stack import FrameStack
@@ -246,6 +247,42 @@ def test_replanning_outside_the_chunk_is_refused(every):
         make_executor(ControlConfig(executor="receding_horizon", replan_every=every), 1, 4, 1)
 
 
+def test_a_random_prefix_of_each_chunk_is_executed_in_order_and_all_lengths_come_alike():
+    longest, count = 3, 4000
+    executor = RandomPrefix(2, 4, 1, longest, seed=1)
+    lengths: list[list[int]] = [[], []]
+    for _ in range(count):
+        wanted = executor.needs_chunk()
+        for index in wanted.nonzero()[:, 0].tolist():
+            lengths[index].append(0)
+        chunk = ActionChunk(torch.arange(4.0).expand(2, 4)[..., None].clone(), torch.ones(2, 4, dtype=torch.bool))
+        action = executor.step(chunk if wanted.any() else None)
+        for index in range(2):
+            assert action[index, 0] == lengths[index][-1]
+            lengths[index][-1] += 1
+    for found in lengths:
+        shares = np.bincount(found[:-1], minlength=longest + 1)[1:] / len(found[:-1])
+        np.testing.assert_allclose(shares, 1 / longest, atol=0.03)
+        assert max(found) == longest
+    short = ActionChunk(torch.zeros(2, 4, 1), torch.tensor([[True, False, True, True]] * 2))
+    for _ in range(20):  # what follows an invalid step is never executed
+        executor.reset(torch.tensor([True, True]))
+        executor.step(short)
+        assert executor.needs_chunk().all()
+    with pytest.raises(ConfigError, match=r"random_prefix must not exceed the chunk length, which is 4; got 5"):
+        RandomPrefix(1, 4, 1, 5, seed=0)
+
+
+def test_evaluation_executes_chunks_as_it_is_told_and_training_a_random_prefix():
+    config = ControlConfig(executor="temporal_ensemble", random_prefix=2)
+    agent = SimpleNamespace(chunk_length=3)
+    scaler = make_scaler(config, ArraySpec((1,), low=(-1.0,), high=(1.0,)), [])
+    testing = Controller(agent, config, scaler, 1)
+    training = Controller(agent, config, scaler, 1, explorer=explorer())
+    assert isinstance(testing._executor, TemporalEnsemble)
+    assert isinstance(training._executor, RandomPrefix)
+
+
 def test_receding_horizon_needs_what_it_asked_for():
     executor = RecedingHorizon(2, 3, 1, 2)
     with pytest.raises(ValueError, match="out of actions"):
@@ -264,18 +301,22 @@ def test_all_executors_run_chunks_of_one_step_as_they_are(name):
         torch.testing.assert_close(executor.step(chunk), chunk.actions[:, 0])
 
 
-@pytest.mark.parametrize("name", ["temporal_ensemble", "receding_horizon", "open_loop"])
+@pytest.mark.parametrize("name", ["temporal_ensemble", "receding_horizon", "open_loop", "random_prefix"])
 def test_executor_state_continues_mid_episode(name):
-    config = ControlConfig(executor=name, replan_every=2)
+    def make():
+        if name == "random_prefix":
+            return RandomPrefix(N, 4, A, 3, seed=2)
+        return make_executor(ControlConfig(executor=name, replan_every=2), N, 4, A)
+
     generator = torch.Generator().manual_seed(5)
     plans = [plan_of(generator, 4, 0.8) for _ in range(30)]
-    first = make_executor(config, N, 4, A)
+    first = make()
     for t in range(11):
         first.reset(torch.tensor([t == 4, t == 9, False]))
         first.step(plans[t])
     saved = first.state_dict()
     kept = copy.deepcopy(saved)
-    second = make_executor(config, N, 4, A)
+    second = make()
     second.step(plans[29])
     second.load_state_dict(saved)
     for t in range(11, 29):

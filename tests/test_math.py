@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zoomrl.math.bin_losses import categorical_bin_losses
-from zoomrl.math.categorical import project, support
+from zoomrl.math.categorical import geometric_support, project, support, two_hot, uneven_two_hot
 from zoomrl.math.grid import cell_centre, centres, decode, encode, snap, to_cell, zoom
 from zoomrl.math.losses import cosines, directions, dominance_loss, margin_loss, masked_mean
 from zoomrl.math.returns import n_step
@@ -109,12 +109,51 @@ def test_projection_keeps_the_mass_and_the_mean(reward, discount, count, seed):
     torch.testing.assert_close((out * atoms).sum(-1), (probs * clipped).sum(-1), atol=1e-4, rtol=0)
 
 
-def test_repeated_backups_discount_geometrically():
-    atoms = support(-2, 2, 51)
+def test_geometric_atoms_lie_equal_numbers_of_steps_apart():
+    atoms = geometric_support(0.99**300, 1.0, 51)
+    assert atoms[0] == 0
+    assert atoms[-1] == 1
+    steps = atoms[1:].double().log() / math.log(0.99)
+    torch.testing.assert_close(steps, torch.linspace(300, 0, 50, dtype=torch.float64), atol=1e-3, rtol=0)
+    for wrong in ((0.0, 1.0, 5), (1.0, 1.0, 5), (0.1, 1.0, 2)):
+        with pytest.raises(ValueError, match="geometric atoms need"):
+            geometric_support(*wrong)
+
+
+@given(
+    st.sampled_from([0.0, 0.97, 1.0]),
+    st.sampled_from([0.0, 0.5, 0.97, 0.99, 1.0]),
+    st.integers(3, 101),
+    st.integers(0, 2**31),
+)
+def test_projection_onto_uneven_atoms_keeps_the_mass_and_the_mean(reward, discount, count, seed):
+    atoms = geometric_support(0.02, 1.0, count)
+    probs = torch.rand(1, 3, count, generator=torch.Generator().manual_seed(seed)).softmax(-1)
+    out = project(probs, torch.tensor([reward]), torch.tensor([discount]), atoms, even=False)
+    assert (out >= 0).all()
+    torch.testing.assert_close(out.sum(-1), torch.ones(1, 3), atol=1e-5, rtol=0)
+    clipped = (reward + discount * atoms).clamp(0, 1)
+    torch.testing.assert_close((out * atoms).sum(-1), (probs * clipped).sum(-1), atol=1e-5, rtol=0)
+    # Two neighbours at most have anything of one value.
+    one_hot = torch.eye(count)[seed % count][None, None]
+    moved = project(one_hot, torch.tensor([reward]), torch.tensor([discount]), atoms, even=False)
+    assert (moved > 1e-6).sum() <= 2
+
+
+@given(st.lists(st.floats(-3, 3, width=32), min_size=1, max_size=8), st.integers(2, 60))
+def test_on_even_atoms_both_projections_are_one(values, count):
+    atoms = support(-2, 2, count)
+    given = torch.tensor(values)
+    torch.testing.assert_close(uneven_two_hot(given, atoms), two_hot(given, atoms), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("atoms", [support(-2, 2, 51), geometric_support(0.99**300, 1.0, 51)])
+def test_repeated_backups_discount_geometrically(atoms):
     probs = torch.full((1, 1, 51), 1 / 51)
-    probs = project(probs, torch.ones(1), torch.zeros(1), atoms)
+    even = bool(atoms[0])
+    probs = project(probs, torch.ones(1), torch.zeros(1), atoms, even=even)
     for k in range(1, 301):
-        probs = project(probs, torch.zeros(1), torch.tensor([0.99]), atoms)
+        probs = project(probs, torch.zeros(1), torch.tensor([0.99]), atoms, even=even)
         if k in (1, 100, 200, 300):
             assert (probs * atoms).sum().item() == pytest.approx(0.99**k, rel=1e-3)
 

@@ -25,8 +25,10 @@ from zoomrl.math.categorical import outside, support
 from zoomrl.recipes.compose import preset
 from zoomrl.recipes.presets import PRESETS
 from zoomrl.recipes.support import value_range
+from zoomrl.training.diagnosis.facts import Facts
+from zoomrl.training.diagnosis.watch import Watch
 from zoomrl.training.run import train
-from zoomrl.training.value_range import ValueRange, check_returns, discounted_returns, propose
+from zoomrl.training.value_range import check_returns, discounted_returns, propose
 
 SMALL = {"hidden_dim": 6, "trunk_dim": 0, "v_min": -1.0, "v_max": 1.0, "atoms": 5}
 SCALAR_BY_DEFAULT = {**SMALL, "value": "categorical"}
@@ -96,7 +98,7 @@ def test_scalar_values_have_nothing_to_clip():
 
 def looked(config, *means):
     said = []
-    watch = ValueRange(config, said.append)
+    watch = Watch(Facts(config), said.append)
     for row in means:
         watch.on_metrics(None, row)
     return said

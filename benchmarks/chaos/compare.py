@@ -1,4 +1,8 @@
-"""Whether two runs left the same: rows, weights, replay segments, best weights, corrections, result."""
+"""Whether two runs left the same: rows, weights, replayed episodes, best weights, corrections, result.
+
+A stop asks for a checkpoint of its own. Which checkpoint came before the newest one, and how the episodes between are
+spread over files, is therefore no result; the episodes are.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from zoomrl.seal import KEY
@@ -15,8 +20,9 @@ from zoomrl.training.rows import WALL_FIELDS, read_rows
 
 MEASURED = ("training_seconds", "peak_memory_gb", "expected_memory_gb", KEY)
 """Fields of ``result.json`` that depend on the clock and on the machine's memory, and the checksum of all."""
-OF_THE_CLOCK = ("seconds", "log_position", "log_sha256", "run")
-"""Entries of a checkpoint that do so: wall time, length and hash of the rows that hold it; and the run's own id."""
+OF_THE_CLOCK = ("seconds", "log_position", "log_sha256", "run", "segments")
+"""Entries of a checkpoint that do so: wall time, length and hash of the rows that hold it; the run's own id; and names
+and hashes of the files of its episodes, which are compared one by one."""
 
 
 def differences(reference: Path, run: Path) -> list[str]:
@@ -33,15 +39,34 @@ def left_by(run: Path) -> dict[str, str]:
     for path in [*states[-1:], *(run / "checkpoints").glob("best.pt")]:
         state = read_state(path)
         found[path.name] = _hash({key: value for key, value in state.items() if key not in OF_THE_CLOCK})
-    for path in [*(run / "replay").glob("episodes_*.npz"), *(run / "corrections").glob("episode_*.npz")]:
+        if path in states:
+            found |= {f"episode {serial}": _hash(episode) for serial, episode in episodes(run, state).items()}
+    for path in (run / "corrections").glob("episode_*.npz"):
         found[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 
 
+def episodes(run: Path, state: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    """The online episodes that a checkpoint's ``state`` holds, by their serial numbers."""
+    found = {}
+    for name in state["segments"]:
+        with np.load(run / "replay" / name) as file:
+            segment = dict(file)
+        ends = np.cumsum(segment["length"] + 1)
+        for index, (serial, end) in enumerate(zip(segment["serial"].tolist(), ends.tolist(), strict=True)):
+            rows = slice(end - int(segment["length"][index]) - 1, end)
+            parts = {k: v[rows] if len(v) == ends[-1] else v[index] for k, v in segment.items()}
+            if serial >= state["replay"]["oldest"]:
+                found[serial] = {name: torch.as_tensor(part) for name, part in parts.items()}
+    return found
+
+
 def names(run: Path) -> list[str]:
-    """Files of a run, without those put aside."""
-    paths = (str(path.relative_to(run)) for path in run.rglob("*") if not path.is_dir())
-    return sorted(path for path in paths if not path.startswith("corrections/dropped_") and ".damaged" not in path)
+    """Files of a run, without those put aside, older checkpoints and episodes."""
+    older = {str(path.relative_to(run)) for path in sorted((run / "checkpoints").glob("step_*.pt"))[:-1]}
+    paths = {str(path.relative_to(run)) for path in run.rglob("*") if not path.is_dir()} - older
+    aside = ("corrections/dropped_", "replay/")
+    return sorted(path for path in paths if not path.startswith(aside) and ".damaged" not in path)
 
 
 def rows(run: Path) -> list[dict[str, Any]]:

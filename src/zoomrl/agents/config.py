@@ -94,6 +94,11 @@ class AgentConfig:
         """Lowest and highest atom and their number, where its values are distributions over atoms."""
         return None
 
+    @property
+    def least_value(self) -> float | None:
+        """The smallest value that it tells from 0, where its values are distributions over atoms and that is known."""
+        return None
+
     def to_dict(self) -> dict[str, Any]:
         """Its fields as plain data, without its name."""
         return asdict(self)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoomrl.agents.contract import Metrics
 from zoomrl.math.categorical import outside
@@ -52,6 +52,45 @@ def value_bounds(batch: Mapping[str, Any]) -> Metrics:
     """
     bounds = batch["reward"] / (1 - batch["discount"]).clamp(min=1e-6)
     return {"value_bound_low": bounds.amin(), "value_bound_high": bounds.amax()}
+
+
+AT_BOUND = 0.999
+"""Magnitude from which on a command is at the bound of its range."""
+FAR = 5.0
+"""Standard deviations from which on a scaled entry of the state is unlike what its scale was taken from."""
+_EVERY = 4
+"""Rows and columns of images between those that are looked at."""
+
+
+def input_metrics(batch: Mapping[str, Any], features: Mapping[str, Tensor]) -> Metrics:
+    """What reaches the agent, by a few samples: still or far inputs, padding, and commands of demonstrations.
+
+    Args:
+        batch: ``obs``, ``actions`` [B, T, A] in [-1, 1], ``valid`` [B, T], ``is_demo`` [B].
+        features: of its observations, by perception.
+    """
+    demo = (batch["valid"] & batch["is_demo"][:, None])[..., None].to(torch.float32)
+    found = {
+        "valid_fraction": batch["valid"].to(torch.float32).mean(),
+        "demo_at_bound": masked_mean((batch["actions"].abs() >= AT_BOUND).to(torch.float32), demo),
+        "demo_action_size": masked_mean(batch["actions"].abs(), demo),
+    }
+    if "state" in batch["obs"]:
+        still = batch["obs"]["state"].amax(0) == batch["obs"]["state"].amin(0)
+        found["state_still"] = still.to(torch.float32).mean()
+    if "state" in features:
+        found["state_far"] = (features["state"].abs() > FAR).to(torch.float32).mean()
+    if "rgb" in batch["obs"]:
+        images = batch["obs"]["rgb"][:, -1, :, ::_EVERY, ::_EVERY].to(torch.float32) / 255
+        found["image_change"] = images.std(0, correction=0).flatten(1).mean(1).amin()
+    return found
+
+
+def weight_distance(one: nn.Module, other: nn.Module) -> Tensor:
+    """How far the weights of ``one`` are from those of ``other``, in units of their own norm."""
+    pairs = list(zip(one.parameters(), other.parameters(), strict=True))
+    apart = torch.stack([((a - b) ** 2).sum() for a, b in pairs]).sum()
+    return torch.sqrt(apart / torch.stack([(a**2).sum() for a, _ in pairs]).sum())
 
 
 def batch_metrics(batch: Mapping[str, Any]) -> Metrics:

@@ -17,6 +17,7 @@ from zoomrl.cli.demos import CollectDemos, CollectPlay, InspectDemos
 from zoomrl.cli.demos_check import CheckDemos
 from zoomrl.cli.demos_convert import ExportDemos, ImportDemos
 from zoomrl.cli.demos_view import ViewDemos
+from zoomrl.cli.diagnose import Diagnose
 from zoomrl.cli.doctor import Doctor
 from zoomrl.cli.env import Environments
 from zoomrl.cli.evaluate import Evaluate
@@ -89,6 +90,7 @@ COMMANDS: dict[str, type[Any]] = {
     "compare": Compare,
     "plot": Plot,
     "report": ReportPage,
+    "diagnose": Diagnose,
     "presets": Presets,
     "doctor": Doctor,
     "parity": Parity,

@@ -27,6 +27,9 @@ class ControlConfig:
     """Average all action chunks that cover the current step, replan every few steps, or execute each chunk whole."""
     replan_every: int = 1
     """Agent steps between action chunks (receding horizon)."""
+    random_prefix: int = 0
+    """In training episodes, execute a random number of actions of each chunk, from 1 to this many, before the next
+    (SEAR's random replanning); 0 executes them as evaluations do."""
     ensemble_gain: float = 0.01
     """Temporal ensemble: weights are exp(-gain * rank)."""
     ensemble_favours: Literal["oldest", "newest"] = "oldest"
@@ -47,7 +50,7 @@ class ControlConfig:
 
     def __post_init__(self) -> None:
         choices(self, "control.")
-        at_least(self, "control.", replan_every=1, uniform_steps=0)
+        at_least(self, "control.", replan_every=1, random_prefix=0, uniform_steps=0)
         within(self, "control.", 1e6, "ensemble_gain", "action_margin")
         try:
             parse_schedule(self.noise)

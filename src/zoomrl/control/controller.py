@@ -12,7 +12,7 @@ from torch import Tensor
 
 from zoomrl.control.chunk import ActionChunk
 from zoomrl.control.config import ControlConfig
-from zoomrl.control.executor import make_executor
+from zoomrl.control.executor import Executor, RandomPrefix, make_executor
 from zoomrl.control.explore import Explorer
 from zoomrl.control.scaling import ActionScaler
 from zoomrl.control.stack import FrameStack
@@ -55,7 +55,11 @@ class Controller:
     ) -> None:
         self._agent = agent
         self._scaler = scaler
-        self._executor = make_executor(config, num_envs, agent.chunk_length, len(scaler.low))
+        sizes = num_envs, agent.chunk_length, len(scaler.low)
+        if explorer is not None and config.random_prefix:
+            self._executor: Executor = RandomPrefix(*sizes, config.random_prefix, seed)
+        else:
+            self._executor = make_executor(config, *sizes)
         self._stack = FrameStack(num_envs, frame_stack)
         self._explorer = explorer
         self.generator = torch.Generator().manual_seed(seed)

@@ -133,13 +133,17 @@ class RecedingHorizon:
                 raise ValueError("an environment is out of actions: it needs a chunk whose first action is valid")
             self._chunks[fresh] = chunk.actions[fresh]
             # Actions up to the first invalid one.
-            usable = chunk.valid.to(torch.int64).cumprod(1).sum(1).clamp(max=self._every)
-            self._left[fresh] = usable[fresh]
+            usable = chunk.valid.to(torch.int64).cumprod(1).sum(1)[fresh]
+            self._left[fresh] = torch.minimum(usable, self._limits(len(usable)))
             self._next[fresh] = 0
         action = self._chunks[torch.arange(len(self._next)), self._next]
         self._next += 1
         self._left -= 1
         return action
+
+    def _limits(self, count: int) -> Tensor:
+        """How many actions of the next chunk are executed at most, in each of ``count`` environments."""
+        return torch.full((count,), self._every)
 
     def state_dict(self) -> dict[str, Any]:
         """Action chunks and positions."""
@@ -150,6 +154,34 @@ class RecedingHorizon:
         self._chunks.copy_(state["plans"])
         self._left.copy_(state["left"])
         self._next.copy_(state["next"])
+
+
+class RandomPrefix(RecedingHorizon):
+    """Executes a random number of actions of each chunk, uniformly from 1 to ``longest``, then asks for the next one.
+
+    What is executed then holds joints of chunks at every place, so that values are learnt of all of them (SEAR,
+    arXiv:2603.01891: random replanning). For training episodes.
+    """
+
+    def __init__(self, num_envs: int, chunk_length: int, action_dim: int, longest: int, seed: int) -> None:
+        if longest > chunk_length:
+            raise ConfigError(
+                f"control.random_prefix must not exceed the chunk length, which is {chunk_length}; got {longest}"
+            )
+        super().__init__(num_envs, chunk_length, action_dim, longest)
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def _limits(self, count: int) -> Tensor:
+        return torch.randint(1, self._every + 1, (count,), generator=self._generator)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Action chunks, positions and random state."""
+        return {**super().state_dict(), "generator": self._generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore :meth:`state_dict`."""
+        super().load_state_dict(state)
+        self._generator.set_state(state["generator"])
 
 
 def make_executor(config: ControlConfig, num_envs: int, chunk_length: int, action_dim: int) -> Executor:

@@ -26,6 +26,7 @@ _KEPT = (
     "agent.normalize",
     "collect.lag",
     "control.executor",
+    "control.random_prefix",
     "control.action_range",
     "control.action_margin",
     "env.id",

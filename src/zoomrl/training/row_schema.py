@@ -39,7 +39,7 @@ ALWAYS: dict[str, dict[str, str]] = {
 """Kind of row -> what each of them has."""
 SOMETIMES: dict[str, dict[str, str]] = {
     "train": {},
-    "episode": {"success": FLAG, "corrected": NUMBER},
+    "episode": {"success": FLAG, "corrected": NUMBER, "terminated": FLAG},
     "eval": {**dict.fromkeys((*_SUMMARY, "length_mean", *_VALUES), NUMBER), "successes": FLAGS},
     "final": {
         **dict.fromkeys((*_SUMMARY, "length_mean", *_VALUES), NUMBER),

@@ -22,7 +22,8 @@ from zoomrl.training.config import TrainConfig
 from zoomrl.version import __version__
 
 CONFIG, POLICY, THREADS, WANDB, RESULT = "config.json", "policy.json", "threads.json", "wandb.json", "result.json"
-_HINT = "Restore it from a copy, or choose another --run-dir."
+DEMONSTRATIONS = "demonstrations.json"
+HINT = "Restore it from a copy, or choose another --run-dir."
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,13 @@ class PolicyFile:
         try:
             return EnvSpec.from_dict(self.spec)
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-            raise CheckpointError(f"{path} describes no environment ({error!r}). {_HINT}") from error
+            raise CheckpointError(f"{path} describes no environment ({error!r}). {HINT}") from error
 
     def scaler(self, path: Path) -> ActionScaler:
         """Of the actions; errors as in :meth:`env_spec`."""
         spec = self.env_spec(path)
         if not len(self.action_low) == len(self.action_high) == spec.action_dim:
-            raise CheckpointError(f"{path} has an action range of another length than its actions. {_HINT}")
+            raise CheckpointError(f"{path} has an action range of another length than its actions. {HINT}")
         return ActionScaler(np.asarray(self.action_low), np.asarray(self.action_high), spec.action)
 
 
@@ -88,16 +89,16 @@ def read_config(directory: Path) -> TrainConfig:
     if not path.exists():
         raise CheckpointError(f"{directory} is no run directory: it has no {CONFIG}")
     try:
-        return TrainConfig.from_dict(read_json(path, hint=_HINT))
+        return TrainConfig.from_dict(read_json(path, hint=HINT))
     except ConfigError as error:
-        raise CheckpointError(f"{path}: {error}. {_HINT}") from error
+        raise CheckpointError(f"{path}: {error}. {HINT}") from error
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise CheckpointError(f"{path} holds no config of a run ({error!r}). {_HINT}") from error
+        raise CheckpointError(f"{path} holds no config of a run ({error!r}). {HINT}") from error
 
 
 def read_policy_file(directory: Path) -> PolicyFile:
     """``policy.json`` of the run in ``directory``; CheckpointError when it is missing or damaged."""
-    return read_record(directory / POLICY, PolicyFile, hint=_HINT)
+    return read_record(directory / POLICY, PolicyFile, hint=HINT)
 
 
 def write_run_files(
@@ -108,8 +109,15 @@ def write_run_files(
     hashes: Mapping[str, str],
     device: str,
     run: str,
+    demos: Mapping[str, float],
 ) -> None:
-    """Write config and policy file; ``hashes`` are those of demonstrations and corrections, ``run`` is the run's id."""
+    """Write config, policy file and facts of the demonstrations.
+
+    Args:
+        hashes: those of demonstrations and corrections.
+        run: the run's id.
+        demos: numbers of the demonstrations; empty without.
+    """
     policy = PolicyFile(
         spec.to_dict(),
         action_low=scaler.low.tolist(),
@@ -123,6 +131,8 @@ def write_run_files(
         run=run,
     )
     write_json(directory / POLICY, asdict(policy))
+    if demos:
+        write_json(directory / DEMONSTRATIONS, demos)
     # The last one: where it is, the others are.
     write_json(directory / CONFIG, config.to_dict())
 
@@ -135,7 +145,7 @@ def run_id(directory: Path) -> str:
 def read_threads(directory: Path) -> int | None:
     """Number of CPU threads that the run began with; None where it has not begun."""
     path = directory / THREADS
-    return read_record(path, _Threads, hint=_HINT).threads if path.exists() else None
+    return read_record(path, _Threads, hint=HINT).threads if path.exists() else None
 
 
 def write_threads(directory: Path, threads: int) -> None:
@@ -148,4 +158,4 @@ def wandb_id(directory: Path) -> str:
     path = directory / WANDB
     if not path.exists():
         write_json(path, asdict(_WandB(secrets.token_hex(4))))
-    return read_record(path, _WandB, hint=_HINT).id
+    return read_record(path, _WandB, hint=HINT).id

@@ -37,6 +37,8 @@ from zoomrl.training.callbacks import Callback, Callbacks, make_callbacks
 from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.claim import check_same, claim
 from zoomrl.training.config import TrainConfig, changed_evaluations, run_directory
+from zoomrl.training.diagnosis.facts import Facts, demo_facts
+from zoomrl.training.diagnosis.watch import Watch
 from zoomrl.training.evaluate import Evaluation, evaluate
 from zoomrl.training.evaluator import Evaluator
 from zoomrl.training.finish import RunEnd, finish
@@ -48,13 +50,13 @@ from zoomrl.training.measure.memory import expected_memory, peak_rss, readable
 from zoomrl.training.measure.trial import Trial
 from zoomrl.training.progress import Progress, ProgressLine
 from zoomrl.training.result import RunResult
+from zoomrl.training.rows import METRICS, read_rows
 from zoomrl.training.run_files import read_config, run_id, write_run_files
 from zoomrl.training.seeds import derive
 from zoomrl.training.signals import StopRequest
 from zoomrl.training.sinks.make import check_sinks, make_sinks
 from zoomrl.training.trainer import Trainer
 from zoomrl.training.updater import Updater
-from zoomrl.training.value_range import ValueRange
 
 
 def run_session(
@@ -124,15 +126,17 @@ def run_session(
         checkpoints = Checkpoints(directory, config.checkpoint.keep, run, lock)
         replay = build_replay(config, spec, agent, episodes, scaler, directory, console, device)
         validation = build_validation(config, spec, agent, held, scaler, device)
+        facts = Facts(config, demo_facts(episodes))
         del demos, episodes, held  # the replay holds their frames now
         set_threads(config, spec, directory, console, device)
         loaded = checkpoints.load()
         if loaded is not None:
             check_same(directory, fingerprint, device, scaler, spec)
+            facts.add_all(read_rows(directory / METRICS))
             _check_goes_on(config, directory, loaded[0], say)
         elif not fresh:
             origin = begin_from()
-        write_run_files(config, directory, spec, scaler, fingerprint, device.type, run)
+        write_run_files(config, directory, spec, scaler, fingerprint, device.type, run, facts.demos)
         if origin is not None:
             plant(origin, checkpoints)
             loaded = checkpoints.load()
@@ -161,7 +165,7 @@ def run_session(
                 Updater(config, agent, replay, directory),
                 evaluator,
                 checkpoints,
-                Callbacks([ValueRange(config, say), logger, Progress(line)], users),
+                Callbacks([Watch(facts, say), logger, Progress(line)], users),
                 stop.asked,
                 say,
             )

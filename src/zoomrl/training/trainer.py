@@ -207,7 +207,9 @@ class Trainer:
         warm_up = began < max(self.config.control.uniform_steps, self.config.seed_steps)
         if warm_up or self.agent.episode_ended(ended.episode_return):
             self._schedule.episode_ended()
-        self._callbacks.call("on_episode", self, ended.episode, {**self.counters, **ended.row})
+        self._callbacks.call(
+            "on_episode", self, ended.episode, {**self.counters, **ended.row, "terminated": ended.episode.terminated}
+        )
 
     def _end_step(self) -> bool:
         """Make the updates that the end of an episode called for; False when asked to stop between them."""

@@ -6,51 +6,15 @@ Targets beyond the atoms are moved to the outermost one: learning goes on and lo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zoomrl.data.episode import Episode
-from zoomrl.training.callbacks import Callback, Run
 from zoomrl.training.config import TrainConfig
 
-TOLERATED = 0.01
-"""Fraction of clipped targets that is not worth a warning."""
 Say = Callable[[str], None]
-
-
-class ValueRange(Callback):
-    """Warns, once, when targets lie outside the agent's atoms.
-
-    Args:
-        config: the run.
-        say: prints a line for the user.
-    """
-
-    def __init__(self, config: TrainConfig, say: Say) -> None:
-        self._support = config.agent.support
-        self._discount = config.replay.discount
-        self._say = say
-        self._said = False
-
-    def on_metrics(self, run: Run, row: Mapping[str, float]) -> None:
-        """Look at a row of metrics."""
-        if self._support is None or self._said or "target_clipped_low" not in row:
-            return
-        below, above = row["target_clipped_low"], row["target_clipped_high"]
-        if below + above <= TOLERATED:
-            return
-        self._said = True
-        v_min, v_max, _ = self._support
-        text = (
-            f"warning: {below:.0%} of the targets lie below agent.v_min={v_min:g} and {above:.0%} above "
-            f"agent.v_max={v_max:g}, and are moved there: such values cannot be learnt."
-        )
-        if self._discount < 1:
-            low, high = row["value_bound_low"], row["value_bound_high"]
-            text += f" The rewards seen so far allow values from {low:.3g} to {high:.3g}: {_advice(low, high)}"
-        self._say(text)
 
 
 def check_returns(config: TrainConfig, episodes: Iterable[Episode], say: Say) -> None:
@@ -66,7 +30,7 @@ def check_returns(config: TrainConfig, episodes: Iterable[Episode], say: Say) ->
     if low < v_min - slack or high > v_max + slack:
         say(
             f"warning: discounted returns of the demonstrations reach from {low:.3g} to {high:.3g}, beyond "
-            f"agent.v_min={v_min:g} and agent.v_max={v_max:g}: such values cannot be learnt. {_advice(low, high)}"
+            f"agent.v_min={v_min:g} and agent.v_max={v_max:g}: such values cannot be learnt. {range_advice(low, high)}"
         )
 
 
@@ -85,7 +49,8 @@ def propose(low: float, high: float) -> tuple[float, float]:
     return (v_min, v_max) if v_max > v_min else (0.0, 1.0)
 
 
-def _advice(low: float, high: float) -> str:
+def range_advice(low: float, high: float) -> str:
+    """Options under which an agent's atoms hold values from ``low`` to ``high``."""
     v_min, v_max = propose(low, high)
     return f"use --agent.v-min {v_min:.15g} --agent.v-max {v_max:.15g}, or --agent.value scalar"
 

@@ -9,9 +9,12 @@ from zoomrl.agents.checks import check_learning, check_support
 from zoomrl.agents.config import AgentConfig, TaskDefaults
 from zoomrl.errors import ConfigError
 from zoomrl.field_docs import with_field_docs
+from zoomrl.math.schedules import parse_schedule, schedule
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 from zoomrl.ranges import at_least, choices
 
+LEAST_ATOMS = 3
+"""Even atoms that a value must be away from 0 to be told from it."""
 MAX_CELLS = 2**20
 """Finest action grid that float32 addresses without rounding into a neighbour."""
 
@@ -24,8 +27,8 @@ class CQNConfig(AgentConfig):
     Paper: Seo, Uruc, James, "Continuous Control with Coarse-to-fine Reinforcement Learning" (CoRL 2024).
 
     Raises:
-        ConfigError: a number is out of its range, the atoms span nothing, or the grid has more cells than float32 can
-            address.
+        ConfigError: a number is out of its range, ``bc_schedule`` is no schedule, the atoms span nothing, or the grid
+            has more cells than float32 can address.
     """
 
     name: ClassVar[str] = "cqn"
@@ -47,6 +50,11 @@ class CQNConfig(AgentConfig):
     """Lowest atom."""
     v_max: float = 2.0
     """Highest atom."""
+    atom_spacing: Literal["even", "geometric"] = "even"
+    """Atoms at equal distances, or one at 0 and the others in equal ratios from v_least to v_max: in equal numbers of
+    steps to go, so that a success far away is told from a failure. For rewards of 0 and 1 alone."""
+    v_least: float = 0.05
+    """Lowest atom above 0 (geometric): gamma to the power of the longest way to a success, in steps."""
     dueling: Literal["separate", "shared", "none"] = "separate"
     """Separate value and advantage streams, two heads on one shared stream, or a single head."""
     hidden_dim: int = 512
@@ -77,6 +85,11 @@ class CQNConfig(AgentConfig):
     """Weight of the temporal-difference loss."""
     bc_lambda: float = 1.0
     """Weight of the imitation losses on demonstrated samples; 0 turns them off."""
+    bc_schedule: str = "1"
+    """Factor on bc_lambda over the updates: a number, linear(init,final,duration) or another schedule."""
+    bc_floor: float = 0.003
+    """Weight of the imitation losses below which bc_schedule does not take it: without any the values of bins become
+    equal, and the policy dies (a bc_lambda that is lower already stays)."""
     bc_margin: float = 0.1
     """Margin by which a demonstrated bin's value must lead."""
 
@@ -85,6 +98,12 @@ class CQNConfig(AgentConfig):
     """Critic that acts, in training and evaluation."""
     tie_threshold: float = 1e-4
     """Where the values of all bins lie within this, one of them is chosen at random; 0 always takes the first best."""
+
+    def imitation_weight(self, updates: int) -> float:
+        """Weight of the imitation losses after ``updates``."""
+        if self.bc_schedule == "1":
+            return self.bc_lambda
+        return max(self.bc_lambda * schedule(self.bc_schedule, updates), min(self.bc_lambda, self.bc_floor))
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -95,6 +114,14 @@ class CQNConfig(AgentConfig):
     def support(self) -> tuple[float, float, int] | None:
         """Lowest and highest atom and their number, of a categorical value; None for scalar ones."""
         return (self.v_min, self.v_max, self.atoms) if self.value == "categorical" else None
+
+    @property
+    def least_value(self) -> float | None:
+        """The smallest value that is told from 0: three even atoms, or the least of geometric ones."""
+        if self.value == "scalar":
+            return None
+        even = LEAST_ATOMS * (self.v_max - self.v_min) / (self.atoms - 1)
+        return even if self.atom_spacing == "even" else self.v_least
 
     def task_defaults(self) -> TaskDefaults:
         """Single actions are stored as the grid expresses them; chunks are averaged, which leaves the grid."""
@@ -112,7 +139,16 @@ class CQNConfig(AgentConfig):
             )
         check_learning(self)
         check_support(self)
-        at_least(self, "agent.", critic_lambda=0, bc_lambda=0, trunk_dim=0)
+        if self.atom_spacing == "geometric" and not (self.v_min == 0 < self.v_least < self.v_max and self.atoms > 2):
+            raise ConfigError(
+                "geometric atoms lie at 0 and from agent.v_least to agent.v_max, three or more: agent.v_min must be 0, "
+                f"got v_min={self.v_min:g}, v_least={self.v_least:g}, v_max={self.v_max:g}, atoms={self.atoms}"
+            )
+        at_least(self, "agent.", critic_lambda=0, bc_lambda=0, bc_floor=0, trunk_dim=0)
+        try:
+            parse_schedule(self.bc_schedule)
+        except ValueError as error:
+            raise ConfigError(f"agent.bc_schedule: {error}") from error
 
 
 @with_field_docs

@@ -20,7 +20,7 @@ from zoomrl.agents.cqn.networks import CoarseToFineNetwork
 from zoomrl.agents.metrics import clipped_fractions
 from zoomrl.math import grid
 from zoomrl.math.bin_losses import categorical_bin_losses, imitation_terms
-from zoomrl.math.categorical import project, support
+from zoomrl.math.categorical import geometric_support, project, support
 from zoomrl.math.losses import margin_loss, masked_mean
 
 
@@ -99,7 +99,9 @@ class CoarseToFineCritic(CoarseToFineNetwork):
         )
         self.config = config
         self.imitation: Callable[..., Tensor] = imitation_terms
-        self.register_buffer("atoms", support(config.v_min, config.v_max, config.atoms), persistent=False)
+        even = config.atom_spacing == "even"
+        span = (config.v_min if even else config.v_least, config.v_max, config.atoms)
+        self.register_buffer("atoms", support(*span) if even else geometric_support(*span), persistent=False)
         home = grid.encode(torch.zeros(1), config.levels, config.bins)[:, 0]
         self.register_buffer("home", home, persistent=False)
         self.register_buffer("movable", movable, persistent=False)
@@ -174,10 +176,11 @@ class CoarseToFineCritic(CoarseToFineNetwork):
             per_token = chosen.shape[-1] // len(reward)
             target = reward.repeat_interleave(per_token) + discount.repeat_interleave(per_token) * chosen
             return Target(target, target[:, 0])
+        even = self.config.atom_spacing == "even"
         # All rows of a sample share its projection.
         by_row = torch.softmax(chosen, 1)
         probs = by_row.unflatten(-1, (len(reward), -1)).permute(2, 0, 3, 1)
-        projected = project(probs.flatten(1, 2), reward, discount, self.atoms)
+        projected = project(probs.flatten(1, 2), reward, discount, self.atoms, even=even)
         means = (self.atoms @ by_row).unflatten(-1, (len(reward), -1))
         values = (reward[:, None] + discount[:, None] * means).flatten(1)
         return Target(projected.view(probs.shape).permute(1, 3, 0, 2).flatten(2), values)
@@ -193,14 +196,17 @@ class CoarseToFineCritic(CoarseToFineNetwork):
 
     # ---- losses ----------------------------------------------------------------------------------------------
 
-    def losses(self, path: Path, target: Target, weight: Tensor, demo: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """``critic_lambda * TD + bc_lambda * (dominance + margin)``, and its parts without gradient.
+    def losses(
+        self, path: Path, target: Target, weight: Tensor, demo: Tensor, imitation_weight: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """``critic_lambda * TD + imitation_weight * (dominance + margin)``, and its parts without gradient.
 
         Args:
             path: predictions on the way to the actions taken.
             target: of the same tokens.
             weight: [B, L, T], 1 for tokens that count in the temporal-difference loss.
             demo: [B, L, T], 1 for tokens that are to be imitated.
+            imitation_weight: a number; ``bc_lambda``, times its schedule.
         """
         config, weight, demo = self.config, weight.flatten(), demo.flatten()
         outputs, bins, wanted, mean = (self._moving(rows) for rows in (*path, *target))
@@ -211,7 +217,7 @@ class CoarseToFineCritic(CoarseToFineNetwork):
             if config.bc_lambda > 0:
                 # Only the mean of a scalar value is known: there is no dominance.
                 margin = masked_mean(margin_loss(outputs[:, :, 0].movedim(1, -1), bins, config.bc_margin), demo)
-                loss = loss + config.bc_lambda * margin
+                loss = loss + imitation_weight * margin
                 parts["margin_loss"] = margin.detach()
             return loss, parts | _report(wanted, weight)
         rows = len(outputs)  # every token counts once for each action dimension
@@ -220,7 +226,7 @@ class CoarseToFineCritic(CoarseToFineNetwork):
             bins,
             wanted,
             weight * (config.critic_lambda / (rows * weight.sum().clamp(min=1))),
-            demo * (config.bc_lambda / (rows * demo.sum().clamp(min=1))),
+            demo * (imitation_weight / (rows * demo.sum().clamp(min=1))),
             self.atoms,
             config.bc_margin,
             self.imitation,
@@ -228,7 +234,7 @@ class CoarseToFineCritic(CoarseToFineNetwork):
         # Divided one by one: a tensor made of numbers would be copied to the device, which a capture forbids.
         td, dominance, margin = sums.unbind()
         td = td / max(config.critic_lambda, 1e-12)
-        dominance, margin = (part / max(config.bc_lambda, 1e-12) for part in (dominance, margin))
+        dominance, margin = (part / imitation_weight.clamp(min=1e-12) for part in (dominance, margin))
         parts = {"critic_loss": td, "dominance_loss": dominance, "margin_loss": margin}
         reported = _report(self.atoms @ wanted, weight) | clipped_fractions(mean, weight, self.atoms)
         return loss, parts | reported
@@ -248,12 +254,14 @@ class CoarseToFineCritic(CoarseToFineNetwork):
         counted, imitated = weight.flatten(), demo.flatten()
         values = self.expected(outputs)
         best, second = values.topk(2, dim=1).values.unbind(1)
+        tied = (best - values.amin(1) < self.config.tie_threshold).to(values.dtype)
         agree = (values.max(1).indices == bins).to(values.dtype)
         return {
             "sibling_spread": masked_mean(best - values.amin(1), counted),
             "bin_gap": masked_mean(best - second, counted),
             "logit_spread": masked_mean(outputs.std(1, correction=0).mean(1), counted),
             "demo_agreement": masked_mean(agree, imitated),
+            "tied": masked_mean(tied, counted),
         }
 
     # ---- layout ----------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from zoomrl.agents.contract import Metrics
 from zoomrl.agents.cqn.config import CQNConfig
 from zoomrl.agents.cqn.critic import CoarseToFineCritic, Target
 from zoomrl.agents.learner import Learner, Noise, Piece, Tensors, network_pieces, sample_shifts
-from zoomrl.agents.metrics import batch_metrics, value_bounds
+from zoomrl.agents.metrics import batch_metrics, input_metrics, value_bounds, weight_distance
 from zoomrl.agents.optimization import make_optimizer, optimizer_step, polyak_update
 
 
@@ -53,9 +53,10 @@ class CQN(Learner):
     # ---- learning --------------------------------------------------------------------------------------------
 
     def sample_noise(self, batch: int) -> Noise:
-        """Which of tied bins the bootstrap action takes, and shifts of the images."""
+        """Which of tied bins the bootstrap action takes, shifts of the images, and the weight of imitation now."""
         ties = self._sample_ties(batch, self.generator)
-        return {"ties": ties, **sample_shifts(self.perception, batch, self.generator)}
+        weight = torch.full((), self.config.imitation_weight(self.updates), device=self.device)
+        return {"ties": ties, "imitation_weight": weight, **sample_shifts(self.perception, batch, self.generator)}
 
     def learn(self, batch: Mapping[str, Any], noise: Noise) -> Metrics:
         """One step on the temporal-difference loss and, for demonstrated samples, the imitation losses.
@@ -75,9 +76,13 @@ class CQN(Learner):
         target = self.target(batch, noise)
         observation = self.perception(batch["obs"], noise.get("shifts"))
         path = self.critic.along(observation, self.critic.cell(batch["actions"]))
-        loss, metrics = self.critic.losses(path, target, *self._masks(batch, path.outputs.dtype))
+        loss, metrics = self.critic.losses(
+            path, target, *self._masks(batch, path.outputs.dtype), noise["imitation_weight"]
+        )
         if self.config.value == "categorical":
             metrics |= value_bounds(batch)
+        if self.config.bc_schedule != "1":
+            metrics["imitation_weight"] = noise["imitation_weight"].clone()
         return loss, metrics | batch_metrics(batch)
 
     @torch.no_grad()
@@ -97,9 +102,14 @@ class CQN(Learner):
         return self.target_critic.backup(chosen, batch["reward"], batch["discount"])
 
     def measure(self, batch: Mapping[str, Any], noise: Noise) -> Metrics:
-        """Whether the critic still tells bins apart, and agrees with demonstrations."""
-        path = self.critic.along(self.perception(batch["obs"]), self.critic.cell(batch["actions"]))
-        return self.critic.compare_bins(path, *self._masks(batch, path.outputs.dtype))
+        """Whether the critic still tells bins apart and agrees with demonstrations, and what reaches it."""
+        features = self.perception(batch["obs"])
+        path = self.critic.along(features, self.critic.cell(batch["actions"]))
+        return {
+            **self.critic.compare_bins(path, *self._masks(batch, path.outputs.dtype)),
+            **input_metrics(batch, features),
+            "target_distance": weight_distance(self.critic, self.target_critic),
+        }
 
     def _masks(self, batch: Mapping[str, Any], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Which tokens [B, L, T] are data, and which of them are to be imitated."""

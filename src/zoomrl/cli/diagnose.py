@@ -1,0 +1,39 @@
+"""``zoomrl diagnose``."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+
+@dataclass(frozen=True)
+class Diagnose:
+    """Say what is wrong with a run, by what it has logged, and which option to change; also while it goes on."""
+
+    run_dir: Annotated[Positional[Path], arg(metavar="RUN")]
+    """Run directory."""
+    json: FlagCreatePairsOff[bool] = False
+    """Print JSON instead of text."""
+
+    def run(self) -> int:
+        """Print what was found, the likeliest cause first."""
+        from zoomrl.training.diagnosis.facts import read_facts
+        from zoomrl.training.diagnosis.rules import RULES, diagnose
+
+        facts = read_facts(self.run_dir)
+        found = diagnose(facts)
+        if self.json:
+            print(json.dumps([asdict(finding) for finding in found], indent=2))
+            return 0
+        for finding in found:
+            print(finding.cause)
+            for text in (f"{finding.evidence}.", f"{finding.advice}."):
+                print(textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="  "))
+        looked = f"{len(RULES)} causes were looked for, in {facts.updates:,} updates and {len(facts.evals)} evaluations"
+        print(looked if found else f"nothing was found; {looked}")
+        return 0

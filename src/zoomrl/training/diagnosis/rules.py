@@ -1,0 +1,304 @@
+"""What can be wrong with a run of a coarse-to-fine agent, by its evidence: one rule for each cause.
+
+A rule says nothing unless its evidence is there. Thresholds are those at which fifteen faults, injected on purpose, are
+told apart from healthy runs (``benchmarks/faults.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from zoomrl.training.diagnosis.facts import Facts
+from zoomrl.training.value_range import range_advice
+
+BEGUN = 100
+"""Updates before which inputs have hardly been seen."""
+SETTLED = 500
+"""Updates after which imitation must show."""
+RISEN = 0.02
+"""Spread of sibling bins that must have been there before it can collapse."""
+COLLAPSED = 0.2
+"""Fraction of its largest value below which the spread of sibling bins has collapsed."""
+CLIPPED = 0.01
+"""Fraction of clipped targets that is not worth a word."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A cause, the evidence for it, and what to change.
+
+    Attributes:
+        cause: its short name, stable between versions.
+        evidence: what was seen, with numbers.
+        advice: the option to change, or what to look at.
+    """
+
+    cause: str
+    evidence: str
+    advice: str
+
+    def __str__(self) -> str:
+        return f"{self.cause}: {self.evidence}. {self.advice}"
+
+
+Rule = Callable[[Facts], Finding | None]
+
+
+def critic_collapse(facts: Facts) -> Finding | None:
+    """The critic values states and no longer actions."""
+    spreads = facts.column("sibling_spread")
+    if len(spreads) < 2 or facts.updates < SETTLED:
+        return None
+    top, now = max(spreads), spreads[-1]
+    if now > COLLAPSED * top or top < RISEN:
+        return None
+    weight = getattr(facts.config.agent, "bc_lambda", 0.0)
+    advice = "Raise --agent.bc-lambda: without imitation losses nothing keeps bins apart"
+    if weight >= 1:
+        advice = "Look at demo_fraction and demo_agreement: the imitation losses do not reach the bins"
+    return Finding("critic-collapse", f"values of sibling bins lie {now:.2g} apart, after {top:.2g} before", advice)
+
+
+def clipped_targets(facts: Facts) -> Finding | None:
+    """Values lie outside the atoms, and learning moves them to the outermost one."""
+    support = facts.config.agent.support
+    below, above = facts.newest("target_clipped_low"), facts.newest("target_clipped_high")
+    if support is None or below is None or above is None or below + above <= CLIPPED:
+        return None
+    what = (
+        f"{below:.0%} of the targets lie below agent.v_min={support[0]:g} and {above:.0%} above "
+        f"agent.v_max={support[1]:g}, and are moved there: such values cannot be learnt"
+    )
+    low, high = facts.newest("value_bound_low"), facts.newest("value_bound_high")
+    if low is None or high is None or facts.config.replay.discount >= 1:
+        return Finding("support-too-narrow", what, "Widen the support to the returns of the task")
+    advice = f"The rewards seen so far allow values from {low:.3g} to {high:.3g}: {range_advice(low, high)}"
+    return Finding("support-too-narrow", what, advice)
+
+
+def coarse_values(facts: Facts) -> Finding | None:
+    """The value of a success, seen from the first state of a demonstration, is lost between two atoms."""
+    length, least = facts.demos.get("length_90"), facts.config.agent.least_value
+    if not length or least is None or facts.config.replay.discount >= 1 or facts.config.env.reward == "dense":
+        return None
+    value = facts.config.replay.discount**length
+    if value >= least:
+        return None
+    return Finding(
+        "values-too-coarse",
+        f"a success {length:.0f} steps away is worth {value:.2g}, and less than {least:.2g} is not told from 0",
+        "Raise --replay.discount or --agent.atoms, narrow the support, or use --agent.atom-spacing geometric",
+    )
+
+
+def merged_truncation(facts: Facts) -> Finding | None:
+    """Time limits are stored as ends of the task."""
+    limit = facts.config.env.time_limit
+    late = [row for row in facts.episodes if limit and row["length"] >= limit and not row.get("success")]
+    ended = sum(bool(row.get("terminated")) for row in late)
+    if len(late) < 3 or ended < len(late) / 2:
+        return None
+    return Finding(
+        "time-limit-as-end",
+        f"{ended} of {len(late)} failed episodes that ran into the time limit are marked as terminated",
+        "Let the environment return truncated there: a terminated state is worth nothing",
+    )
+
+
+def scaled_actions(facts: Facts) -> Finding | None:
+    """Demonstrated commands do not have the scale of the action range."""
+    bound, size = facts.newest("demo_at_bound"), facts.newest("demo_action_size")
+    if bound is None or size is None or not facts.demos:
+        return None
+    if bound > 0.6:
+        what = f"{bound:.0%} of the demonstrated commands are at the bounds of the action range"
+        return Finding("actions-mis-scaled", what, "Compare the units of demonstrations and environment: demos check")
+    if 0 < size < 0.03:
+        what = f"demonstrated commands use {size:.1%} of the action range on average"
+        return Finding("actions-mis-scaled", what, "Use --control.action-range demos, or check the units: demos check")
+    return None
+
+
+def failures_imitated(facts: Facts) -> Finding | None:
+    """Episodes that failed are imitated."""
+    failed = facts.demos.get("failed", 0)
+    online = sum(bool(row.get("is_demo")) and row.get("success") is False for row in facts.episodes)
+    if not failed and not online:
+        return None
+    what = f"{failed:.0f} failed demonstrations" if failed else f"{online} of the newest episodes failed, and"
+    return Finding(
+        "failures-imitated", f"{what} are marked as to be imitated", "Clear is_demo of episodes that did not succeed"
+    )
+
+
+def dead_camera(facts: Facts) -> Finding | None:
+    """A camera shows the same image always."""
+    change = facts.newest("image_change")
+    if change is None or change > 1e-3 or facts.updates < BEGUN:
+        return None
+    return Finding("dead-camera", "a camera shows the same image at all times", "Look at it: --env.cameras, demos view")
+
+
+def constant_state(facts: Facts) -> Finding | None:
+    """The state does not move."""
+    still = facts.newest("state_still")
+    if still is None or still < 0.9 or facts.updates < BEGUN:
+        return None
+    return Finding(
+        "constant-inputs", f"{still:.0%} of the entries of the state never change", "Check what the environment shows"
+    )
+
+
+def foreign_normalizer(facts: Facts) -> Finding | None:
+    """Inputs are far from what they are scaled by."""
+    far = facts.newest("state_far")
+    if far is None or far < 0.1 or facts.config.agent.normalize == "none":
+        return None
+    return Finding(
+        "normalizer-of-other-data",
+        f"{far:.0%} of the scaled entries of the state lie beyond five standard deviations",
+        "Compare the state's entries and units of demonstrations and environment, or use --agent.normalize none",
+    )
+
+
+def missing_rewards(facts: Facts) -> Finding | None:
+    """A success is not rewarded."""
+    if facts.config.env.reward == "dense":
+        return None
+    won = [row for row in facts.episodes if row.get("success")]
+    unpaid = sum(row["return"] <= 0 for row in won)
+    demos = facts.demos.get("unrewarded", 0)
+    if not demos and (len(won) < 3 or unpaid < len(won) / 2):
+        return None
+    what = f"{demos:.0f} successful demonstrations" if demos else f"{unpaid} of {len(won)} successful episodes"
+    return Finding(
+        "success-without-reward", f"{what} hold no reward", "Let the reward follow the action that earned it"
+    )
+
+
+def trained_padding(facts: Facts) -> Finding | None:
+    """Steps beyond the end of an episode are learnt from."""
+    valid = facts.column("valid_fraction")
+    length = facts.demos.get("length_90")
+    chunk = getattr(facts.config.agent, "chunk_length", 1)
+    if len(valid) < 3 or chunk < 2 or not length or facts.config.replay.padding != "mask" or min(valid) < 1:
+        return None
+    return Finding(
+        "padding-trained",
+        f"no step of any chunk lies beyond the end of its episode, though chunks of {chunk} begin at every state",
+        "Mark padded steps as not valid",
+    )
+
+
+def few_demonstrations(facts: Facts) -> Finding | None:
+    """The demonstrations are known by heart, and too few."""
+    count, agreement, success = facts.demos.get("demonstrations"), facts.newest("demo_agreement"), facts.success
+    if not count or count > 5 or agreement is None or agreement < 0.9 or success is None or success > 0.5:
+        return None
+    return Finding(
+        "few-demonstrations",
+        f"{count:.0f} demonstrations are imitated at {agreement:.0%} of their choices, with {success:.0%} success",
+        "Bring more, or more varied ones (--demos.episodes, --demos.noise), or practise longer (--steps)",
+    )
+
+
+def duplicated_demonstrations(facts: Facts) -> Finding | None:
+    """Some demonstrations are there twice."""
+    count = facts.demos.get("duplicates", 0)
+    if not count:
+        return None
+    return Finding(
+        "demonstrations-duplicated",
+        f"{count:.0f} of {facts.demos['demonstrations']:.0f} demonstrations have the actions of another",
+        "Remove copies: they weigh twice, and are no new evidence",
+    )
+
+
+def contradicting_demonstrations(facts: Facts) -> Finding | None:
+    """Demonstrated choices cannot be predicted from what is observed."""
+    agreement, weight = facts.newest("demo_agreement"), getattr(facts.config.agent, "bc_lambda", 0.0)
+    if agreement is None or not facts.demos or facts.updates < 2 * SETTLED or not weight or agreement > 0.55:
+        return None
+    return Finding(
+        "demonstrations-contradict",
+        f"after {facts.updates:,} updates the critic prefers {agreement:.0%} of the demonstrated bins",
+        "Actions do not follow from observations: check their alignment (demos check), or observe more",
+    )
+
+
+def stale_weights(facts: Facts) -> Finding | None:
+    """The weights that act are far from those that learn."""
+    distance = facts.newest("target_distance")
+    if distance is None or distance < 0.3 or facts.updates < SETTLED:
+        return None
+    return Finding(
+        "stale-weights",
+        f"the target critic is {distance:.0%} of its norm away from the one that learns",
+        "Raise --agent.target-tau, or act with --agent.act-with online",
+    )
+
+
+def divergence(facts: Facts) -> Finding | None:
+    """Losses grow."""
+    losses = facts.column("critic_loss")
+    if len(losses) < 3 or losses[-1] < 2 * losses[0] or losses[-1] < 2 * min(losses):
+        return None
+    return Finding(
+        "divergence", f"the critic's loss is {losses[-1]:.3g}, after {min(losses):.3g} before", "Lower --agent.lr"
+    )
+
+
+def tied_choices(facts: Facts) -> Finding | None:
+    """Actions are chosen by chance among equal values."""
+    tied = facts.newest("tied")
+    if tied is None or tied < 0.2 or facts.updates < SETTLED:
+        return None
+    return Finding(
+        "choices-tied",
+        f"{tied:.0%} of the choices are between bins of equal value, and fall to chance",
+        "Look at the learning signal (demo_fraction, batch_return), or lower --agent.tie-threshold",
+    )
+
+
+def loud_exploration(facts: Facts) -> Finding | None:
+    """Exploration noise undoes what the policy can."""
+    known = [row["success"] for row in facts.episodes if "success" in row]
+    if len(known) < 10 or facts.success is None or facts.success < 0.5:
+        return None
+    trained = sum(known) / len(known)
+    if trained > facts.success / 3:
+        return None
+    return Finding(
+        "exploration-too-loud",
+        f"{trained:.0%} of the training episodes succeed, and {facts.success:.0%} of the evaluation without noise",
+        "Lower --control.noise",
+    )
+
+
+RULES: tuple[Rule, ...] = (
+    clipped_targets,
+    coarse_values,
+    merged_truncation,
+    scaled_actions,
+    failures_imitated,
+    dead_camera,
+    constant_state,
+    foreign_normalizer,
+    missing_rewards,
+    trained_padding,
+    duplicated_demonstrations,
+    stale_weights,
+    divergence,
+    critic_collapse,
+    tied_choices,
+    contradicting_demonstrations,
+    few_demonstrations,
+    loud_exploration,
+)
+"""From causes to symptoms: what comes first explains what comes later."""
+
+
+def diagnose(facts: Facts) -> list[Finding]:
+    """All findings, the likeliest cause first."""
+    return [found for rule in RULES if (found := rule(facts)) is not None]

@@ -1,0 +1,192 @@
+"""A run says why it fails: each rule by its evidence, live and afterwards."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from toy import demo_set, run, tiny
+from zoomrl.cli.main import main
+from zoomrl.data.episode import Episode
+from zoomrl.training.diagnosis.facts import RECENT, Facts, demo_facts, read_facts
+from zoomrl.training.diagnosis.rules import RULES, Finding, diagnose
+from zoomrl.training.diagnosis.watch import Watch
+
+HEALTHY: dict[str, Any] = {
+    "updates": 2000,
+    "critic_loss": 1.0,
+    "sibling_spread": 0.4,
+    "bin_gap": 0.1,
+    "tied": 0.0,
+    "demo_agreement": 0.9,
+    "target_distance": 0.02,
+    "valid_fraction": 0.97,
+    "demo_at_bound": 0.1,
+    "demo_action_size": 0.4,
+    "state_still": 0.1,
+    "state_far": 0.0,
+    "image_change": 0.1,
+    "target_clipped_low": 0.0,
+    "target_clipped_high": 0.0,
+    "value_bound_low": 0.0,
+    "value_bound_high": 1.0,
+}
+DEMOS = {
+    "demonstrations": 20.0,
+    "demonstrated_steps": 1000.0,
+    "duplicates": 0.0,
+    "length_90": 60.0,
+    "failed": 0.0,
+    "unrewarded": 0.0,
+}
+EPISODE = {"kind": "episode", "return": 1.0, "length": 40, "success": True, "terminated": True}
+
+
+def facts(tmp_path, *train: dict[str, Any], demos=(), episodes=(), success=0.9, **changes: Any) -> Facts:
+    """A healthy run with rows of learning, of which the given ones differ in what they name."""
+    options = {"agent__v_min": 0.0, "agent__v_max": 1.0, "agent__atoms": 21, "agent__normalize": "demos", **changes}
+    found = Facts(tiny(tmp_path, env__time_limit=50, **options), {**DEMOS, **dict(demos)})
+    for number, row in enumerate(train or ({}, {}, {})):
+        found.add({"kind": "train", **HEALTHY, "updates": 1000 * (number + 1), **row})
+    found.add({"kind": "eval", "updates": 2000, "success_rate": success})
+    found.add_all(episodes or [EPISODE] * 12)
+    return found
+
+
+def failed(count: int, **changes: Any) -> list[dict[str, Any]]:
+    return [{**EPISODE, "return": 0.0, "length": 50, "success": False, "terminated": False, **changes}] * count
+
+
+SICK: dict[str, dict[str, Any]] = {
+    "critic-collapse": {"train": ({}, {"sibling_spread": 0.05})},
+    "support-too-narrow": {"train": ({"target_clipped_high": 0.4},)},
+    "values-too-coarse": {"demos": {"length_90": 400.0}},
+    "time-limit-as-end": {"episodes": failed(4, terminated=True)},
+    "actions-mis-scaled": {"train": ({"demo_at_bound": 0.8},)},
+    "failures-imitated": {"demos": {"failed": 3.0}},
+    "dead-camera": {"train": ({"image_change": 0.0},)},
+    "constant-inputs": {"train": ({"state_still": 1.0},)},
+    "normalizer-of-other-data": {"train": ({"state_far": 0.5},)},
+    "success-without-reward": {"episodes": [{**EPISODE, "return": 0.0}] * 4},
+    "padding-trained": {"train": ({"valid_fraction": 1.0},) * 3},
+    "few-demonstrations": {"demos": {"demonstrations": 3.0}, "train": ({"demo_agreement": 0.97},), "success": 0.1},
+    "demonstrations-duplicated": {"demos": {"duplicates": 2.0}},
+    "demonstrations-contradict": {"train": ({"demo_agreement": 0.4},) * 2},
+    "stale-weights": {"train": ({"target_distance": 0.8},)},
+    "divergence": {"train": ({}, {"critic_loss": 2.0}, {"critic_loss": 9.0})},
+    "choices-tied": {"train": ({"tied": 0.5},)},
+    "exploration-too-loud": {"episodes": failed(11)},
+}
+
+
+def test_a_healthy_run_has_no_finding(tmp_path):
+    assert diagnose(facts(tmp_path)) == []
+
+
+def test_every_rule_has_a_case():
+    assert len(SICK) == len(RULES)
+
+
+@pytest.mark.parametrize("cause", SICK)
+def test_each_cause_is_told_by_its_evidence_and_no_other_is(tmp_path, cause):
+    case = dict(SICK[cause])
+    found = diagnose(facts(tmp_path, *case.pop("train", ()), **case))
+    assert [one.cause for one in found] == [cause]
+    assert found[0].evidence
+    assert found[0].advice[0].isupper()
+
+
+@pytest.mark.parametrize(
+    ("cause", "case"),
+    [
+        ("critic-collapse", {"train": ({"sibling_spread": 0.01}, {"sibling_spread": 0.001})}),  # it never rose
+        ("values-too-coarse", {"demos": {"length_90": 400.0}, "agent__value": "scalar"}),
+        ("time-limit-as-end", {"episodes": failed(12)}),
+        ("normalizer-of-other-data", {"train": ({"state_far": 0.5},), "agent__normalize": "none"}),
+        ("success-without-reward", {"episodes": [{**EPISODE, "return": 0.0}] * 4, "env__reward": "dense"}),
+        ("padding-trained", {"train": ({"valid_fraction": 1.0},) * 3, "replay__padding": "zeros"}),
+        ("few-demonstrations", {"demos": {"demonstrations": 3.0}, "train": ({"demo_agreement": 0.97},)}),
+        ("demonstrations-contradict", {"train": ({"demo_agreement": 0.0},) * 2, "agent__bc_lambda": 0.0}),
+        ("exploration-too-loud", {"episodes": failed(11), "success": 0.2}),
+    ],
+)
+def test_what_is_no_fault_is_not_told(tmp_path, cause, case):
+    found = diagnose(facts(tmp_path, *case.pop("train", ()), **case))
+    assert cause not in [one.cause for one in found]
+
+
+def test_without_numbers_nothing_is_told(tmp_path):
+    assert diagnose(Facts(tiny(tmp_path))) == []
+    found = Facts(tiny(tmp_path))
+    found.add_all([{"kind": "train", "updates": 5, "loss": 1.0}, {"kind": "eval"}, {"kind": "final"}])
+    assert diagnose(found) == []
+
+
+def test_each_cause_is_said_once(tmp_path):
+    said: list[str] = []
+    watch = Watch(facts(tmp_path), said.append)
+    for _ in range(2):
+        watch.on_metrics(None, {**HEALTHY, "sibling_spread": 0.01})  # type: ignore[arg-type]
+    assert len(said) == 1
+    assert said[0].startswith("warning: critic-collapse: values of sibling bins lie 0.01 apart, after 0.4 before. ")
+
+
+def test_facts_hold_the_newest_episodes(tmp_path):
+    found = facts(tmp_path, episodes=failed(RECENT + 10))
+    assert len(found.episodes) == RECENT
+
+
+def episode(seed, success=True, reward=1.0, is_demo=True, steps=4):
+    random = np.random.default_rng(seed)
+    rewards = np.zeros(steps, np.float32)
+    rewards[-1] = reward
+    arrays = {"state": np.zeros((steps + 1, 2), np.float32)}, random.normal(size=(steps, 1)).astype(np.float32)
+    return Episode(*arrays, rewards, success, not success, success, is_demo)
+
+
+def test_facts_of_demonstrations():
+    assert demo_facts([]) == demo_facts([episode(0, is_demo=False)]) == {}
+    episodes = [episode(0), episode(0), episode(1, success=False), episode(2, reward=0.0, steps=14)]
+    assert demo_facts([*episodes, episode(9, is_demo=False)]) == {
+        "demonstrations": 4,
+        "demonstrated_steps": 26,
+        "duplicates": 1,
+        "length_90": pytest.approx(11.0),
+        "failed": 1,
+        "unrewarded": 1,
+    }
+
+
+@pytest.mark.long
+def test_the_command_tells_what_the_run_has_told(tmp_path, capsys):
+    demos = demo_set(tmp_path / "demos")
+    config = tiny(tmp_path / "run", demos, agent__v_max=6.0, agent__v_min=5.0, steps=30)
+    _, said = run(config)
+    assert "warning: support-too-narrow: 100% of the targets lie below agent.v_min=5" in said
+    kept = read_facts(tmp_path / "run")
+    assert kept.demos["demonstrations"] > 0
+    assert kept.config.agent == config.agent
+    assert [row["terminated"] for row in kept.episodes] == [not row["length"] == 12 for row in kept.episodes]
+    assert main(["diagnose", str(tmp_path / "run"), "--json"]) == 0
+    told = [Finding(**one) for one in json.loads(capsys.readouterr().out)]
+    assert told == diagnose(kept)
+    assert told[0].cause == "support-too-narrow"
+    assert main(["diagnose", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().out.startswith("support-too-narrow\n  ")
+    assert main(["diagnose", str(tmp_path)]) == 1
+    assert "is no run directory" in capsys.readouterr().err
+
+
+@pytest.mark.long
+def test_a_resumed_run_knows_what_was_before(tmp_path):
+    demos = demo_set(tmp_path / "demos")
+    config = tiny(tmp_path / "run", demos, steps=30)
+    run(config)
+    _, said = run(dataclasses.replace(config, steps=45))
+    assert "resuming at step 30" in said
+    steps = [row["env_steps"] for row in read_facts(tmp_path / "run").train]
+    assert min(steps) < 30 < max(steps)
