@@ -170,7 +170,7 @@ def test_the_command_tells_what_the_run_has_told(tmp_path, capsys):
     kept = read_facts(tmp_path / "run")
     assert kept.demos["demonstrations"] > 0
     assert kept.config.agent == config.agent
-    assert [row["terminated"] for row in kept.episodes] == [not row["length"] == 12 for row in kept.episodes]
+    assert [row["terminated"] for row in kept.episodes] == [row["length"] != 12 for row in kept.episodes]
     assert main(["diagnose", str(tmp_path / "run"), "--json"]) == 0
     told = [Finding(**one) for one in json.loads(capsys.readouterr().out)]
     assert told == diagnose(kept)

@@ -377,7 +377,7 @@ def test_a_worker_that_is_stopped_asks_its_runs_for_a_checkpoint(tmp_path, monke
 
 def same_as_in_series(out: Path, series: Path, names) -> None:
     """Each run, trained by itself, leaves the same; but for the files of its lock and the like."""
-    runs = grid(seeds=tuple(int(name[1:]) for name in names)).runs()
+    runs = read_sweep(out).runs
     for name in names:
         train(dataclasses.replace(runs[name], run_dir=str(series / name)))
         left = [line for line in differences(series / name, out / "runs" / name) if "files" not in line]
@@ -554,7 +554,9 @@ def test_tasks_on_a_ray_cluster_whose_nodes_and_processes_die(tmp_path, two_node
     from zoomrl.sweep import on_ray
 
     cluster, nodes = two_nodes
-    sweep = plan(tmp_path / "sweep", grid(seeds=tuple(range(1, count + 1))).runs())
+    # Long enough that a strike finds them at work on a fast machine, too.
+    longer = {**SMALL, "steps": (600,), "eval.every": (200,), "checkpoint.every": (50,)}
+    sweep = plan(tmp_path / "sweep", grid(seeds=tuple(range(1, count + 1)), options=longer).runs())
     chance, struck = random.Random(0), []
 
     def strike() -> None:
