@@ -365,3 +365,5 @@ def test_the_command_line_compares(tmp_path, capsys):
     assert "rlbench/cqn_as" in capsys.readouterr().out
     assert main(["compare", ours]) == 2
     assert "two methods are compared" in capsys.readouterr().err
+    assert main(["compare", ours, "--by", "agent.lr"]) == 2
+    assert "all runs have the same agent.lr" in capsys.readouterr().err

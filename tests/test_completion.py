@@ -115,7 +115,7 @@ def words(*typed: str) -> set[str]:
 def test_every_kind_of_word_is_offered(folder):
     assert words("") == set(COMMANDS)
     assert words("--v") == {"--version"}
-    assert words("demos", "") == {"collect", "inspect", "view", "check", "import", "export"}
+    assert words("demos", "") == {"collect", "collect-play", "inspect", "view", "check", "import", "export"}
     assert words("env", "") == {"check"}
     assert words("train", "--preset", "") == set(PRESETS)
     assert words("train", "--agent", "") == set(AGENT_CONFIGS)

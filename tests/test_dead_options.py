@@ -55,6 +55,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "representation.reconstruction_coef": 1.0,
         "representation.projection_dim": 3,
     },
+    "atoms by steps to go, imitation that falls": {
+        "value": "categorical",
+        "v_min": 0.0,
+        "v_max": 1.0,
+        "atom_spacing": "geometric",
+        "bc_schedule": "linear(1,0,9)",
+    },
     "policies judged by several episodes": {"checkpoint_after": 3, "policy_delay": 1},
 }
 """Options that make others count, by name; those that an agent does not have are left out."""

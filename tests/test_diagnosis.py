@@ -52,7 +52,7 @@ def facts(tmp_path, *train: dict[str, Any], demos=(), episodes=(), success=0.9, 
     found = Facts(tiny(tmp_path, env__time_limit=50, **options), {**DEMOS, **dict(demos)})
     for number, row in enumerate(train or ({}, {}, {})):
         found.add({"kind": "train", **HEALTHY, "updates": 1000 * (number + 1), **row})
-    found.add({"kind": "eval", "updates": 2000, "success_rate": success})
+    found.add({"kind": "eval", "updates": 2000, "success_rate": success, "episodes": 20})
     found.add_all(episodes or [EPISODE] * 12)
     return found
 
@@ -79,7 +79,7 @@ SICK: dict[str, dict[str, Any]] = {
     "stale-weights": {"train": ({"target_distance": 0.8},)},
     "divergence": {"train": ({}, {"critic_loss": 2.0}, {"critic_loss": 9.0})},
     "choices-tied": {"train": ({"tied": 0.5},)},
-    "exploration-too-loud": {"episodes": failed(11)},
+    "exploration-too-loud": {"episodes": failed(20)},
 }
 
 
@@ -172,11 +172,16 @@ def test_the_command_tells_what_the_run_has_told(tmp_path, capsys):
     assert kept.config.agent == config.agent
     assert [row["terminated"] for row in kept.episodes] == [row["length"] != 12 for row in kept.episodes]
     assert main(["diagnose", str(tmp_path / "run"), "--json"]) == 0
-    told = [Finding(**one) for one in json.loads(capsys.readouterr().out)]
+    answer = json.loads(capsys.readouterr().out)
+    told = [Finding(**one) for one in answer["findings"]]
+    assert (answer["updates"], answer["evaluations"]) == (kept.updates, len(kept.evals))
     assert told == diagnose(kept)
     assert told[0].cause == "support-too-narrow"
     assert main(["diagnose", str(tmp_path / "run")]) == 0
     assert capsys.readouterr().out.startswith("support-too-narrow\n  ")
+    (tmp_path / "run/metrics.jsonl").unlink()
+    assert main(["diagnose", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().out == "no update has been made: there is nothing to judge yet\n"
     assert main(["diagnose", str(tmp_path)]) == 1
     assert "is no run directory" in capsys.readouterr().err
 

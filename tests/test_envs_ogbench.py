@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -233,13 +237,17 @@ def test_a_set_is_the_same_by_any_number_of_workers_and_goes_on_after_a_kill(tmp
     assert "demos import ogbench" in capsys.readouterr().out
     killed = tmp_path / "killed.npz"
     command = [sys.executable, "-m", "zoomrl", *words, "--workers", "1", "--out", str(killed)]
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, env={**os.environ, "PLAYS_FOR_A_TEST": str(killed)})
     parts = tmp_path / "killed.npz.parts"
     while not list(parts.glob("0*.npz")):
         assert process.poll() is None
     process.kill()
     process.wait()
     assert not killed.exists()
+    began = time.monotonic()
+    while workers := [one for one in psutil.process_iter() if _plays_for(one, killed)]:
+        assert time.monotonic() - began < 60, workers  # they end with what began them
+        time.sleep(0.2)
     with pytest.raises(DemonstrationError, match=r"another set \(seed 0 against 1\)"):
         collect_play("cube-single", killed, trajectories=4, steps=20, seed=1)
     made = set(parts.glob("0*.npz"))
@@ -261,6 +269,13 @@ def test_a_set_is_the_same_by_any_number_of_workers_and_goes_on_after_a_kill(tmp
         np.testing.assert_array_equal(whole["actions"], other["actions"])
     with pytest.raises(DemonstrationError, match="is there already"):
         collect_play("cube-single", killed)
+
+
+def _plays_for(process: psutil.Process, path: Path) -> bool:
+    """Whether ``process`` was begun, at some remove, for the set at ``path``."""
+    with contextlib.suppress(psutil.Error):
+        return process.environ().get("PLAYS_FOR_A_TEST") == str(path)
+    return False
 
 
 # ---- from play to episodes of a task -------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from zoomrl.sweep import child, worker
 from zoomrl.sweep.plan import plan, read_sweep
 from zoomrl.sweep.predict import Needs, check_room, fitting_slots, measure, predict
 from zoomrl.sweep.state import state_of, states
+from zoomrl.training.ray_cluster import joined
 from zoomrl.training.rows import sealed_row
 from zoomrl.training.run import train
 
@@ -576,6 +577,18 @@ def test_tasks_on_a_ray_cluster_whose_nodes_and_processes_die(tmp_path, two_node
     assert len(struck) == strikes
     assert [state.state for state in states(sweep)] == ["finished"] * count
     same_as_in_series(sweep.directory, tmp_path / "series", list(sweep.runs))
+
+
+def test_a_cluster_that_does_not_answer_is_named_at_once(monkeypatch):
+    pytest.importorskip("ray")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    began = time.monotonic()
+    with pytest.raises(ConfigError, match=f"no Ray cluster answers at {address} .*ray start --head --port"):
+        joined()
+    assert time.monotonic() - began < 30
 
 
 def test_a_run_of_another_process_is_told_by_its_own_status(tmp_path, monkeypatch):

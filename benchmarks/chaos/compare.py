@@ -50,6 +50,8 @@ def episodes(run: Path, state: dict[str, Any]) -> dict[int, dict[str, Any]]:
     """The online episodes that a checkpoint's ``state`` holds, by their serial numbers."""
     found = {}
     for name in state["segments"]:
+        if not (run / "replay" / name).exists():  # its episodes are lost
+            continue
         with np.load(run / "replay" / name) as file:
             segment = dict(file)
         ends = np.cumsum(segment["length"] + 1)

@@ -59,6 +59,8 @@ class Compare:
         metric = "" if self.metric == "auto" else self.metric
         methods = [scores for path in self.runs for scores in read_scores(path, self.by, metric)]
         if not methods or (len(methods) == 1 and not self.reference):
+            if len(methods) == 1 and self.by:
+                raise ConfigError(f"all runs have the same {self.by}: there are no two methods to compare")
             raise ConfigError(
                 "two methods are compared: name two sweeps or folders of runs, tell methods apart within one by --by "
                 "OPTION, or name published figures with --reference"

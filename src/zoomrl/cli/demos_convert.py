@@ -145,6 +145,8 @@ class ImportDemos:
                 "--env.image-size 84 --env.image-fit letterbox (or stretch, crop), and train with the same"
             )
         words = ["train", "--env", env.id, *env_options(env), "--demos", self.out, "--demos.episodes", 0]
+        if env.id.startswith("ogbench:"):  # play is learnt from without practice
+            words += ["--steps", 0, "--offline-updates", 100_000]
         return f"train on them with: {to_type(*words)}"
 
 

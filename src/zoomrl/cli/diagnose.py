@@ -28,7 +28,12 @@ class Diagnose:
         facts = read_facts(self.run_dir)
         found = diagnose(facts)
         if self.json:
-            print(json.dumps([asdict(finding) for finding in found], indent=2))
+            findings = [asdict(finding) for finding in found]
+            seen = {"updates": facts.updates, "evaluations": len(facts.evals), "findings": findings}
+            print(json.dumps(seen, indent=2))
+            return 0
+        if not facts.updates and not found:
+            print("no update has been made: there is nothing to judge yet")
             return 0
         for finding in found:
             print(finding.cause)

@@ -19,7 +19,7 @@ from zoomrl.training.config import TrainConfig, differences
 from zoomrl.training.intervals import mean_in_words
 from zoomrl.training.result import is_final
 from zoomrl.training.run_files import RESULT, read_config
-from zoomrl.training.video import in_one_line
+from zoomrl.training.video import STOPPED, in_one_line
 
 
 def finished_before(config: TrainConfig, directory: Path) -> bool:
@@ -145,4 +145,6 @@ def _video(directory: Path, config: TrainConfig, problem: str | None) -> str:
     later = _evaluation(directory, config, "--video", path)
     if problem is None:
         return f"none; `zoomrl doctor` says whether images can be rendered here. If so: {later}"
+    if problem == STOPPED:
+        return f"none: {problem}. {later} writes it"
     return f"none: {problem}\n{'':<12}{rendering_fix(problem)}\n{'':<12}Then: {later}"

@@ -6,7 +6,9 @@ Each trajectory is a file of its own until all are there, so that a collection t
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -69,7 +71,8 @@ def collect_play(
     missing = [number for number, file in enumerate(files) if not file.exists()]
     work = partial(_play_into, scene, steps, noise, seed)
     # Never fork: a child would inherit the locks of threads that it does not have.
-    with ProcessPoolExecutor(min(workers, len(missing)) or 1, multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(missing)) or 1, spawn, _end_with_parent) as pool:
         done = [pool.submit(work, number, files[number]) for number in missing]
         try:
             for count, future in enumerate(as_completed(done), start=trajectories - len(missing) + 1):
@@ -92,6 +95,18 @@ def _claim(parts: Path, asked: dict[str, Any]) -> None:
             raise DemonstrationError(f"{parts} holds parts of another set ({changed}); remove it, or name another file")
     else:
         write_json(note, asked)
+
+
+def _end_with_parent() -> None:
+    """Let this worker end when the process that began it has died, however it died."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @cache

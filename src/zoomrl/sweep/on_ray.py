@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from zoomrl.errors import import_optional, plural
+from zoomrl.errors import plural
 from zoomrl.sweep.plan import Sweep, read_sweep
 from zoomrl.sweep.predict import Needs
 from zoomrl.sweep.worker import HELD_S, Outcome, fail, run_one
+from zoomrl.training.ray_cluster import joined
 
 CRASHES = -1
 """Times that Ray begins a task again whose node or worker died: a run that is resumed is exact, however often."""
@@ -39,11 +40,10 @@ def work(
         on_poll: called about once a second.
 
     Raises:
+        ConfigError: no cluster answers at ``address``.
         MissingDependencyError: without the extra ``zoomrl[ray]``.
     """
-    ray = import_optional("ray", "ray")
-    if not ray.is_initialized():
-        ray.init(address=address or None, log_to_driver=False, include_dashboard=False)
+    ray, _ = joined(address)
     task = ray.remote(max_retries=CRASHES)(_run)
     killed: Counter[str] = Counter()
     waiting = dict.fromkeys(names, 0.0)

@@ -183,6 +183,12 @@ class TrainConfig:
             )
         if self.collect.lag:
             self._check_collect()
+        chunk = getattr(self.agent, "chunk_length", 1)
+        if self.control.random_prefix > chunk:
+            raise ConfigError(
+                f"control.random_prefix={self.control.random_prefix} exceeds the chunks of {self.agent.name}: "
+                f"agent.chunk_length is {chunk}"
+            )
         if self.control.snap and self.agent.grid is None:
             raise ConfigError(f"control.snap needs a zoom grid, and {self.agent.name} has none; turn it off")
         if self.replay.sampling == "priority" and not self.agent.gives_priorities:

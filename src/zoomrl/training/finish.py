@@ -16,7 +16,7 @@ from zoomrl.training.logger import Logger
 from zoomrl.training.measure.memory import peak_rss
 from zoomrl.training.run_files import RESULT
 from zoomrl.training.seeds import derive
-from zoomrl.training.video import VideoRecorder, in_one_line, probe_image
+from zoomrl.training.video import STOPPED, VideoRecorder, in_one_line, probe_image
 
 _log = logging.getLogger("zoomrl.training")
 
@@ -109,7 +109,7 @@ def _record(
     recorder = VideoRecorder()
     try:
         if evaluate(controller, envs, [seed], stop=stop, recorder=recorder) is None:
-            return None, "the run was stopped before the video was written"
+            return None, STOPPED
     except Exception as error:  # simulators raise what they like
         return None, in_one_line(error)
     return recorder.save(path, envs.env_spec.control_hz or 30), recorder.problem

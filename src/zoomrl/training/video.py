@@ -19,6 +19,9 @@ from zoomrl.files import write_atomically
 
 MAX_BYTES = 2_000_000_000
 """Memory that the frames of one video may take; a longer episode is cut there."""
+STOPPED = "the run was stopped before the video was written"
+"""Why there is no video where nothing is wrong."""
+
 _log = logging.getLogger("zoomrl.training")
 
 

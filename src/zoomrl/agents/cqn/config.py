@@ -9,7 +9,7 @@ from zoomrl.agents.checks import check_learning, check_support
 from zoomrl.agents.config import AgentConfig, TaskDefaults
 from zoomrl.errors import ConfigError
 from zoomrl.field_docs import with_field_docs
-from zoomrl.math.schedules import parse_schedule, schedule
+from zoomrl.math.schedules import parse_schedule
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 from zoomrl.ranges import at_least, choices
 
@@ -98,12 +98,6 @@ class CQNConfig(AgentConfig):
     """Critic that acts, in training and evaluation."""
     tie_threshold: float = 1e-4
     """Where the values of all bins lie within this, one of them is chosen at random; 0 always takes the first best."""
-
-    def imitation_weight(self, updates: int) -> float:
-        """Weight of the imitation losses after ``updates``."""
-        if self.bc_schedule == "1":
-            return self.bc_lambda
-        return max(self.bc_lambda * schedule(self.bc_schedule, updates), min(self.bc_lambda, self.bc_floor))
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -20,6 +20,14 @@ from zoomrl.agents.cqn.critic import CoarseToFineCritic, Target
 from zoomrl.agents.learner import Learner, Noise, Piece, Tensors, network_pieces, sample_shifts
 from zoomrl.agents.metrics import batch_metrics, input_metrics, value_bounds, weight_distance
 from zoomrl.agents.optimization import make_optimizer, optimizer_step, polyak_update
+from zoomrl.math.schedules import schedule
+
+
+def imitation_weight(config: CQNConfig, updates: int) -> float:
+    """Weight of the imitation losses after ``updates``: ``bc_lambda`` by its schedule, down to its floor."""
+    if config.bc_schedule == "1":
+        return config.bc_lambda
+    return max(config.bc_lambda * schedule(config.bc_schedule, updates), min(config.bc_lambda, config.bc_floor))
 
 
 class CQN(Learner):
@@ -55,7 +63,7 @@ class CQN(Learner):
     def sample_noise(self, batch: int) -> Noise:
         """Which of tied bins the bootstrap action takes, shifts of the images, and the weight of imitation now."""
         ties = self._sample_ties(batch, self.generator)
-        weight = torch.full((), self.config.imitation_weight(self.updates), device=self.device)
+        weight = torch.full((), imitation_weight(self.config, self.updates), device=self.device)
         return {"ties": ties, "imitation_weight": weight, **sample_shifts(self.perception, batch, self.generator)}
 
     def learn(self, batch: Mapping[str, Any], noise: Noise) -> Metrics:

@@ -56,7 +56,7 @@ def choose_episodes(config: TrainConfig, demos: DemoSet | None) -> list[Episode]
     if config.demos.episodes and found < config.demos.episodes:
         raise ConfigError(
             f"demos.episodes asks for {config.demos.episodes} demonstrations, but the set holds {found} "
-            f"successful ones. "
+            f"that are marked as such. "
             "Ask for fewer, or for 0 to use all."
         )
     return chosen

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from zoomrl.envs.processes import CLOSE_TIMEOUT_S, unanswered
-from zoomrl.errors import ZoomrlError, import_optional
+from zoomrl.errors import ZoomrlError
 from zoomrl.training.collect.actor import Actor, Job
 from zoomrl.training.collect.ticket import ActorLostError, Collected, Greeting, Ticket
+from zoomrl.training.ray_cluster import joined
 
 _LOOK_S = 1.0
 """Seconds between looks whether the handle was closed, while an actor waits for room on the cluster."""
@@ -32,10 +33,7 @@ class Cluster:
     """
 
     def __init__(self, job: Job) -> None:
-        self.ray = import_optional("ray", "ray")
-        self._began = not self.ray.is_initialized()
-        if self._began:
-            self.ray.init(log_to_driver=False, include_dashboard=False)
+        self.ray, self._began = joined()
         self.job = self.ray.put(job)
         self._lag = job.config.collect.lag
         self._lock = threading.Lock()

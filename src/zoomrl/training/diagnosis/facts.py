@@ -100,5 +100,5 @@ def demo_facts(episodes: Sequence[Episode]) -> dict[str, float]:
         "duplicates": len(hashes) - len(set(hashes)),
         "length_90": float(np.quantile([len(episode) for episode in demos], 0.9)),
         "failed": sum(not episode.success for episode in demos),
-        "unrewarded": sum(episode.success and not (episode.rewards > 0).any() for episode in demos),
+        "unrewarded": sum(episode.success and not episode.rewards.any() for episode in demos),
     }

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from zoomrl.training.diagnosis.facts import Facts
+from zoomrl.training.intervals import wilson_interval
 from zoomrl.training.value_range import range_advice
 
 BEGUN = 100
@@ -122,14 +123,12 @@ def scaled_actions(facts: Facts) -> Finding | None:
 
 def failures_imitated(facts: Facts) -> Finding | None:
     """Episodes that failed are imitated."""
-    failed = facts.demos.get("failed", 0)
-    online = sum(bool(row.get("is_demo")) and row.get("success") is False for row in facts.episodes)
-    if not failed and not online:
+    failed, count = facts.demos.get("failed", 0), facts.demos.get("demonstrations", 0)
+    # Where most have failed, it is play, and imitated on purpose.
+    if not failed or failed > count / 2:
         return None
-    what = f"{failed:.0f} failed demonstrations" if failed else f"{online} of the newest episodes failed, and"
-    return Finding(
-        "failures-imitated", f"{what} are marked as to be imitated", "Clear is_demo of episodes that did not succeed"
-    )
+    what = f"{failed:.0f} of {count:.0f} demonstrations have failed, and are marked as to be imitated"
+    return Finding("failures-imitated", what, "Clear is_demo of episodes that did not succeed")
 
 
 def dead_camera(facts: Facts) -> Finding | None:
@@ -167,7 +166,7 @@ def missing_rewards(facts: Facts) -> Finding | None:
     if facts.config.env.reward == "dense":
         return None
     won = [row for row in facts.episodes if row.get("success")]
-    unpaid = sum(row["return"] <= 0 for row in won)
+    unpaid = sum(row["return"] == 0 for row in won)  # negative ones are another kind of reward
     demos = facts.demos.get("unrewarded", 0)
     if not demos and (len(won) < 3 or unpaid < len(won) / 2):
         return None
@@ -264,14 +263,20 @@ def tied_choices(facts: Facts) -> Finding | None:
 def loud_exploration(facts: Facts) -> Finding | None:
     """Exploration noise undoes what the policy can."""
     known = [row["success"] for row in facts.episodes if "success" in row]
-    if len(known) < 10 or facts.success is None or facts.success < 0.5:
+    tested = [row for row in facts.evals if row.get("success_rate") is not None]
+    if len(known) < 10 or not tested or tested[-1]["episodes"] < 10:
         return None
-    trained = sum(known) / len(known)
-    if trained > facts.success / 3:
+    rate, episodes = tested[-1]["success_rate"], tested[-1]["episodes"]
+    # Their intervals must be apart, by some way.
+    if (
+        rate < 0.5
+        or wilson_interval(sum(known), len(known))[1] > wilson_interval(round(rate * episodes), episodes)[0] / 2
+    ):
         return None
     return Finding(
         "exploration-too-loud",
-        f"{trained:.0%} of the training episodes succeed, and {facts.success:.0%} of the evaluation without noise",
+        f"{sum(known)} of {len(known)} training episodes succeed, and {round(rate * episodes)} of {episodes} evaluated "
+        "without noise",
         "Lower --control.noise",
     )
 

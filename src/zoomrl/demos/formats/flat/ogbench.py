@@ -85,6 +85,10 @@ def _read(path: Path, found: dict[str, Long], options: ImportOptions) -> Importe
             successes += bool(success)
     if task is not None:
         task.close()
+        if not successes:
+            assembly.faults.append(
+                f"{path.name}: no state of it solves {task.env_spec.id}, so that no reward is in the set"
+            )
         assembly.meta["solved"] = f"{plural(successes, 'time')}, by where the objects are; each ends an episode"
     return assembly.result()
 
