@@ -1,6 +1,6 @@
 """Fifteen faults injected on purpose, and healthy runs: what a diagnosis names, and what it should not.
 
-Usage: python benchmarks/faults.py [--faults NAME ...] [--seeds 1 2] [--healthy 40] [--jobs 2] [--name NAME]
+Usage: python benchmarks/faults.py [--faults NAME ...] [--tasks ID ...] [--seeds 1 2] [--healthy 40] [--jobs 2] [--name NAME]
        python benchmarks/faults.py one FAULT TASK SEED DIRECTORY
 
 Each run makes 2,000 updates. A fault counts as named where its cause is the first finding, or one of the first two; the
@@ -200,12 +200,13 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faults", nargs="*", default=list(FAULTS), choices=list(FAULTS))
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--healthy", type=int, default=40)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--name", default="faults")
     options = parser.parse_args()
-    asked = [(fault, task, seed) for seed in options.seeds for fault in options.faults for task in TASKS]
+    asked = [(fault, task, seed) for seed in options.seeds for fault in options.faults for task in options.tasks]
     pairs = itertools.product(itertools.count(11), HEALTHY_TASKS)
     asked += [("", task, seed) for seed, task in itertools.islice(pairs, options.healthy)]
     with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(options.jobs) as pool:

@@ -100,6 +100,13 @@ def test_each_cause_is_told_by_its_evidence_and_no_other_is(tmp_path, cause):
     assert found[0].advice[0].isupper()
 
 
+def test_a_critic_that_never_told_bins_apart_is_named(tmp_path):
+    row = {"sibling_spread": 0.03, "demo_agreement": 0.3}
+    (found, *_) = diagnose(facts(tmp_path, row, row, agent__bc_lambda=0.0))
+    assert found.cause == "critic-collapse"
+    assert found.evidence == "values of sibling bins lie 0.03 apart, and 30% of the demonstrated bins are the best"
+
+
 @pytest.mark.parametrize(
     ("cause", "case"),
     [

@@ -1,7 +1,7 @@
 """What can be wrong with a run of a coarse-to-fine agent, by its evidence: one rule for each cause.
 
-A rule says nothing unless its evidence is there. Thresholds are those at which fifteen faults, injected on purpose, are
-told apart from healthy runs (``benchmarks/faults.py``).
+A rule says nothing unless its evidence is there. Thresholds are chosen by hand; ``benchmarks/faults.py``, which injects
+fifteen faults on purpose and trains healthy runs, is there to measure them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ BEGUN = 100
 """Updates before which inputs have hardly been seen."""
 SETTLED = 500
 """Updates after which imitation must show."""
+FLAT, UNLEARNT = 0.05, 0.5
+"""Spread of sibling bins, as a fraction of the atoms' range, and agreement with demonstrations, below which bins are not
+told apart: 0.03 and 0.3 without imitation losses on drawer-open, 0.1 and 0.75 with them after 300 updates."""
 RISEN = 0.02
 """Spread of sibling bins that must have been there before it can collapse."""
 COLLAPSED = 0.2
@@ -47,18 +50,24 @@ Rule = Callable[[Facts], Finding | None]
 
 
 def critic_collapse(facts: Facts) -> Finding | None:
-    """The critic values states and no longer actions."""
+    """The critic values states and no longer actions, or never valued them."""
     spreads = facts.column("sibling_spread")
     if len(spreads) < 2 or facts.updates < SETTLED:
         return None
     top, now = max(spreads), spreads[-1]
-    if now > COLLAPSED * top or top < RISEN:
+    fell = top >= RISEN and now <= COLLAPSED * top
+    support, agreement = facts.config.agent.support, facts.newest("demo_agreement")
+    flat = bool(facts.demos) and support is not None and now < FLAT * (support[1] - support[0])
+    if not fell and not (flat and agreement is not None and agreement < UNLEARNT):
         return None
+    what = f"values of sibling bins lie {now:.2g} apart" + (f", after {top:.2g} before" if fell else "")
+    if not fell:
+        what += f", and {agreement:.0%} of the demonstrated bins are the best"
     weight = getattr(facts.config.agent, "bc_lambda", 0.0)
     advice = "Raise --agent.bc-lambda: without imitation losses nothing keeps bins apart"
     if weight >= 1:
         advice = "Look at demo_fraction and demo_agreement: the imitation losses do not reach the bins"
-    return Finding("critic-collapse", f"values of sibling bins lie {now:.2g} apart, after {top:.2g} before", advice)
+    return Finding("critic-collapse", what, advice)
 
 
 def clipped_targets(facts: Facts) -> Finding | None:
