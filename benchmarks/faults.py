@@ -1,6 +1,7 @@
 """Fifteen faults injected on purpose, and healthy runs: what a diagnosis names, and what it should not.
 
-Usage: python benchmarks/faults.py [--faults NAME ...] [--tasks ID ...] [--seeds 1 2] [--healthy 40] [--jobs 2] [--name NAME]
+Usage: python benchmarks/faults.py [--faults NAME ...] [--tasks ID ...] [--seeds 1 2] [--healthy 40] [--jobs 2]
+                                   [--name NAME]
        python benchmarks/faults.py one FAULT TASK SEED DIRECTORY
 
 Each run makes 2,000 updates. A fault counts as named where its cause is the first finding, or one of the first two; the

@@ -18,8 +18,8 @@ BEGUN = 100
 SETTLED = 500
 """Updates after which imitation must show."""
 FLAT, UNLEARNT = 0.05, 0.5
-"""Spread of sibling bins, as a fraction of the atoms' range, and agreement with demonstrations, below which bins are not
-told apart: 0.03 and 0.3 without imitation losses on drawer-open, 0.1 and 0.75 with them after 300 updates."""
+"""Spread of sibling bins, as a fraction of the atoms' range, and agreement with demonstrations, below which bins are
+not told apart: 0.03 and 0.3 without imitation losses on drawer-open, 0.1 and 0.75 with them after 300 updates."""
 RISEN = 0.02
 """Spread of sibling bins that must have been there before it can collapse."""
 COLLAPSED = 0.2
