@@ -208,7 +208,7 @@ def main() -> None:
     parser.add_argument("--name", default="faults")
     options = parser.parse_args()
     asked = [(fault, task, seed) for seed in options.seeds for fault in options.faults for task in options.tasks]
-    pairs = itertools.product(itertools.count(11), HEALTHY_TASKS)
+    pairs = ((seed, task) for seed in itertools.count(11) for task in HEALTHY_TASKS)
     asked += [("", task, seed) for seed, task in itertools.islice(pairs, options.healthy)]
     with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(options.jobs) as pool:
         results = list(pool.map(lambda case: run_one(*case, Path(place)), asked))
