@@ -130,6 +130,7 @@ def test_without_numbers_nothing_is_told(tmp_path):
     assert diagnose(Facts(tiny(tmp_path))) == []
     found = Facts(tiny(tmp_path))
     found.add_all([{"kind": "train", "updates": 5, "loss": 1.0}, {"kind": "eval"}, {"kind": "final"}])
+    assert (found.updates, found.evaluations) == (5, 2)
     assert diagnose(found) == []
 
 
@@ -140,6 +141,16 @@ def test_each_cause_is_said_once(tmp_path):
         watch.on_metrics(None, {**HEALTHY, "sibling_spread": 0.01})  # type: ignore[arg-type]
     assert len(said) == 1
     assert said[0].startswith("warning: critic-collapse: values of sibling bins lie 0.01 apart, after 0.4 before. ")
+
+
+def test_what_is_held_does_not_grow_with_the_run(tmp_path):
+    found = facts(tmp_path)
+    held = len(found.courses)
+    for number in range(1000):
+        found.add({"kind": "train", **HEALTHY, "critic_loss": 1.0 + number})
+    assert len(found.courses) == held
+    course = found.courses["critic_loss"]
+    assert (course.first, course.lowest, course.newest, course.highest, course.count) == (1, 1, 1000, 1000, 1003)
 
 
 def test_facts_hold_the_newest_episodes(tmp_path):
@@ -181,7 +192,7 @@ def test_the_command_tells_what_the_run_has_told(tmp_path, capsys):
     assert main(["diagnose", str(tmp_path / "run"), "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     told = [Finding(**one) for one in answer["findings"]]
-    assert (answer["updates"], answer["evaluations"]) == (kept.updates, len(kept.evals))
+    assert (answer["updates"], answer["evaluations"]) == (kept.updates, kept.evaluations)
     assert told == diagnose(kept)
     assert told[0].cause == "support-too-narrow"
     assert main(["diagnose", str(tmp_path / "run")]) == 0
@@ -200,5 +211,5 @@ def test_a_resumed_run_knows_what_was_before(tmp_path):
     run(config)
     _, said = run(dataclasses.replace(config, steps=45))
     assert "resuming at step 30" in said
-    steps = [row["env_steps"] for row in read_facts(tmp_path / "run").train]
-    assert min(steps) < 30 < max(steps)
+    steps = read_facts(tmp_path / "run").courses["env_steps"]
+    assert steps.first < 30 < steps.newest

@@ -29,7 +29,7 @@ class Diagnose:
         found = diagnose(facts)
         if self.json:
             findings = [asdict(finding) for finding in found]
-            seen = {"updates": facts.updates, "evaluations": len(facts.evals), "findings": findings}
+            seen = {"updates": facts.updates, "evaluations": facts.evaluations, "findings": findings}
             print(json.dumps(seen, indent=2))
             return 0
         if not facts.updates and not found:
@@ -39,6 +39,8 @@ class Diagnose:
             print(finding.cause)
             for text in (f"{finding.evidence}.", f"{finding.advice}."):
                 print(textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="  "))
-        looked = f"{len(RULES)} causes were looked for, in {facts.updates:,} updates and {len(facts.evals)} evaluations"
+        looked = (
+            f"{len(RULES)} causes were looked for, in {facts.updates:,} updates, {facts.evaluations} evaluations"
+        )
         print(looked if found else f"nothing was found; {looked}")
         return 0

@@ -23,52 +23,71 @@ RECENT = 50
 
 
 @dataclass
+class Course:
+    """How one number went over the rows of learning. A run may have any number of rows: they are not kept."""
+
+    first: float
+    newest: float
+    lowest: float
+    highest: float
+    count: int = 1
+
+    def add(self, value: float) -> None:
+        """Take the number of another row."""
+        self.newest, self.count = value, self.count + 1
+        self.lowest, self.highest = min(self.lowest, value), max(self.highest, value)
+
+
+@dataclass
 class Facts:
     """Evidence, from the directory of a run alone: what is told live is told by `zoomrl diagnose` later.
 
     Attributes:
         config: of the run.
         demos: of :func:`demo_facts`; empty without demonstrations.
-        train: rows of learning, oldest first.
-        evals: evaluations during training, and the one at the end.
+        updates: gradient steps so far.
+        courses: of the numbers of the rows of learning, by name.
+        tested: the newest evaluation that reports success.
+        evaluations: how many there were, the one at the end included.
         episodes: the newest training episodes.
     """
 
     config: TrainConfig
     demos: Mapping[str, float] = field(default_factory=dict)
-    train: list[Row] = field(default_factory=list)
-    evals: list[Row] = field(default_factory=list)
+    updates: int = 0
+    courses: dict[str, Course] = field(default_factory=dict)
+    tested: Row | None = None
+    evaluations: int = 0
     episodes: deque[Row] = field(default_factory=lambda: deque(maxlen=RECENT))
 
     def add(self, row: Row) -> None:
         """Take a row, of any kind."""
-        place: Any = {"train": self.train, "eval": self.evals, "final": self.evals, "episode": self.episodes}
-        place[row["kind"]].append(row)
+        self.updates = max(self.updates, int(row.get("updates", 0)))
+        if row["kind"] == "episode":
+            self.episodes.append(row)
+        elif row["kind"] == "train":
+            for name, value in row.items():
+                if isinstance(value, int | float):
+                    self._note(name, float(value))
+        else:
+            self.evaluations += 1
+            if row.get("success_rate") is not None:
+                self.tested = {name: row[name] for name in ("success_rate", "episodes")}
+
+    def _note(self, name: str, value: float) -> None:
+        if name in self.courses:
+            self.courses[name].add(value)
+        else:
+            self.courses[name] = Course(value, value, value, value)
 
     def add_all(self, rows: Iterable[Row]) -> None:
         """Take several."""
         for row in rows:
             self.add(row)
 
-    def column(self, name: str) -> list[float]:
-        """A number of the rows of learning, oldest first, where it is known."""
-        return [float(row[name]) for row in self.train if row.get(name) is not None]
-
     def newest(self, name: str) -> float | None:
-        """The newest of :meth:`column`."""
-        found = self.column(name)
-        return found[-1] if found else None
-
-    @property
-    def updates(self) -> int:
-        """Gradient steps so far."""
-        return max((int(row.get("updates", 0)) for row in (*self.train[-1:], *self.evals[-1:])), default=0)
-
-    @property
-    def success(self) -> float | None:
-        """Success of the newest evaluation that reports it."""
-        found = [row["success_rate"] for row in self.evals if row.get("success_rate") is not None]
-        return float(found[-1]) if found else None
+        """A number of the newest row of learning that has it."""
+        return self.courses[name].newest if name in self.courses else None
 
 
 def read_facts(directory: Path) -> Facts:

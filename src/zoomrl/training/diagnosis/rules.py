@@ -51,10 +51,10 @@ Rule = Callable[[Facts], Finding | None]
 
 def critic_collapse(facts: Facts) -> Finding | None:
     """The critic values states and no longer actions, or never valued them."""
-    spreads = facts.column("sibling_spread")
-    if len(spreads) < 2 or facts.updates < SETTLED:
+    spread = facts.courses.get("sibling_spread")
+    if spread is None or spread.count < 2 or facts.updates < SETTLED:
         return None
-    top, now = max(spreads), spreads[-1]
+    top, now = spread.highest, spread.newest
     fell = top >= RISEN and now <= COLLAPSED * top
     support, agreement = facts.config.agent.support, facts.newest("demo_agreement")
     flat = bool(facts.demos) and support is not None and now < FLAT * (support[1] - support[0])
@@ -187,10 +187,11 @@ def missing_rewards(facts: Facts) -> Finding | None:
 
 def trained_padding(facts: Facts) -> Finding | None:
     """Steps beyond the end of an episode are learnt from."""
-    valid = facts.column("valid_fraction")
+    valid = facts.courses.get("valid_fraction")
     length = facts.demos.get("length_90")
     chunk = getattr(facts.config.agent, "chunk_length", 1)
-    if len(valid) < 3 or chunk < 2 or not length or facts.config.replay.padding != "mask" or min(valid) < 1:
+    enough = valid is not None and valid.count >= 3 and chunk > 1 and length and facts.config.replay.padding == "mask"
+    if valid is None or not enough or valid.lowest < 1:
         return None
     return Finding(
         "padding-trained",
@@ -201,8 +202,11 @@ def trained_padding(facts: Facts) -> Finding | None:
 
 def few_demonstrations(facts: Facts) -> Finding | None:
     """The demonstrations are known by heart, and too few."""
-    count, agreement, success = facts.demos.get("demonstrations"), facts.newest("demo_agreement"), facts.success
-    if not count or count > 5 or agreement is None or agreement < 0.9 or success is None or success > 0.5:
+    count, agreement = facts.demos.get("demonstrations"), facts.newest("demo_agreement")
+    if not count or count > 5 or agreement is None or agreement < 0.9 or facts.tested is None:
+        return None
+    success = facts.tested["success_rate"]
+    if success > 0.5:
         return None
     return Finding(
         "few-demonstrations",
@@ -249,12 +253,11 @@ def stale_weights(facts: Facts) -> Finding | None:
 
 def divergence(facts: Facts) -> Finding | None:
     """Losses grow."""
-    losses = facts.column("critic_loss")
-    if len(losses) < 3 or losses[-1] < 2 * losses[0] or losses[-1] < 2 * min(losses):
+    loss = facts.courses.get("critic_loss")
+    if loss is None or loss.count < 3 or loss.newest < 2 * loss.first:
         return None
-    return Finding(
-        "divergence", f"the critic's loss is {losses[-1]:.3g}, after {min(losses):.3g} before", "Lower --agent.lr"
-    )
+    what = f"the critic's loss is {loss.newest:.3g}, after {loss.lowest:.3g} before"
+    return Finding("divergence", what, "Lower --agent.lr")
 
 
 def tied_choices(facts: Facts) -> Finding | None:
@@ -272,10 +275,9 @@ def tied_choices(facts: Facts) -> Finding | None:
 def loud_exploration(facts: Facts) -> Finding | None:
     """Exploration noise undoes what the policy can."""
     known = [row["success"] for row in facts.episodes if "success" in row]
-    tested = [row for row in facts.evals if row.get("success_rate") is not None]
-    if len(known) < 10 or not tested or tested[-1]["episodes"] < 10:
+    if len(known) < 10 or facts.tested is None or facts.tested["episodes"] < 10:
         return None
-    rate, episodes = tested[-1]["success_rate"], tested[-1]["episodes"]
+    rate, episodes = facts.tested["success_rate"], facts.tested["episodes"]
     # Their intervals must be apart, by some way.
     if (
         rate < 0.5
