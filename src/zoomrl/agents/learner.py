@@ -28,7 +28,7 @@ Tensors = dict[str, Tensor]
 Piece = tuple[Any, str]
 """An object, and the name of one of its functions."""
 MEASURED, MEASURED_EVERY = 32, 64
-"""Samples of a batch on which an agent measures itself, and the updates between: 0.5 % of learning on a CPU, or less."""
+"""Samples of a batch on which an agent measures itself, and the updates between: at most 0.5 % of learning."""
 Closed = Callable[[Mapping[str, Any], Noise], Tensors]
 """A function of (nested) tensors alone."""
 
