@@ -39,8 +39,6 @@ class Diagnose:
             print(finding.cause)
             for text in (f"{finding.evidence}.", f"{finding.advice}."):
                 print(textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="  "))
-        looked = (
-            f"{len(RULES)} causes were looked for, in {facts.updates:,} updates, {facts.evaluations} evaluations"
-        )
+        looked = f"{len(RULES)} causes were looked for, in {facts.updates:,} updates, {facts.evaluations} evaluations"
         print(looked if found else f"nothing was found; {looked}")
         return 0
