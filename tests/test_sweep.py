@@ -750,10 +750,10 @@ def test_an_unpromising_run_ends_early(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_the_command_searches(here, capsys):
     pytest.importorskip("optuna")
-    words = command(here / "sweep", "1", "--workers", "2", "--search", "optuna", "--trials", "3")[3:]
-    assert main([*words, "--set", *WORDS, "agent.lr=log(1e-4,1e-2)"]) == 0
+    words = (here / "sweep", "1", "--workers", "2", "--search", "optuna", "--trials", "3")
+    assert main(command(*words, more=("agent.lr=log(1e-4,1e-2)",))[3:]) == 0
     said = capsys.readouterr().out
     assert "trial 2: " in said
     assert "best: " in said
-    assert main([*words, "--set", *WORDS]) == 2
+    assert main(command(*words)[3:]) == 2
     assert "a search is of options" in capsys.readouterr().err
