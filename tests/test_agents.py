@@ -10,6 +10,7 @@ from slow_cqn import SlowCQN
 from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
 from zoomrl.agents.cqn.learner import CQN, imitation_weight
 from zoomrl.agents.learner import MEASURED, MEASURED_EVERY
+from zoomrl.agents.metrics import input_metrics
 from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.math import grid
 from zoomrl.nets.perception import ObservationShape
@@ -193,6 +194,29 @@ def test_the_least_value_that_is_told_from_nothing():
     assert CQNConfig(v_min=0.0, v_max=1.0, atom_spacing="geometric", v_least=0.02).least_value == 0.02
     assert CQNConfig(value="scalar").least_value is None
     assert preset("sac-dmc").agent.least_value is None
+
+
+def test_what_reaches_the_agent_is_measured_on_the_samples_that_it_is_about():
+    batch = make_batch(3, size=8, demo=0.0, valid=2.0)
+    batch["is_demo"] = torch.arange(8) < 4
+    batch["obs"]["state"][:, 0] = 1.0
+    batch["actions"][:4], batch["actions"][4:] = 1.0, 0.5
+    features = {"state": torch.where(torch.arange(8)[:, None] < 4, 0.0, 9.0).repeat(1, 5)}
+    features["state"][4:, 1:] = 1.0
+    found = {name: float(value) for name, value in input_metrics(batch, features).items()}
+    assert found == {
+        "valid_fraction": 1.0,
+        "demo_at_bound": 1.0,
+        "demo_action_size": 1.0,
+        "state_still": pytest.approx(1 / STATE),
+        "state_far": pytest.approx(1 / 5),
+    }
+    images = torch.zeros(8, 1, 2, 16, 16, 3, dtype=torch.uint8)
+    images[::2, :, 0] = 255
+    batch["obs"]["rgb"] = images
+    assert float(input_metrics(batch, {})["image_change"]) == 0, "the second camera shows the same always"
+    images[::2, :, 1] = 51
+    assert float(input_metrics(batch, {})["image_change"]) == pytest.approx(0.1)
 
 
 def test_measuring_changes_no_weight(monkeypatch):

@@ -79,7 +79,9 @@ def input_metrics(batch: Mapping[str, Any], features: Mapping[str, Tensor]) -> M
         still = batch["obs"]["state"].amax(0) == batch["obs"]["state"].amin(0)
         found["state_still"] = still.to(torch.float32).mean()
     if "state" in features:
-        found["state_far"] = (features["state"].abs() > FAR).to(torch.float32).mean()
+        # Of demonstrations the scale is taken: they are never far.
+        own = (~batch["is_demo"])[:, None].to(torch.float32)
+        found["state_far"] = masked_mean((features["state"].abs() > FAR).to(torch.float32), own)
     if "rgb" in batch["obs"]:
         images = batch["obs"]["rgb"][:, -1, :, ::_EVERY, ::_EVERY].to(torch.float32) / 255
         found["image_change"] = images.std(0, correction=0).flatten(1).mean(1).amin()
