@@ -64,6 +64,8 @@ def make_batch(
             "reward": torch.rand(size, sequence_length, generator=g),
             "valid": torch.arange(sequence_length) < inside,
         }
+        ends = (torch.arange(sequence_length) + 1 == inside) & (torch.arange(size)[:, None] % 3 == 0)
+        columns["discount"] = torch.where(columns["valid"], torch.where(ends, 0.0, 0.97), 1.0)
         batch["sequence"] = TensorDict(columns, [size])
     return batch
 

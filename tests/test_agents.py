@@ -203,6 +203,7 @@ def test_what_reaches_the_agent_is_measured_on_the_samples_that_it_is_about():
     batch["actions"][:4], batch["actions"][4:] = 1.0, 0.5
     features = {"state": torch.where(torch.arange(8)[:, None] < 4, 0.0, 9.0).repeat(1, 5)}
     features["state"][4:, 1:] = 1.0
+    features["state"][6:, 1] = -9.0  # far in some samples alone
     found = {name: float(value) for name, value in input_metrics(batch, features).items()}
     assert found == {
         "valid_fraction": 1.0,

@@ -13,6 +13,7 @@ import torch
 from batches import ACTIONS, BOTH, ONLY_STATE, make_batch, make_observation
 from zoomrl.agents.build import assemble
 from zoomrl.agents.config import AgentConfig
+from zoomrl.agents.cqn.config import CQNConfig, ProposalConfig
 from zoomrl.agents.registry import AGENT_CONFIGS
 from zoomrl.errors import ConfigError
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
@@ -36,6 +37,7 @@ SMALL: dict[str, Any] = {
     "representation.dim": 8,
     "representation.encoder_hidden": (8,),
     "representation.model_hidden": (8,),
+    "proposals.hidden": (6,),
 }
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -62,6 +64,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "atom_spacing": "geometric",
         "bc_schedule": "linear(1,0,9)",
     },
+    "one of the chunks that are proposed": {"proposals.count": 2, "proposals.choose": "random"},
+    "a target for each prefix": {"prefix_targets": True},
     "policies judged by several episodes": {"checkpoint_after": 3, "policy_delay": 1},
 }
 """Options that make others count, by name; those that an agent does not have are left out."""
@@ -72,7 +76,9 @@ def reads(config: AgentConfig) -> Iterator[set[str]]:
     """Full names of the fields of ``config`` that are read meanwhile, those of its encoder and latent included."""
     seen: set[str] = set()
     watched = {id(config): "", id(config.encoder): "encoder.", id(config.representation): "representation."}
-    kinds = {type(config), EncoderConfig, RepresentationConfig}
+    if isinstance(config, CQNConfig):
+        watched[id(config.proposals)] = "proposals."
+    kinds = {type(config), EncoderConfig, RepresentationConfig, ProposalConfig}
     originals = {kind: kind.__getattribute__ for kind in kinds}
 
     def spy(kind: type) -> Any:
@@ -130,7 +136,8 @@ def live(config: AgentConfig) -> None:
 def test_every_option_of_an_agent_is_read_by_it(name):
     plain = AGENT_CONFIGS[name]()
     wanted = {field.name for field in dataclasses.fields(plain)}
-    for group, kind in (("encoder", EncoderConfig), ("representation", RepresentationConfig)):
+    groups = {"encoder": EncoderConfig, "representation": RepresentationConfig, "proposals": ProposalConfig}
+    for group, kind in groups.items():
         if group in wanted:
             wanted |= {f"{group}.{field.name}" for field in dataclasses.fields(kind)}
     wanted -= set(plain.unused)

@@ -13,7 +13,7 @@ from zoomrl.agents import engine
 from zoomrl.agents.act.config import ACTConfig
 from zoomrl.agents.bc.config import BCConfig
 from zoomrl.agents.build import assemble
-from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
+from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig, ProposalConfig
 from zoomrl.agents.cqn.learner import CQN
 from zoomrl.agents.drqv2.config import DrQv2ASConfig, DrQv2Config
 from zoomrl.agents.engine import WARM_UP, Captured, accelerate, capture, unavailable
@@ -36,6 +36,17 @@ NOISE = 0.2
 # Dimensions, steps and levels are unrolled where a step is compiled: few of them keep these tests short.
 CASES = {
     "cqn_as, state": (CQNASConfig(**TINY, atoms=11, chunk_length=2, levels=2), ONLY_STATE),
+    "cqn_as, proposals, prefixes": (
+        CQNASConfig(
+            **TINY,
+            atoms=11,
+            chunk_length=2,
+            levels=2,
+            prefix_targets=True,
+            proposals=ProposalConfig(count=2, target_count=2, steps=2, hidden=(6,)),
+        ),
+        ONLY_STATE,
+    ),
     "drqv2, pixels": (DrQv2Config(**TINY, encoder=ENCODER), ONLY_PIXELS),
     "td3, state": (TD3Config(hidden=(10, 10)), ONLY_STATE),
     "iqrl, state": (IQRLConfig(hidden=(10, 10), representation=LATENT, critics=3), ONLY_STATE),

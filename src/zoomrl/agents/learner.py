@@ -385,7 +385,13 @@ def network_pieces(modules: Iterable[Any], chunk_length: int) -> list[Piece]:
     return [piece for pair in parts for piece in pair]
 
 
-def sample_shifts(perception: Perception | SelfPredictive, batch: int, generator: torch.Generator) -> Noise:
-    """Shifts of the images of ``obs`` and ``next_obs``, sampled independently; nothing where nothing is shifted."""
-    noise = {name: perception.sample_noise(batch, generator) for name in ("shifts", "next_shifts")}
+def sample_shifts(
+    perception: Perception | SelfPredictive, batch: int, generator: torch.Generator, following: int | None = None
+) -> Noise:
+    """Shifts of the images of ``obs`` and ``next_obs``, sampled independently; nothing where nothing is shifted.
+
+    There are as many of the latter, unless ``following`` says how many.
+    """
+    counts = {"shifts": batch, "next_shifts": batch if following is None else following}
+    noise = {name: perception.sample_noise(count, generator) for name, count in counts.items()}
     return {name: shifts for name, shifts in noise.items() if shifts is not None}

@@ -79,9 +79,10 @@ def input_metrics(batch: Mapping[str, Any], features: Mapping[str, Tensor]) -> M
         still = batch["obs"]["state"].amax(0) == batch["obs"]["state"].amin(0)
         found["state_still"] = still.to(torch.float32).mean()
     if "state" in features:
-        # Of demonstrations the scale is taken: they are never far.
-        own = (~batch["is_demo"])[:, None].to(torch.float32)
-        found["state_far"] = masked_mean((features["state"].abs() > FAR).to(torch.float32), own)
+        # Of demonstrations the scale is taken. A policy that fails leads far away too, but does not begin there.
+        demonstrated = batch["is_demo"][:, None]
+        always = ((features["state"].abs() > FAR) | demonstrated).all(0) & ~demonstrated.all()
+        found["state_far"] = always.to(torch.float32).mean()
     if "rgb" in batch["obs"]:
         images = batch["obs"]["rgb"][:, -1, :, ::_EVERY, ::_EVERY].to(torch.float32) / 255
         found["image_change"] = images.std(0, correction=0).flatten(1).mean(1).amin()

@@ -136,11 +136,11 @@ class WindowSampler(Sampler):
             is_demo=is_demo,
             gamma=config.discount,
             padding=self._padding,
-            sequence=self._sequence(start, length, first) if len(self._span) else None,
+            sequence=self._sequence(start, length, terminated, first) if len(self._span) else None,
             slot=None if self._priorities is None else self.table.wrap(start + first),
         )
 
-    def _sequence(self, start: Tensor, length: Tensor, first: Tensor) -> Sequence:
+    def _sequence(self, start: Tensor, length: Tensor, terminated: Tensor, first: Tensor) -> Sequence:
         step = first[:, None] + self._span
         following = (torch.minimum(step + 1, length[:, None])[..., None] - self._back).clamp_(min=0)
         inside = torch.minimum(step, length[:, None] - 1)
@@ -148,6 +148,7 @@ class WindowSampler(Sampler):
             obs=self.table.wrap(following + start[:, None, None]),
             actions=self.table.wrap(inside + start[:, None]),
             valid=step < length[:, None],
+            terminal=terminated[:, None] & (step + 1 == length[:, None]),
         )
 
     def state_dict(self) -> dict[str, Any]:

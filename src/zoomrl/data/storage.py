@@ -29,11 +29,13 @@ class Sequence:
         obs: [B, H, F] slots of the stacked observations that follow each step.
         actions: [B, H], those of the rewards too; steps beyond the episode point at its last one.
         valid: [B, H], which steps lie inside the episode.
+        terminal: [B, H], which of them terminate it.
     """
 
     obs: Tensor
     actions: Tensor
     valid: Tensor
+    terminal: Tensor
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ class _Gather:
             size,
         )
         if index.sequence is not None:
-            batch["sequence"] = _sequence(frames, index.sequence, pinned)
+            batch["sequence"] = _sequence(frames, index.sequence, index.gamma, pinned)
         if index.slot is not None:
             batch["slot"] = index.slot
         return self._send(batch) if pinned else batch
@@ -184,14 +186,15 @@ def make_storage(kind: str, slots: int, directory: Path | None, device: torch.de
     return storage
 
 
-def _sequence(frames: TensorDict, index: Sequence, pinned: bool) -> TensorDict:
-    """Observations [B, H, ...], actions and rewards of a sequence."""
+def _sequence(frames: TensorDict, index: Sequence, gamma: float, pinned: bool) -> TensorDict:
+    """Observations [B, H, ...], actions, rewards and discounts of a sequence."""
     count, steps, _ = index.obs.shape
     stacks = _stacked(frames["obs"], index.obs.flatten(0, 1), pinned)
     columns = {
         "obs": TensorDict({name: stack.unflatten(0, (count, steps)) for name, stack in stacks.items()}, [count]),
         "actions": frames["action"][index.actions],
         "reward": frames["reward"][index.actions],
+        "discount": torch.where(index.valid, torch.where(index.terminal, 0.0, gamma), 1.0),
         "valid": index.valid,
     }
     return TensorDict(columns, [count])

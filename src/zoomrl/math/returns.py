@@ -1,4 +1,4 @@
-"""n-step returns with ``terminated`` and ``truncated`` apart."""
+"""n-step returns, and those of all prefixes, with ``terminated`` and ``truncated`` apart."""
 
 from __future__ import annotations
 
@@ -28,3 +28,20 @@ def n_step(reward: Tensor, length: Tensor, terminal: Tensor, gamma: float) -> tu
     value = (torch.where(weight > 0, reward, torch.zeros_like(reward)) * weight).sum(1)
     discount = gamma ** length.to(reward.dtype)
     return value, torch.where(terminal, torch.zeros_like(discount), discount)
+
+
+def prefix_returns(reward: Tensor, discount: Tensor) -> tuple[Tensor, Tensor]:
+    """Return and bootstrap discount of the first step, the first two, and so on.
+
+    ``R_t = sum_{j <= t} (d_0 .. d_{j-1}) r_j`` and ``D_t = d_0 .. d_t``.
+
+    Args:
+        reward: [B, T]; 0 beyond the end of an episode.
+        discount: [B, T] of each step: gamma, 0 where it terminates the episode, 1 beyond its end.
+
+    Returns:
+        returns [B, T] and discounts [B, T].
+    """
+    through = discount.cumprod(1)
+    before = torch.cat([torch.ones_like(discount[:, :1]), through[:, :-1]], 1)
+    return (before * reward).cumsum(1), through

@@ -189,6 +189,11 @@ class TrainConfig:
                 f"control.random_prefix={self.control.random_prefix} exceeds the chunks of {self.agent.name}: "
                 f"agent.chunk_length is {chunk}"
             )
+        if getattr(self.agent, "prefix_targets", False) and self.replay.n_step != 1:
+            raise ConfigError(
+                "with agent.prefix_targets the place of a step in its chunk says after how many steps it bootstraps, "
+                f"and replay.n_step={self.replay.n_step} has no effect: use replay.n_step 1"
+            )
         if self.control.snap and self.agent.grid is None:
             raise ConfigError(f"control.snap needs a zoom grid, and {self.agent.name} has none; turn it off")
         if self.replay.sampling == "priority" and not self.agent.gives_priorities:

@@ -11,12 +11,48 @@ from zoomrl.errors import ConfigError
 from zoomrl.field_docs import with_field_docs
 from zoomrl.math.schedules import parse_schedule
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
-from zoomrl.ranges import at_least, choices
+from zoomrl.ranges import at_least, choices, positive, widths
 
 LEAST_ATOMS = 3
 """Even atoms that a value must be away from 0 to be told from it."""
 MAX_CELLS = 2**20
 """Finest action grid that float32 addresses without rounding into a neighbour."""
+
+
+@with_field_docs
+@dataclass(frozen=True)
+class ProposalConfig:
+    """Chunks of a behaviour-cloning policy, of which the critic chooses the best, as in Q-chunking (Li et al. 2025).
+
+    Paper: Li, Zhou, Levine, "Reinforcement Learning with Action Chunking" (2025).
+
+    Raises:
+        ConfigError: a number is out of its range, or an option needs proposals and there are none.
+    """
+
+    count: int = 0
+    """Chunks proposed where the agent acts; 0 for none: the greedy chunk alone."""
+    target_count: int = 4
+    """Chunks proposed where the bootstrap action is chosen."""
+    greedy: bool = True
+    """Whether the greedy chunk is one of the candidates."""
+    choose: Literal["critic", "random"] = "critic"
+    """Take the candidate of the highest value, or any, which tells what the critic's choice adds."""
+    steps: int = 5
+    """Steps of Euler's method from noise to a chunk."""
+    hidden: tuple[int, ...] = (256, 256)
+    """Widths of the hidden layers of the flow."""
+    lr: float = 3e-4
+    """Its learning rate (AdamW without decay)."""
+
+    def __post_init__(self) -> None:
+        place = "agent.proposals."
+        choices(self, place)
+        at_least(self, place, count=0, target_count=1, steps=1)
+        positive(self, place, "lr")
+        widths(self, place, "hidden")
+        if not self.count and (not self.greedy or self.choose != "critic"):
+            raise ConfigError(f"{place}greedy and .choose are about proposals: set {place}count to 1 or more")
 
 
 @with_field_docs
@@ -93,6 +129,9 @@ class CQNConfig(AgentConfig):
     bc_margin: float = 0.1
     """Margin by which a demonstrated bin's value must lead."""
 
+    # Choosing.
+    proposals: ProposalConfig = field(default_factory=ProposalConfig)
+
     # Acting.
     act_with: Literal["target", "online"] = "target"
     """Critic that acts, in training and evaluation."""
@@ -162,7 +201,15 @@ class CQNASConfig(CQNConfig):
     """Steps T of an action chunk."""
     gru_layers: int = 1
     """Layers of the GRU over the chunk."""
+    prefix_targets: bool = False
+    """Step t of a chunk bootstraps after t steps, from the state that they lead to; otherwise all steps share the
+    n-step target of the chunk's first state."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(self, "agent.", chunk_length=1, gru_layers=1)
+        if self.prefix_targets and self.representation.kind != "none":
+            raise ConfigError(
+                "agent.prefix_targets reads the states that a chunk leads to, and a latent has sequences of its own: "
+                "use agent.representation.kind none, or turn agent.prefix_targets off"
+            )

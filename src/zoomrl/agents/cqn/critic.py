@@ -163,6 +163,38 @@ class CoarseToFineCritic(CoarseToFineNetwork):
         last = self._moving(best.chosen[-1])
         return self.expected(last[:, None])[:, 0].view(-1, *best.cell.shape[:2]).mean((0, 2))
 
+    def score(self, observation: Mapping[str, Tensor], cells: Tensor) -> Tensor:
+        """Values [M, B] of M chunks of each sample, as :meth:`value_of` has that of the greedy one.
+
+        Args:
+            observation: features by name [B, ...].
+            cells: finest cells [M, B, T, A].
+        """
+        features = self.features(observation)
+        inputs = [rows.repeat(len(cells), 1) for rows in features.inputs]
+        flat, last = cells.flatten(0, 1), self.config.levels - 1
+        centre = grid.cell_centre(flat // self.config.bins, last, self.config.bins)
+        outputs = self(features._replace(inputs=inputs), centre[:, None], last)
+        path = Path(outputs, _tokens((flat % self.config.bins)[:, None]))
+        values = self.expected(self._moving(self.chosen_on(path))[:, None])[:, 0]
+        return values.view(-1, *cells.shape[:3]).mean((0, 3))
+
+    def backup_prefixes(self, chosen: Tensor, returns: Tensor, discounts: Tensor) -> Target:
+        """Targets by which step t of a chunk bootstraps after t steps, from the same step there.
+
+        Args:
+            chosen: [A, Z, B * T * L * T] outputs at the T states that each chunk leads through.
+            returns, discounts: [B, T], of its prefixes.
+        """
+        steps, levels = self.chunk_length, self.config.levels
+        after = chosen.unflatten(-1, (-1, steps, levels, steps)).diagonal(dim1=3, dim2=5)
+        found = self.backup(after.transpose(3, 4).flatten(2), returns.flatten(), discounts.flatten())
+
+        def by_token(rows: Tensor) -> Tensor:
+            return rows.unflatten(-1, (-1, steps, levels)).transpose(-1, -2).flatten(-3)
+
+        return Target(by_token(found.outputs), by_token(found.mean))
+
     def backup(self, chosen: Tensor, reward: Tensor, discount: Tensor) -> Target:
         """``reward + discount * value`` of chosen bins.
 

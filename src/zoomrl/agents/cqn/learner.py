@@ -15,11 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from zoomrl.agents.contract import Metrics
-from zoomrl.agents.cqn.config import CQNConfig
+from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
 from zoomrl.agents.cqn.critic import CoarseToFineCritic, Target
+from zoomrl.agents.cqn.proposals import Proposer
 from zoomrl.agents.learner import Learner, Noise, Piece, Tensors, network_pieces, sample_shifts
 from zoomrl.agents.metrics import batch_metrics, input_metrics, value_bounds, weight_distance
 from zoomrl.agents.optimization import make_optimizer, optimizer_step, polyak_update
+from zoomrl.math.returns import prefix_returns
 from zoomrl.math.schedules import schedule
 
 
@@ -31,7 +33,7 @@ def imitation_weight(config: CQNConfig, updates: int) -> float:
 
 
 class CQN(Learner):
-    """One critic, its target and one optimizer; no actor."""
+    """One critic, its target and one optimizer; no actor, but a policy that proposes chunks where it is asked for."""
 
     losses = ("loss",)
     measures = True
@@ -45,26 +47,68 @@ class CQN(Learner):
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         learned = [*self.perception.learnt(), *self.critic.parameters()]
         self.optimizer = make_optimizer(config.optimizer, learned, config.lr, config.weight_decay)
+        self.proposer: Proposer | None = None
+        if config.proposals.count:
+            sizes, steps = self.perception.sizes, self.chunk_length
+            self.proposer = Proposer(config.proposals, config.encoder, sizes, steps, self.action_dim).to(self.device)
+            flow = list(self.proposer.parameters())
+            self.proposer_optimizer = make_optimizer("adamw", flow, config.proposals.lr, 0.0)
+
+    @property
+    def prefixes(self) -> bool:
+        """Whether each step of a chunk has a target of its own."""
+        return isinstance(self.config, CQNASConfig) and self.config.prefix_targets
+
+    @property
+    def sequence_length(self) -> int:
+        """Steps of the sequences that batches must hold in addition: those of a chunk, for targets of its prefixes."""
+        return self.chunk_length if self.prefixes else super().sequence_length
 
     # ---- acting ----------------------------------------------------------------------------------------------
 
     def sample_acting_noise(self, count: int, generator: torch.Generator, explore: bool) -> Noise:
-        """Which of tied bins to take."""
-        return {"ties": self._sample_ties(count, generator)}
+        """Which of tied bins to take; noise that proposals begin from (while exploring), and which to take if any."""
+        noise = {"ties": self._sample_ties(count, generator)}
+        if self.proposer is not None:
+            number = self.config.proposals.count
+            if explore:
+                noise["starts"] = self.proposer.sample_starts(number, count, generator)
+            if (picks := self.proposer.sample_picks(number, count, generator)) is not None:
+                noise["picks"] = picks
+        return noise
 
     def propose(self, observation: Mapping[str, Tensor], noise: Noise) -> Tensors:
-        """Greedy chunk at the centres of the finest intervals (CQN paper, algorithm 1), and its value."""
+        """Greedy chunk at the centres of the finest intervals (CQN paper, algorithm 1), and its value.
+
+        With proposals the best of them and of the greedy one.
+        """
         critic = self.target_critic if self.config.act_with == "target" else self.critic
-        best = critic.greedy(self.perception(observation), noise["ties"])
-        return {"actions": critic.centre(best.cell), "value": critic.value_of(best)}
+        features = self.perception(observation)
+        best = critic.greedy(features, noise["ties"])
+        if self.proposer is None:
+            return {"actions": critic.centre(best.cell), "value": critic.value_of(best)}
+        choice = self.proposer.choose(critic, features, best.cell, noise.get("starts"), noise.get("picks"))
+        return {"actions": critic.centre(choice.cell), "value": choice.value}
 
     # ---- learning --------------------------------------------------------------------------------------------
 
     def sample_noise(self, batch: int) -> Noise:
         """Which of tied bins the bootstrap action takes, shifts of the images, and the weight of imitation now."""
-        ties = self._sample_ties(batch, self.generator)
+        generator, following = self.generator, batch * self.chunk_length if self.prefixes else batch
+        ties = self._sample_ties(following, generator)
         weight = torch.full((), imitation_weight(self.config, self.updates), device=self.device)
-        return {"ties": ties, "imitation_weight": weight, **sample_shifts(self.perception, batch, self.generator)}
+        noise = {
+            "ties": ties,
+            "imitation_weight": weight,
+            **sample_shifts(self.perception, batch, generator, following),
+        }
+        if self.proposer is not None:
+            number = self.config.proposals.target_count
+            noise["next_starts"] = self.proposer.sample_starts(number, following, generator)
+            if (picks := self.proposer.sample_picks(number, following, generator)) is not None:
+                noise["next_picks"] = picks
+            noise |= self.proposer.sample_learning_noise(batch, generator)
+        return noise
 
     def learn(self, batch: Mapping[str, Any], noise: Noise) -> Metrics:
         """One step on the temporal-difference loss and, for demonstrated samples, the imitation losses.
@@ -76,7 +120,12 @@ class CQN(Learner):
             noise: of :meth:`sample_noise`.
         """
         loss, metrics = self.loss(batch, noise)
-        optimizer_step(self.optimizer, loss)
+        if self.proposer is None:
+            optimizer_step(self.optimizer, loss)
+        else:
+            self.proposer_optimizer.zero_grad(set_to_none=True)
+            optimizer_step(self.optimizer, loss)
+            self.proposer_optimizer.step()
         return {"loss": loss.detach(), **metrics}
 
     def loss(self, batch: Mapping[str, Any], noise: Noise) -> tuple[Tensor, Metrics]:
@@ -84,9 +133,11 @@ class CQN(Learner):
         target = self.target(batch, noise)
         observation = self.perception(batch["obs"], noise.get("shifts"))
         path = self.critic.along(observation, self.critic.cell(batch["actions"]))
-        loss, metrics = self.critic.losses(
-            path, target, *self._masks(batch, path.outputs.dtype), noise["imitation_weight"]
-        )
+        weight, demo = self._masks(batch, path.outputs.dtype)
+        loss, metrics = self.critic.losses(path, target, weight, demo, noise["imitation_weight"])
+        if self.proposer is not None:
+            flow = self.proposer.loss(observation, batch["actions"], demo[:, 0], noise)
+            loss, metrics = loss + flow, metrics | {"proposal_loss": flow.detach()}
         if self.config.value == "categorical":
             metrics |= value_bounds(batch)
         if self.config.bc_schedule != "1":
@@ -98,22 +149,37 @@ class CQN(Learner):
         """Bootstrap target of every level, step and dimension (CQN paper, equation 2).
 
         ``R + discount * Q_target(s', a*)``, with a* chosen greedily by the online critic (double Q-learning) or by the
-        target critic itself.
+        target critic itself. With ``prefix_targets`` step t of a chunk has an R, a discount and an s' of its own.
         """
-        observation = self.perception(batch["next_obs"], noise.get("next_shifts"))
-        if self.config.double_q:
-            best = self.critic.greedy(observation, noise["ties"])
-            chosen = self.target_critic.chosen_on(self.target_critic.along(observation, best.cell))
-        else:
-            best = self.target_critic.greedy(observation, noise["ties"], all_levels=True)
-            chosen = self.target_critic.chosen_by(best)
-        return self.target_critic.backup(chosen, batch["reward"], batch["discount"])
+        if not self.prefixes:
+            chosen = self._bootstrap(batch["next_obs"], noise)
+            return self.target_critic.backup(chosen, batch["reward"], batch["discount"])
+        ahead = batch["sequence"]
+        chosen = self._bootstrap({name: array.flatten(0, 1) for name, array in ahead["obs"].items()}, noise)
+        returns, discounts = prefix_returns(ahead["reward"] * ahead["valid"], ahead["discount"])
+        return self.target_critic.backup_prefixes(chosen, returns, discounts)
+
+    def _bootstrap(self, following: Mapping[str, Tensor], noise: Noise) -> Tensor:
+        """Outputs [A, Z, N] of the target critic on the way to the best chunk at each of the ``following`` states."""
+        observation = self.perception(following, noise.get("next_shifts"))
+        double = self.config.double_q
+        critic = self.critic if double else self.target_critic
+        best = critic.greedy(observation, noise["ties"], all_levels=not double)
+        if self.proposer is None and not double:
+            return self.target_critic.chosen_by(best)
+        cell = best.cell
+        if self.proposer is not None:
+            starts, picks = noise["next_starts"], noise.get("next_picks")
+            cell = self.proposer.choose(critic, observation, cell, starts, picks).cell
+        return self.target_critic.chosen_on(self.target_critic.along(observation, cell))
 
     def measure(self, batch: Mapping[str, Any], noise: Noise) -> Metrics:
         """Whether the critic still tells bins apart and agrees with demonstrations, and what reaches it."""
         features = self.perception(batch["obs"])
         path = self.critic.along(features, self.critic.cell(batch["actions"]))
+        found = {} if self.proposer is None else self.proposer.compare(self.critic, features)
         return {
+            **found,
             **self.critic.compare_bins(path, *self._masks(batch, path.outputs.dtype)),
             **input_metrics(batch, features),
             "target_distance": weight_distance(self.critic, self.target_critic),
@@ -134,12 +200,20 @@ class CQN(Learner):
     @property
     def components(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         """What is saved."""
-        return {"critic": self.critic, "target_critic": self.target_critic, "optimizer": self.optimizer}
+        own: dict[str, nn.Module | torch.optim.Optimizer] = {
+            "critic": self.critic,
+            "target_critic": self.target_critic,
+            "optimizer": self.optimizer,
+        }
+        if self.proposer is not None:
+            own |= {"proposer": self.proposer, "proposer_optimizer": self.proposer_optimizer}
+        return own
 
     def autocast_modules(self) -> list[nn.Module]:
         """Encoder and streams, without the heads."""
         critics = [*self.critic.autocast_modules(), *self.target_critic.autocast_modules()]
-        return [*self.perception.networks(), *critics]
+        flow = [] if self.proposer is None else [self.proposer.trunk, self.proposer.net]
+        return [*self.perception.networks(), *critics, *flow]
 
     def pieces(self) -> list[Piece]:
         """What repeats: encoders by view, streams by level and network, imitation terms by action dimension.
@@ -150,7 +224,8 @@ class CQN(Learner):
             return super().pieces()
         streams = [stream for critic in (self.critic, self.target_critic) for stream in critic.streams]
         encoders: list[Piece] = [(net, "forward") for net in self.perception.encoders()]
-        own = [*encoders, *network_pieces(streams, self.chunk_length), (self.critic, "imitation")]
+        flow: list[Piece] = [] if self.proposer is None else [(self.proposer.net, "forward")]
+        own = [*encoders, *network_pieces(streams, self.chunk_length), (self.critic, "imitation"), *flow]
         return [*own, *self.representation_pieces()]
 
     def _sample_ties(self, batch: int, generator: torch.Generator) -> Tensor:

@@ -161,11 +161,11 @@ def constant_state(facts: Facts) -> Finding | None:
 def foreign_normalizer(facts: Facts) -> Finding | None:
     """Inputs are far from what they are scaled by."""
     far = facts.newest("state_far")
-    if far is None or far < 0.1 or facts.config.agent.normalize == "none":
+    if far is None or far < 0.05 or facts.updates < SETTLED or facts.config.agent.normalize == "none":
         return None
     return Finding(
         "normalizer-of-other-data",
-        f"{far:.0%} of the scaled entries of the state lie beyond five standard deviations",
+        f"{far:.0%} of the entries of the state always lie beyond five of the demonstrations' standard deviations",
         "Compare the state's entries and units of demonstrations and environment, or use --agent.normalize none",
     )
 
