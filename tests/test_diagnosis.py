@@ -76,7 +76,7 @@ SICK: dict[str, dict[str, Any]] = {
     "few-demonstrations": {"demos": {"demonstrations": 3.0}, "train": ({"demo_agreement": 0.97},), "success": 0.1},
     "demonstrations-duplicated": {"demos": {"duplicates": 2.0}},
     "demonstrations-contradict": {"train": ({"demo_agreement": 0.4},) * 2},
-    "stale-weights": {"train": ({"target_distance": 0.8},)},
+    "stale-weights": {"train": ({"target_distance": 0.8},), "agent__target_tau": 1e-6},
     "divergence": {"train": ({}, {"critic_loss": 2.0}, {"critic_loss": 9.0})},
     "choices-tied": {"train": ({"tied": 0.5},)},
     "exploration-too-loud": {"episodes": failed(20)},
@@ -105,6 +105,13 @@ def test_a_critic_that_never_told_bins_apart_is_named(tmp_path):
     (found, *_) = diagnose(facts(tmp_path, row, row, agent__bc_lambda=0.0))
     assert found.cause == "critic-collapse"
     assert found.evidence == "values of sibling bins lie 0.03 apart, and 30% of the demonstrated bins are the best"
+
+
+def test_weights_that_outrun_a_target_that_follows_learn_too_fast(tmp_path):
+    (found,) = diagnose(facts(tmp_path, {"target_distance": 0.5}, agent__target_tau=0.02, agent__target_interval=2))
+    assert found.cause == "divergence"
+    assert found.evidence == "the critic's weights change by 50% of their norm within about 100 updates"
+    assert found.advice == "Lower --agent.lr"
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from zoomrl.cli.diagnose import Diagnose
 from zoomrl.cli.doctor import Doctor
 from zoomrl.cli.env import Environments
 from zoomrl.cli.evaluate import Evaluate
+from zoomrl.cli.execution import Execution
 from zoomrl.cli.export import Export
 from zoomrl.cli.hub import Pull, Push
 from zoomrl.cli.parity import Parity
@@ -231,6 +232,7 @@ COMMAND_TABLES = {
     "report": ReportPage,
     "diagnose": Diagnose,
     "presets": Presets,
+    "execution": Execution,
     "export": Export,
     "serve": Serve,
     "push": Push,

@@ -31,6 +31,8 @@ class Export:
     """Episodes that both run, on the same seeds, to compare their success; 0 for none."""
     seed: int = 0
     """Seed of these episodes."""
+    execution: Annotated[str, arg(metavar="HOW", help_behavior_hint="(default: the run's own)")] = ""
+    """How chunks are executed: ensemble, or so many actions of each; `zoomrl execution` compares them."""
     trust: FlagCreatePairsOff[bool] = False
     """Let these episodes run the interpreter and import the module that the run's config.json names."""
     overwrite: FlagCreatePairsOff[bool] = False
@@ -60,6 +62,7 @@ class Export:
             observations=self.observations,
             episodes=self.episodes,
             seed=self.seed,
+            execution=self.execution,
             overwrite=self.overwrite,
             say=say,
         )

@@ -21,6 +21,7 @@ from zoomrl.cli.diagnose import Diagnose
 from zoomrl.cli.doctor import Doctor
 from zoomrl.cli.env import Environments
 from zoomrl.cli.evaluate import Evaluate
+from zoomrl.cli.execution import Execution
 from zoomrl.cli.export import Export
 from zoomrl.cli.hub import Pull, Push
 from zoomrl.cli.parity import Parity
@@ -80,6 +81,7 @@ class Completion:
 COMMANDS: dict[str, type[Any]] = {
     "train": Train,
     "eval": Evaluate,
+    "execution": Execution,
     "export": Export,
     "serve": Serve,
     "push": Push,

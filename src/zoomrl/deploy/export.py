@@ -14,6 +14,7 @@ from zoomrl.agents.learner import Learner
 from zoomrl.demos.store.staging import staged
 from zoomrl.deploy.card import model_card
 from zoomrl.deploy.evaluate import Factory, environments, episode_seeds, run_episodes
+from zoomrl.deploy.execution import executed
 from zoomrl.deploy.facts import describe
 from zoomrl.deploy.graph import ActingGraph, StepGraph
 from zoomrl.deploy.load import BundlePolicy
@@ -56,6 +57,7 @@ def export(
     episodes: int = 0,
     seed: int = 0,
     make_env: Factory | None = None,
+    execution: str = "",
     overwrite: bool = False,
     say: Say = lambda text: None,
 ) -> Exported:
@@ -73,6 +75,7 @@ def export(
         episodes: episodes that both run, on the same seeds; 0 for none. They need the run's environment.
         seed: of these episodes.
         make_env: builds one environment of your own, as for :func:`zoomrl.train`.
+        execution: how chunks are executed, ``ensemble`` or so many actions of each; empty for the run's own.
         overwrite: replace a bundle that is there.
         say: takes a line on what is being done.
 
@@ -81,7 +84,8 @@ def export(
 
     Raises:
         CheckpointError: there is no readable checkpoint.
-        ConfigError: something else lies at ``out``, or a bundle and ``overwrite`` is off; or ``run`` is a bundle.
+        ConfigError: something else lies at ``out``, or a bundle and ``overwrite`` is off; or ``run`` is a bundle, or
+            ``execution`` is none.
         MissingDependencyError: without the extra ``zoomrl[export]``.
         ZoomrlError: the agent is not one that can be written, or the graph strays from PyTorch by more than rounding.
     """
@@ -91,7 +95,7 @@ def export(
         import_optional(module, "export")
     if is_bundle(Path(run)):
         raise ConfigError(f"{run} is a bundle already; a run is exported")
-    held = load_agent(run)
+    held = load_agent(run) if not execution else executed(load_agent(run), execution)
     directory = Path(run).parent.parent if Path(run).is_file() else Path(run)
     if not isinstance(held.agent, Learner):
         raise ZoomrlError(

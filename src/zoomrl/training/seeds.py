@@ -21,6 +21,7 @@ Stream = Literal[
     "ticket_env",
     "ticket_noise",
     "ticket_ties",
+    "execution_env",
 ]
 
 _STREAMS: dict[Stream, int] = {
@@ -38,6 +39,7 @@ _STREAMS: dict[Stream, int] = {
     "ticket_env": 12,
     "ticket_noise": 13,
     "ticket_ties": 14,
+    "execution_env": 15,
 }
 
 

@@ -24,6 +24,9 @@ RISEN = 0.02
 """Spread of sibling bins that must have been there before it can collapse."""
 COLLAPSED = 0.2
 """Fraction of its largest value below which the spread of sibling bins has collapsed."""
+APART = 0.3
+"""Distance of the target's weights from those that learn, in units of their norm, that is not healthy: up to 0.07
+was seen."""
 CLIPPED = 0.01
 """Fraction of clipped targets that is not worth a word."""
 
@@ -242,7 +245,7 @@ def contradicting_demonstrations(facts: Facts) -> Finding | None:
 def stale_weights(facts: Facts) -> Finding | None:
     """The weights that act are far from those that learn."""
     distance = facts.newest("target_distance")
-    if distance is None or distance < 0.3 or facts.updates < SETTLED:
+    if distance is None or distance < APART or facts.updates < SETTLED or _target_follows(facts):
         return None
     return Finding(
         "stale-weights",
@@ -252,12 +255,25 @@ def stale_weights(facts: Facts) -> Finding | None:
 
 
 def divergence(facts: Facts) -> Finding | None:
-    """Losses grow."""
-    loss = facts.courses.get("critic_loss")
-    if loss is None or loss.count < 3 or loss.newest < 2 * loss.first:
+    """Losses grow, or weights move so fast that a target which follows is far behind."""
+    loss, distance = facts.courses.get("critic_loss"), facts.newest("target_distance")
+    if loss is not None and loss.count >= 3 and loss.newest >= 2 * loss.first:
+        what = f"the critic's loss is {loss.newest:.3g}, after {loss.lowest:.3g} before"
+        return Finding("divergence", what, "Lower --agent.lr")
+    if distance is None or distance < APART or facts.updates < SETTLED or not _target_follows(facts):
         return None
-    what = f"the critic's loss is {loss.newest:.3g}, after {loss.lowest:.3g} before"
+    what = f"the critic's weights change by {distance:.0%} of their norm within about {_delay(facts):,.0f} updates"
     return Finding("divergence", what, "Lower --agent.lr")
+
+
+def _target_follows(facts: Facts) -> bool:
+    """Whether the target has had the time to leave where it began: three of its time constants."""
+    return facts.updates >= 3 * _delay(facts)
+
+
+def _delay(facts: Facts) -> float:
+    """Updates by which the target is behind: its time constant."""
+    return facts.config.agent.target_interval / float(getattr(facts.config.agent, "target_tau", 1.0))
 
 
 def tied_choices(facts: Facts) -> Finding | None:
