@@ -268,7 +268,7 @@ def config_of(fault: Fault, task: str, seed: int, place: Path) -> TrainConfig:
         "demos.episodes": 20,
         "steps": UPDATES - offline,
         "updates_per_step": 1.0,
-        "eval.every": 500,
+        "eval.every": 1000,
         "eval.episodes": 10,
         "eval.final_episodes": 0,
         "eval.video": False,
