@@ -20,10 +20,11 @@ _TITLES: dict[Domain, str] = {
     "bigym": "BiGym",
     "rlbench": "RLBench",
     "humanoidbench": "HumanoidBench",
+    "ogbench": "OGBench",
     "gym": "Gymnasium",
     "demos": "Recordings without a simulator",
 }
-DomainName = Literal["", "metaworld", "dmc", "bigym", "rlbench", "humanoidbench", "gym", "demos"]
+DomainName = Literal["", "metaworld", "dmc", "bigym", "rlbench", "humanoidbench", "ogbench", "gym", "demos"]
 assert set(get_args(DomainName)) == {"", *_TITLES}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zoomrl.errors import ConfigError, unknown_name
-from zoomrl.recipes import baselines, bigym, gymnasium, hard, humanoid, imitation, latent, published, small
+from zoomrl.recipes import baselines, bigym, gymnasium, hard, humanoid, imitation, latent, ogbench, published, small
 from zoomrl.recipes.recipe import Recipe
 from zoomrl.training.renamed import renamed_preset
 
@@ -11,6 +11,7 @@ PRESETS: dict[str, Recipe] = {
     **small.PRESETS,
     **imitation.PRESETS,
     **hard.PRESETS,
+    **ogbench.PRESETS,
     **gymnasium.PRESETS,
     **published.PRESETS,
     **latent.PRESETS,

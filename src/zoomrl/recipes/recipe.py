@@ -9,7 +9,7 @@ from typing import Any, Literal
 from zoomrl.envs.config import EnvConfig
 from zoomrl.training.config import TrainConfig
 
-Domain = Literal["metaworld", "dmc", "bigym", "rlbench", "humanoidbench", "gym", "demos"]
+Domain = Literal["metaworld", "dmc", "bigym", "rlbench", "humanoidbench", "ogbench", "gym", "demos"]
 Numbers = Mapping[str, Mapping[str, Any]]
 """Environment id, as :func:`canonical` spells it -> full name of a field -> its value there."""
 
