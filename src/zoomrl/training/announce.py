@@ -12,15 +12,23 @@ from zoomrl.data.episode import Episode
 from zoomrl.demos.check.states import constant_entries, name_entries
 from zoomrl.envs.camera import described
 from zoomrl.envs.config import EnvConfig
+from zoomrl.errors import ConfigError
 from zoomrl.spec import EnvSpec
 from zoomrl.training.config import TrainConfig
+from zoomrl.training.diagnosis.facts import Facts, demo_facts
+from zoomrl.training.diagnosis.rules import coarse_values
 from zoomrl.training.value_range import check_returns
 
 
 def announce_demonstrated(
     config: TrainConfig, spec: EnvSpec, episodes: Sequence[Episode], scaler: ActionScaler, say: Callable[[str], None]
 ) -> None:
-    """Name action dimensions and state entries that never change, and returns that the agent's atoms do not hold."""
+    """Name action dimensions and state entries that never change, and returns that the agent's atoms do not hold.
+
+    Raises:
+        ConfigError: with ``agent.coarse_values`` refuse, when the atoms do not tell the value of the first state of a
+            demonstration from 0.
+    """
     frozen = [str(dim) for dim in np.flatnonzero(~scaler.movable)]
     if frozen:
         say(
@@ -35,6 +43,10 @@ def announce_demonstrated(
             f"scaled by their magnitude, at least 1: {name_entries(constant, spec)}"
         )
     check_returns(config, episodes, say)
+    found = coarse_values(Facts(config, demo_facts(episodes)))
+    # Where that is only a warning, it comes with the first row of metrics.
+    if found is not None and getattr(config.agent, "coarse_values", "warn") == "refuse":
+        raise ConfigError(f"agent.coarse_values=refuse: {found.evidence}. {found.advice}")
 
 
 def announce_steps(config: TrainConfig, say: Callable[[str], None]) -> None:

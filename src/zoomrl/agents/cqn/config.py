@@ -91,6 +91,9 @@ class CQNConfig(AgentConfig):
     steps to go, so that a success far away is told from a failure. For rewards of 0 and 1 alone."""
     v_least: float = 0.05
     """Lowest atom above 0 (geometric): gamma to the power of the longest way to a success, in steps."""
+    coarse_values: Literal["warn", "refuse"] = "warn"
+    """Where a success is worth too little at the first state of a demonstration to be told from 0 (three even atoms, or
+    v_least): warn, or refuse to train."""
     dueling: Literal["separate", "shared", "none"] = "separate"
     """Separate value and advantage streams, two heads on one shared stream, or a single head."""
     hidden_dim: int = 512
