@@ -1,4 +1,4 @@
-"""Learning curves beside Stable-Baselines3: same environment, same steps, same machine, each with its own numbers.
+"""Learning curves next to Stable-Baselines3: same environment, same steps, same machine, each with its own numbers.
 
 Usage: python benchmarks/beside_sb3.py run FOLDER --sb3-python PYTHON [--agents td3 sac] [--seeds 1 2 3]
        python benchmarks/beside_sb3.py write FOLDER NAME

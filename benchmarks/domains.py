@@ -1,4 +1,4 @@
-"""Every task of a domain through zoomrl: does it build, step, draw and repeat itself, with what sizes and how fast?
+"""Every task of a domain through zoomrl: does it build, step, render and repeat itself, with what sizes and how fast?
 
 Usage: python benchmarks/domains.py bigym|humanoidbench [--tasks NAME ...] [--env-python PATH] [--no-write]
 

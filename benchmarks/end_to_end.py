@@ -1,4 +1,4 @@
-"""A whole training loop beside the straightforward one (benchmarks/peers): same networks, batch and environment.
+"""A whole training loop next to the straightforward one (benchmarks/peers): same networks, batch and environment.
 
 Usage: python benchmarks/end_to_end.py [--write]     (Meta-World drawer-open from two cameras; about six minutes)
 

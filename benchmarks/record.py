@@ -51,6 +51,7 @@ def main() -> None:
     result["command"] = sorted({run["command"] for run in runs})
     print(f"wrote {keep(result)}")
     print(json.dumps(result["summary"], indent=1))
+    print("write the tables of the documents anew: python benchmarks/tables.py")
 
 
 def read_run(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Speed of updates, sampling and acting, beside a plain matrix product of equal work measured in the same run.
+"""Speed of updates, sampling and acting, next to a plain matrix product of equal work measured in the same run.
 
 Usage: python benchmarks/speed.py [--no-write]     (one thread)
 """

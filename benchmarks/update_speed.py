@@ -1,4 +1,4 @@
-"""Speed of one update of every agent, beside the arithmetic and the traffic that it cannot avoid.
+"""Speed of one update of every agent, next to the arithmetic and the traffic that it cannot avoid.
 
 Usage: python benchmarks/update_speed.py [--device cuda] [--agents cqn_as-bigym ...] [--speed eager compile graph]
                                          [--precision float32 tf32 bf16] [--scale small] [--write]

@@ -1,4 +1,4 @@
-"""How often `zoomrl compare` calls two methods different that are not, beside the percentile bootstrap.
+"""How often `zoomrl compare` calls two methods different that are not, next to the percentile bootstrap.
 
 Usage: python benchmarks/verdicts.py [--pairs 2000] [--name verdict_errors]
 

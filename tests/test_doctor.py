@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
+from packaging.requirements import Requirement
 
 from zoomrl.cli import checks
 from zoomrl.cli.main import main
@@ -35,7 +38,7 @@ def test_json_tells_what_a_program_needs(capsys, monkeypatch):
         "disk",
         "egl",
     }
-    expected |= {"Meta-World", "DeepMind Control", "MuJoCo", "TensorBoard", "Weights & Biases", "ffmpeg"}
+    expected |= {"Meta-World", "DeepMind Control", "MuJoCo", "TensorBoard", "wandb", "ffmpeg"}
     assert expected <= set(by_name)
     assert all(set(c) == {"group", "name", "status", "detail", "fix", "facts"} for c in report["checks"])
     assert {"version", "threads", "cuda", "gpu", "cpu_products"} <= set(by_name["torch"]["facts"])
@@ -100,9 +103,44 @@ def test_missing_package_is_named_with_its_install_command(monkeypatch):
     found = checks._optional("simulators", "Nothing", "no_such_module", "x", "pip install x")
     assert (found.status, found.fix) == ("warning", "pip install x")
     assert checks._required("no_such_module").status == "failed"
-    found = checks._extra("serve", "zoomrl serve", ("json", "no_such_module"))
-    assert (found.status, found.detail) == ("warning", "zoomrl serve: no_such_module not installed")
-    assert found.fix.endswith("'.[serve]'") or "zoomrl[serve]" in found.fix
+    found = checks._extra("serve", [Requirement("numpy>=1"), Requirement("no-such-package>=2")])
+    assert (found.status, found.detail) == ("warning", "not installed: no-such-package")
+    assert found.fix.endswith("'.[serve]'") or "zoomrl[serve]" in found.fix or "[serve]'" in found.fix
+
+
+def test_every_extra_of_the_package_is_told_of():
+    named = set(metadata.metadata("zoomrl").get_all("Provides-Extra"))  # as it was when zoomrl was installed
+    found = {check.name: check for check in checks.check_extras()}
+    assert {"ray", "slurm", "search", "stats", "rerun", "runtime", "deploy"} <= found.keys()
+    assert found.keys() == named - {"dev", "docs"}
+    for name, check in found.items():
+        if check.status == "ok":
+            assert re.fullmatch(r"[\w.-]+ \d[\w.+]*(, [\w.-]+ \d[\w.+]*)*", check.detail), check.detail
+        else:
+            assert f"[{name}]" in check.fix
+    # What an extra takes of another one counts as its own.
+    assert {"onnxruntime", "websockets"} <= {package.name for package in packages_of("serve")}
+    assert {"onnx", "huggingface_hub"} <= {package.name for package in packages_of("deploy")}
+
+
+def packages_of(extra):
+    return checks._packages(extra, [Requirement(line) for line in metadata.requires("zoomrl")])
+
+
+def test_a_package_that_is_too_new_for_an_extra_is_named():
+    found = checks._extra("stats", [Requirement("numpy<1")])
+    assert found.status == "warning"
+    assert found.detail == f"numpy {metadata.version('numpy')}, where zoomrl needs <1"
+
+
+def test_sources_that_were_never_installed_say_so(monkeypatch):
+    def nowhere(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(checks.metadata, "metadata", nowhere)
+    (found,) = checks.check_extras()
+    assert (found.group, found.status) == ("extras", "warning")
+    assert "pip install" in found.fix
 
 
 def test_what_training_needs_decides_the_exit_code(capsys, monkeypatch):

@@ -28,6 +28,7 @@ from forked import Forked
 from toy import rows, tiny
 from zoomrl.cli import report
 from zoomrl.cli.main import main
+from zoomrl.deploy.evaluate import evaluate
 from zoomrl.envs.image import as_image
 from zoomrl.envs.vector.serial import SerialVectorEnv
 from zoomrl.errors import WorkerError
@@ -35,7 +36,7 @@ from zoomrl.files import read_json, write_json
 from zoomrl.training import finish
 from zoomrl.training.result import RunResult
 from zoomrl.training.run import train
-from zoomrl.training.video import VideoRecorder
+from zoomrl.training.video import VideoRecorder, announcement
 
 # ---- what a renderer returns -------------------------------------------------------------------------------
 
@@ -204,6 +205,32 @@ def finished(directory: Path, **changes: Any) -> RunResult:
     config = tiny(directory, eval__every=0, eval__video=True, seed_steps=1000, steps=20)
     config = dataclasses.replace(config, **changes)
     return train(config, make_env=Rendering, console=Console(file=io.StringIO()))
+
+
+def test_a_video_is_announced_before_its_first_frame(tmp_path, caplog, monkeypatch):
+    said = io.StringIO()
+    first = VideoRecorder.take
+
+    def take(self: VideoRecorder, render: Any) -> None:
+        assert "rendering a video of" in said.getvalue()
+        first(self, render)
+
+    monkeypatch.setattr(VideoRecorder, "take", take)
+    config = tiny(tmp_path / "run", eval__every=0, eval__video=True, seed_steps=1000, steps=20)
+    result = train(config, make_env=Rendering, console=Console(file=said, width=400))
+    assert result.video is not None
+    (line,) = [line for line in said.getvalue().splitlines() if "rendering a video" in line]
+    limit = read_json(tmp_path / "run" / "policy.json")["spec"]["time_limit"]
+    assert f"rendering a video of at most {limit} frames for {result.video} ..." in line
+    monkeypatch.undo()
+    with caplog.at_level("INFO", logger="zoomrl.deploy"):
+        evaluate(tmp_path / "run", make_env=Rendering, episodes=2, video=tmp_path / "later.gif")
+    assert re.fullmatch(r"rendering a video of at most \d+ frames for .*later\.gif \.\.\.", *caplog.messages)
+
+
+@pytest.mark.parametrize(("limit", "words"), [(107, "of at most 107 frames "), (1, "of at most 1 frame "), (0, "for ")])
+def test_the_announcement_tells_what_is_known(limit, words):
+    assert announcement(Path("video.mp4"), limit).startswith(f"rendering a video {words}")
 
 
 def result_of(directory: Path) -> dict[str, Any]:
@@ -375,7 +402,9 @@ def test_a_plot_that_fails_costs_the_plot_alone(registered, tmp_path, monkeypatc
     assert main([*words.split(), "--run-dir", str(directory)]) == 0
     assert re.search("^video +none: the codec is missing", capsys.readouterr().out, re.MULTILINE)
     evaluation = ["eval", str(directory), "--episodes", "1", "--video", str(directory / "video.mp4")]
+    capsys.readouterr()
     assert main(evaluation) == 0
+    assert "rendering a video of at most 12 frames for " in capsys.readouterr().err
     os.utime(directory / "result.json", (1, 1))
     capsys.readouterr()
     assert main([*words.split(), "--run-dir", str(directory)]) == 0

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -450,6 +451,8 @@ def test_status_stop_and_a_dry_run(here, capsys, monkeypatch):
     assert main(["sweep", "status", str(out)]) == 0
     said = capsys.readouterr().out
     assert "1 waiting, 1 failed" in said
+    headings = [cell.strip() for cell in re.split("[┃│]", next(line for line in said.splitlines() if "state" in line))]
+    assert headings[1:-1] == ["run", "state", "step", "of steps", "success", "return", "time left", "worker, or error"]
     assert "s2 failed: it broke" in said
     assert main(["sweep", "stop", str(out)]) == 0
     assert (out / "stop").exists()

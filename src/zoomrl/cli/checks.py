@@ -10,10 +10,12 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any, Literal
+
+from packaging.requirements import Requirement
 
 from zoomrl.cli.rendering import rendering_fix
 from zoomrl.errors import install_command
@@ -80,7 +82,6 @@ def check_tools() -> list[Diagnosis]:
     """What is good to have."""
     checks = [
         _optional("tools", "TensorBoard", "tensorboard", "tensorboard", "pip install tensorboard"),
-        _optional("tools", "Weights & Biases", "wandb", "wandb", install_command("wandb")),
     ]
     try:
         import imageio_ffmpeg  # type: ignore[import-untyped]
@@ -88,23 +89,53 @@ def check_tools() -> list[Diagnosis]:
         checks.append(Diagnosis("tools", "ffmpeg", "ok", f"{imageio_ffmpeg.get_ffmpeg_version()}, for videos"))
     except (ImportError, RuntimeError) as error:
         checks.append(Diagnosis("tools", "ffmpeg", "warning", str(error), "pip install 'imageio[ffmpeg]'"))
-    return [*checks, *(_extra(name, *facts) for name, facts in _EXTRAS.items())]
+    return checks
 
 
-_EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "export": ("zoomrl export", ("onnx", "onnxscript", "onnxruntime", "safetensors", "yaml")),
-    "serve": ("zoomrl serve", ("onnxruntime", "websockets", "msgpack")),
-    "hub": ("zoomrl push and pull", ("huggingface_hub",)),
-}
-"""What a policy leaves by: extra, commands, modules."""
+def check_extras() -> list[Diagnosis]:
+    """Every optional extra that a user may want, as the package's own metadata lists them."""
+    try:
+        about = metadata.metadata("zoomrl")
+        required = [Requirement(line) for line in metadata.requires("zoomrl") or ()]
+    except metadata.PackageNotFoundError:
+        reason = "zoomrl runs from its sources, which do not say what they need"
+        return [Diagnosis("extras", "all", "warning", reason, "pip install -e .")]
+    names = [name for name in about.get_all("Provides-Extra") or () if name not in _OF_DEVELOPERS]
+    return [_extra(name, _packages(name, required)) for name in names]
 
 
-def _extra(name: str, commands: str, modules: tuple[str, ...]) -> Diagnosis:
-    missing = [module for module in modules if importlib.util.find_spec(module) is None]
-    if missing:
-        detail = f"{commands}: {', '.join(missing)} not installed"
-        return Diagnosis("tools", name, "warning", detail, install_command(name))
-    return Diagnosis("tools", name, "ok", f"{commands} can run")
+_OF_DEVELOPERS = ("dev", "docs")
+"""Extras for working on zoomrl itself."""
+
+
+def _packages(extra: str, required: Sequence[Requirement]) -> list[Requirement]:
+    """What ``extra`` installs, with what the extras of zoomrl that it names install."""
+    found: dict[str, Requirement] = {}
+    for one in required:
+        if one.marker is None or not one.marker.evaluate({"extra": extra}) or one.marker.evaluate({"extra": ""}):
+            continue
+        more = [package for name in sorted(one.extras) for package in _packages(name, required)]
+        found |= {package.name: package for package in (more if one.name == "zoomrl" else [one])}
+    return list(found.values())
+
+
+def _extra(name: str, packages: Sequence[Requirement]) -> Diagnosis:
+    found = {package.name: _version(package.name) for package in packages}
+    versions = {package: version for package, version in found.items() if version is not None}
+    if missing := [package for package in found if package not in versions]:
+        return Diagnosis("extras", name, "warning", f"not installed: {', '.join(missing)}", install_command(name))
+    unfit = [p for p in packages if not p.specifier.contains(versions[p.name], prereleases=True)]
+    if unfit:
+        detail = ", ".join(f"{p.name} {versions[p.name]}, where zoomrl needs {p.specifier}" for p in unfit)
+        return Diagnosis("extras", name, "warning", detail, install_command(name), versions)
+    return Diagnosis("extras", name, "ok", ", ".join(map(" ".join, versions.items())), facts=versions)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def check_machine() -> list[Diagnosis]:

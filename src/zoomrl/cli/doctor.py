@@ -35,7 +35,7 @@ class Doctor:
 
         found: list[Diagnosis] = []
         with Console(stderr=True, emoji=False).status("looking around ..."):
-            found += checks.check_core() + checks.check_simulators() + checks.check_tools()
+            found += checks.check_core() + checks.check_simulators() + checks.check_tools() + checks.check_extras()
             found += checks.check_machine() + checks.check_rendering()
         backend = checks.chosen_backend()
         can_train = all(check.status != "failed" for check in found)

@@ -53,7 +53,7 @@ class Evaluate:
 
         from zoomrl.deploy.evaluate import environments, episode_seeds, run_episodes
         from zoomrl.deploy.load import load_policy
-        from zoomrl.training.video import VideoRecorder
+        from zoomrl.training.video import VideoRecorder, announcement
 
         # Acting takes small matmuls only: a second thread costs more than it saves.
         torch.set_num_threads(1)
@@ -69,6 +69,7 @@ class Evaluate:
         with built as envs:
             if self.video is not None:
                 _check_rendering(envs, seeds[0])
+                print(announcement(self.video, policy.spec.time_limit), file=sys.stderr)
             if sys.stderr.isatty():
                 print(f"running {plural(self.episodes, 'episode')} of {policy.spec.id} ...", file=sys.stderr)
             recorder = VideoRecorder() if self.video is not None else None

@@ -363,9 +363,9 @@ def _table(found: Sequence[RunState], most: int | None) -> Table:
     counts = Counter(one.state for one in found)
     table = Table(caption=", ".join(f"{count} {state}" for state, count in counts.items()))
     table.add_column("run", overflow="fold")
-    for heading in ("state", "step", "of", "success", "return", "left"):
+    for heading in ("state", "step", "of steps", "success", "return", "time left"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("", overflow="fold")
+    table.add_column("worker, or error", overflow="fold")
     # Those that something happens to come first where not all are shown.
     order = ("running", "failed", "interrupted", "finished", "waiting")
     shown = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,9 @@ from zoomrl.training.evaluate import Evaluation
 from zoomrl.training.evaluate import evaluate as evaluate_controller
 from zoomrl.training.policy import Policy
 from zoomrl.training.seeds import derive
-from zoomrl.training.video import VideoRecorder, probe_image
+from zoomrl.training.video import VideoRecorder, announcement, probe_image
+
+_log = logging.getLogger("zoomrl.deploy")
 
 Factory = Callable[[], gymnasium.Env[Any, Any]]
 AnyPolicy = Policy | BundlePolicy
@@ -66,8 +69,10 @@ def evaluate(
     with environments(policy, count, make_env) as envs:
         seeds = episode_seeds(seed, episodes)
         recorder = VideoRecorder() if video is not None else None
-        if recorder is not None and isinstance(reason := probe_image(envs, seeds[0]), str):
-            raise ZoomrlError(f"no video can be made: {reason}")
+        if recorder is not None and video is not None:
+            if isinstance(reason := probe_image(envs, seeds[0]), str):
+                raise ZoomrlError(f"no video can be made: {reason}")
+            _log.info(announcement(Path(video), policy.spec.time_limit))
         result = run_episodes(policy, envs, seeds, recorder)
     if recorder is not None and video is not None:
         recorder.save(Path(video), policy.spec.control_hz or 30)

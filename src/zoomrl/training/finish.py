@@ -16,7 +16,7 @@ from zoomrl.training.logger import Logger
 from zoomrl.training.measure.memory import peak_rss
 from zoomrl.training.run_files import RESULT
 from zoomrl.training.seeds import derive
-from zoomrl.training.video import STOPPED, VideoRecorder, in_one_line, probe_image
+from zoomrl.training.video import STOPPED, VideoRecorder, announcement, in_one_line, probe_image
 
 _log = logging.getLogger("zoomrl.training")
 
@@ -49,6 +49,7 @@ def finish(
     expected_memory: int,
     mixed: Sequence[str],
     stop: Callable[[], bool],
+    say: Callable[[str], None],
 ) -> RunEnd | None:
     """Evaluate with seeds not used before, write ``result.json``, then run the first episode again for the video.
 
@@ -68,6 +69,7 @@ def finish(
         expected_memory: in bytes, written alongside the peak that was reached.
         mixed: actors that compute other numbers: with any, the run is not exact, and ``result.json`` says so.
         stop: asked at every step.
+        say: prints a line for the user.
 
     Returns:
         None when stopped; an earlier ``result.json`` is then still there.
@@ -91,7 +93,9 @@ def finish(
         keep(reason)
         return RunEnd(evaluation, None, reason)
     keep("the process ended before the video was written")
-    video, problem = _record(directory / "video.mp4", controller, envs, seeds[0], stop)
+    path = directory / "video.mp4"
+    words = announcement(path, envs.env_spec.time_limit)
+    video, problem = _record(path, controller, envs, seeds[0], stop, lambda: say(words))
     try:
         keep(problem)
     except OSError as error:  # the result is there, only its word on the video is the one from before
@@ -100,12 +104,18 @@ def finish(
 
 
 def _record(
-    path: Path, controller: Controller, envs: VectorEnv, seed: int, stop: Callable[[], bool]
+    path: Path,
+    controller: Controller,
+    envs: VectorEnv,
+    seed: int,
+    stop: Callable[[], bool],
+    begins: Callable[[], None],
 ) -> tuple[Path | None, str | None]:
-    """The video of an episode with ``seed`` at ``path``, or why there is none."""
+    """The video of an episode with ``seed`` at ``path``, or why there is none; ``begins`` is called in between."""
     probe = probe_image(envs, seed)
     if isinstance(probe, str):
         return None, probe
+    begins()
     recorder = VideoRecorder()
     try:
         if evaluate(controller, envs, [seed], stop=stop, recorder=recorder) is None:

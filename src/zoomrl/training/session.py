@@ -196,6 +196,7 @@ def run_session(
                 memory.total,
                 ahead.collector.mixed if ahead else [],
                 stop.asked,
+                say,
             )
         if outcome is None:
             say(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from zoomrl.envs.image import as_image
 from zoomrl.envs.vector.base import VectorEnv
+from zoomrl.errors import plural
 from zoomrl.files import write_atomically
 
 MAX_BYTES = 2_000_000_000
@@ -91,6 +92,17 @@ class VideoRecorder:
 
     def _fail(self, problem: str) -> None:
         self.problem, self._frames = problem, []
+
+
+def announcement(path: Path, time_limit: int) -> str:
+    """What is said before the first frame: without a GPU a long episode takes minutes.
+
+    Args:
+        path: the video that will be written.
+        time_limit: of the episode, in agent steps, each of which is a frame; 0 when unknown.
+    """
+    many = f" of at most {plural(time_limit, 'frame')}" if time_limit else ""
+    return f"rendering a video{many} for {path} ..."
 
 
 def encode(frames: list[NDArray[np.uint8]], suffix: str, fps: float) -> bytes:
