@@ -126,7 +126,7 @@ def live(config: AgentConfig) -> None:
     agent.update(make_batch(shape, agent.chunk_length, size=4, seed=9, sequence_length=agent.sequence_length))
     agent.episode_ended(3.0)
     config.task_defaults()
-    config.grid, config.support, getattr(config, "coarse_values", None)  # noqa: B018
+    config.grid, config.support, getattr(config, "coarse_values", None)
 
 
 @pytest.mark.parametrize(

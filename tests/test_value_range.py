@@ -302,7 +302,7 @@ def test_atoms_of_a_preset_stay_with_its_task():
 def test_values_that_are_too_coarse_are_refused_where_that_is_asked_for(tmp_path):
     demos = demo_set(tmp_path / "demos")
     options = {"agent__v_min": -9.0, "agent__v_max": 9.0, "replay__discount": 0.8, "steps": 0, "offline_updates": 1}
-    with pytest.raises(ConfigError, match=r"agent\.coarse_values=refuse: a success \d+ steps away is worth .* not told"):
+    with pytest.raises(ConfigError, match=r"agent\.coarse_values=refuse: a success \d+ steps away is worth .*not told"):
         run(tiny(tmp_path / "refused", demos, agent__coarse_values="refuse", **options))
     result, _ = run(tiny(tmp_path / "warned", demos, **options))
     assert result.finished
