@@ -13,10 +13,12 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 from zoomrl.cli.trust import check_code
 from zoomrl.deploy.places import is_bundle
 from zoomrl.envs.registry import can_step
-from zoomrl.errors import ConfigError, plural
+from zoomrl.errors import ConfigError, ZoomrlError, plural
 
 if TYPE_CHECKING:
     from zoomrl.data.episode import Episode
+    from zoomrl.envs.vector.base import VectorEnv
+    from zoomrl.training.policy import TrainedAgent
 
 _MOST_EPISODES = 20
 
@@ -51,11 +53,11 @@ class ValueLens:
         self._check()
         import torch
 
-        from zoomrl.deploy.evaluate import environments, episode_seeds
+        from zoomrl.deploy.evaluate import episode_seeds
         from zoomrl.lens.record import Lens
         from zoomrl.lens.source import first_demonstrations
         from zoomrl.lens.write import check_free, records, write_lens
-        from zoomrl.training.policy import load_agent, policy_of
+        from zoomrl.training.policy import load_agent
         from zoomrl.training.run_files import read_policy_file
 
         # Acting takes small matmuls only: a second thread costs more than it saves.
@@ -68,11 +70,8 @@ class ValueLens:
         if self.rrd is not None:
             check_free(self.rrd, self.overwrite, "--rrd")
         env = held.config.env
-        steps = can_step(env.id)
-        if self.episodes and not steps:
+        if self.episodes and not can_step(env.id):
             raise ConfigError(f"{env.id} is a demonstration set: no policy can act in it. Pass --episodes 0 --demos 3")
-        if steps and not self.trust:
-            check_code(self.path, env if self.env_python is None else replace(env, python=""))
         said: list[str] = []
         demonstrations: list[tuple[int, Episode]] = []
         if self.demos:
@@ -83,7 +82,7 @@ class ValueLens:
         if sys.stderr.isatty():
             print(f"looking at {count} of {env.id} ...", file=sys.stderr)
         with ExitStack() as stack:
-            envs = stack.enter_context(environments(policy_of(held), 1, python=self.env_python)) if steps else None
+            envs = self._environment(held, demonstrations, stack, said)
             found = records(lens, envs, episode_seeds(self.seed, self.episodes), demonstrations)
             title = directory.resolve().name
             size, left_out = write_lens(lens, found, out, title=title, said=said, rrd=self.rrd)
@@ -93,6 +92,28 @@ class ValueLens:
         if self.rrd is not None:
             print(f"wrote {self.rrd}; show it with `rerun {self.rrd}`")
         return 0
+
+    def _environment(
+        self, held: TrainedAgent, demonstrations: list[tuple[int, Episode]], stack: ExitStack, said: list[str]
+    ) -> VectorEnv | None:
+        """Where the policy acts. For demonstrations alone it only renders those without images, and may be missing."""
+        from zoomrl.demos.view.content import is_image
+        from zoomrl.deploy.evaluate import environments
+        from zoomrl.training.policy import policy_of
+
+        env = held.config.env
+        without = [e for _, e in demonstrations if e.seed >= 0 and not any(map(is_image, e.observations.values()))]
+        if not self.episodes and not (without and can_step(env.id)):
+            return None
+        try:
+            if not self.trust:
+                check_code(self.path, env if self.env_python is None else replace(env, python=""))
+            return stack.enter_context(environments(policy_of(held), 1, python=self.env_python))
+        except ZoomrlError as error:
+            if self.episodes:
+                raise
+            said.append(f"the demonstrations are not rendered: {error}")
+            return None
 
     def _check(self) -> None:
         """Refuse what cannot work, before anything slow is imported."""

@@ -100,11 +100,13 @@ function paint(canvas, dimension, place) {
     }
   }
   if (marked && marked.dimension === dimension) {
-    pen.strokeStyle = ink;
-    pen.lineWidth = 2;
-    pen.setLineDash([3, 2]);
     const x = form.left(marked.level) + marked.step * form.column, y = form.top(marked.level) + (bins - 1 - marked.bin) * form.row;
-    pen.strokeRect(x - 1, y - 1, form.column + 2, form.row + 2);
+    for (const [colour, dashes] of [["#fff", []], ["#000", [3, 3]]]) {
+      pen.strokeStyle = colour;
+      pen.lineWidth = 2;
+      pen.setLineDash(dashes);
+      pen.strokeRect(x, y, form.column, form.row);
+    }
   }
 }
 
@@ -253,8 +255,8 @@ function legend(place) {
   for (const scale of scales) {
     const level = Number(scale.dataset.level), each = scaling.value === "choice";
     const [low, span] = each ? [0, 0] : seen().range(place, level);
-    one(".least", scale).textContent = each ? "worst" : exact(low);
-    one(".most", scale).textContent = each ? "best of its choice" : exact(low + span);
+    one(".least", scale).textContent = each ? "worst" : brief(low);
+    one(".most", scale).textContent = each ? "best of its choice" : brief(low + span);
   }
 }
 
@@ -268,10 +270,11 @@ function choose(number) {
   current = Math.min(sections.length - 1, Math.max(0, number));
   chooser.value = current;
   sections.forEach((section, index) => { section.hidden = index !== current; });
+  one(".slot", sections[current]).append(one(".legend"));
   time.jump(0);
 }
 
-const time = clock({ span: () => data.episodes[current], hz: data.hz, show, aside: by => choose(current + by) });
+const time = clock({ span: () => data.episodes[current], hz: data.hz, least: 60, show, aside: by => choose(current + by) });
 chooser.addEventListener("change", () => choose(Number(chooser.value)));
 scaling.addEventListener("change", () => show(time.place));
 addEventListener("keydown", event => {

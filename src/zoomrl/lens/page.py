@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,8 @@ def make_part(lens: Lens, record: EpisodeRecord, number: int) -> Part:
             element("h2", "Over time"),
             marked if record.solved else "",
             element("div", *figures, class_="plots"),
-            element("h2", "Values of the bins"),
+            element("h2", "Values of the bins", class_="now"),
+            element("div", class_="slot"),
             element("div", *_maps(lens, record), class_="plots maps now"),
             class_="all",
         ),
@@ -137,11 +139,12 @@ def make_page(lens: Lens, title: str, parts: Sequence[Part], facts: Sequence[tup
         element("main", *(part.html for part in parts), _legend(lens), _about(lens, facts)),
         _readout(len(parts[0].data["at"])),
     ]
+    hz = lens.held.spec.control_hz
     data = {
         "levels": lens.levels,
         "bins": lens.bins,
         "chunk": lens.agent.chunk_length,
-        "hz": lens.held.spec.control_hz,
+        "hz": hz if 0 < hz < math.inf else 0,
         "dimensions": [
             {"name": plain(name), "movable": bool(movable), "low": float(low), "high": float(high)}
             for name, movable, low, high in zip(
@@ -299,7 +302,6 @@ def _legend(lens: Lens) -> Html:
     keys = [element("li", element("i", class_=f"mark {kind}"), text) for kind, text in marks]
     return element(
         "section",
-        element("h2", "Legend"),
         element("div", *rows, class_="scales"),
         element("ul", *keys, class_="marks"),
         class_="legend now",

@@ -303,6 +303,8 @@ class Lens:
         """Values along the chunk that was proposed, or that the agent would propose."""
         chunk = self.agent.act(stacked, self._generator) if proposed is None else proposed
         found = self.agent.values_along(stacked, chunk.actions)
+        if not bool(found.values.isfinite().all()):
+            raise NonFiniteLossError("the critic's values became NaN or infinite: the weights have diverged")
         assert chunk.value is not None  # every coarse-to-fine agent has values
         return _Seen(
             values=found.values[0].numpy(),

@@ -27,8 +27,9 @@ function cutter(figure, camera, loaded) {
 function move(cursor, step, steps) { cursor.style.left = `${100 * step / steps}%`; }
 
 // Places in time, of which `span()` has `at`, the steps that they stand for, and `steps`, the right edge.
-// `show(place)` shows one, `aside(-1 or 1)` goes to what lies before or after; `hz` is the rate of the steps.
-function clock({ span, hz, show, aside }) {
+// `show(place)` shows one, `aside(-1 or 1)` goes to what lies before or after; `hz` is the rate of the steps, and `least`
+// the milliseconds that a place is shown for at least while they play.
+function clock({ span, hz, show, aside, least = 0 }) {
   const slider = one("#slider"), button = one("#play"), where = one("#where");
   let place = 0, timer = 0;
   const last = () => span().at.length - 1;
@@ -48,7 +49,7 @@ function clock({ span, hz, show, aside }) {
     timer = 0;
     if (on && last() > 0) {
       if (place === last()) go(0);
-      const { at } = span(), pause = 1000 * (at[1] - at[0]) / (hz || 20);
+      const { at } = span(), pause = Math.max(least, 1000 * (at[1] - at[0]) / (hz || 20));
       // Screens show no more than this; faster ones skip.
       const skip = Math.max(1, Math.ceil(16 / pause));
       timer = setInterval(() => { go(place + skip); if (place === last()) play(false); }, pause * skip);
