@@ -1,4 +1,4 @@
-"""The value lens: its numbers are the critic's, its marks those of the grid, and its page holds them and runs nothing."""
+"""The value lens: its numbers are the critic's, its marks those of the grid, and its page holds them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import io
 import re
 import sys
 from importlib.util import find_spec
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from PIL import Image
 
 import toy
 from batches import make_batch
-from envs_toy import ToyEnv
+from envs_toy import ImageToy, ToyEnv
 from slow_cqn import SlowCQN
 from test_demos_view import HOSTILE, Parsed
 from zoomrl.agents.build import make_agent
@@ -55,7 +56,7 @@ class Visible(ToyEnv):
     """The toy, which can be rendered: the clock is the colour."""
 
     render_mode = "rgb_array"
-    metadata = {"render_modes": ["rgb_array"]}
+    metadata: ClassVar = {"render_modes": ["rgb_array"]}
 
     def render(self):
         return np.full((20, 30, 3), 8 * self.clock, np.uint8)
@@ -315,6 +316,19 @@ def test_an_environment_that_cannot_render_leaves_a_page_without_a_video(tmp_pat
     assert len(left_out) == 1, "it is said once"
     assert said in left_out[0]
     assert said in page.text
+
+
+def test_where_nothing_renders_the_images_that_a_policy_observed_are_shown():
+    config = EnvConfig(id="gym:toy-images", time_limit=12, cameras=("front",), image_size=16)
+    envs = SerialVectorEnv([lambda: wrap_gym_env(ImageToy(), config)])
+    lens = Lens(held_of(spec=envs.env_spec))
+    record = lens.policy_episode(envs, 5, Renderer(envs, 5))
+    ((name, images),) = record.cameras
+    assert name == "front"
+    shown, _ = envs.reset(0, 5)
+    np.testing.assert_array_equal(images[0], shown["rgb"][0])
+    assert len(images) == record.steps
+    assert re.match("no video: .*; shown is what the policy observed", record.said[0])
 
 
 def test_recorded_images_are_shown_shrunk():

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from zoomrl.cli.trust import check_code
-from zoomrl.deploy.places import is_bundle
-from zoomrl.envs.registry import can_step
 from zoomrl.errors import ConfigError, ZoomrlError, plural
 
 if TYPE_CHECKING:
@@ -54,6 +52,7 @@ class ValueLens:
         import torch
 
         from zoomrl.deploy.evaluate import episode_seeds
+        from zoomrl.envs.registry import can_step
         from zoomrl.lens.record import Lens
         from zoomrl.lens.source import first_demonstrations
         from zoomrl.lens.write import check_free, records, write_lens
@@ -99,6 +98,7 @@ class ValueLens:
         """Where the policy acts. For demonstrations alone it only renders those without images, and may be missing."""
         from zoomrl.demos.view.content import is_image
         from zoomrl.deploy.evaluate import environments
+        from zoomrl.envs.registry import can_step
         from zoomrl.training.policy import policy_of
 
         env = held.config.env
@@ -117,6 +117,8 @@ class ValueLens:
 
     def _check(self) -> None:
         """Refuse what cannot work, before anything slow is imported."""
+        from zoomrl.deploy.places import is_bundle
+
         for name, value, low in (
             ("episodes", self.episodes, 0),
             ("demos", self.demos, 0),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +84,12 @@ class Renderer:
         if len(images) < len(wanted):
             return (), f"no video: {self.problem}"
         return (("replayed with its seed", np.stack(images)),), ""
+
+
+def observed_views(shown: Mapping[str, NDArray[Any]], spec: EnvSpec) -> dict[str, NDArray[np.uint8]]:
+    """The images that an observation holds, by camera."""
+    images = shown["rgb"][:MAX_CAMERAS] if spec.cameras and "rgb" in shown else ()
+    return dict(zip(spec.cameras, map(shrunk, images), strict=False))
 
 
 def recorded_views(episode: Episode, spec: EnvSpec, at: NDArray[np.int64]) -> tuple[Cameras, str]:

@@ -24,7 +24,7 @@ from zoomrl.data.finite import simulator_fault
 from zoomrl.demos.view.content import ordinal
 from zoomrl.envs.vector.base import VectorEnv
 from zoomrl.errors import ConfigError, NonFiniteLossError, SimulatorError, WorkerError, plural
-from zoomrl.lens.images import Renderer, recorded_views
+from zoomrl.lens.images import Renderer, observed_views, recorded_views
 from zoomrl.math import grid
 from zoomrl.training.policy import TrainedAgent
 from zoomrl.training.value_quality import discounted_returns
@@ -142,8 +142,8 @@ class _Seen:
     cell: NDArray[np.int64]
     value: float
     fresh: bool
-    agreement: NDArray[np.float32] | None = None
-    image: NDArray[np.uint8] | None = None
+    agreement: NDArray[np.float32] | None
+    images: Mapping[str, NDArray[np.uint8]]
 
 
 class _Watched:
@@ -233,7 +233,9 @@ class Lens:
                     "the weights have diverged, or an observation is too large for them."
                 )
             if kept.wants(step):
-                kept.add(step, self._see(stacked, self._watched.chunk, image=renderer.take()))
+                image = renderer.take()
+                images = observed_views(shown, self.held.spec) if image is None else {"video": image}
+                kept.add(step, self._see(stacked, self._watched.chunk, images=images))
             result = envs.step(action)
             if result.died:
                 raise WorkerError(f"the process of the simulator died at step {step + 1} of the episode, seed {seed}")
@@ -244,9 +246,10 @@ class Lens:
             if result.success[0]:
                 solved.append(step)
             ended = "terminated" if result.terminated[0] else "truncated" if result.truncated[0] else ""
-        images = [item.image for item in kept.items if item.image is not None]
         # A renderer that failed on the way has none of the later steps.
-        cameras = (("video", np.stack(images)),) if len(images) == len(kept.items) else ()
+        names = [name for name in kept.items[0].images if all(name in item.images for item in kept.items)]
+        cameras = tuple((name, np.stack([item.images[name] for item in kept.items])) for name in names)
+        instead = "; shown is what the policy observed" if names else ""
         return self._record(
             kept,
             np.stack(actions),
@@ -258,7 +261,7 @@ class Lens:
             success=bool(solved) if self.held.spec.reports_success else None,
             ended=ended,
             cameras=cameras,
-            said=() if cameras else (f"no video: {renderer.problem}",),
+            said=(f"no video: {renderer.problem}{instead}",) if renderer.problem else (),
         )
 
     def demonstration(self, episode: Episode, index: int, renderer: Renderer | None = None) -> EpisodeRecord:
@@ -298,7 +301,7 @@ class Lens:
         stacked: Mapping[str, Tensor],
         proposed: ActionChunk | None,
         demonstrated: NDArray[np.float32] | None = None,
-        image: NDArray[np.uint8] | None = None,
+        images: Mapping[str, NDArray[np.uint8]] | None = None,
     ) -> _Seen:
         """Values along the chunk that was proposed, or that the agent would propose."""
         chunk = self.agent.act(stacked, self._generator) if proposed is None else proposed
@@ -312,7 +315,7 @@ class Lens:
             value=float(chunk.value[0]),
             fresh=proposed is not None,
             agreement=None if demonstrated is None else self._agreement(stacked, demonstrated),
-            image=image,
+            images=images or {},
         )
 
     def _agreement(self, stacked: Mapping[str, Tensor], demonstrated: NDArray[np.float32]) -> NDArray[np.float32]:
