@@ -544,6 +544,16 @@ def test_code_that_a_run_names_is_not_run_without_trust(run, toys, tmp_path, cap
 
 
 @pytest.mark.long
+def test_of_an_environment_that_cannot_be_built_the_demonstrations_are_seen(run, tmp_path, capsys):
+    words = ["lens", str(run[0]), "--out", str(tmp_path / "l.html")]
+    assert main(words) == 2
+    assert "pass --episodes 0 --demos 3" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert main([*words, "--episodes", "0", "--demos", "1"]) == 0
+    assert "the demonstrations are not rendered: " in capsys.readouterr().err
+
+
+@pytest.mark.long
 def test_demonstrations_are_those_of_the_run(run, tmp_path):
     directory, path = run
     held, learnt_from = load_agent(directory), read_policy_file(directory).demos_sha256

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zoomrl.training.policy import TrainedAgent
 
 _MOST_EPISODES = 20
+_OWN = "Demonstrations of the run can be seen without its environment: pass --episodes 0 --demos 3."
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,8 @@ class ValueLens:
                 check_code(self.path, env if self.env_python is None else replace(env, python=""))
             return stack.enter_context(environments(policy_of(held), 1, python=self.env_python))
         except ZoomrlError as error:
+            if self.episodes and isinstance(error, ConfigError):
+                raise ConfigError(f"{self.path}: {error}\n{_OWN}") from error
             if self.episodes:
                 raise
             said.append(f"the demonstrations are not rendered: {error}")
