@@ -41,6 +41,7 @@ FLOOR = {
     "training": 4,
     "analysis": 5,
     "deploy": 5,
+    "lens": 5,
     "sweep": 5,
     "recipes": 6,
     "cli": 6,

@@ -36,6 +36,7 @@ from zoomrl.cli.evaluate import Evaluate
 from zoomrl.cli.execution import Execution
 from zoomrl.cli.export import Export
 from zoomrl.cli.hub import Pull, Push
+from zoomrl.cli.lens import ValueLens
 from zoomrl.cli.parity import Parity
 from zoomrl.cli.plot import Plot
 from zoomrl.cli.presets import Presets
@@ -231,6 +232,7 @@ COMMAND_TABLES = {
     "plot": Plot,
     "report": ReportPage,
     "diagnose": Diagnose,
+    "lens": ValueLens,
     "presets": Presets,
     "execution": Execution,
     "export": Export,

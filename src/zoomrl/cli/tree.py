@@ -24,6 +24,7 @@ from zoomrl.cli.evaluate import Evaluate
 from zoomrl.cli.execution import Execution
 from zoomrl.cli.export import Export
 from zoomrl.cli.hub import Pull, Push
+from zoomrl.cli.lens import ValueLens
 from zoomrl.cli.parity import Parity
 from zoomrl.cli.plot import Plot
 from zoomrl.cli.presets import Presets, preset_names
@@ -93,6 +94,7 @@ COMMANDS: dict[str, type[Any]] = {
     "plot": Plot,
     "report": ReportPage,
     "diagnose": Diagnose,
+    "lens": ValueLens,
     "presets": Presets,
     "doctor": Doctor,
     "parity": Parity,

@@ -23,6 +23,6 @@ def check_code(path: Path, env: EnvConfig) -> None:
     if named := code_named(env):
         raise ConfigError(
             f"{path} names an environment, and so asks to {' and to '.join(named)}, which could do anything on this "
-            "machine. If it is yours, or you trust who made it, add --trust; `zoomrl eval` also takes an interpreter "
-            "with --env-python. The weights alone are safe to load: zoomrl.load_policy runs nothing"
+            "machine. If it is yours, or you trust who made it, add --trust; `zoomrl eval` and `zoomrl lens` also take "
+            "an interpreter with --env-python. The weights alone are safe to load: zoomrl.load_policy runs nothing"
         )

@@ -42,10 +42,16 @@ class Tracked:
 
     def ended(self, discount: float) -> Valued:
         """What is known once the episode is over."""
-        returns = np.zeros(len(self._rewards) + 1)
-        for step in range(len(self._rewards) - 1, -1, -1):
-            returns[step] = self._rewards[step] + discount * returns[step + 1]
+        returns = np.append(discounted_returns(self._rewards, discount), 0.0)
         return Valued(self._predicted, returns[self._steps].tolist())
+
+
+def discounted_returns(rewards: Sequence[float] | NDArray[np.float32], discount: float) -> NDArray[np.float64]:
+    """Discounted sum of ``rewards`` [N] from each step to the last: [N]."""
+    returns = np.zeros(len(rewards) + 1)
+    for step in range(len(rewards) - 1, -1, -1):
+        returns[step] = rewards[step] + discount * returns[step + 1]
+    return returns[:-1]
 
 
 def value_quality(episodes: Sequence[Valued], successes: Sequence[bool]) -> dict[str, float]:

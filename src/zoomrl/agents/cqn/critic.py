@@ -60,6 +60,19 @@ class Path(NamedTuple):
     bins: Tensor
 
 
+class BinValues(NamedTuple):
+    """What every bin on the way to an action is worth.
+
+    Attributes:
+        values: [B, L, T, A, K] expected values, coarsest level first; those of a level are of the bins within the
+            interval that the levels above lead to.
+        bins: [B, L, T, A] int64, those that lead to the action.
+    """
+
+    values: Tensor
+    bins: Tensor
+
+
 class CoarseToFineCritic(CoarseToFineNetwork):
     """Q-values of every bin of every action dimension, one zoom level after the other.
 
@@ -154,6 +167,16 @@ class CoarseToFineCritic(CoarseToFineNetwork):
             return outputs[:, :, 0]
         probs = torch.softmax(outputs, 2).flatten(0, 1)
         return torch.bmm(self.atoms.expand(len(probs), 1, -1), probs).view(*outputs.shape[:2], -1)
+
+    def values_along(self, observation: Mapping[str, Tensor], cell: Tensor) -> BinValues:
+        """Values of all bins at all levels on the way to ``cell`` [B, T, A].
+
+        Along the cell of :meth:`greedy` these are the values that the greedy choice compared.
+        """
+        path = self.along(observation, cell)
+        lead = (len(cell), self.config.levels, self.chunk_length)
+        values = self.expected(path.outputs).unflatten(-1, lead)
+        return BinValues(values.movedim((0, 1), (3, 4)), path.bins.unflatten(-1, lead).movedim(0, 3))
 
     def value_of(self, best: Greedy) -> Tensor:
         """Value of the greedy chunk: [B].

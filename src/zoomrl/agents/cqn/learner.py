@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from zoomrl.agents.contract import Metrics
 from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
-from zoomrl.agents.cqn.critic import CoarseToFineCritic, Target
+from zoomrl.agents.cqn.critic import BinValues, CoarseToFineCritic, Target
 from zoomrl.agents.cqn.proposals import Proposer
 from zoomrl.agents.learner import Learner, Noise, Piece, Tensors, network_pieces, sample_shifts
 from zoomrl.agents.metrics import batch_metrics, input_metrics, value_bounds, weight_distance
@@ -82,13 +82,33 @@ class CQN(Learner):
 
         With proposals the best of them and of the greedy one.
         """
-        critic = self.target_critic if self.config.act_with == "target" else self.critic
-        features = self.perception(observation)
+        critic, features = self.acting_critic, self.perception(observation)
         best = critic.greedy(features, noise["ties"])
         if self.proposer is None:
             return {"actions": critic.centre(best.cell), "value": critic.value_of(best)}
         choice = self.proposer.choose(critic, features, best.cell, noise.get("starts"), noise.get("picks"))
         return {"actions": critic.centre(choice.cell), "value": choice.value}
+
+    @property
+    def acting_critic(self) -> CoarseToFineCritic:
+        """The critic that chooses actions, which ``act_with`` names."""
+        return self.target_critic if self.config.act_with == "target" else self.critic
+
+    @torch.inference_mode()
+    def values_along(self, observation: Mapping[str, Tensor], actions: Tensor) -> BinValues:
+        """Values of all bins on the way to ``actions`` [B, T, A] in [-1, 1], by the critic that acts.
+
+        Args:
+            observation: stacked, as for :meth:`act`.
+            actions: those that :meth:`act` proposed, whose bins are then the greedy ones, or any other chunk.
+
+        Returns:
+            On the CPU.
+        """
+        features = self.perception({name: array.to(self.device) for name, array in observation.items()})
+        critic = self.acting_critic
+        found = critic.values_along(features, critic.cell(actions.to(self.device)))
+        return BinValues(*(part.cpu() for part in found))
 
     # ---- learning --------------------------------------------------------------------------------------------
 

@@ -86,7 +86,7 @@ def make_content(episode: Episode, spec: EnvSpec, grid: Grid) -> Content:
     at = shown_steps(steps)
     if (stride := at[1]) > 1 and steps > MAX_STEPS:
         said.append(
-            f"every {_ordinal(stride)} of {plural(steps, 'step')} is shown, and the last; rewards are summed between"
+            f"every {ordinal(stride)} of {plural(steps, 'step')} is shown, and the last; rewards are summed between"
         )
     taken = list(at[:-1])
     actions = episode.actions[taken][:, :MAX_ACTIONS]
@@ -163,7 +163,7 @@ def _cameras(episode: Episode, spec: EnvSpec, at: Sequence[int], said: list[str]
     stride = math.ceil((len(at) - 1) / (most - 1))
     frames = (*range(0, len(at) - 1, stride), len(at) - 1)
     if stride > 1:
-        said.append(f"every {_ordinal(stride)} step shown has an image of its own; the others show the one before")
+        said.append(f"every {ordinal(stride)} step shown has an image of its own; the others show the one before")
     large = [name for name, images in found if shown_size(*images.shape[1:3]) != images.shape[1:3]]
     if large:
         said.append(f"shrunk to be shown: the images of {', '.join(map(plain, large))}")
@@ -214,6 +214,7 @@ def _plots(episode: Episode, at: Sequence[int], said: list[str]) -> Iterator[Plo
         said.append(f"the first {MAX_NUMBERS} of {total:,} observed numbers are plotted")
 
 
-def _ordinal(number: int) -> str:
+def ordinal(number: int) -> str:
+    """1st, 2nd, 3rd, 4th ..."""
     tens, ones = number // 10 % 10, number % 10
     return f"{number}{'th' if tens == 1 else {1: 'st', 2: 'nd', 3: 'rd'}.get(ones, 'th')}"

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import functools
-import hashlib
 import json
-import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +13,14 @@ from zoomrl.data.episode import Episode
 from zoomrl.demos.outcome import ASSUMED, success_in_words
 from zoomrl.demos.view import svg
 from zoomrl.demos.view.content import Content, make_content, page_data
+from zoomrl.demos.view.document import bar, brief, definitions, lines, whole
 from zoomrl.demos.view.grid import Grid
-from zoomrl.demos.view.markup import Html, element, embedded, escaped
+from zoomrl.demos.view.markup import Html, element
 from zoomrl.errors import plural
 from zoomrl.spec import EnvSpec, list_entries
 
 INDEX = "index.html"
+_STYLE, _SCRIPT = ("page.css",), ("time.js", "page.js")
 Link = Callable[[str], str]
 """From the name of a page to what a link to it says."""
 
@@ -90,9 +87,9 @@ def episode_page(episode: Episode, spec: EnvSpec, grid: Grid, place: Place, set_
     body = [
         _episode_header(episode, place),
         element("main", side, plots, class_="episode"),
-        _bar(len(content.at)),
+        bar(len(content.at)),
     ]
-    return _whole(title, body, page_data(content, grid, spec.control_hz))
+    return whole(title, body, page_data(content, grid, spec.control_hz), _STYLE, _SCRIPT)
 
 
 def index_page(spec: EnvSpec, meta: Mapping[str, Any], rows: Sequence[Row], shown: Sequence[int], link: Link) -> str:
@@ -141,10 +138,10 @@ def index_page(spec: EnvSpec, meta: Mapping[str, Any], rows: Sequence[Row], show
     )
     body = [
         element("header", element("h1", "Demonstrations of ", spec.id)),
-        element("main", _definitions(facts), element("h2", "Episodes"), element("p", part, class_="quiet"),
+        element("main", definitions(facts), element("h2", "Episodes"), element("p", part, class_="quiet"),
                 element("div", table, class_="scroll")),
     ]  # fmt: skip
-    return _whole(f"demonstrations of {spec.id}", body, {})
+    return whole(f"demonstrations of {spec.id}", body, {}, _STYLE, _SCRIPT)
 
 
 # ---- parts of an episode's page ---------------------------------------------------------------------------
@@ -216,7 +213,7 @@ def _facts(episode: Episode, content: Content, grid: Grid, set_meta: Mapping[str
         ("shown", "; ".join(content.said)),
     ]
     keys = "Arrow keys move through time, with Shift through the episodes; the space bar plays."
-    return element("div", _definitions(facts), element("p", keys, class_="quiet now"))
+    return element("div", definitions(facts), element("p", keys, class_="quiet now"))
 
 
 def _action_plots(content: Content, spec: EnvSpec, grid: Grid) -> list[Html]:
@@ -234,8 +231,8 @@ def _action_plots(content: Content, spec: EnvSpec, grid: Grid) -> list[Html]:
         area = element(
             "div",
             svg.action_plot(content.at, content.unit[index], cells, grid),
-            element("span", _brief(high[index]), class_="most"),
-            element("span", _brief(low[index]), class_="least"),
+            element("span", brief(high[index]), class_="most"),
+            element("span", brief(low[index]), class_="least"),
             element("div", class_="cursor"),
             class_="area",
         )
@@ -266,54 +263,17 @@ def _other_plots(content: Content) -> list[Html]:
     found = []
     if content.plots:
         figures = [
-            _lines(plot.name, plot.labels, plot.values, content.at, data_observation=number)
+            lines(plot.name, plot.labels, plot.values, content.at, _part(plot.labels), data_observation=number)
             for number, plot in enumerate(content.plots)
         ]
         found += [element("h2", "Observed"), element("div", *figures, class_="plots")]
-    rewards = _lines("reward of a step", ("",), content.rewards[None], content.at, data_reward=True)
+    rewards = lines("reward of a step", ("",), content.rewards[None], content.at, data_reward=True)
     return [*found, element("h2", "Rewards"), element("div", rewards, class_="plots")]
 
 
-def _lines(name: str, labels: Sequence[str], values: Any, at: Sequence[int], **attributes: object) -> Html:
-    low, high = float(values.min()), float(values.max())
-    paths = [
-        element("path", class_=f"line c{line}", d=svg.curve(at, row, low, high)) for line, row in enumerate(values)
-    ]
-    keys = [
-        element("span", element("i", class_=f"c{line}"), label, element("span", class_="now"))
-        for line, label in enumerate(labels)
-    ]
-    # Numbers of a name that is split over several plots are told apart here.
-    part = f" {labels[0]} to {labels[-1]}" if len(labels) > 1 else ""
-    return element(
-        "div",
-        element("div", element("b", name), element("span", part, class_="quiet"), class_="head"),
-        element(
-            "div",
-            svg.svg(*paths),
-            element("span", _brief(high), class_="most"),
-            element("span", _brief(low) if low < high else "", class_="least"),
-            element("div", class_="cursor"),
-            class_="area",
-        ),
-        element("div", *keys, class_="keys"),
-        class_="plot",
-        **attributes,
-    )
-
-
-def _brief(value: float) -> str:
-    return f"{value:.4g}".replace("-", "\u2212")
-
-
-def _bar(shown: int) -> Html:
-    return element(
-        "div",
-        element("button", "Play", id="play", type="button"),
-        element("input", id="slider", type="range", min=0, max=shown - 1, value=0, step=1, aria_label="time"),
-        element("span", id="where", class_="now"),
-        class_="bar",
-    )
+def _part(labels: Sequence[str]) -> str:
+    """By which numbers of a name that is split over several plots are told apart."""
+    return f" {labels[0]} to {labels[-1]}" if len(labels) > 1 else ""
 
 
 # ---- parts of both ----------------------------------------------------------------------------------------
@@ -339,11 +299,6 @@ def _cell(text: str, kind: str = "td") -> Html:
     return element(kind, text, class_="text")
 
 
-def _definitions(facts: Sequence[tuple[str, object]]) -> Html:
-    pairs = ((element("dt", name), element("dd", value)) for name, value in facts if value != "")
-    return element("dl", *(part for pair in pairs for part in pair))
-
-
 def _meta(meta: Mapping[str, Any]) -> list[tuple[str, object]]:
     """What a set says of itself. Its names are marked, so that they pass for none of ours."""
     most = 40
@@ -363,30 +318,3 @@ def _spread(values: Sequence[float], total: str) -> str:
         return ""
     low, middle, high, whole = min(values), float(np.median(values)), max(values), sum(values)
     return f"{low:.5g} to {high:.5g}, median {middle:.5g}, {whole:,.6g} {total}"
-
-
-def _whole(title: str, body: Sequence[Html], data: Any) -> str:
-    template, style, script = _files()
-    return template.substitute(
-        title=escaped(title),
-        style=style,
-        script=script,
-        style_hash=_hash(style),
-        script_hash=_hash(script),
-        body="\n".join(body),
-        data=embedded(data),
-    )
-
-
-@functools.cache
-def _files() -> tuple[string.Template, str, str]:
-    html, style, script = (
-        Path(__file__).with_name(f"page.{kind}").read_text("utf-8") for kind in ("html", "css", "js")
-    )
-    return string.Template(html), style, script
-
-
-@functools.cache
-def _hash(text: str) -> str:
-    """By which the page's own rules let this script or style in, and none that might be smuggled into it."""
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
