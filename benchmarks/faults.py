@@ -268,6 +268,7 @@ def config_of(fault: Fault, task: str, seed: int, place: Path) -> TrainConfig:
         "demos.episodes": 20,
         "steps": UPDATES - offline,
         "updates_per_step": 1.0,
+        "replay.batch_size": 128,
         "eval.every": 1000,
         "eval.episodes": 10,
         "eval.final_episodes": 0,
@@ -279,7 +280,7 @@ def config_of(fault: Fault, task: str, seed: int, place: Path) -> TrainConfig:
     }
     config = replace(preset(fault.preset, env=task, **options), seed=seed, run_dir=str(place / "run"))
     if fault.demos is unchanged:
-        return replace(config, demos=replace(config.demos, directory=str(place / "demos"), seed=seed))
+        return replace(config, demos=replace(config.demos, directory=str(place.parent / "demos"), seed=seed))
     env = make_env(replace(config.env, num_envs=1))
     episodes = fault.demos([one for one in collect_demos(env, episodes=20, seed=seed) if one.is_demo])
     write_demos(place / "set", episodes, env.env_spec)
