@@ -280,7 +280,9 @@ def config_of(fault: Fault, task: str, seed: int, place: Path) -> TrainConfig:
     }
     config = replace(preset(fault.preset, env=task, **options), seed=seed, run_dir=str(place / "run"))
     if fault.demos is unchanged:
-        return replace(config, demos=replace(config.demos, directory=str(place.parent / "demos"), seed=seed))
+        # A wrong program records wrong demonstrations, which are not for others.
+        shared = place.parent if fault.patch is contextlib.nullcontext else place
+        return replace(config, demos=replace(config.demos, directory=str(shared / "demos"), seed=seed))
     env = make_env(replace(config.env, num_envs=1))
     episodes = fault.demos([one for one in collect_demos(env, episodes=20, seed=seed) if one.is_demo])
     write_demos(place / "set", episodes, env.env_spec)
