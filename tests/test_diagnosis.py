@@ -119,6 +119,8 @@ def test_weights_that_outrun_a_target_that_follows_learn_too_fast(tmp_path):
     [
         ("critic-collapse", {"train": ({"sibling_spread": 0.01}, {"sibling_spread": 0.001})}),  # it never rose
         ("values-too-coarse", {"demos": {"length_90": 400.0}, "agent__value": "scalar"}),
+        ("values-too-coarse", {"demos": {"length_90": 400.0, "failed": 15.0}}),  # play
+        ("failures-imitated", {"demos": {"failed": 15.0}}),
         ("time-limit-as-end", {"episodes": failed(12)}),
         ("normalizer-of-other-data", {"train": ({"state_far": 0.5},), "agent__normalize": "none"}),
         ("success-without-reward", {"episodes": [{**EPISODE, "return": 0.0}] * 4, "env__reward": "dense"}),

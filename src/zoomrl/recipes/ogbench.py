@@ -21,7 +21,7 @@ from zoomrl.training.config import CheckpointConfig, EvalConfig, TrainConfig
 _CHUNK = 5
 _AGENT = CQNASConfig(
     chunk_length=_CHUNK,
-    hidden_dim=256,
+    hidden_dim=128,
     trunk_dim=0,
     dueling="shared",
     atoms=21,

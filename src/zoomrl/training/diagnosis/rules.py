@@ -95,6 +95,8 @@ def coarse_values(facts: Facts) -> Finding | None:
     length, least = facts.demos.get("length_90"), facts.config.agent.least_value
     if not length or least is None or facts.config.replay.discount >= 1 or facts.config.env.reward == "dense":
         return None
+    if _is_play(facts):
+        return None
     value = facts.config.replay.discount**length
     if value >= least:
         return None
@@ -136,11 +138,15 @@ def scaled_actions(facts: Facts) -> Finding | None:
 def failures_imitated(facts: Facts) -> Finding | None:
     """Episodes that failed are imitated."""
     failed, count = facts.demos.get("failed", 0), facts.demos.get("demonstrations", 0)
-    # Where most have failed, it is play, and imitated on purpose.
-    if not failed or failed > count / 2:
+    if not failed or _is_play(facts):
         return None
     what = f"{failed:.0f} of {count:.0f} demonstrations have failed, and are marked as to be imitated"
     return Finding("failures-imitated", what, "Clear is_demo of episodes that did not succeed")
+
+
+def _is_play(facts: Facts) -> bool:
+    """Whether most demonstrations have failed: they are play then, which leads nowhere, and is imitated on purpose."""
+    return facts.demos.get("failed", 0) > facts.demos.get("demonstrations", 0) / 2
 
 
 def dead_camera(facts: Facts) -> Finding | None:
