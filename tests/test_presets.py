@@ -208,3 +208,15 @@ def test_a_preset_of_a_simulator_lets_gymnasium_render_as_it_does():
     assert preset(name, env="gym:Pendulum-v1").env.shadows
     assert not preset(name, env="metaworld:reach").env.shadows
     assert not preset(name, env="gym:Pendulum-v1", **{"env.shadows": False}).env.shadows, "asked for, and refused later"
+
+
+def test_the_reach_tasks_of_bigym_are_a_suite_that_an_expert_solves():
+    from zoomrl.envs.suites.bigym.experts import EXPERTS
+    from zoomrl.recipes.bigym import REACH
+
+    assert {task.partition(":")[2] for task in REACH} < set(EXPERTS)
+    runs = Grid(preset=("cqn_as-bigym-cpu", "cqn-bigym-cpu"), env=("bigym-reach",), seeds=(1, 2)).runs()
+    assert len(runs) == 12
+    chunks, single = (preset(name).to_dict() for name in ("cqn_as-bigym-cpu", "cqn-bigym-cpu"))
+    for part in ("env", "replay", "demos", "eval", "steps"):
+        assert chunks[part] == single[part]

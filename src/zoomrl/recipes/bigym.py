@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from zoomrl.agents.convert import convert
+from zoomrl.agents.cqn.config import CQNConfig
+from zoomrl.control.config import ControlConfig
 from zoomrl.recipes.recipe import Recipe
 from zoomrl.recipes.small import cqn_as_metaworld
 from zoomrl.training.config import EvalConfig, TrainConfig
+
+REACH = ("bigym:reach_target_single", "bigym:reach_target_dual", "bigym:reach_target_multi_modal")
+"""The tasks that a scripted expert solves. Chunks hurt on the first two: in the published logs CQN is above CQN-AS."""
 
 
 def cqn_as_bigym_cpu() -> TrainConfig:
@@ -21,4 +27,14 @@ def cqn_as_bigym_cpu() -> TrainConfig:
     )
 
 
-PRESETS: dict[str, Recipe] = {"cqn_as-bigym-cpu": Recipe(cqn_as_bigym_cpu, "bigym")}
+def cqn_bigym_cpu() -> TrainConfig:
+    """CQN for BiGym from state on a CPU: the same hyperparameters with single actions, for comparison."""
+    base = cqn_as_bigym_cpu()
+    control = ControlConfig(executor="open_loop", snap=True, action_range="demos")
+    return replace(base, preset="cqn-bigym-cpu", agent=convert(base.agent, CQNConfig), control=control)
+
+
+PRESETS: dict[str, Recipe] = {
+    "cqn_as-bigym-cpu": Recipe(cqn_as_bigym_cpu, "bigym"),
+    "cqn-bigym-cpu": Recipe(cqn_bigym_cpu, "bigym"),
+}

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from zoomrl.errors import ConfigError, unknown_name
+from zoomrl.recipes.bigym import REACH
 from zoomrl.recipes.compose import preset as compose
 from zoomrl.recipes.hard import TASKS as HARD
 from zoomrl.training.config import TrainConfig
 
-SUITES: Mapping[str, tuple[str, ...]] = {"metaworld-hard": HARD}
+SUITES: Mapping[str, tuple[str, ...]] = {"metaworld-hard": HARD, "bigym-reach": REACH}
 """Environments that one name stands for."""
 _UNTOLD = re.compile(r"[^A-Za-z0-9._+-]+")
 
