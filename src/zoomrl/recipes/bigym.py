@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from zoomrl.agents.convert import convert
-from zoomrl.agents.cqn.config import CQNConfig
-from zoomrl.control.config import ControlConfig
 from zoomrl.recipes.recipe import Recipe
-from zoomrl.recipes.small import cqn_as_metaworld
+from zoomrl.recipes.small import cqn_as_metaworld, single_actions
 from zoomrl.training.config import EvalConfig, TrainConfig
 
 REACH = ("bigym:reach_target_single", "bigym:reach_target_dual", "bigym:reach_target_multi_modal")
@@ -29,9 +26,7 @@ def cqn_as_bigym_cpu() -> TrainConfig:
 
 def cqn_bigym_cpu() -> TrainConfig:
     """CQN for BiGym from state on a CPU: the same hyperparameters with single actions, for comparison."""
-    base = cqn_as_bigym_cpu()
-    control = ControlConfig(executor="open_loop", snap=True, action_range="demos")
-    return replace(base, preset="cqn-bigym-cpu", agent=convert(base.agent, CQNConfig), control=control)
+    return single_actions(cqn_as_bigym_cpu(), "cqn-bigym-cpu")
 
 
 PRESETS: dict[str, Recipe] = {

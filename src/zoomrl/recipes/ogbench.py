@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from zoomrl.agents.bc.config import BCConfig
-from zoomrl.agents.convert import convert
-from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig, ProposalConfig
+from zoomrl.agents.cqn.config import CQNASConfig, ProposalConfig
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.demos.config import DemoConfig
 from zoomrl.envs.config import EnvConfig
 from zoomrl.recipes.recipe import Recipe
+from zoomrl.recipes.small import single_actions
 from zoomrl.training.config import CheckpointConfig, EvalConfig, TrainConfig
 
 _CHUNK = 5
@@ -58,13 +58,7 @@ def cqn_as_ogbench() -> TrainConfig:
 
 def cqn_ogbench() -> TrainConfig:
     """CQN for OGBench from state, offline: the same hyperparameters with single actions, for comparison."""
-    base = cqn_as_ogbench()
-    return replace(
-        base,
-        preset="cqn-ogbench",
-        agent=convert(base.agent, CQNConfig),
-        control=ControlConfig(executor="open_loop", snap=True),
-    )
+    return single_actions(cqn_as_ogbench(), "cqn-ogbench")
 
 
 def cqn_as_ogbench_proposals() -> TrainConfig:

@@ -43,15 +43,15 @@ def cqn_as_metaworld() -> TrainConfig:
     )
 
 
+def single_actions(base: TrainConfig, preset: str) -> TrainConfig:
+    """CQN with the hyperparameters of a configuration of CQN-AS."""
+    control = replace(base.control, executor="open_loop", snap=True)
+    return replace(base, preset=preset, agent=convert(base.agent, CQNConfig), control=control)
+
+
 def cqn_metaworld() -> TrainConfig:
     """CQN for Meta-World: the same hyperparameters with single actions, for comparison."""
-    base = cqn_as_metaworld()
-    return replace(
-        base,
-        preset="cqn-metaworld",
-        agent=convert(base.agent, CQNConfig),
-        control=ControlConfig(executor="open_loop", snap=True),
-    )
+    return single_actions(cqn_as_metaworld(), "cqn-metaworld")
 
 
 def drqv2_plus_metaworld() -> TrainConfig:
