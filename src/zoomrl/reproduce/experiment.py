@@ -41,14 +41,12 @@ class Arm:
         options: what it changes: full names of options of training, of which ``preset`` and ``agent`` choose others;
             or, of a measured arm, whatever its measurement reads.
         measured: it is measured without a training run.
-        tasks: the only ones that it is for; empty for all of the scale.
     """
 
     name: str
     about: str
     options: Mapping[str, Any] = field(default_factory=dict)
     measured: bool = False
-    tasks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,6 +85,7 @@ class Scale:
         seconds: of one cell on one core, measured or, where ``guessed``, not.
         options: of all arms, by full name; those of an arm come before them.
         arms: the ones that are run; empty for all.
+        only: arm -> the only tasks that it is run on; all of them where it is not named.
         needs: what must be at hand and is not installed with zoomrl, in a few words; empty for nothing.
         guessed: ``seconds`` is a guess.
     """
@@ -96,8 +95,13 @@ class Scale:
     seconds: float
     options: Mapping[str, Any] = field(default_factory=dict)
     arms: tuple[str, ...] = ()
+    only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     needs: str = ""
     guessed: bool = False
+
+    def tasks_of(self, arm: str) -> tuple[str, ...]:
+        """The tasks that the arm is run on."""
+        return tuple(task for task in self.tasks if task in self.only.get(arm, self.tasks))
 
 
 @dataclass(frozen=True)
@@ -190,7 +194,7 @@ class Experiment:
             if contrast.ratio and not contrast.right:
                 raise ConfigError(f"the contrast {contrast.name} of {self.name} is a ratio of one arm alone")
         for scale in self.scales.values():
-            for arm in scale.arms:
+            for arm in (*scale.arms, *scale.only):
                 if arm not in names:
                     raise unknown_name(f"arm of a scale of {self.name}", arm, names)
         if any(not arm.measured for arm in self.arms) and self.read is None:
@@ -226,5 +230,5 @@ class Experiment:
         for seed in scale.seeds:
             for task in scale.tasks:
                 for arm in self.arms_of(scale):
-                    if not arm.tasks or task in arm.tasks:
+                    if task in scale.tasks_of(arm.name):
                         yield Cell(arm.name, task, seed)

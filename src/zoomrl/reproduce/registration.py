@@ -29,6 +29,7 @@ def registered(experiment: Experiment, scale: str) -> dict[str, Any]:
         "tasks": size.tasks,
         "seeds": size.seeds,
         "options": size.options,
+        "only": size.only,
         "arms": [asdict(arm) for arm in experiment.arms_of(size)],
         "claims": [asdict(claim) for claim in experiment.claims],
         "contrasts": [asdict(contrast) for contrast in experiment.contrasts_of(size)],

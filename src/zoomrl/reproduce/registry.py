@@ -10,6 +10,7 @@ from zoomrl.reproduce.experiment import Experiment
 
 MODULES = {
     "return-to-go": "return_to_go",
+    "ensemble": "ensemble",
 }
 """Name of an experiment -> its file in ``experiments``."""
 

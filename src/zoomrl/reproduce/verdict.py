@@ -149,8 +149,8 @@ def conclude(experiment: Experiment, scale: str, directory: Path, command: str) 
     over, values = all(one.over for one in found), values_of(found)
     claims = []
     for contrast in experiment.contrasts_of(size):
-        arms = [experiment.arm(name) for name in (contrast.left, contrast.right) if name]
-        tasks = [task for task in size.tasks if all(not arm.tasks or task in arm.tasks for arm in arms)]
+        both = size.tasks_of(contrast.left), size.tasks_of(contrast.right or contrast.left)
+        tasks = [task for task in both[0] if task in both[1]]
         judged = judge(contrast, values, tasks, size.seeds, over)
         claims.append({**asdict(contrast), **asdict(judged)})
     result = {
