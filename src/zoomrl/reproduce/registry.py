@@ -11,6 +11,9 @@ from zoomrl.reproduce.experiment import Experiment
 MODULES = {
     "return-to-go": "return_to_go",
     "ensemble": "ensemble",
+    "bc-terms": "bc_terms",
+    "sequence-length": "sequence_length",
+    "overestimation": "overestimation",
 }
 """Name of an experiment -> its file in ``experiments``."""
 

@@ -245,7 +245,8 @@ def _bootstrap(
 
 def _percentiles(values: NDArray[np.float64]) -> tuple[float, float]:
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(values, (tail, 1 - tail))
+    # Nothing is interpolated: a ratio may be infinite.
+    low, high = np.quantile(values, (tail, 1 - tail), method="nearest")
     return float(low), float(high)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -128,9 +129,19 @@ class Measuring:
     slots: int
     left: list[Cell]
     say: Callable[[str], None]
+    _context: Any = None
     _processes: dict[Cell, BaseProcess] = field(default_factory=dict)
     _killed: dict[Cell, int] = field(default_factory=dict)
     _stopping: bool = False
+
+    def __post_init__(self) -> None:
+        # Processes that know nothing of this one: threads of libraries do not survive a fork. Where there is a server
+        # that forks them, it loads the libraries once.
+        self._context = multiprocessing.get_context(
+            "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        )
+        if self.experiment.measure is not None:
+            multiprocessing.set_forkserver_preload([self.experiment.measure.__module__])
 
     def stop(self) -> None:
         """Leave what is under way."""
@@ -155,8 +166,7 @@ class Measuring:
 
     def _start(self, cell: Cell) -> BaseProcess:
         arm = self.experiment.arm(cell.arm)
-        # A process that knows nothing of this one: threads of libraries do not survive a fork.
-        process = multiprocessing.get_context("spawn").Process(
+        process = self._context.Process(
             target=measure_one, args=(self.experiment.measure, arm, cell, self.scale, self.directory)
         )
         with _one_thread():
