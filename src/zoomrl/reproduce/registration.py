@@ -75,8 +75,8 @@ def _differences(held: Any, asked: Any, name: str = "") -> Iterator[str]:
         for key in sorted(held.keys() | asked.keys()):
             yield from _differences(held.get(key), asked.get(key), f"{name}.{key}" if name else key)
     elif isinstance(held, list) and isinstance(asked, list) and _named(held) and _named(asked):
-        parts = [{one["name"]: one for one in each} for each in (held, asked)]
-        yield from _differences(*parts, name)
+        before, after = ({one["name"]: one for one in each} for each in (held, asked))
+        yield from _differences(before, after, name)
     elif held != asked:
         yield f"{name}: {_short(held)} -> {_short(asked)}"
 

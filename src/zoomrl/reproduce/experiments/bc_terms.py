@@ -60,7 +60,7 @@ def fell_at(evaluations: Sequence[tuple[int, float]]) -> int | None:
 
 
 def warned_at(directory: Path) -> int | None:
-    """Updates at the row at which the diagnosis of a run first says that its critic collapses; None where it does not."""
+    """Updates at the row at which the diagnosis of a run first names a collapsed critic; None where it does not."""
     path = directory / DEMONSTRATIONS
     facts = Facts(read_config(directory), dict(read_json(path)) if path.exists() else {})
     for row in read_rows(directory / METRICS):

@@ -63,7 +63,7 @@ def windows(episodes: Sequence[Episode], discount: float) -> Windows:
     Raises:
         DemonstrationError: no episode is long enough.
     """
-    found: list[tuple[NDArray[np.float32], ...]] = []
+    found: list[tuple[NDArray[np.float32] | np.float32, ...]] = []
     origins: list[int] = []
     for number, episode in enumerate(episodes):
         togo = np.zeros(len(episode) + 1, np.float64)
