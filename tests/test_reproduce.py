@@ -35,6 +35,7 @@ from zoomrl.reproduce.registration import register
 from zoomrl.reproduce.registry import MODULES, experiments, find
 from zoomrl.reproduce.verdict import conclude, improvement, interval, judge
 from zoomrl.reproduce.work import Work, alone, check_simulators, forget_failures, measure_one
+from zoomrl.training.diagnosis.facts import Facts
 from zoomrl.training.rows import sealed_row
 
 ENV = "gym:benchmarks.chaos.toy:Chaos-v0"
@@ -668,14 +669,28 @@ def test_a_collapse_is_read_from_a_run(tmp_path):
     for updates in range(1064, 2600, 64):
         spread = 0.4 * 0.5 ** (max(0, updates - 1200) / 256)
         rows.append({"kind": "train", "updates": updates, "env_steps": updates, "sibling_spread": spread})
-        if updates == 1064 + 64 * 20:
+        if updates == 2344:
             rows.append({"kind": "eval", "updates": updates, "env_steps": 9, "episodes": 20, "success_rate": 0.1})
     rows.append({"kind": "final", "updates": 2600, "env_steps": 2000, "episodes": 50, "success_rate": 0.04})
     (tmp_path / "metrics.jsonl").write_text("".join(f"{sealed_row(row)}\n" for row in rows))
     found = bc_terms.read(tmp_path)
     assert found["success"] == 0.04
-    assert found["half_life"] == 1512 - 1200, "the first row with half of 0.4 or less is measured at 1512"
+    assert found["half_life"] == 1512 - 1200, "the first row with half of 0.4 or less is at 1512"
     assert found["halved"] == found["warned"] == found["fell"] == 1
+    assert found["alarm"] == 0
     assert found["spread_kept"] == pytest.approx(0.5 ** ((2536 - 1200) / 256), rel=1e-6)
-    # A fifth is left after 595 updates: the warning comes with the row at 1832.
-    assert found["lead"] == 2344 - 1832
+    assert found["lead"] == 2344 - 1832, "a fifth is left after 595 updates: told with the row at 1832"
+
+
+def test_an_alarm_before_anything_fell_is_no_early_warning(tmp_path):
+    """Values that always lay together are told by the same name: that is counted apart."""
+    of = find("bc-terms")
+    config = runs(of, "small", tmp_path)["lambda-0-metaworld-coffee-push-s1"]
+    spreads = {1064: 0.030, 1192: 0.033, 1320: 0.02, 1448: 0.006}
+    rows = [
+        {"kind": "train", "updates": updates, "sibling_spread": spread, "demo_agreement": 0.4}
+        for updates, spread in spreads.items()
+    ]
+    assert bc_terms.warned_at(rows, Facts(config, {"demonstrations": 10})) == (1192, 1448)
+    assert bc_terms.warned_at(rows[:3], Facts(config, {"demonstrations": 10})) == (1192, None)
+    assert bc_terms.warned_at(rows, Facts(config)) == (1448, 1448)

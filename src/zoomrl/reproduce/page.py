@@ -28,7 +28,7 @@ def write_page(verdict: Mapping[str, Any], directory: Path) -> Path:
     registration = read_json(directory / REGISTRATION)
     parts = [
         element("header", element("h1", verdict["title"]), element("span", _about(verdict), class_="quiet")),
-        element("section", element("h2", "Verdicts"), *map(_claim, verdict["claims"])),
+        element("section", element("h2", "Verdicts"), *_claims(verdict["claims"])),
         element("section", element("h2", "Arms"), *_arms(verdict, registration)),
         *_missing(verdict),
         element("section", element("h2", "Deviations"), _listed(verdict["deviations"])),
@@ -72,17 +72,25 @@ def _about(verdict: Mapping[str, Any]) -> str:
     return f"{verdict['experiment']}, {verdict['scale']} scale, {count} cells{state}, {verdict['date'][:10]}"
 
 
-def _claim(claim: Mapping[str, Any]) -> Html:
-    against = f" against {claim['right']}" if claim["right"] else ""
-    said = claim["claim"]
+def _claims(claims: Sequence[Mapping[str, Any]]) -> Iterable[Html]:
+    """Each claim with its source, and below it the contrasts that test it."""
+    by_text: dict[str, list[Mapping[str, Any]]] = {}
+    for one in claims:
+        by_text.setdefault(one["claim"]["text"], []).append(one)
+    for text, found in by_text.items():
+        said = found[0]["claim"]
+        source = element("p", f"{said['source']}. Published: {said['published']}.", class_="quiet")
+        yield element("article", element("h3", text), source, *map(_contrast, found))
+
+
+def _contrast(one: Mapping[str, Any]) -> Html:
+    against = f" against {one['right']}" if one["right"] else ""
     return element(
-        "article",
-        element("span", claim["verdict"], class_=f"mark {claim['verdict']}"),
-        element("h3", claim["name"]),
-        element("p", in_words(claim)),
-        element("p", f"{claim['metric']} of {claim['left']}{against}", class_="quiet"),
-        element("p", element("b", "Claim "), said["text"]),
-        element("p", f"{said['source']}. Published: {said['published']}", class_="quiet"),
+        "div",
+        element("p", element("span", one["verdict"], class_=f"mark {one['verdict']}"), element("b", one["name"])),
+        element("p", in_words(one)),
+        element("p", element("code", one["metric"]), f" of {one['left']}{against}", class_="quiet"),
+        class_="contrast",
     )
 
 
@@ -107,7 +115,7 @@ def _arms(verdict: Mapping[str, Any], registration: Mapping[str, Any]) -> Iterab
 def _missing(verdict: Mapping[str, Any]) -> Iterable[Html]:
     if verdict["missing"]:
         rows = [(one["cell"], one["why"]) for one in verdict["missing"]]
-        yield element("section", element("h2", "Missing"), _table(("cell", "why"), rows))
+        yield element("section", element("h2", "Missing"), _table(("cell", "why"), rows, texts=True))
 
 
 def _registration(registration: Mapping[str, Any]) -> Html:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from zoomrl.errors import CheckpointError
 from zoomrl.training.rows import METRICS, read_rows
@@ -30,8 +29,3 @@ def final_numbers(directory: Path) -> dict[str, float]:
     if row is None or not row.get("episodes"):
         raise CheckpointError(f"{directory} has no result of an evaluation at its end")
     return {name: float(row[key]) for key, name in _FINAL.items() if row.get(key) is not None}
-
-
-def rows_of(directory: Path, kind: str) -> list[dict[str, Any]]:
-    """The rows of a kind, in order."""
-    return [row for row in read_rows(directory / METRICS) if row["kind"] == kind]

@@ -14,6 +14,14 @@ MODULES = {
     "bc-terms": "bc_terms",
     "sequence-length": "sequence_length",
     "overestimation": "overestimation",
+    "n-step": "n_step",
+    "torque": "torque",
+    "cal-ql": "cal_ql",
+    "resnet": "resnet",
+    "cqn-ablations": "cqn_ablations",
+    "iqrl-ablations": "iqrl_ablations",
+    "drqv2-ablations": "drqv2_ablations",
+    "value-audit": "value_audit",
 }
 """Name of an experiment -> its file in ``experiments``."""
 

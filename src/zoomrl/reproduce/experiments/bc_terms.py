@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from zoomrl.errors import CheckpointError
 from zoomrl.files import read_json
 from zoomrl.reproduce.experiment import FULL, SMALL, Arm, Claim, Contrast, Experiment, Scale
 from zoomrl.reproduce.experiments.papers import CQN_AS, FULL_BIGYM, INDEPENDENT, SMALL_METAWORLD, SMALL_TRAINING
-from zoomrl.reproduce.read import final_numbers, rows_of
-from zoomrl.training.diagnosis.facts import Facts
-from zoomrl.training.diagnosis.rules import critic_collapse
+from zoomrl.reproduce.read import final_numbers
+from zoomrl.training.diagnosis.facts import Facts, Row
+from zoomrl.training.diagnosis.rules import COLLAPSED, RISEN, critic_collapse
 from zoomrl.training.rows import METRICS, read_rows
 from zoomrl.training.run_files import DEMONSTRATIONS, read_config
 
@@ -22,7 +21,7 @@ FALLEN = 0.1
 """Success below the best so far from which on a policy counts as worse."""
 
 
-def half_life(spreads: Sequence[tuple[int, float]], switch: int) -> tuple[float, bool]:
+def half_life(spreads: Sequence[tuple[int, float]], switch: int) -> tuple[int, bool]:
     """Updates after ``switch`` until the spread is half of what it was then, and whether it ever was.
 
     Args:
@@ -59,15 +58,29 @@ def fell_at(evaluations: Sequence[tuple[int, float]]) -> int | None:
     return found
 
 
-def warned_at(directory: Path) -> int | None:
-    """Updates at the row at which the diagnosis of a run first names a collapsed critic; None where it does not."""
-    path = directory / DEMONSTRATIONS
-    facts = Facts(read_config(directory), dict(read_json(path)) if path.exists() else {})
-    for row in read_rows(directory / METRICS):
+def warned_at(rows: Iterable[Row], facts: Facts) -> tuple[int | None, int | None]:
+    """Updates at which the diagnosis of a run first names a collapsed critic, and first one that has fallen.
+
+    The rule speaks of two things by one name: values of bins that lie together, also where they always did, and a
+    spread that has fallen to a fifth of its largest. Only the second is news of a collapse.
+
+    Args:
+        rows: of the run, in order.
+        facts: of the run, without its rows.
+
+    Returns:
+        Both; None where it does not.
+    """
+    said: int | None = None
+    for row in rows:
         facts.add(row)
-        if row["kind"] != "episode" and critic_collapse(facts) is not None:
-            return int(row["updates"])
-    return None
+        if row["kind"] == "episode" or critic_collapse(facts) is None:
+            continue
+        said = int(row["updates"]) if said is None else said
+        spread = facts.courses["sibling_spread"]
+        if spread.highest >= RISEN and spread.newest <= COLLAPSED * spread.highest:
+            return said, int(row["updates"])
+    return said, None
 
 
 def read(directory: Path) -> dict[str, float]:
@@ -75,23 +88,27 @@ def read(directory: Path) -> dict[str, float]:
 
     Returns:
         ``success``; ``spread`` at the end, and ``spread_kept``, as a fraction of the largest; ``halved`` (0 or 1) and
-        ``half_life``; ``warned`` (0 or 1); ``fell`` (0 or 1); ``lead``, where both happened.
+        ``half_life``; ``fell`` and ``warned`` (0 or 1); ``alarm``, 1 where the warning was said before the switch;
+        ``lead``, where success fell and a collapse was told.
     """
-    spreads = [
-        (row["updates"], row["sibling_spread"]) for row in rows_of(directory, "train") if "sibling_spread" in row
-    ]
+    rows = read_rows(directory / METRICS)
+    trained = [row for row in rows if row["kind"] == "train" and "sibling_spread" in row]
+    spreads = [(row["updates"], row["sibling_spread"]) for row in trained]
     life, halved = half_life(spreads, SWITCH)
-    evaluations: list[tuple[int, Any]] = [(row["updates"], row["success_rate"]) for row in rows_of(directory, "eval")]
-    warned, fell = warned_at(directory), fell_at(evaluations)
+    fell = fell_at([(row["updates"], row["success_rate"]) for row in rows if row["kind"] == "eval"])
+    path = directory / DEMONSTRATIONS
+    facts = Facts(read_config(directory), dict(read_json(path)) if path.exists() else {})
+    said, warned = warned_at(rows, facts)
     top = max(spread for _, spread in spreads)
     found = {
         "success": final_numbers(directory)["success"],
         "spread": spreads[-1][1],
         "spread_kept": spreads[-1][1] / top if top else 0.0,
-        "half_life": life,
+        "half_life": float(life),
         "halved": float(halved),
-        "warned": float(warned is not None),
         "fell": float(fell is not None),
+        "warned": float(warned is not None),
+        "alarm": float(said is not None and said <= SWITCH),
     }
     if warned is not None and fell is not None:
         found["lead"] = float(fell - warned)
@@ -181,9 +198,10 @@ EXPERIMENT = Experiment(
         "spread_kept": "the same, as a fraction of the largest before",
         "half_life": f"updates from {SWITCH:,} on until the spread has halved (all that were made, where it has not)",
         "halved": "whether it has halved",
-        "warned": "whether the diagnosis said critic-collapse",
         "fell": "whether success fell by 10 points and stayed there",
-        "lead": "updates from the warning to that fall",
+        "warned": "whether the diagnosis told a spread that had fallen (critic-collapse)",
+        "alarm": f"whether it said critic-collapse before update {SWITCH:,}, when nothing had collapsed",
+        "lead": "updates from its telling of the fallen spread to the fall of success; negative: it came too late",
     },
     stop_rule="All cells; none is added after the verdict.",
     deviations=(
