@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmarks import reproduce_record
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -694,3 +695,37 @@ def test_an_alarm_before_anything_fell_is_no_early_warning(tmp_path):
     assert bc_terms.warned_at(rows, Facts(config, {"demonstrations": 10})) == (1192, 1448)
     assert bc_terms.warned_at(rows[:3], Facts(config, {"demonstrations": 10})) == (1192, None)
     assert bc_terms.warned_at(rows, Facts(config)) == (1448, 1448)
+
+
+# ---- records ----------------------------------------------------------------------------------------------------
+
+
+def test_a_verdict_is_kept_with_its_own_origin(tmp_path, monkeypatch):
+    of = experiment()
+    register(of, "small", tmp_path)
+    measure_all(of, tmp_path, list(of.cells(of.scale("small")))[:3])
+    conclude(of, "small", tmp_path, "zoomrl reproduce toy")
+    with pytest.raises(SystemExit, match="not finished: 5 cells"):
+        reproduce_record.result(tmp_path)
+    measure_all(of, tmp_path)
+    verdict = conclude(of, "small", tmp_path, "/some/python -m zoomrl reproduce toy --scale small --out /some/where")
+    kept = reproduce_record.result(tmp_path, "abc")
+    assert kept["name"] == "reproduce_toy"
+    assert kept["command"] == "zoomrl reproduce toy --scale small"
+    assert (kept["commit"], kept["date"], kept["versions"]) == ("abc", verdict["date"], verdict["versions"])
+    assert kept["registration"]["seeds"] == [1, 2]
+    assert "/some" not in json.dumps(kept)
+    line = reproduce_record.table([kept]).splitlines()[2]
+    assert line.startswith("| [toy](../../benchmarks/results/reproduce_toy.json) | more or less, above 0 |")
+    assert line.endswith("| difference 1.000 (1.000 to 1.000) | 4 | agrees |")
+
+
+def test_the_table_of_verdicts_is_up_to_date():
+    found = reproduce_record.TABLE.search(reproduce_record.PAGE.read_text())
+    assert found is not None
+    assert reproduce_record.table(reproduce_record.kept()) in found[0], "run: python benchmarks/reproduce_record.py"
+
+
+def test_the_page_of_the_documentation_names_every_experiment():
+    text = reproduce_record.PAGE.read_text()
+    assert [name for name in MODULES if f"| `{name}` |" not in text] == []
