@@ -35,7 +35,7 @@ from zoomrl.reproduce.page import estimate_in_words, in_words, write_page
 from zoomrl.reproduce.registration import register
 from zoomrl.reproduce.registry import MODULES, experiments, find
 from zoomrl.reproduce.verdict import conclude, improvement, interval, judge
-from zoomrl.reproduce.work import Work, alone, check_simulators, forget_failures, measure_one
+from zoomrl.reproduce.work import Work, alone, check_needs, forget_failures, measure_one
 from zoomrl.training.diagnosis.facts import Facts
 from zoomrl.training.rows import sealed_row
 
@@ -183,7 +183,13 @@ def test_a_simulator_that_is_not_there_is_named(tmp_path, monkeypatch):
     of = experiment(scale=Scale(("rlbench:open_drawer",), (1,), 1.0))
     monkeypatch.setitem(sys.modules, "rlbench", None)
     with pytest.raises((MissingDependencyError, ConfigError), match=r"(?i)rlbench"):
-        check_simulators(of, "small", tmp_path)
+        check_needs(of, "small", tmp_path)
+
+
+def test_a_set_that_is_not_there_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DemonstrationError, match=r"needs BiGym.* no demos/\w+ here"):
+        check_needs(find("sequence-length"), "full", tmp_path)
 
 
 # ---- registration ----------------------------------------------------------------------------------------------

@@ -64,11 +64,11 @@ class Reproduce:
         from zoomrl.reproduce.page import write_page
         from zoomrl.reproduce.registration import register
         from zoomrl.reproduce.verdict import conclude
-        from zoomrl.reproduce.work import Work, alone, check_simulators, forget_failures
+        from zoomrl.reproduce.work import Work, alone, check_needs, forget_failures
 
         with alone(out):
             if not (out / "registration.json").exists():
-                check_simulators(experiment, self.scale, out)
+                check_needs(experiment, self.scale, out)
             register(experiment, self.scale, out)
             if self.retry_failed:
                 forget_failures(experiment, self.scale, out)

@@ -16,7 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from zoomrl.errors import CheckpointError
+from zoomrl.errors import CheckpointError, DemonstrationError
 from zoomrl.files import write_json
 from zoomrl.reproduce.cells import (
     DEMOS,
@@ -38,17 +38,26 @@ RETRIES = 3
 """Times that a cell is begun again whose process was killed."""
 
 
-def check_simulators(experiment: Experiment, scale: str, directory: Path) -> None:
-    """Build the environment of each task once.
+def check_needs(experiment: Experiment, scale: str, directory: Path) -> None:
+    """Build the environment of each task once, and look for the demonstrations that no script makes.
 
     Raises:
         ConfigError: there is no such task.
+        DemonstrationError: a set is not there.
         MissingDependencyError: its simulator is not installed.
     """
     from zoomrl.envs.config import EnvConfig
     from zoomrl.envs.registry import make_env
 
-    trained = {config.env.id: config.env for config in runs(experiment, scale, directory).values()}
+    configs = runs(experiment, scale, directory).values()
+    for source in sorted({config.demos.source for config in configs} - {"scripted", "none"}):
+        if not Path(source).exists():
+            needs = experiment.scale(scale).needs
+            raise DemonstrationError(
+                f"{experiment.name} at this scale needs {needs}, and there is no {source} here. Import the set into "
+                "that folder with zoomrl demos import, or call zoomrl where it lies"
+            )
+    trained = {config.env.id: config.env for config in configs}
     for task in experiment.scale(scale).tasks:
         make_env(replace(trained.get(task, EnvConfig(id=task)), num_envs=1, workers="serial")).close()
 

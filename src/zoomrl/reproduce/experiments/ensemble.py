@@ -85,7 +85,9 @@ def measure(arm: Arm, task: str, seed: int, scale: Scale, place: Path) -> dict[s
     # The expert goes on after its success, so that a replay that is late has something left to replay.
     env = EnvConfig(id=task, time_limit=limit, terminate_on_success=False)
     demos = DemoConfig(episodes=count, seed=seed, directory=str(place))
-    episodes = [one for one in scripted_demos(demos, env, Console(file=io.StringIO())).episodes if one.is_demo]
+    episodes = [
+        one for one in scripted_demos(demos, env, Console(file=io.StringIO(), emoji=False)).episodes if one.is_demo
+    ]
     control = ControlConfig(executor="temporal_ensemble", ensemble_gain=0.01)
     if options["execute"]:
         control = ControlConfig(executor="receding_horizon", replan_every=int(options["execute"]))

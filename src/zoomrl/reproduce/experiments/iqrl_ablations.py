@@ -89,7 +89,7 @@ EXPERIMENT = Experiment(
     metrics={"return": "mean return of the evaluation at the end"},
     stop_rule="All cells; none is added after the verdict.",
     deviations=(
-        "Small: a latent of 128 dimensions, two critics and networks of width 256; 100,000 frames.",
+        "Small: a 128-dimensional latent, two critics and networks of width 256; 100,000 frames.",
         "The horizon of predictions is not varied.",
     ),
     config=config,

@@ -128,7 +128,7 @@ def _episodes(task: str, options: Mapping[str, Any], place: Path) -> list[Episod
         return read_demos(Path(named_for(options["demos.source"], task))).episodes
     env = EnvConfig(id=task, time_limit=int(options["time_limit"]))
     demos = DemoConfig(episodes=int(options["episodes"]), noise=float(options["noise"]), directory=str(place))
-    return scripted_demos(demos, env, Console(file=io.StringIO())).episodes
+    return scripted_demos(demos, env, Console(file=io.StringIO(), emoji=False)).episodes
 
 
 def _regress(shown: Sequence[Tensor], targets: Sequence[Tensor], updates: int, seed: int) -> list[float]:
