@@ -19,6 +19,7 @@ from benchmarks import reproduce_record
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zoomrl.analysis import statistics
 from zoomrl.cli.main import main
 from zoomrl.cli.reproduce import Reproduce
 from zoomrl.control.config import ControlConfig
@@ -201,6 +202,8 @@ def test_a_registration_is_kept_and_another_is_refused_by_what_differs(tmp_path)
     assert first["stop_rule"] == "all cells"
     assert {"zoomrl", "date"} <= first.keys()
     assert register(experiment(), "small", tmp_path / "x") == first
+    reworded = experiment(title="Is it?", deviations=("found out later",), metrics={"score": "points of 10"})
+    assert register(reworded, "small", tmp_path / "x") == first, "words may become better"
     other = experiment(
         contrasts=(contrast(threshold=0.5),), scale=Scale(("a:one", "a:two"), (1, 2, 3), 9.0), stop_rule="soon"
     )
@@ -473,6 +476,17 @@ def test_the_probability_of_improvement_counts_pairs(left, right):
     found = improvement([block])
     assert found.value == pytest.approx(expected)
     assert found.low <= found.high
+
+
+@pytest.mark.long
+def test_the_probability_of_improvement_is_that_of_the_reference():
+    generator = np.random.default_rng(3)
+    blocks = [generator.normal(size=(6, 2)).round(1) for _ in range(3)]
+    left, right = (np.stack([block[:, side] for block in blocks], 1) for side in (0, 1))
+    expected, found = statistics.improvement(left, right), improvement(blocks)
+    assert found.value == pytest.approx(expected.value)
+    assert found.low == pytest.approx(expected.low, abs=0.04)
+    assert found.high == pytest.approx(expected.high, abs=0.04)
 
 
 def test_the_verdict_file_says_where_it_comes_from(tmp_path):

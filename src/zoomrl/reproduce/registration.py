@@ -15,8 +15,8 @@ from zoomrl.reproduce.experiment import Experiment
 from zoomrl.version import __version__
 
 FILE = "registration.json"
-_FREE = ("zoomrl", "date")
-"""What may differ when an experiment goes on; the verdict names both versions."""
+_FREE = ("zoomrl", "date", "title", "metrics", "deviations")
+"""What may differ when an experiment goes on: the version, which the verdict names, and words about it."""
 
 
 def registered(experiment: Experiment, scale: str) -> dict[str, Any]:
@@ -53,7 +53,8 @@ def register(experiment: Experiment, scale: str, directory: Path) -> dict[str, A
     path, asked = directory / FILE, registered(experiment, scale)
     if path.exists():
         held = read_json(path)
-        changed = list(_differences({name: value for name, value in held.items() if name not in _FREE}, asked))
+        before, after = ({name: value for name, value in one.items() if name not in _FREE} for one in (held, asked))
+        changed = list(_differences(before, after))
         if changed:
             shown = "\n".join(f"  - {line}" for line in changed[:10])
             raise CheckpointError(
