@@ -19,8 +19,8 @@ def measure(arm: Arm, task: str, seed: int, scale: Scale, place: Path) -> dict[s
     """Updates of a throwaway agent on random images.
 
     Returns:
-        ``milliseconds`` of an update, the fastest of ten; ``gigabytes`` that the process takes at its peak, without what
-        it held before; ``parameters`` of all its networks, in millions.
+        ``milliseconds`` of an update, the fastest of ten; ``gigabytes`` of the process at its peak, without those
+        that it held before; ``parameters`` of all its networks, in millions.
     """
     config = from_options(arm, task, seed, scale)
     env = make_env(config.env)
