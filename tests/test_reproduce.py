@@ -251,6 +251,7 @@ def test_a_measurement_is_kept_and_a_failure_is_named(tmp_path):
     assert verdict["claims"][0]["pairs"] == 0
     assert verdict["claims"][0]["missing"] == 4
     assert "no pair of cells" in in_words(verdict["claims"][0])
+    assert all(one["failed"] for one in verdict["missing"])
     assert "on purpose" in write_page(verdict, tmp_path).read_text()
     forget_failures(of, "small", tmp_path)
     assert not failure_file(tmp_path, Cell("more", "a:two", 2)).exists()
@@ -307,7 +308,10 @@ def test_a_stop_leaves_what_is_under_way(tmp_path):
     assert verdict["finished"] is False
     assert verdict["claims"][0]["verdict"] == "unfinished"
     assert len(verdict["missing"]) == 4
-    assert "not finished" in write_page(verdict, tmp_path).read_text()
+    assert not any(one["failed"] for one in verdict["missing"])
+    page = write_page(verdict, tmp_path).read_text()
+    assert "not finished" in page
+    assert "4 cells not at their end" in page
 
 
 @pytest.mark.long

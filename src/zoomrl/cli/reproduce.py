@@ -159,11 +159,16 @@ def _say_verdict(verdict: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.markup import escape
 
-    from zoomrl.reproduce.page import in_words
+    from zoomrl.reproduce.page import failures, in_words
 
     console = Console(width=None if sys.stdout.isatty() else 140, emoji=False)
+    failed, coming = failures(verdict)
     for one in verdict["claims"]:
+        if one["pairs"] == 0 and coming:
+            continue
         mark = f"[{_COLOURS[one['verdict']]}]{one['verdict']}[/]"
         console.print(f"{mark}  {escape(one['name'])}: {escape(in_words(one))}", highlight=False)
-    for one in verdict["missing"]:
-        console.print(f"missing: {escape(one['cell'])}: {escape(one['why'])}", highlight=False)
+    for one in failed:
+        console.print(f"{escape(one['cell'])}: {escape(one['why'])}", highlight=False)
+    if coming:
+        print(f"{plural(coming, 'cell')} to come")

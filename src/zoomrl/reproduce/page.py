@@ -9,6 +9,7 @@ from typing import Any
 
 from zoomrl.analysis.report import whole_page
 from zoomrl.demos.view.markup import Html, element
+from zoomrl.errors import plural
 from zoomrl.files import read_json
 from zoomrl.reproduce.registration import FILE as REGISTRATION
 
@@ -66,6 +67,12 @@ def estimate_in_words(estimate: Mapping[str, float | None]) -> str:
     return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
+def failures(verdict: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], int]:
+    """The cells that failed, and how many are still to come."""
+    failed = [one for one in verdict["missing"] if one["failed"]]
+    return failed, len(verdict["missing"]) - len(failed)
+
+
 def _about(verdict: Mapping[str, Any]) -> str:
     count = len(verdict["cells"])
     state = "" if verdict["finished"] else ", not finished"
@@ -113,9 +120,12 @@ def _arms(verdict: Mapping[str, Any], registration: Mapping[str, Any]) -> Iterab
 
 
 def _missing(verdict: Mapping[str, Any]) -> Iterable[Html]:
-    if verdict["missing"]:
-        rows = [(one["cell"], one["why"]) for one in verdict["missing"]]
-        yield element("section", element("h2", "Missing"), _table(("cell", "why"), rows, texts=True))
+    failed, coming = failures(verdict)
+    if failed:
+        rows = [(one["cell"], one["why"]) for one in failed]
+        yield element("section", element("h2", "Failed"), _table(("cell", "why"), rows, texts=True))
+    if coming:
+        yield element("section", element("h2", "To come"), element("p", f"{plural(coming, 'cell')} not at their end."))
 
 
 def _registration(registration: Mapping[str, Any]) -> Html:
@@ -142,7 +152,7 @@ def _origin(verdict: Mapping[str, Any]) -> Html:
     versions = ", ".join(f"{name} {version}" for name, version in verdict["versions"].items())
     hours = sum(cell["seconds"] for cell in verdict["cells"]) / 3600
     machine = verdict["hardware"]
-    text = f"{versions}. {machine['cores']} cores of {machine['cpu']}, {hours:.1f} core hours. Registered "
+    text = f"{versions}. {machine['cores']} cores of {machine['cpu']}, {hours:.1f} hours of cells. Registered "
     return element("p", f"{text}{verdict['registered']['date']}, judged {verdict['date']}.", class_="quiet")
 
 

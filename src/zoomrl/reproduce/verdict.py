@@ -160,7 +160,9 @@ def conclude(experiment: Experiment, scale: str, directory: Path, command: str) 
         "finished": over,
         "claims": claims,
         "arms": _arms(experiment, scale, values),
-        "missing": [{"cell": one.cell.name, "why": one.problem} for one in found if one.numbers is None],
+        "missing": [
+            {"cell": one.cell.name, "why": one.problem, "failed": one.over} for one in found if one.numbers is None
+        ],
         "cells": [
             {**asdict(one.cell), "seconds": one.seconds, "numbers": one.numbers}
             for one in found
