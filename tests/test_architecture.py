@@ -44,6 +44,7 @@ FLOOR = {
     "lens": 5,
     "sweep": 5,
     "recipes": 6,
+    "reproduce": 6,
     "cli": 6,
     "__init__": 7,
     "__main__": 7,
@@ -54,6 +55,8 @@ SAME_FLOOR = {
     ("control", "data"),  # an action scaler reads episodes
     ("envs", "data"),
     ("cli", "recipes"),
+    ("cli", "reproduce"),
+    ("reproduce", "recipes"),  # its arms are presets with other options
     ("__main__", "__init__"),
 }
 

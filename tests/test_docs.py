@@ -41,6 +41,7 @@ from zoomrl.cli.parity import Parity
 from zoomrl.cli.plot import Plot
 from zoomrl.cli.presets import Presets
 from zoomrl.cli.report_page import ReportPage
+from zoomrl.cli.reproduce import Reproduce
 from zoomrl.cli.serve import Serve
 from zoomrl.cli.sweep import Sweep, SweepStatus, SweepStop
 from zoomrl.cli.tree import _NESTED, COMMANDS, check_command, parse
@@ -241,6 +242,7 @@ COMMAND_TABLES = {
     "pull": Pull,
     "parity": Parity,
     "ablate": Ablate,
+    "reproduce": Reproduce,
     "sweep": Sweep,
     "compare": Compare,
     "sweep-status": SweepStatus,

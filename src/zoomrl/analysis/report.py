@@ -85,7 +85,7 @@ def report(directories: Sequence[str | Path], out: str | Path, *, table: str | P
         *_section("Videos", *_videos(runs)),
         *_section("Provenance", _provenance(runs).html()),
     ]
-    path.write_text(_page(title, parts), encoding="utf-8")
+    path.write_text(whole_page(title, parts), encoding="utf-8")
     if table is not None:
         _write_csv(runs, Path(table))
     return path
@@ -344,7 +344,14 @@ def _write_csv(runs: Iterable[Run], path: Path) -> None:
             writer.writerow([*about, *counted, *(final.get(name, "") for name in heads[7:])])
 
 
-def _page(title: str, parts: Sequence[Html]) -> str:
+def whole_page(title: str, parts: Sequence[Html], more_style: str = "") -> str:
+    """A page that needs no network and no other file, and runs no script.
+
+    Args:
+        title: of the page.
+        parts: what stands on it.
+        more_style: CSS besides that of all pages; written here, never by a stranger.
+    """
     rules = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; base-uri 'none'"
     head = (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
@@ -352,6 +359,6 @@ def _page(title: str, parts: Sequence[Html]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n'
         f'<title>{escaped(title)}</title>\n<link rel="icon" href="data:,">\n'
-        f"<style>{_BACK.read_text('utf-8')}</style>\n"
+        f"<style>{_BACK.read_text('utf-8')}{more_style}</style>\n"
     )
     return head + "\n".join(parts) + "\n</html>\n"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,6 +58,17 @@ def given_options(options: Any, prefix: str = "", leave_out: Collection[str] = (
         else:
             words += [f"--{name}", *(value if isinstance(value, tuple) else [value])]
     return words
+
+
+@contextmanager
+def when_stopped(stop: Callable[[], object]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM call ``stop``."""
+    before = {number: signal.signal(number, lambda *_: stop()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _program() -> str:

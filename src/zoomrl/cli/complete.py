@@ -226,6 +226,12 @@ def _references(word: str) -> Iterator[Candidate]:
     yield from map(Candidate, reference_names())
 
 
+def _experiments(word: str) -> Iterator[Candidate]:
+    from zoomrl.reproduce.registry import MODULES
+
+    yield from map(Candidate, MODULES)
+
+
 _EVERYWHERE: dict[str, Source] = {
     "--preset": presets,
     "--env.id": environments,
@@ -243,6 +249,8 @@ _SOURCES: dict[tuple[str, str], Source] = {
     ("ablate", "--env"): environments,
     ("ablate", "--directory"): paths,
     ("ablate", "--variants"): lambda word: map(Candidate, ("iqrl", *ABLATIONS)),
+    ("reproduce", "name"): _experiments,
+    ("reproduce", "--out"): paths,
     ("env", "id"): environments,
     ("sweep", "--env"): environments,
     ("sweep", "--agent"): agents,

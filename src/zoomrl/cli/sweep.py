@@ -7,15 +7,14 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from zoomrl.cli.command import to_type
+from zoomrl.cli.command import to_type, when_stopped
 from zoomrl.errors import ConfigError, plural
 from zoomrl.machine import usable_cores
 from zoomrl.recipes.grid import Grid, parse_option, parse_seeds, read_grid
@@ -203,7 +202,7 @@ class Sweep:
             if self.backend == "ray":
                 from zoomrl.sweep.on_ray import work
 
-                with _when_stopped(sweep.stop_file.touch):  # runs on other machines too
+                with when_stopped(sweep.stop_file.touch):  # runs on other machines too
                     return work(
                         sweep,
                         tuple(left),
@@ -216,7 +215,7 @@ class Sweep:
             from zoomrl.sweep.worker import Worker
 
             worker = Worker(sweep, slots, self.retries, display.say, tuple(left) if self.search != "none" else ())
-            with _when_stopped(worker.stop):
+            with when_stopped(worker.stop):
                 return worker.run(display.refresh)
 
 
@@ -305,17 +304,6 @@ class _Display:
             if one.state != self._said.get(one.name, "waiting") and one.state != "interrupted":
                 self.say(f"{one.name}: {one.state}{_result(one)}")
             self._said[one.name] = one.state
-
-
-@contextmanager
-def _when_stopped(stop: Callable[[], object]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM call ``stop``."""
-    before = {number: signal.signal(number, lambda *_: stop()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _left(sweep: Planned) -> list[str]:

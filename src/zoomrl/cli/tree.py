@@ -29,6 +29,7 @@ from zoomrl.cli.parity import Parity
 from zoomrl.cli.plot import Plot
 from zoomrl.cli.presets import Presets, preset_names
 from zoomrl.cli.report_page import ReportPage
+from zoomrl.cli.reproduce import Reproduce
 from zoomrl.cli.serve import Serve
 from zoomrl.cli.sweep import Sweep, SweepStatus, SweepStop
 from zoomrl.cli.train import Train, check_agent_options, defaults
@@ -99,6 +100,7 @@ COMMANDS: dict[str, type[Any]] = {
     "doctor": Doctor,
     "parity": Parity,
     "ablate": Ablate,
+    "reproduce": Reproduce,
     "completion": Completion,
 }
 _COMPLETION_SETUP = """Add the line of your shell to its start-up file:

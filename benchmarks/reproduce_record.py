@@ -1,0 +1,81 @@
+"""Keep verdicts of ``zoomrl reproduce`` under benchmarks/results/, and write the table of them in the documentation.
+
+Usage: python benchmarks/reproduce_record.py [--commit SHA] [DIR ...]
+
+Without a directory, the table is written from what is kept already.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from zoomrl.files import read_json
+from zoomrl.reproduce.page import estimate_in_words
+
+try:
+    from provenance import RESULTS, keep, provenance
+except ImportError:  # as a module of the tests
+    from benchmarks.provenance import RESULTS, keep, provenance
+
+PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "reproducing.md"
+TABLE = re.compile(r"(<!-- verdicts: [^\n]* -->\n).*?(<!-- end of verdicts -->)", re.DOTALL)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directories", nargs="*", type=Path, metavar="DIR")
+    parser.add_argument("--commit", help="commit that they were made with; the current one by default")
+    options = parser.parse_args()
+    for directory in options.directories:
+        print(f"wrote {keep(result(directory, options.commit))}")
+    PAGE.write_text(TABLE.sub(lambda found: found[1] + table(kept()) + found[2], PAGE.read_text()))
+    print(f"wrote the table of {PAGE}")
+
+
+def result(directory: Path, commit: str | None = None) -> dict[str, Any]:
+    """What is kept of the verdict in ``directory``: all of it, with the commit, and what was registered.
+
+    Machine, versions and dates are those of the verdict, not of this call.
+    """
+    verdict = read_json(directory / "verdict.json")
+    if not verdict["finished"]:
+        sys.exit(f"{directory} is not finished: {len(verdict['missing'])} cells are missing")
+    registration = read_json(directory / "registration.json")
+    name = f"reproduce_{verdict['experiment'].replace('-', '_')}"
+    name += "" if verdict["scale"] == "small" else f"_{verdict['scale']}"
+    command = re.sub(r" --out \S+", "", verdict["command"])
+    origin = {"commit": provenance([], commit)["commit"], "command": f"zoomrl {command.partition('reproduce')[1]}"}
+    origin["command"] += command.partition("reproduce")[2]
+    kept = {key: value for key, value in verdict.items() if key not in ("command", "digest")}
+    told = {key: registration[key] for key in ("tasks", "seeds", "options", "stop_rule")}
+    return {"name": name, **origin, **kept, "registration": told}
+
+
+def kept() -> list[dict[str, Any]]:
+    """All verdicts that are kept."""
+    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob("reproduce_*.json"))]
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """A line for each contrast of each result."""
+    lines = ["| experiment | contrast | published | here | pairs | verdict |", "|---|---|---|---|---|---|"]
+    for one in results:
+        link = f"[{one['experiment']}](../../benchmarks/results/{one['name']}.json)"
+        link += "" if one["scale"] == "small" else f", {one['scale']}"
+        for claim in one["claims"]:
+            what = "ratio" if claim["ratio"] else "difference" if claim["right"] else "value"
+            ours = "none" if claim["estimate"] is None else f"{what} {estimate_in_words(claim['estimate'])}"
+            expected = f"{claim['expected']} {claim['threshold']:g}"
+            told = claim["claim"]["published"].replace("|", " ")
+            cells = (link, f"{claim['name']}, {expected}", told, ours, claim["pairs"], claim["verdict"])
+            lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines if results else ["No verdict is kept yet."]) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""The cells of an experiment on the disk: where each one lies, and what came of it.
+
+``cells/<cell>.json`` are measurements, ``training`` is a sweep with a run for each cell that trains, ``failed/`` holds
+why measurements failed, and ``demos/`` the demonstrations that all of them use.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from zoomrl.errors import CheckpointError, ConfigError, ZoomrlError
+from zoomrl.files import read_json
+from zoomrl.reproduce.experiment import Cell, Experiment, Numbers
+from zoomrl.sweep.plan import Sweep
+from zoomrl.sweep.state import RESULT, finished
+from zoomrl.training.config import TrainConfig
+
+DEMOS = "demos"
+TRAINING = "training"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a cell.
+
+    Attributes:
+        cell: which.
+        numbers: metric -> value; None where there are none.
+        problem: why there are none; empty otherwise.
+        over: it will not be run again by itself: it has numbers, or has failed.
+        seconds: that it took.
+    """
+
+    cell: Cell
+    numbers: Numbers | None
+    problem: str = ""
+    over: bool = True
+    seconds: float = 0.0
+
+
+def result_file(directory: Path, cell: Cell) -> Path:
+    """Of a measurement."""
+    return directory / "cells" / f"{cell.name}.json"
+
+
+def failure_file(directory: Path, cell: Cell) -> Path:
+    """Why a measurement failed; not there for others."""
+    return directory / "failed" / f"{cell.name}.json"
+
+
+def measured_cells(experiment: Experiment, scale: str) -> list[Cell]:
+    """The cells without a training run, in their order."""
+    return [cell for cell in experiment.cells(experiment.scale(scale)) if experiment.arm(cell.arm).measured]
+
+
+def runs(experiment: Experiment, scale: str, directory: Path) -> dict[str, TrainConfig]:
+    """Name of a cell -> config of its run, for the cells that train.
+
+    Raises:
+        ConfigError: a cell cannot be built; it is named.
+    """
+    size, found = experiment.scale(scale), {}
+    for cell in experiment.cells(size):
+        arm = experiment.arm(cell.arm)
+        if arm.measured:
+            continue
+        try:
+            config = experiment.config(arm, cell.task, cell.seed, size)
+        except ConfigError as error:
+            raise ConfigError(f"the cell {cell.name} of {experiment.name} cannot be: {error}") from error
+        if config.demos.source == "scripted":
+            config = replace(config, demos=replace(config.demos, directory=str(directory / DEMOS)))
+        found[cell.name] = config
+    return found
+
+
+def training(experiment: Experiment, scale: str, directory: Path) -> Sweep:
+    """The sweep of the cells that train; nothing is written."""
+    return Sweep(directory / TRAINING, runs(experiment, scale, directory))
+
+
+def outcomes(experiment: Experiment, scale: str, directory: Path) -> list[Outcome]:
+    """Of all cells, in their order. Those that have not come to their end say so."""
+    sweep = training(experiment, scale, directory)
+    return [
+        _measured(directory, cell) if experiment.arm(cell.arm).measured else _trained(experiment, sweep, cell)
+        for cell in experiment.cells(experiment.scale(scale))
+    ]
+
+
+def check_numbers(numbers: Numbers) -> dict[str, float]:
+    """``numbers`` as they are kept.
+
+    Raises:
+        ValueError: one is NaN or infinite, or there are none.
+    """
+    if not numbers:
+        raise ValueError("there is no number")
+    for name, value in numbers.items():
+        if not math.isfinite(value):
+            raise ValueError(f"{name} is {value}")
+    return {name: float(value) for name, value in numbers.items()}
+
+
+def _measured(directory: Path, cell: Cell) -> Outcome:
+    path, failure = result_file(directory, cell), failure_file(directory, cell)
+    if path.exists():
+        data = read_json(path)
+        return Outcome(cell, _numbers(path, data), seconds=float(data.get("seconds", 0.0)))
+    if failure.exists():
+        return Outcome(cell, None, f"failed: {read_json(failure).get('message')}")
+    return Outcome(cell, None, "not run yet", over=False)
+
+
+def _numbers(path: Path, data: Mapping[str, Any]) -> Numbers:
+    numbers = data.get("numbers")
+    if not isinstance(numbers, dict) or not all(isinstance(value, int | float) for value in numbers.values()):
+        raise CheckpointError(f"{path} holds no numbers; remove it to measure the cell again")
+    return numbers
+
+
+def _trained(experiment: Experiment, sweep: Sweep, cell: Cell) -> Outcome:
+    directory, config = sweep.run_dir(cell.name), sweep.runs[cell.name]
+    result = finished(directory, config)
+    if result is None:
+        if sweep.failure(cell.name).exists():
+            return Outcome(cell, None, f"failed: {read_json(sweep.failure(cell.name)).get('message')}")
+        begun = (directory / RESULT).parent.exists()
+        return Outcome(cell, None, "not at its end" if begun else "not run yet", over=False)
+    assert experiment.read is not None  # or it would have no cells that train
+    seconds = float(result.get("training_seconds") or 0.0)
+    try:
+        return Outcome(cell, check_numbers(experiment.read(directory)), seconds=seconds)
+    except (ZoomrlError, ValueError, KeyError, IndexError, TypeError) as error:
+        return Outcome(cell, None, f"its run cannot be read: {error}", seconds=seconds)

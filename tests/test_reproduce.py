@@ -1,0 +1,755 @@
+"""Experiments of papers: registered before they run, resumed cell by cell, judged by what was registered."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from benchmarks import reproduce_record
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zoomrl.analysis import statistics
+from zoomrl.cli.main import main
+from zoomrl.cli.reproduce import Reproduce
+from zoomrl.control.config import ControlConfig
+from zoomrl.data.episode import Episode
+from zoomrl.errors import CheckpointError, ConfigError, DemonstrationError, MissingDependencyError
+from zoomrl.files import read_json, write_json
+from zoomrl.math.grid import snap
+from zoomrl.reproduce.cells import check_numbers, failure_file, outcomes, result_file, runs, training
+from zoomrl.reproduce.experiment import Arm, Cell, Claim, Contrast, Experiment, Scale
+from zoomrl.reproduce.experiments import bc_terms
+from zoomrl.reproduce.experiments.ensemble import LENGTH, coarse_chunks, replays
+from zoomrl.reproduce.experiments.return_to_go import WINDOW, inputs, windows
+from zoomrl.reproduce.page import estimate_in_words, in_words, write_page
+from zoomrl.reproduce.registration import register
+from zoomrl.reproduce.registry import MODULES, experiments, find
+from zoomrl.reproduce.verdict import conclude, improvement, interval, judge
+from zoomrl.reproduce.work import Work, alone, check_needs, forget_failures, measure_one
+from zoomrl.training.diagnosis.facts import Facts
+from zoomrl.training.rows import sealed_row
+
+ENV = "gym:benchmarks.chaos.toy:Chaos-v0"
+CLAIM = Claim("Left is more than right.", "nobody, figure 0", "direction only")
+SMALL = {
+    "preset": "cqn-gym",
+    "steps": 60,
+    "seed_steps": 10,
+    "control.uniform_steps": 10,
+    "replay.batch_size": 8,
+    "replay.capacity": 200,
+    "agent.hidden_dim": 8,
+    "eval.every": 30,
+    "eval.episodes": 2,
+    "eval.final_episodes": 2,
+    "env.time_limit": 12,
+}
+
+
+def measured(arm, task, seed, scale, place):
+    """The seed, and more of it where the arm says so. Spawned processes find it by its name."""
+    if arm.options.get("dies"):
+        raise RuntimeError("on purpose")
+    while (place.parent / "hang").exists() and seed == 2:
+        time.sleep(0.02)
+    return {"score": seed + arm.options["more"]}
+
+
+def final_return(directory):
+    rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    return {"score": next(row["return_mean"] for row in rows if row["kind"] == "final")}
+
+
+def contrast(expected="above", threshold=0.0, left="more", right="base", **changes):
+    return Contrast("more or less", "score", left, right, expected, CLAIM, threshold, **changes)
+
+
+def experiment(arms=None, contrasts=None, scale=None, **changes):
+    arms = arms or (
+        Arm("base", "as it is", {"more": 0.0}, measured=True),
+        Arm("more", "with more", {"more": 1.0}, measured=True),
+    )
+    fields = {
+        "name": "toy",
+        "title": "Is more more?",
+        "claims": (CLAIM,),
+        "arms": arms,
+        "scales": {"small": scale or Scale(("a:one", "a:two"), (1, 2), seconds=0.1)},
+        "contrasts": (contrast(),) if contrasts is None else contrasts,
+        "metrics": {"score": "points"},
+        "stop_rule": "all cells",
+        "measure": measured,
+        "read": final_return,
+    }
+    return Experiment(**{**fields, **changes})
+
+
+def measure_all(of, directory, cells=None):
+    """Measure cells in this process."""
+    scale = of.scale("small")
+    for cell in cells or of.cells(scale):
+        measure_one(of.measure, of.arm(cell.arm), cell, scale, directory)
+
+
+# ---- what an experiment is -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"contrasts": (contrast(left="mroe"),)}, "arm of the contrast more or less 'mroe'. Did you mean more"),
+        ({"contrasts": (dataclasses.replace(contrast(), metric="scoer"),)}, "Did you mean score"),
+        ({"contrasts": (contrast(right="", ratio=True),)}, "ratio of one arm alone"),
+        ({"arms": (Arm("a", ""), Arm("a", ""))}, "two arms of one name"),
+        ({"scale": Scale(("a:b",), (1,), 1.0, arms=("mor",))}, "arm of a scale of toy 'mor'"),
+        ({"scale": Scale(("a:b",), (1,), 1.0, only={"bas": ()})}, "arm of a scale of toy 'bas'"),
+        ({"measure": None}, "no measurement"),
+        ({"arms": (Arm("base", ""), Arm("more", "")), "read": None}, "reads nothing of its runs"),
+    ],
+)
+def test_what_cannot_be_is_refused(changes, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        experiment(**changes)
+
+
+def test_cells_go_seed_by_seed_and_leave_out_what_a_scale_does():
+    of = experiment(scale=Scale(("a:one", "a:two"), (1, 2), 1.0, only={"more": ("a:two",)}))
+    names = [cell.name for cell in of.cells(of.scale("small"))]
+    assert names[:3] == ["base-a-one-s1", "base-a-two-s1", "more-a-two-s1"]
+    assert len(names) == 6
+    few = experiment(scale=Scale(("a:one",), (1,), 1.0, arms=("base",)))
+    assert [cell.arm for cell in few.cells(few.scale("small"))] == ["base"]
+    assert few.contrasts_of(few.scale("small")) == ()
+    with pytest.raises(ConfigError, match="scale of toy"):
+        of.scale("big")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", MODULES)
+def test_every_experiment_builds_the_configs_of_all_cells(name, tmp_path):
+    found = find(name)
+    assert found.name == name
+    for scale in ("small", "full"):
+        size = found.scale(scale)
+        cells = list(found.cells(size))
+        configs = runs(found, scale, tmp_path)
+        assert len({cell.name for cell in cells}) == len(cells)
+        assert len(configs) == sum(not found.arm(cell.arm).measured for cell in cells)
+        assert found.contrasts_of(size), "a scale that answers nothing"
+        for cell in cells:
+            if cell.name in configs:
+                assert (configs[cell.name].seed, configs[cell.name].env.id) == (cell.seed, cell.task)
+        # Runs of two arms that are one and the same would be no comparison.
+        alike = [repr(config.to_dict()) for config in configs.values()]
+        assert len(set(alike)) == len(alike)
+    claims = {claim.text for claim in found.claims}
+    assert {one.claim.text for one in found.contrasts} == claims
+    assert len(found.scale("small").seeds) >= 4 or "few seeds" in " ".join(found.deviations)
+
+
+def test_experiments_are_listed_with_what_they_take(capsys):
+    assert main(["reproduce"]) == 0
+    printed = capsys.readouterr().out
+    for one in experiments():
+        assert one.name in printed
+        assert one.title[:40] in printed
+    assert re.search(r"return-to-go .* 120: 0\.4 h ", printed)
+
+
+def test_a_name_that_is_not_known_is_refused(capsys):
+    assert main(["reproduce", "return-to-og"]) == 2
+    assert "Did you mean return-to-go" in capsys.readouterr().err
+
+
+def test_a_dry_run_says_what_would_be_run_and_writes_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["reproduce", "bc-terms", "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "lambda-0-metaworld-coffee-push-s4: not run yet" in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_simulator_that_is_not_there_is_named(tmp_path, monkeypatch):
+    of = experiment(scale=Scale(("rlbench:open_drawer",), (1,), 1.0))
+    monkeypatch.setitem(sys.modules, "rlbench", None)
+    with pytest.raises((MissingDependencyError, ConfigError), match=r"(?i)rlbench"):
+        check_needs(of, "small", tmp_path)
+
+
+def test_a_set_that_is_not_there_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DemonstrationError, match=r"needs BiGym.* no demos/\w+ here"):
+        check_needs(find("sequence-length"), "full", tmp_path)
+
+
+# ---- registration ----------------------------------------------------------------------------------------------
+
+
+def test_a_registration_is_kept_and_another_is_refused_by_what_differs(tmp_path):
+    first = register(experiment(), "small", tmp_path / "x")
+    assert first["arms"][1]["options"] == {"more": 1.0}
+    assert first["stop_rule"] == "all cells"
+    assert {"zoomrl", "date"} <= first.keys()
+    assert register(experiment(), "small", tmp_path / "x") == first
+    reworded = experiment(title="Is it?", deviations=("found out later",), metrics={"score": "points of 10"})
+    assert register(reworded, "small", tmp_path / "x") == first, "words may become better"
+    other = experiment(
+        contrasts=(contrast(threshold=0.5),), scale=Scale(("a:one", "a:two"), (1, 2, 3), 9.0), stop_rule="soon"
+    )
+    with pytest.raises(CheckpointError) as error:
+        register(other, "small", tmp_path / "x")
+    message = str(error.value)
+    assert "contrasts.more or less.threshold: 0.0 -> 0.5" in message
+    assert "seeds: [1, 2] -> [1, 2, 3]" in message
+    assert 'stop_rule: "all cells" -> "soon"' in message
+    assert "--out" in message
+    fewer = experiment(arms=(experiment().arms[0],), contrasts=())
+    with pytest.raises(CheckpointError, match=r"arms\.more: \{.* -> nothing"):
+        register(fewer, "small", tmp_path / "x")
+
+
+def test_a_directory_with_other_files_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(CheckpointError, match="not empty"):
+        register(experiment(), "small", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_one_process_at_a_time(tmp_path):
+    with alone(tmp_path / "x"), pytest.raises(CheckpointError, match="another process"), alone(tmp_path / "x"):
+        pass
+
+
+# ---- cells ------------------------------------------------------------------------------------------------------
+
+
+def test_a_measurement_is_kept_and_a_failure_is_named(tmp_path):
+    of = experiment(arms=(Arm("base", "", {"more": 0.0}, True), Arm("more", "", {"dies": True}, True)))
+    register(of, "small", tmp_path)
+    states = outcomes(of, "small", tmp_path)
+    assert {(one.problem, one.over) for one in states} == {("not run yet", False)}
+    measure_all(of, tmp_path)
+    found = {one.cell: one for one in outcomes(of, "small", tmp_path)}
+    assert found[Cell("base", "a:two", 2)].numbers == {"score": 2.0}
+    assert found[Cell("more", "a:two", 2)].problem == "failed: RuntimeError: on purpose"
+    assert all(one.over for one in found.values())
+    kept = read_json(result_file(tmp_path, Cell("base", "a:one", 1)))
+    assert kept["seconds"] >= 0
+    verdict = conclude(of, "small", tmp_path, "zoomrl reproduce toy")
+    assert len(verdict["missing"]) == 4
+    assert verdict["claims"][0]["pairs"] == 0
+    assert verdict["claims"][0]["missing"] == 4
+    assert "no pair of cells" in in_words(verdict["claims"][0])
+    assert all(one["failed"] for one in verdict["missing"])
+    assert "on purpose" in write_page(verdict, tmp_path).read_text()
+    forget_failures(of, "small", tmp_path)
+    assert not failure_file(tmp_path, Cell("more", "a:two", 2)).exists()
+
+
+@pytest.mark.parametrize("numbers", [{}, {"score": float("nan")}, {"score": 1.0, "other": float("inf")}])
+def test_no_number_is_no_result(numbers):
+    with pytest.raises(ValueError, match=r"no number|is nan|is inf"):
+        check_numbers(numbers)
+
+
+@pytest.mark.long
+def test_cells_go_on_after_a_kill(tmp_path):
+    """The parent is killed while a cell hangs: what was measured stays, and the rest follows."""
+    directory, code = tmp_path / "x", "import test_reproduce as t; t.work_on({!r})"
+    register(experiment(), "small", directory)
+    (directory / "hang").touch()
+    words = [sys.executable, "-c", code.format(str(directory))]
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    process = subprocess.Popen(words, env={**os.environ, "PYTHONPATH": paths}, start_new_session=True)
+    first = [result_file(directory, Cell(arm, task, 1)) for arm in ("base", "more") for task in ("a:one", "a:two")]
+    while not all(path.exists() for path in first):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = {path: path.read_bytes() for path in first}
+    (directory / "hang").unlink()
+    said = []
+    assert Work(experiment(), "small", directory, 2, said.append).run()
+    assert {path: path.read_bytes() for path in first} == before
+    assert sorted(line for line in said if "measured" in line) == [
+        f"{arm}-a-{task}-s2: measured" for arm in ("base", "more") for task in ("one", "two")
+    ]
+    assert all(one.numbers for one in outcomes(experiment(), "small", directory))
+
+
+def work_on(directory):
+    Work(experiment(), "small", Path(directory), 1, lambda text: None).run()
+
+
+@pytest.mark.long
+def test_a_stop_leaves_what_is_under_way(tmp_path):
+    register(experiment(), "small", tmp_path)
+    (tmp_path / "hang").touch()
+    work = Work(experiment(), "small", tmp_path, 1, lambda text: None)
+
+    def stop_at_the_hang():
+        if len(list((tmp_path / "cells").glob("*.json"))) == 4:
+            work.stop()
+
+    assert not work.run(stop_at_the_hang)
+    verdict = conclude(experiment(), "small", tmp_path, "")
+    assert verdict["finished"] is False
+    assert verdict["claims"][0]["verdict"] == "unfinished"
+    assert len(verdict["missing"]) == 4
+    assert not any(one["failed"] for one in verdict["missing"])
+    page = write_page(verdict, tmp_path).read_text()
+    assert "not finished" in page
+    assert "4 cells not at their end" in page
+
+
+@pytest.mark.long
+def test_a_cell_whose_process_dies_each_time_fails_by_name(tmp_path):
+    of = experiment(arms=(Arm("base", "", measured=True),), contrasts=(), measure=os_exit)
+    of = dataclasses.replace(of, scales={"small": Scale(("a:one",), (1,), 1.0)})
+    register(of, "small", tmp_path)
+    assert Work(of, "small", tmp_path, 1, lambda text: None).run()
+    assert "status 7, 4 times" in outcomes(of, "small", tmp_path)[0].problem
+
+
+def os_exit(*_):
+    os._exit(7)
+
+
+@pytest.mark.long
+def test_a_whole_experiment_that_trains(tmp_path, monkeypatch, capsys):
+    arms = (Arm("base", "as it is"), Arm("more", "without zoom", {"agent.levels": 1}))
+    of = experiment(arms=arms, measure=None, scale=Scale((ENV,), (1, 2), 1.0, options=SMALL))
+    monkeypatch.setattr("zoomrl.reproduce.registry.find", lambda name: of)
+    command = Reproduce("toy", out=tmp_path / "x", workers=2)
+    assert command.run() == 0
+    verdict = read_json(tmp_path / "x" / "verdict.json")
+    assert verdict["finished"] is True
+    assert verdict["missing"] == []
+    assert {(cell["arm"], cell["seed"]) for cell in verdict["cells"]} == {
+        (a, s) for a in ("base", "more") for s in (1, 2)
+    }
+    sweep = training(of, "small", tmp_path / "x")
+    assert len(list((sweep.directory / "runs").iterdir())) == 4
+    own = {cell["arm"]: cell["numbers"]["score"] for cell in verdict["cells"] if cell["seed"] == 1}
+    for arm, score in own.items():
+        assert final_return(sweep.run_dir(Cell(arm, ENV, 1).name))["score"] == score
+    printed = capsys.readouterr().out
+    assert "more or less: difference" in printed
+    page = (tmp_path / "x" / "index.html").read_text()
+    assert "Left is more than right." in page
+    assert "://" not in page
+    (tmp_path / "x" / "verdict.json").unlink()
+    assert command.run() == 0  # nothing is run again
+    again = read_json(tmp_path / "x" / "verdict.json")
+    assert again["cells"] == verdict["cells"]
+    assert again["claims"] == verdict["claims"]
+
+
+# ---- verdicts ---------------------------------------------------------------------------------------------------
+
+
+def values(left, right):
+    """Arms more and base, [tasks, seeds] each, as cells hold them."""
+    arms = {"more": left, "base": right}
+    return {
+        arm: {f"t{i}": {j: {"score": float(x)} for j, x in enumerate(row)} for i, row in enumerate(rows)}
+        for arm, rows in arms.items()
+    }
+
+
+def judged(more, base, over=True, **changes):
+    tasks = [f"t{i}" for i in range(len(more))]
+    return judge(contrast(**changes), values(more, base), tasks, range(max(map(len, more))), over)
+
+
+NOISE = np.array([[0.1, -0.1, 0.05, -0.05], [0.08, -0.08, 0.1, -0.1]])
+
+
+def test_agrees_differs_and_underpowered_by_construction():
+    base = np.zeros((2, 4))
+    assert judged(base + 1 + NOISE, base).verdict == "agrees"
+    assert judged(base + 1 + NOISE, base, expected="below").verdict == "differs"
+    assert judged(base - 1 + NOISE, base).verdict == "differs"
+    assert judged(base - 1 + NOISE, base, expected="below").verdict == "agrees"
+    weak = judged(base + 0.02 + NOISE, base)
+    assert weak.verdict == "underpowered"
+    assert weak.pairs == 8
+    assert weak.pairs_needed > 8
+    assert judged(base + 1 + NOISE, base, threshold=2.0).verdict == "differs"
+    assert judged(base + 1 + NOISE, base, over=False).verdict == "unfinished"
+    alone = judged(base + 1 + NOISE, base, right="", threshold=0.5)
+    assert alone.verdict == "agrees"
+    assert alone.estimate.value == pytest.approx(1.0)
+    one_seed = judged([[5.0]], [[0.0]])
+    assert one_seed.verdict == "underpowered", "a single seed shows no spread"
+    assert one_seed.pairs_needed is None
+    assert judged(base, base).verdict == "underpowered", "no difference is on neither side of 0"
+
+
+def test_the_pairs_that_are_said_to_be_needed_would_decide():
+    generator = np.random.default_rng(0)
+    noise = generator.normal(size=(2, 4))
+    noise -= noise.mean()
+    weak = judged(noise * 0.5 + 0.3, noise * 0)
+    assert weak.verdict == "underpowered"
+    many = weak.pairs_needed // 2
+    whole = generator.normal(size=(2, many))
+    whole = (whole - whole.mean(1, keepdims=True)) / whole.std(1, ddof=1, keepdims=True)
+    spread = (noise * 0.5).std(1, ddof=1, keepdims=True)
+    assert judged(whole * spread + 0.3, whole * 0).verdict == "agrees"
+
+
+def test_a_ratio_is_judged_without_division():
+    base = np.ones((2, 4))
+    found = judged(6 * base + NOISE, base + NOISE / 10, ratio=True, threshold=5.0)
+    assert found.verdict == "agrees"
+    assert found.estimate.value == pytest.approx(6.0, abs=0.01)
+    assert found.estimate.low < 6 < found.estimate.high
+    assert judged(4 * base + NOISE, base, ratio=True, threshold=5.0).verdict == "differs"
+    assert judged(4 * base + NOISE, 0 * base, ratio=True, threshold=5.0).verdict == "agrees"
+    negative = judged(base + NOISE, -base, ratio=True, threshold=5.0)
+    assert negative.verdict == "agrees", "a bias above that of one that is too low"
+
+
+def test_missing_cells_are_counted_and_pairs_are_of_both_arms():
+    left, right = values([[1.0, 2.0, 3.0]] * 2, [[0.0] * 3] * 2).values()
+    del left["t0"][1]
+    del right["t1"][2]
+    found = judge(contrast(), {"more": left, "base": right}, ["t0", "t1"], [0, 1, 2], True)
+    assert (found.pairs, found.missing) == (4, 2)
+    assert found.estimate.value == pytest.approx(np.mean([np.mean([1, 3]), np.mean([1, 2])]))
+
+
+def slow_bootstrap(blocks, reps=4000):
+    """The percentiles, one resampled seed at a time."""
+    generator = np.random.default_rng(7)
+    means = []
+    for _ in range(reps):
+        tasks = []
+        for block in blocks:
+            total = 0.0
+            for _ in block:
+                total += block[generator.integers(len(block))]
+            tasks.append(total / len(block))
+        means.append(sum(tasks) / len(tasks))
+    return np.percentile(means, [2.5, 97.5])
+
+
+def slow_student(blocks):
+    """Mean over tasks of means over seeds; standard error and freedom by Welch and Satterthwaite, written out."""
+    from scipy.stats import t
+
+    squared = [sum((x - sum(b) / len(b)) ** 2 for x in b) / (len(b) - 1) / len(b) / len(blocks) ** 2 for b in blocks]
+    freedom = sum(squared) ** 2 / sum(s**2 / (len(b) - 1) for s, b in zip(squared, blocks, strict=True))
+    mean = sum(sum(b) / len(b) for b in blocks) / len(blocks)
+    half = t.ppf(0.975, freedom) * sum(squared) ** 0.5
+    return mean - half, mean + half
+
+
+@pytest.mark.parametrize("seeds", [4, pytest.param(30, marks=pytest.mark.long)])
+def test_an_interval_is_the_wider_of_the_bootstrap_and_student(seeds):
+    generator = np.random.default_rng(1)
+    blocks = [generator.normal(1, 1, seeds), generator.exponential(1, seeds), generator.normal(0, 3, seeds - 1)]
+    found = interval(blocks)
+    boot, student = slow_bootstrap(blocks, 1500), slow_student(blocks)
+    tolerance = 0.06 * (boot[1] - boot[0])
+    assert found.value == pytest.approx(np.mean([block.mean() for block in blocks]))
+    assert found.low == pytest.approx(min(boot[0], student[0]), abs=tolerance)
+    assert found.high == pytest.approx(max(boot[1], student[1]), abs=tolerance)
+    assert found.low <= student[0] + 1e-9
+    assert found.high >= student[1] - 1e-9
+
+
+@given(st.lists(st.floats(-3, 3), min_size=2, max_size=6), st.lists(st.floats(-3, 3), min_size=2, max_size=6))
+def test_the_probability_of_improvement_counts_pairs(left, right):
+    count = min(len(left), len(right))
+    block = np.array([left[:count], right[:count]]).T
+    expected = sum((a > b) + (a == b) / 2 for a in block[:, 0] for b in block[:, 1]) / count**2
+    found = improvement([block])
+    assert found.value == pytest.approx(expected)
+    assert found.low <= found.high
+
+
+@pytest.mark.long
+def test_the_probability_of_improvement_is_that_of_the_reference():
+    generator = np.random.default_rng(3)
+    blocks = [generator.normal(size=(6, 2)).round(1) for _ in range(3)]
+    left, right = (np.stack([block[:, side] for block in blocks], 1) for side in (0, 1))
+    expected, found = statistics.improvement(left, right), improvement(blocks)
+    assert found.value == pytest.approx(expected.value)
+    assert found.low == pytest.approx(expected.low, abs=0.04)
+    assert found.high == pytest.approx(expected.high, abs=0.04)
+
+
+def test_the_verdict_file_says_where_it_comes_from(tmp_path):
+    of = experiment(contrasts=(contrast(methods=True), contrast(ratio=True, threshold=1.2)))
+    register(of, "small", tmp_path)
+    measure_all(of, tmp_path)
+    verdict = conclude(of, "small", tmp_path, "zoomrl reproduce toy --scale small")
+    assert verdict == {key: value for key, value in read_json(tmp_path / "verdict.json").items() if key != "digest"}
+    first = verdict["claims"][0]
+    assert first["claim"]["published"] == "direction only"
+    assert first["estimate"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert first["verdict"] == "agrees"
+    assert first["improvement"]["value"] == 0.875  # 2 against 1, 2 ties with 2, 3 against 1 and 2
+    assert verdict["command"] == "zoomrl reproduce toy --scale small"
+    assert {"versions", "hardware", "date", "registered", "deviations"} <= verdict.keys()
+    base = next(arm for arm in verdict["arms"] if arm["name"] == "base")
+    assert base["metrics"]["score"]["tasks"]["a:one"]["value"] == 1.5
+    assert base["metrics"]["score"]["tasks"]["a:one"]["seeds"] == 2
+
+
+def test_a_page_escapes_and_says_everything(tmp_path):
+    of = experiment(title="<script>alert(1)</script>", deviations=("not as <b>published</b>",))
+    register(of, "small", tmp_path)
+    measure_all(of, tmp_path)
+    page = write_page(conclude(of, "small", tmp_path, "zoomrl reproduce toy"), tmp_path).read_text()
+    assert "<script>" not in page
+    assert "not as &lt;b&gt;published" in page
+    for text in (
+        "agrees",
+        "Left is more than right.",
+        "nobody, figure 0",
+        "zoomrl reproduce toy",
+        "Stop rule: all cells",
+    ):
+        assert text in page
+    assert "default-src 'none'" in page
+
+
+def test_numbers_have_the_digits_that_their_interval_deserves():
+    assert estimate_in_words({"value": 0.12345, "low": 0.1, "high": 0.15}) == "0.123 (0.100 to 0.150)"
+    assert estimate_in_words({"value": 123.45, "low": 10.0, "high": 250.0}) == "123 (10 to 250)"
+    assert estimate_in_words({"value": 0.5, "low": None, "high": None}) == "0.5 (no interval)"
+    assert estimate_in_words({"value": None, "low": None, "high": None}) == "infinite"
+
+
+# ---- return-to-go -----------------------------------------------------------------------------------------------
+
+
+def episode(length, success, seed=0):
+    generator = np.random.default_rng(seed)
+    rewards = np.zeros(length, np.float32)
+    rewards[-1] = float(success)
+    return Episode(
+        {"state": generator.normal(size=(length + 1, 3)).astype(np.float32)},
+        np.arange(length, dtype=np.float32)[:, None] + 1,
+        rewards,
+        terminated=success,
+        truncated=not success,
+        success=success,
+    )
+
+
+def test_windows_lie_within_the_episode_and_know_its_return():
+    made = [episode(40, True), episode(20, True), episode(50, False)]
+    found = windows(made, 0.9)
+    per_episode = [max(0, len(one) - 2 * WINDOW + 1) for one in made]
+    assert per_episode == [9, 0, 19]
+    assert np.bincount(found.episodes, minlength=3).tolist() == per_episode
+    first = found.future[0, :, 0]
+    assert first.tolist() == list(range(17, 33)), "from the 17th action on"
+    assert found.past[0, :, 0].tolist() == list(range(16, 0, -1)), "the newest first"
+    assert found.returns[0] == pytest.approx(0.9 ** (39 - 16))
+    assert found.returns[-1] == 0
+    assert (found.states[0] == made[0].observations["state"][16]).all()
+    with pytest.raises(DemonstrationError, match="32 actions"):
+        windows([episode(20, True)], 0.9)
+
+
+def test_no_input_tells_where_an_episode_ends():
+    """Every start shows 16 whole actions, also the last one before the end: nothing is padded, nothing is masked."""
+    found = windows([episode(60, True), episode(60, False)], 0.9)
+    assert (found.future != 0).all()
+    assert (found.past != 0).all()
+    generator = np.random.default_rng(0)
+    for length in (1, 16):
+        seen = inputs(found, {"actions": "future", "length": length}, generator)
+        assert seen.shape == (len(found.returns), 3 + 16)
+        assert ((seen[:, 3:] != 0).sum(1) == length).all(), "equally many for every start"
+    # Up to the reward itself, actions of success and failure are alike here: no arm can do better than the state.
+    success = found.episodes == 0
+    assert np.array_equal(found.future[success], found.future[~success])
+
+
+def test_arms_see_what_they_say():
+    found = windows([episode(60, True)], 0.9)
+    generator = np.random.default_rng(0)
+    assert not inputs(found, {"actions": "none"}, generator)[:, 3:].any()
+    past = inputs(found, {"actions": "past", "length": 16}, generator)[:, 3:]
+    assert np.array_equal(past, found.past[..., 0])
+    shuffled = inputs(found, {"actions": "future", "length": 16, "shuffled": True}, generator)[:, 3:]
+    assert not np.array_equal(shuffled, found.future[..., 0])
+    assert np.array_equal(np.sort(shuffled[:, 0]), np.sort(found.future[:, 0, 0])), "actions of others, all of them"
+    assert (np.diff(shuffled, axis=1) == 1).all(), "each chunk as a whole"
+
+
+@pytest.mark.long
+def test_a_return_that_actions_tell_is_regressed_from_them(tmp_path, monkeypatch):
+    """What decides success here is the 16th action ahead: 16 see it, 1 and the past do not."""
+    module = sys.modules[find("return-to-go").measure.__module__]
+    generator = np.random.default_rng(0)
+    made = []
+    for number in range(40):
+        one = episode(48, bool(number % 2), number)
+        actions = generator.normal(size=(48, 1)).astype(np.float32)
+        actions[31:] += 4 if one.success else -4
+        made.append(dataclasses.replace(one, actions=actions))
+    monkeypatch.setattr(module, "_episodes", lambda task, options, place: made)
+    of = find("return-to-go")
+    scale = Scale(("a:b",), (1,), 1.0, options={"discount": 0.99, "updates": 300})
+    found = {
+        arm: of.measure(of.arm(arm), "a:b", 1, scale, tmp_path)["best_l1"]
+        for arm in ("future-16", "future-1", "past-16", "shuffled-16")
+    }
+    assert found["future-16"] < 0.7 * min(found["future-1"], found["past-16"], found["shuffled-16"])
+
+
+# ---- ensemble ---------------------------------------------------------------------------------------------------
+
+
+def test_coarse_chunks_by_hand():
+    actions = torch.linspace(-0.9, 0.9, 40)[:, None]
+    exact = coarse_chunks(actions, 0)
+    assert exact.shape == (40, LENGTH, 1)
+    assert torch.equal(exact[3, :, 0], actions[3:19, 0])
+    assert torch.equal(exact[39, :, 0], actions[39, 0].expand(LENGTH)), "the last action goes on"
+    each = coarse_chunks(actions, 16)
+    assert torch.allclose(each, snap(exact, 3, 5))
+    two = coarse_chunks(actions, 2)
+    ends = snap(exact[:, [0, -1]], 3, 5)
+    for step in range(LENGTH):
+        assert torch.allclose(two[:, step], ends[:, 0] + (ends[:, 1] - ends[:, 0]) * step / 15, atol=1e-6)
+    four = coarse_chunks(torch.rand(40, 2) * 2 - 1, 4)
+    assert torch.allclose(four[:, [0, 5, 10, 15]], snap(four[:, [0, 5, 10, 15]], 3, 5)), "points lie on the grid"
+
+
+class Corridor:
+    """Solved by executing the demonstrated actions to the letter, within a tolerance."""
+
+    def __init__(self, wanted, tolerance):
+        from zoomrl.spec import ArraySpec, EnvSpec
+
+        self.wanted, self.tolerance, self.step_number = wanted, tolerance, 0
+        self.env_spec = EnvSpec(
+            "toy:corridor", {"state": ArraySpec((1,))}, ArraySpec((1,), low=(-1.0,), high=(1.0,)), 20.0, len(wanted)
+        )
+        self.worst = 0.0
+
+    def reset(self, seed):
+        self.step_number, self.worst = 0, 0.0
+        return {}, {}
+
+    def step(self, action):
+        self.worst = max(self.worst, float(abs(action - self.wanted[self.step_number]).max()))
+        self.step_number += 1
+        over = self.step_number == len(self.wanted)
+        return {}, 0.0, False, over, {"success": over and self.worst < self.tolerance}
+
+
+def test_replays_execute_chunks_as_the_executor_says():
+    wanted = np.where(np.arange(48) % 8 < 4, 0.8, -0.8).astype(np.float32)[:, None]  # no line, and on the grid
+    made = dataclasses.replace(episode(48, True), actions=wanted)
+    env = Corridor(wanted, 0.01)
+    every, all_16 = (ControlConfig(executor="receding_horizon", replan_every=n) for n in (1, 16))
+    exact, two = coarse_chunks(torch.from_numpy(wanted), 16), coarse_chunks(torch.from_numpy(wanted), 2)
+    assert replays(env, made, exact, all_16), "every step told by its own point"
+    assert replays(env, made, two, every), "the first point is the action itself"
+    assert not replays(env, made, two, all_16)
+    assert replays(env, made, exact, ControlConfig()), "equal predictions average to themselves"
+    assert not replays(env, made, two, ControlConfig())
+
+
+# ---- bc-terms ---------------------------------------------------------------------------------------------------
+
+
+def test_half_life_and_the_fall_by_hand():
+    spreads = [(1064, 0.4), (1192, 0.5), (1256, 0.45), (1320, 0.26), (1384, 0.25), (1448, 0.1)]
+    assert bc_terms.half_life(spreads, 1200) == (184, True)
+    assert bc_terms.half_life(spreads[:4], 1200) == (120, False)
+    with pytest.raises(CheckpointError, match="both sides"):
+        bc_terms.half_life(spreads[:2], 1200)
+    assert bc_terms.fell_at([(0, 0.0), (100, 0.5), (200, 0.45), (300, 0.3), (400, 0.2)]) == 300
+    assert bc_terms.fell_at([(0, 0.0), (100, 0.5), (200, 0.3), (300, 0.5)]) is None, "it came back"
+    assert bc_terms.fell_at([(0, 0.0), (100, 0.1), (200, 0.3)]) is None
+
+
+def test_a_collapse_is_read_from_a_run(tmp_path):
+    of = find("bc-terms")
+    config = runs(of, "small", tmp_path)["lambda-0-metaworld-coffee-push-s1"]
+    write_json(tmp_path / "config.json", config.to_dict())
+    rows = [{"kind": "eval", "updates": 1000, "env_steps": 0, "episodes": 20, "success_rate": 0.5}]
+    for updates in range(1064, 2600, 64):
+        spread = 0.4 * 0.5 ** (max(0, updates - 1200) / 256)
+        rows.append({"kind": "train", "updates": updates, "env_steps": updates, "sibling_spread": spread})
+        if updates == 2344:
+            rows.append({"kind": "eval", "updates": updates, "env_steps": 9, "episodes": 20, "success_rate": 0.1})
+    rows.append({"kind": "final", "updates": 2600, "env_steps": 2000, "episodes": 50, "success_rate": 0.04})
+    (tmp_path / "metrics.jsonl").write_text("".join(f"{sealed_row(row)}\n" for row in rows))
+    found = bc_terms.read(tmp_path)
+    assert found["success"] == 0.04
+    assert found["half_life"] == 1512 - 1200, "the first row with half of 0.4 or less is at 1512"
+    assert found["halved"] == found["warned"] == found["fell"] == 1
+    assert found["alarm"] == 0
+    assert found["spread_kept"] == pytest.approx(0.5 ** ((2536 - 1200) / 256), rel=1e-6)
+    assert found["lead"] == 2344 - 1832, "a fifth is left after 595 updates: told with the row at 1832"
+
+
+def test_an_alarm_before_anything_fell_is_no_early_warning(tmp_path):
+    """Values that always lay together are told by the same name: that is counted apart."""
+    of = find("bc-terms")
+    config = runs(of, "small", tmp_path)["lambda-0-metaworld-coffee-push-s1"]
+    spreads = {1064: 0.030, 1192: 0.033, 1320: 0.02, 1448: 0.006}
+    rows = [
+        {"kind": "train", "updates": updates, "sibling_spread": spread, "demo_agreement": 0.4}
+        for updates, spread in spreads.items()
+    ]
+    assert bc_terms.warned_at(rows, Facts(config, {"demonstrations": 10})) == (1192, 1448)
+    assert bc_terms.warned_at(rows[:3], Facts(config, {"demonstrations": 10})) == (1192, None)
+    assert bc_terms.warned_at(rows, Facts(config)) == (1448, 1448)
+
+
+# ---- records ----------------------------------------------------------------------------------------------------
+
+
+def test_a_verdict_is_kept_with_its_own_origin(tmp_path, monkeypatch):
+    of = experiment()
+    register(of, "small", tmp_path)
+    measure_all(of, tmp_path, list(of.cells(of.scale("small")))[:3])
+    conclude(of, "small", tmp_path, "zoomrl reproduce toy")
+    with pytest.raises(SystemExit, match="not finished: 5 cells"):
+        reproduce_record.result(tmp_path)
+    measure_all(of, tmp_path)
+    verdict = conclude(of, "small", tmp_path, "/some/python -m zoomrl reproduce toy --scale small --out /some/where")
+    kept = reproduce_record.result(tmp_path, "abc")
+    assert kept["name"] == "reproduce_toy"
+    assert kept["command"] == "zoomrl reproduce toy --scale small"
+    assert (kept["commit"], kept["date"], kept["versions"]) == ("abc", verdict["date"], verdict["versions"])
+    assert kept["registration"]["seeds"] == [1, 2]
+    assert "/some" not in json.dumps(kept)
+    line = reproduce_record.table([kept]).splitlines()[2]
+    assert line.startswith("| [toy](../../benchmarks/results/reproduce_toy.json) | more or less, above 0 |")
+    assert line.endswith("| difference 1.000 (1.000 to 1.000) | 4 | agrees |")
+
+
+def test_the_table_of_verdicts_is_up_to_date():
+    found = reproduce_record.TABLE.search(reproduce_record.PAGE.read_text())
+    assert found is not None
+    assert reproduce_record.table(reproduce_record.kept()) in found[0], "run: python benchmarks/reproduce_record.py"
+
+
+def test_the_page_of_the_documentation_names_every_experiment():
+    text = reproduce_record.PAGE.read_text()
+    assert [name for name in MODULES if f"| `{name}` |" not in text] == []
