@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from toy import demo_set, run, tiny
+from zoomrl.agents.cqn.config import ProposalConfig
 from zoomrl.cli.main import main
 from zoomrl.data.episode import Episode
 from zoomrl.training.diagnosis.facts import RECENT, Facts, demo_facts, read_facts
@@ -105,6 +106,24 @@ def test_a_critic_that_never_told_bins_apart_is_named(tmp_path):
     (found, *_) = diagnose(facts(tmp_path, row, row, agent__bc_lambda=0.0))
     assert found.cause == "critic-collapse"
     assert found.evidence == "values of sibling bins lie 0.03 apart, and 30% of the demonstrated bins are the best"
+
+
+def test_a_policy_that_is_about_to_be_lost_is_told_before_its_values_lie_together(tmp_path):
+    rows = ({}, {"demo_agreement": 0.78})
+    (found,) = diagnose(facts(tmp_path, *rows, agent__bc_lambda=0.0))
+    assert found.cause == "critic-collapse"
+    assert found.evidence.endswith("78% of the demonstrated bins are the best, after 90% before")
+    falling = {"agent__bc_schedule": "linear(1,0,1000)", "agent__bc_floor": 0.0}
+    rows = ({"imitation_weight": 1.0}, {"imitation_weight": 0.0, "demo_agreement": 0.78})
+    (found,) = diagnose(facts(tmp_path, *rows, **falling))
+    assert found.advice.startswith("Raise --agent.bc-floor: the weight of imitation is 0 by now")
+    rows = ({"imitation_weight": 1.0}, {"imitation_weight": 0.01, "demo_agreement": 0.78})
+    assert diagnose(facts(tmp_path, *rows, **falling)) == []
+    # Where a proposal is chosen, and no bin, bins need not be told apart.
+    proposals = ProposalConfig(count=4, greedy=False)
+    assert (
+        diagnose(facts(tmp_path, {}, {"demo_agreement": 0.7}, agent__bc_lambda=0.0, agent__proposals=proposals)) == []
+    )
 
 
 def test_weights_that_outrun_a_target_that_follows_learn_too_fast(tmp_path):

@@ -707,18 +707,31 @@ def test_a_collapse_is_read_from_a_run(tmp_path):
     assert found["lead"] == 2344 - 1832, "a fifth is left after 595 updates: told with the row at 1832"
 
 
-def test_an_alarm_before_anything_fell_is_no_early_warning(tmp_path):
-    """Values that always lay together are told by the same name: that is counted apart."""
+def test_the_warning_comes_with_the_first_loss_of_agreement_once_nothing_is_imitated(tmp_path):
+    """A small network is slow to agree, which is no alarm; an alarm before the switch is counted apart."""
     of = find("bc-terms")
     config = runs(of, "small", tmp_path)["lambda-0-metaworld-coffee-push-s1"]
-    spreads = {1064: 0.030, 1192: 0.033, 1320: 0.02, 1448: 0.006}
+    agreements = {1064: (0.42, 1.0), 1192: (0.49, 1.0), 1256: (0.45, 0.0), 1320: (0.29, 0.0), 1384: (0.25, 0.0)}
     rows = [
-        {"kind": "train", "updates": updates, "sibling_spread": spread, "demo_agreement": 0.4}
-        for updates, spread in spreads.items()
+        {
+            "kind": "train",
+            "updates": updates,
+            "sibling_spread": 0.03,
+            "demo_agreement": agreement,
+            "imitation_weight": w,
+        }
+        for updates, (agreement, w) in agreements.items()
     ]
-    assert bc_terms.warned_at(rows, Facts(config, {"demonstrations": 10})) == (1192, 1448)
-    assert bc_terms.warned_at(rows[:3], Facts(config, {"demonstrations": 10})) == (1192, None)
-    assert bc_terms.warned_at(rows, Facts(config)) == (1448, 1448)
+    demos = {"demonstrations": 10}
+    assert bc_terms.warned_at(rows, Facts(config, demos)) == (1256, 1256), (
+        "values lie together, and nothing is imitated"
+    )
+    apart = [{**row, "sibling_spread": 0.2} for row in rows]
+    assert bc_terms.warned_at(apart, Facts(config, demos)) == (1320, 1320)
+    assert bc_terms.warned_at(apart[:3], Facts(config, demos)) == (None, None)
+    early = [{**row, "demo_agreement": 0.3} for row in rows]
+    assert bc_terms.warned_at(early, Facts(config, demos)) == (1192, 1256)
+    assert bc_terms.warned_at(rows[:2] + apart[2:], Facts(config)) == (None, None)
 
 
 # ---- records ----------------------------------------------------------------------------------------------------

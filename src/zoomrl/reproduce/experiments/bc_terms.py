@@ -11,7 +11,7 @@ from zoomrl.reproduce.experiment import FULL, SMALL, Arm, Claim, Contrast, Exper
 from zoomrl.reproduce.experiments.papers import CQN_AS, FULL_BIGYM, INDEPENDENT, SMALL_METAWORLD, SMALL_TRAINING
 from zoomrl.reproduce.read import final_numbers
 from zoomrl.training.diagnosis.facts import Facts, Row
-from zoomrl.training.diagnosis.rules import COLLAPSED, RISEN, critic_collapse
+from zoomrl.training.diagnosis.rules import critic_collapse
 from zoomrl.training.rows import METRICS, read_rows
 from zoomrl.training.run_files import DEMONSTRATIONS, read_config
 
@@ -59,10 +59,7 @@ def fell_at(evaluations: Sequence[tuple[int, float]]) -> int | None:
 
 
 def warned_at(rows: Iterable[Row], facts: Facts) -> tuple[int | None, int | None]:
-    """Updates at which the diagnosis of a run first names a collapsed critic, and first one that has fallen.
-
-    The rule speaks of two things by one name: values of bins that lie together, also where they always did, and a
-    spread that has fallen to a fifth of its largest. Only the second is news of a collapse.
+    """Updates at which the diagnosis of a run first names a collapsed critic, and first after imitation has stopped.
 
     Args:
         rows: of the run, in order.
@@ -77,8 +74,7 @@ def warned_at(rows: Iterable[Row], facts: Facts) -> tuple[int | None, int | None
         if row["kind"] == "episode" or critic_collapse(facts) is None:
             continue
         said = int(row["updates"]) if said is None else said
-        spread = facts.courses["sibling_spread"]
-        if spread.highest >= RISEN and spread.newest <= COLLAPSED * spread.highest:
+        if row["updates"] > SWITCH:
             return said, int(row["updates"])
     return said, None
 
@@ -89,7 +85,7 @@ def read(directory: Path) -> dict[str, float]:
     Returns:
         ``success``; ``spread`` at the end, and ``spread_kept``, as a fraction of the largest; ``halved`` (0 or 1) and
         ``half_life``; ``fell`` and ``warned`` (0 or 1); ``alarm``, 1 where the warning was said before the switch;
-        ``lead``, where success fell and a collapse was told.
+        ``lead``, where success fell and a collapse was told after the switch.
     """
     rows = read_rows(directory / METRICS)
     trained = [row for row in rows if row["kind"] == "train" and "sibling_spread" in row]
@@ -199,9 +195,9 @@ EXPERIMENT = Experiment(
         "half_life": f"updates from {SWITCH:,} on until the spread has halved (all that were made, where it has not)",
         "halved": "whether it has halved",
         "fell": "whether success fell by 10 points and stayed there",
-        "warned": "whether the diagnosis told a spread that had fallen (critic-collapse)",
+        "warned": f"whether the diagnosis said critic-collapse after update {SWITCH:,}",
         "alarm": f"whether it said critic-collapse before update {SWITCH:,}, when nothing had collapsed",
-        "lead": "updates from its telling of the fallen spread to the fall of success; negative: it came too late",
+        "lead": "updates from its saying so to the fall of success; negative: it came too late",
     },
     stop_rule="All cells; none is added after the verdict.",
     deviations=(

@@ -20,6 +20,12 @@ SETTLED = 500
 FLAT, UNLEARNT = 0.05, 0.5
 """Spread of sibling bins, as a fraction of the atoms' range, and agreement with demonstrations, below which bins are
 not told apart: 0.03 and 0.3 without imitation losses on drawer-open, 0.1 and 0.75 with them after 300 updates."""
+LEARNT_BY_CHANCE = 0.35
+"""The same agreement where imitation has its weight: a small network in small batches is at 0.45 after 1,000."""
+LEAST_WEIGHT = 0.003
+"""Weight of the imitation losses below which values of bins become equal (an independent study: it held, 0 did not)."""
+FADED = 0.1
+"""Loss of agreement with demonstrations, once nothing is imitated, that is no noise of the measure."""
 RISEN = 0.02
 """Spread of sibling bins that must have been there before it can collapse."""
 COLLAPSED = 0.2
@@ -53,24 +59,49 @@ Rule = Callable[[Facts], Finding | None]
 
 
 def critic_collapse(facts: Facts) -> Finding | None:
-    """The critic values states and no longer actions, or never valued them."""
+    """The critic values states and no longer actions, never valued them, or has begun to lose what it knew.
+
+    Once imitation stops the best bins are lost first, then the policy, and last the spread of values (an own look: in
+    64, 120 and 400 updates): waiting for the spread would tell of a policy that is dead.
+    """
     spread = facts.courses.get("sibling_spread")
+    agreement = facts.courses.get("demo_agreement") if facts.demos else None
     if spread is None or spread.count < 2 or facts.updates < SETTLED:
         return None
-    top, now = spread.highest, spread.newest
-    fell = top >= RISEN and now <= COLLAPSED * top
-    support, agreement = facts.config.agent.support, facts.newest("demo_agreement")
-    flat = bool(facts.demos) and support is not None and now < FLAT * (support[1] - support[0])
-    if not fell and not (flat and agreement is not None and agreement < UNLEARNT):
+    weight, idle = _imitation_weight(facts), _imitates_nothing(facts)
+    fell = spread.highest >= RISEN and spread.newest <= COLLAPSED * spread.highest
+    fades = idle and agreement is not None and agreement.newest <= agreement.highest - FADED
+    support = facts.config.agent.support
+    flat = support is not None and spread.newest < FLAT * (support[1] - support[0])
+    least = UNLEARNT if idle else LEARNT_BY_CHANCE
+    unlearnt = flat and agreement is not None and agreement.newest < least
+    if not (fell or fades or unlearnt):
         return None
-    what = f"values of sibling bins lie {now:.2g} apart" + (f", after {top:.2g} before" if fell else "")
-    if not fell:
-        what += f", and {agreement:.0%} of the demonstrated bins are the best"
-    weight = getattr(facts.config.agent, "bc_lambda", 0.0)
+    what = f"values of sibling bins lie {spread.newest:.2g} apart" + (
+        f", after {spread.highest:.2g} before" if fell else ""
+    )
+    if agreement is not None and not fell:
+        before = f", after {agreement.highest:.0%} before" if fades else ""
+        what += f", and {agreement.newest:.0%} of the demonstrated bins are the best{before}"
     advice = "Raise --agent.bc-lambda: without imitation losses nothing keeps bins apart"
-    if weight >= 1:
+    if idle and weight is not None and getattr(facts.config.agent, "bc_lambda", 0.0) > 0:
+        advice = f"Raise --agent.bc-floor: the weight of imitation is {weight:.2g} by now, which keeps no bins apart"
+    elif not idle:
         advice = "Look at demo_fraction and demo_agreement: the imitation losses do not reach the bins"
     return Finding("critic-collapse", what, advice)
+
+
+def _imitation_weight(facts: Facts) -> float | None:
+    """Weight of the imitation losses now; None of agents that have none."""
+    scheduled = facts.newest("imitation_weight")
+    return getattr(facts.config.agent, "bc_lambda", None) if scheduled is None else scheduled
+
+
+def _imitates_nothing(facts: Facts) -> bool:
+    """Whether nothing keeps bins apart: nothing is imitated, and the choice is of all bins, not of proposals alone."""
+    weight, proposals = _imitation_weight(facts), getattr(facts.config.agent, "proposals", None)
+    restricted = proposals is not None and bool(proposals.count) and not proposals.greedy
+    return weight is not None and weight < LEAST_WEIGHT and not restricted
 
 
 def clipped_targets(facts: Facts) -> Finding | None:
