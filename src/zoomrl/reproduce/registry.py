@@ -22,6 +22,8 @@ MODULES = {
     "iqrl-ablations": "iqrl_ablations",
     "drqv2-ablations": "drqv2_ablations",
     "value-audit": "value_audit",
+    "hard-tasks": "hard_tasks",
+    "play": "play",
 }
 """Name of an experiment -> its file in ``experiments``."""
 

@@ -5,6 +5,8 @@ CQN_AS = "Seo, Abbeel (2024), CQN-AS"
 IQRL = "Scannell et al. (2024), iQRL"
 DRQV2 = "Yarats et al. (2021), DrQ-v2"
 CAL_QL = "Nakamoto et al. (2023), Cal-QL"
+QC = "Li, Zhou, Levine (2025), Q-chunking"
+SEAR = "SEAR (2026, arXiv:2603.01891)"
 INDEPENDENT = "public reports of independent laboratories on CQN-AS (2026)"
 
 BIGYM = (
