@@ -13,7 +13,7 @@ from toy import demo_set, run, tiny
 from zoomrl.agents.cqn.config import ProposalConfig
 from zoomrl.cli.main import main
 from zoomrl.data.episode import Episode
-from zoomrl.training.diagnosis.facts import RECENT, Facts, demo_facts, read_facts
+from zoomrl.training.diagnosis.facts import LATELY, RECENT, Facts, action_persistence, demo_facts, read_facts
 from zoomrl.training.diagnosis.rules import RULES, Finding, diagnose
 from zoomrl.training.diagnosis.watch import Watch
 
@@ -43,6 +43,7 @@ DEMOS = {
     "length_90": 60.0,
     "failed": 0.0,
     "unrewarded": 0.0,
+    "action_persistence": 0.9,
 }
 EPISODE = {"kind": "episode", "return": 1.0, "length": 40, "success": True, "terminated": True}
 
@@ -71,7 +72,7 @@ SICK: dict[str, dict[str, Any]] = {
     "failures-imitated": {"demos": {"failed": 3.0}},
     "dead-camera": {"train": ({"image_change": 0.0},)},
     "constant-inputs": {"train": ({"state_still": 1.0},)},
-    "normalizer-of-other-data": {"train": ({"state_far": 0.5},)},
+    "normalizer-of-other-data": {"train": ({"state_far": 0.5},) * LATELY},
     "success-without-reward": {"episodes": [{**EPISODE, "return": 0.0}] * 4},
     "padding-trained": {"train": ({"valid_fraction": 1.0},) * 3},
     "few-demonstrations": {"demos": {"demonstrations": 3.0}, "train": ({"demo_agreement": 0.97},), "success": 0.1},
@@ -126,6 +127,20 @@ def test_a_policy_that_is_about_to_be_lost_is_told_before_its_values_lie_togethe
     )
 
 
+def test_actions_whose_order_means_nothing_are_told_from_those_that_go_on(tmp_path):
+    ramp = [np.linspace(-1, 1, 50, dtype=np.float32)[:, None] * [1, 0] for _ in range(3)]  # the second is still
+    assert action_persistence(ramp) == pytest.approx(1 - (2 / 49) ** 2 / (2 * ramp[0][:, 0].var()))
+    turning = [np.tile([[1.0], [-1.0]], (20, 1))]
+    assert action_persistence(turning) == pytest.approx(-1)
+    random = np.random.default_rng(0)
+    assert abs(action_persistence([random.permutation(one) for one in ramp])) < 0.15
+    for still in ([np.ones((5, 2))], [np.array([[0.1]]), np.array([[0.9]])]):
+        assert action_persistence(still) == 1
+    (found,) = diagnose(facts(tmp_path, demos={"action_persistence": 0.08}))
+    assert found.cause == "demonstrations-contradict"
+    assert diagnose(facts(tmp_path, demos={"action_persistence": 0.08, "demonstrated_steps": 60.0})) == []
+
+
 def test_weights_that_outrun_a_target_that_follows_learn_too_fast(tmp_path):
     (found,) = diagnose(facts(tmp_path, {"target_distance": 0.5}, agent__target_tau=0.02, agent__target_interval=2))
     assert found.cause == "divergence"
@@ -141,7 +156,9 @@ def test_weights_that_outrun_a_target_that_follows_learn_too_fast(tmp_path):
         ("values-too-coarse", {"demos": {"length_90": 400.0, "failed": 15.0}}),  # play
         ("failures-imitated", {"demos": {"failed": 15.0}}),
         ("time-limit-as-end", {"episodes": failed(12)}),
-        ("normalizer-of-other-data", {"train": ({"state_far": 0.5},), "agent__normalize": "none"}),
+        ("normalizer-of-other-data", {"train": ({"state_far": 0.5},) * LATELY, "agent__normalize": "none"}),
+        ("normalizer-of-other-data", {"train": ({"state_far": 0.5},) * (LATELY - 1)}),
+        ("normalizer-of-other-data", {"train": ({"state_far": 0.5},) * 5 + ({},) + ({"state_far": 0.5},) * 7}),
         ("success-without-reward", {"episodes": [{**EPISODE, "return": 0.0}] * 4, "env__reward": "dense"}),
         ("padding-trained", {"train": ({"valid_fraction": 1.0},) * 3, "replay__padding": "zeros"}),
         ("few-demonstrations", {"demos": {"demonstrations": 3.0}, "train": ({"demo_agreement": 0.97},)}),
@@ -204,6 +221,7 @@ def test_facts_of_demonstrations():
         "length_90": pytest.approx(11.0),
         "failed": 1,
         "unrewarded": 1,
+        "action_persistence": pytest.approx(action_persistence([one.actions for one in episodes])),
     }
 
 

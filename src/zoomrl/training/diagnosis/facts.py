@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zoomrl.data.episode import Episode
 from zoomrl.files import read_json
@@ -20,6 +21,8 @@ from zoomrl.training.run_files import DEMONSTRATIONS, HINT, read_config
 Row = Mapping[str, Any]
 RECENT = 50
 """Training episodes that are looked at, the newest."""
+LATELY = 8
+"""Rows of learning that say how it has been lately."""
 
 
 @dataclass
@@ -31,11 +34,18 @@ class Course:
     lowest: float
     highest: float
     count: int = 1
+    _lately: deque[float] = field(default_factory=lambda: deque(maxlen=LATELY))
 
     def add(self, value: float) -> None:
         """Take the number of another row."""
         self.newest, self.count = value, self.count + 1
         self.lowest, self.highest = min(self.lowest, value), max(self.highest, value)
+        self._lately.append(value)
+
+    @property
+    def lasting(self) -> float | None:
+        """The lowest of the newest :data:`LATELY` rows; None where there are not as many."""
+        return min(self._lately) if len(self._lately) == LATELY else None
 
 
 @dataclass
@@ -78,7 +88,8 @@ class Facts:
         if name in self.courses:
             self.courses[name].add(value)
         else:
-            self.courses[name] = Course(value, value, value, value)
+            self.courses[name] = Course(value, value, value, value, 0)
+            self.courses[name].add(value)
 
     def add_all(self, rows: Iterable[Row]) -> None:
         """Take several."""
@@ -106,8 +117,8 @@ def demo_facts(episodes: Sequence[Episode]) -> dict[str, float]:
     """Numbers of demonstrations, and of the failed attempts among them.
 
     ``demonstrations`` that are to be imitated, their ``demonstrated_steps``, ``duplicates`` among them (of equal
-    actions), the 90 % quantile of their lengths, how many of them have ``failed``, and how many succeeded and are
-    ``unrewarded``.
+    actions), the 90 % quantile of their lengths, how many of them have ``failed``, how many succeeded and are
+    ``unrewarded``, and their :func:`action_persistence`.
     """
     demos = [episode for episode in episodes if episode.is_demo]
     if not demos:
@@ -120,4 +131,24 @@ def demo_facts(episodes: Sequence[Episode]) -> dict[str, float]:
         "length_90": float(np.quantile([len(episode) for episode in demos], 0.9)),
         "failed": sum(not episode.success for episode in demos),
         "unrewarded": sum(episode.success and not episode.rewards.any() for episode in demos),
+        "action_persistence": action_persistence([episode.actions for episode in demos]),
     }
+
+
+def action_persistence(actions: Sequence[NDArray[np.float32]]) -> float:
+    """How much an action tells of the next one: 1 where it stays the same, 0 where the next is any of the others.
+
+    ``1 - E[(a_{t+1} - a_t)^2] / (2 Var a)``, mean over the dimensions that move. Where nothing moves, or no episode has
+    two actions, it is 1. Scripted experts with noise 0.3 have 0.66 to 0.74, OGBench's play 0.78, both in another order
+    0.1 and less.
+
+    Args:
+        actions: [T, A] of each episode.
+    """
+    every = np.concatenate(actions).astype(np.float64)
+    jumps = np.concatenate([np.diff(one.astype(np.float64), axis=0) for one in actions])
+    spread = every.var(0)
+    moving = spread > 1e-8
+    if not len(jumps) or not moving.any():
+        return 1.0
+    return float((1 - (jumps**2).mean(0)[moving] / (2 * spread[moving])).mean())

@@ -28,6 +28,8 @@ FADED = 0.1
 """Loss of agreement with demonstrations, once nothing is imitated, that is no noise of the measure."""
 RISEN = 0.02
 """Spread of sibling bins that must have been there before it can collapse."""
+UNRELATED, FEW_STEPS = 0.25, 100
+"""Persistence of demonstrated actions below which their order means nothing, and steps below which that is chance."""
 COLLAPSED = 0.2
 """Fraction of its largest value below which the spread of sibling bins has collapsed."""
 APART = 0.3
@@ -200,8 +202,10 @@ def constant_state(facts: Facts) -> Finding | None:
 
 def foreign_normalizer(facts: Facts) -> Finding | None:
     """Inputs are far from what they are scaled by."""
-    far = facts.newest("state_far")
-    if far is None or far < 0.05 or facts.updates < SETTLED or facts.config.agent.normalize == "none":
+    course = facts.courses.get("state_far")
+    # A few samples of one failed episode may all be far: not those of many batches.
+    far = None if course is None else course.lasting
+    if far is None or far < 0.05 or facts.config.agent.normalize == "none":
         return None
     return Finding(
         "normalizer-of-other-data",
@@ -269,8 +273,15 @@ def duplicated_demonstrations(facts: Facts) -> Finding | None:
 
 def contradicting_demonstrations(facts: Facts) -> Finding | None:
     """Demonstrated choices cannot be predicted from what is observed."""
+    persistence = facts.demos.get("action_persistence", 1.0)
+    if persistence < UNRELATED and facts.demos["demonstrated_steps"] >= FEW_STEPS:
+        return Finding(
+            "demonstrations-contradict",
+            f"a demonstrated action tells next to nothing of the one that follows (persistence {persistence:.2f})",
+            "Actions may belong to other times than their observations: check their alignment (demos check)",
+        )
     agreement, weight = facts.newest("demo_agreement"), getattr(facts.config.agent, "bc_lambda", 0.0)
-    if agreement is None or not facts.demos or facts.updates < 2 * SETTLED or not weight or agreement > 0.55:
+    if agreement is None or not facts.demos or facts.updates < 2 * SETTLED or not weight or agreement > 0.4:
         return None
     return Finding(
         "demonstrations-contradict",
