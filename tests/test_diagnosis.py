@@ -14,7 +14,7 @@ from zoomrl.agents.cqn.config import ProposalConfig
 from zoomrl.cli.main import main
 from zoomrl.data.episode import Episode
 from zoomrl.training.diagnosis.facts import LATELY, RECENT, Facts, action_persistence, demo_facts, read_facts
-from zoomrl.training.diagnosis.rules import RULES, Finding, diagnose
+from zoomrl.training.diagnosis.rules import RULES, Finding, diagnose, not_judged
 from zoomrl.training.diagnosis.watch import Watch
 
 HEALTHY: dict[str, Any] = {
@@ -43,6 +43,7 @@ DEMOS = {
     "length_90": 60.0,
     "failed": 0.0,
     "unrewarded": 0.0,
+    "rewarded": 20.0,
     "action_persistence": 0.9,
 }
 EPISODE = {"kind": "episode", "return": 1.0, "length": 40, "success": True, "terminated": True}
@@ -67,6 +68,7 @@ SICK: dict[str, dict[str, Any]] = {
     "critic-collapse": {"train": ({}, {"sibling_spread": 0.05})},
     "support-too-narrow": {"train": ({"target_clipped_high": 0.4},)},
     "values-too-coarse": {"demos": {"length_90": 400.0}},
+    "no-reward": {"demos": {"rewarded": 0.0}, "episodes": failed(3)},
     "time-limit-as-end": {"episodes": failed(4, terminated=True)},
     "actions-mis-scaled": {"train": ({"demo_at_bound": 0.8},)},
     "failures-imitated": {"demos": {"failed": 3.0}},
@@ -89,8 +91,42 @@ def test_a_healthy_run_has_no_finding(tmp_path):
     assert diagnose(facts(tmp_path)) == []
 
 
-def test_every_rule_has_a_case():
-    assert len(SICK) == len(RULES)
+def test_every_rule_has_a_case_by_its_name_and_judges_it(tmp_path):
+    assert set(SICK) == {rule.cause for rule in RULES}
+    for rule in RULES:
+        case = dict(SICK[rule.cause])
+        found = facts(tmp_path, *case.pop("train", ()), **case)
+        assert rule.judges(found), rule.cause
+        finding = rule.look(found)
+        assert finding is not None
+        assert finding.cause == rule.cause
+
+
+def test_what_cannot_be_judged_is_named(tmp_path):
+    assert not_judged(Facts(tiny(tmp_path))) == [rule.cause for rule in RULES]
+    unknown = not_judged(facts(tmp_path))
+    assert unknown == ["normalizer-of-other-data"], "three rows are not eight"
+    early = Facts(tiny(tmp_path), dict(DEMOS))
+    early.add({"kind": "train", **HEALTHY, "updates": 24})
+    assert {"critic-collapse", "divergence", "few-demonstrations", "dead-camera"} < set(not_judged(early))
+    assert "failures-imitated" not in not_judged(early)
+
+
+def test_without_demonstrations_a_first_reward_may_take_its_time(tmp_path):
+    lone = Facts(tiny(tmp_path))
+    lone.add({"kind": "train", "updates": 1000})
+    lone.add_all(failed(19))
+    assert diagnose(lone) == []
+    lone.add_all(failed(1))
+    (found,) = diagnose(lone)
+    assert found.evidence == "no demonstration and none of the newest 20 episodes holds a reward"
+
+
+def test_a_critic_that_is_dead_is_told_by_one_row(tmp_path):
+    """Offline, a run may have no more than that."""
+    row = {"sibling_spread": 0.03, "demo_agreement": 0.34}
+    (found,) = diagnose(facts(tmp_path, row, agent__bc_lambda=0.0))
+    assert found.cause == "critic-collapse"
 
 
 @pytest.mark.parametrize("cause", SICK)
@@ -155,6 +191,8 @@ def test_weights_that_outrun_a_target_that_follows_learn_too_fast(tmp_path):
         ("values-too-coarse", {"demos": {"length_90": 400.0}, "agent__value": "scalar"}),
         ("values-too-coarse", {"demos": {"length_90": 400.0, "failed": 15.0}}),  # play
         ("failures-imitated", {"demos": {"failed": 15.0}}),
+        ("no-reward", {"demos": {"rewarded": 0.0}}),  # an episode has one
+        ("no-reward", {"episodes": failed(30)}),  # the demonstrations have some
         ("time-limit-as-end", {"episodes": failed(12)}),
         ("normalizer-of-other-data", {"train": ({"state_far": 0.5},) * LATELY, "agent__normalize": "none"}),
         ("normalizer-of-other-data", {"train": ({"state_far": 0.5},) * (LATELY - 1)}),
@@ -221,6 +259,7 @@ def test_facts_of_demonstrations():
         "length_90": pytest.approx(11.0),
         "failed": 1,
         "unrewarded": 1,
+        "rewarded": 3,
         "action_persistence": pytest.approx(action_persistence([one.actions for one in episodes])),
     }
 
@@ -241,8 +280,12 @@ def test_the_command_tells_what_the_run_has_told(tmp_path, capsys):
     assert (answer["updates"], answer["evaluations"]) == (kept.updates, kept.evaluations)
     assert told == diagnose(kept)
     assert told[0].cause == "support-too-narrow"
+    assert "critic-collapse" in answer["not_judged"]
     assert main(["diagnose", str(tmp_path / "run")]) == 0
-    assert capsys.readouterr().out.startswith("support-too-narrow\n  ")
+    said = capsys.readouterr().out
+    assert said.startswith("support-too-narrow\n  ")
+    judged = len(RULES) - len(answer["not_judged"])
+    assert f"{judged} of {len(RULES)} causes could be judged, after {kept.updates} updates" in said
     (tmp_path / "run/metrics.jsonl").unlink()
     assert main(["diagnose", str(tmp_path / "run")]) == 0
     assert capsys.readouterr().out == "no update has been made: there is nothing to judge yet\n"

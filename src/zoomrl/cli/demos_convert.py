@@ -144,9 +144,9 @@ class ImportDemos:
                 f"its images have {size} pixels, and encoders need squares: before training, import it again with "
                 "--env.image-size 84 --env.image-fit letterbox (or stretch, crop), and train with the same"
             )
-        words = ["train", "--env", env.id, *env_options(env), "--demos", self.out, "--demos.episodes", 0]
-        if env.id.startswith("ogbench:"):  # play is learnt from without practice
-            words += ["--steps", 0, "--offline-updates", 100_000]
+        # Play is learnt from without practice.
+        words = ["--preset", "cqn_as-ogbench"] if env.id.startswith("ogbench:") else ["--demos.episodes", 0]
+        words = ["train", *words, "--env", env.id, *env_options(env), "--demos", self.out]
         return f"train on them with: {to_type(*words)}"
 
 

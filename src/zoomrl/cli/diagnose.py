@@ -23,13 +23,14 @@ class Diagnose:
     def run(self) -> int:
         """Print what was found, the likeliest cause first."""
         from zoomrl.training.diagnosis.facts import read_facts
-        from zoomrl.training.diagnosis.rules import RULES, diagnose
+        from zoomrl.training.diagnosis.rules import RULES, diagnose, not_judged
 
         facts = read_facts(self.run_dir)
-        found = diagnose(facts)
+        found, unknown = diagnose(facts), not_judged(facts)
         if self.json:
             findings = [asdict(finding) for finding in found]
             seen = {"updates": facts.updates, "evaluations": facts.evaluations, "findings": findings}
+            seen["not_judged"] = unknown
             print(json.dumps(seen, indent=2))
             return 0
         if not facts.updates and not found:
@@ -39,6 +40,10 @@ class Diagnose:
             print(finding.cause)
             for text in (f"{finding.evidence}.", f"{finding.advice}."):
                 print(textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="  "))
-        looked = f"{len(RULES)} causes were looked for, in {facts.updates:,} updates, {facts.evaluations} evaluations"
+        judged = f"{len(RULES) - len(unknown)} of {len(RULES)} causes could be judged"
+        looked = f"{judged}, after {facts.updates:,} updates and {facts.evaluations} evaluations"
         print(looked if found else f"nothing was found; {looked}")
+        if unknown:
+            text = f"nothing is known yet, or of this agent, of {', '.join(unknown)}"
+            print(textwrap.fill(text, 100, subsequent_indent="  "))
         return 0

@@ -66,7 +66,7 @@ class LogConfig:
     """
 
     every: int = 500
-    """Environment steps between rows of learning metrics."""
+    """Environment steps between rows of learning metrics; before the first step, updates."""
     tensorboard: bool = True
     """Write TensorBoard event files."""
     csv: bool = False

@@ -159,7 +159,7 @@ class Trainer:
             if self._stop():
                 return False
             self._update()
-            if self.updates == total or self._offline_eval_due():
+            if self.updates % self.config.log.every == 0 or self.updates == total or self._offline_eval_due():
                 self._report()
             if self.updates == total or self.updates % self.config.checkpoint.every == 0:
                 self.save()

@@ -118,7 +118,7 @@ def demo_facts(episodes: Sequence[Episode]) -> dict[str, float]:
 
     ``demonstrations`` that are to be imitated, their ``demonstrated_steps``, ``duplicates`` among them (of equal
     actions), the 90 % quantile of their lengths, how many of them have ``failed``, how many succeeded and are
-    ``unrewarded``, and their :func:`action_persistence`.
+    ``unrewarded``, how many are ``rewarded``, and their :func:`action_persistence`.
     """
     demos = [episode for episode in episodes if episode.is_demo]
     if not demos:
@@ -131,6 +131,7 @@ def demo_facts(episodes: Sequence[Episode]) -> dict[str, float]:
         "length_90": float(np.quantile([len(episode) for episode in demos], 0.9)),
         "failed": sum(not episode.success for episode in demos),
         "unrewarded": sum(episode.success and not episode.rewards.any() for episode in demos),
+        "rewarded": sum(bool(episode.rewards.any()) for episode in demos),
         "action_persistence": action_persistence([episode.actions for episode in demos]),
     }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from zoomrl.training.diagnosis.facts import Facts
+from zoomrl.training.diagnosis.facts import LATELY, Facts
 from zoomrl.training.intervals import wilson_interval
 from zoomrl.training.value_range import range_advice
 
@@ -30,6 +30,8 @@ RISEN = 0.02
 """Spread of sibling bins that must have been there before it can collapse."""
 UNRELATED, FEW_STEPS = 0.25, 100
 """Persistence of demonstrated actions below which their order means nothing, and steps below which that is chance."""
+RARE = 20
+"""Episodes without a reward, and without demonstrations, from which on that is worth a word."""
 COLLAPSED = 0.2
 """Fraction of its largest value below which the spread of sibling bins has collapsed."""
 APART = 0.3
@@ -57,7 +59,40 @@ class Finding:
         return f"{self.cause}: {self.evidence}. {self.advice}"
 
 
-Rule = Callable[[Facts], Finding | None]
+@dataclass(frozen=True)
+class Rule:
+    """A rule, and the evidence without which it cannot judge.
+
+    Attributes:
+        cause: that it names.
+        look: finds it, or nothing.
+        metrics: that rows of learning must hold.
+        updates: that must have been made.
+        rows: of learning that must be there.
+        demos: it is about demonstrations.
+        episodes: of training that must be there.
+        evaluated: an evaluation that reports success must be there.
+    """
+
+    cause: str
+    look: Callable[[Facts], Finding | None]
+    metrics: tuple[str, ...] = ()
+    updates: int = 0
+    rows: int = 1
+    demos: bool = False
+    episodes: int = 0
+    evaluated: bool = False
+
+    def judges(self, facts: Facts) -> bool:
+        """Whether the evidence is there."""
+        counts = [facts.courses[name].count if name in facts.courses else 0 for name in self.metrics]
+        return (
+            all(count >= self.rows for count in counts)
+            and facts.updates >= self.updates
+            and len(facts.episodes) >= self.episodes
+            and (bool(facts.demos) or not self.demos)
+            and (facts.tested is not None or not self.evaluated)
+        )
 
 
 def critic_collapse(facts: Facts) -> Finding | None:
@@ -68,7 +103,7 @@ def critic_collapse(facts: Facts) -> Finding | None:
     """
     spread = facts.courses.get("sibling_spread")
     agreement = facts.courses.get("demo_agreement") if facts.demos else None
-    if spread is None or spread.count < 2 or facts.updates < SETTLED:
+    if spread is None or facts.updates < SETTLED:
         return None
     weight, idle = _imitation_weight(facts), _imitates_nothing(facts)
     fell = spread.highest >= RISEN and spread.newest <= COLLAPSED * spread.highest
@@ -138,6 +173,18 @@ def coarse_values(facts: Facts) -> Finding | None:
         f"a success {length:.0f} steps away is worth {value:.2g}, and less than {least:.2g} is not told from 0",
         "Raise --replay.discount or --agent.atoms, narrow the support, or use --agent.atom-spacing geometric",
     )
+
+
+def no_reward(facts: Facts) -> Finding | None:
+    """Nothing that is learnt from holds a reward."""
+    paid = any(row["return"] != 0 for row in facts.episodes)
+    # Without demonstrations a first reward may take some exploring; earlier versions did not count those of them.
+    seen = "rewarded" in facts.demos if facts.demos else len(facts.episodes) >= RARE
+    if paid or facts.demos.get("rewarded", 0) or not seen or facts.updates < SETTLED or facts.config.agent.imitation:
+        return None
+    where = f"none of {facts.demos['demonstrations']:.0f} demonstrations" if facts.demos else "no demonstration"
+    what = f"{where} and none of the newest {len(facts.episodes)} episodes holds a reward"
+    return Finding("no-reward", what, "There is nothing to value: bring a demonstration that succeeds, or explore more")
 
 
 def merged_truncation(facts: Facts) -> Finding | None:
@@ -357,28 +404,34 @@ def loud_exploration(facts: Facts) -> Finding | None:
 
 
 RULES: tuple[Rule, ...] = (
-    clipped_targets,
-    coarse_values,
-    merged_truncation,
-    scaled_actions,
-    failures_imitated,
-    dead_camera,
-    constant_state,
-    foreign_normalizer,
-    missing_rewards,
-    trained_padding,
-    duplicated_demonstrations,
-    stale_weights,
-    divergence,
-    critic_collapse,
-    tied_choices,
-    contradicting_demonstrations,
-    few_demonstrations,
-    loud_exploration,
+    Rule("support-too-narrow", clipped_targets, ("target_clipped_low",)),
+    Rule("values-too-coarse", coarse_values, demos=True),
+    Rule("no-reward", no_reward, updates=SETTLED),
+    Rule("time-limit-as-end", merged_truncation, episodes=3),
+    Rule("actions-mis-scaled", scaled_actions, ("demo_at_bound",), demos=True),
+    Rule("failures-imitated", failures_imitated, demos=True),
+    Rule("dead-camera", dead_camera, ("image_change",), BEGUN),
+    Rule("constant-inputs", constant_state, ("state_still",), BEGUN),
+    Rule("normalizer-of-other-data", foreign_normalizer, ("state_far",), rows=LATELY),
+    Rule("success-without-reward", missing_rewards, episodes=3),
+    Rule("padding-trained", trained_padding, ("valid_fraction",), rows=3, demos=True),
+    Rule("demonstrations-duplicated", duplicated_demonstrations, demos=True),
+    Rule("stale-weights", stale_weights, ("target_distance",), SETTLED),
+    Rule("divergence", divergence, ("critic_loss",), SETTLED, rows=3),
+    Rule("critic-collapse", critic_collapse, ("sibling_spread",), SETTLED),
+    Rule("choices-tied", tied_choices, ("tied",), SETTLED),
+    Rule("demonstrations-contradict", contradicting_demonstrations, demos=True),
+    Rule("few-demonstrations", few_demonstrations, ("demo_agreement",), demos=True, evaluated=True),
+    Rule("exploration-too-loud", loud_exploration, episodes=10, evaluated=True),
 )
 """From causes to symptoms: what comes first explains what comes later."""
 
 
 def diagnose(facts: Facts) -> list[Finding]:
     """All findings, the likeliest cause first."""
-    return [found for rule in RULES if (found := rule(facts)) is not None]
+    return [found for rule in RULES if (found := rule.look(facts)) is not None]
+
+
+def not_judged(facts: Facts) -> list[str]:
+    """The causes for which the evidence is not there, so that nothing is known of them."""
+    return [rule.cause for rule in RULES if not rule.judges(facts)]
