@@ -129,6 +129,12 @@ def test_every_kind_of_word_is_offered(folder):
     assert {"--steps", "--agent.levels", "--eval.no-video"} <= words("train", "--")
 
 
+def test_commands_of_a_sweep_and_scenes_of_play_are_offered(folder):
+    assert words("sweep", "st") >= {"status", "stop"}
+    assert "--all" in words("sweep", "status", "--")
+    assert {"puzzle-3x3", "puzzle-4x6"} <= words("demos", "collect-play", "pu")
+
+
 def test_nothing_is_offered_where_nothing_is_known(folder):
     assert words("train", "--steps", "") == set()
     assert words("nonsense", "") == set()

@@ -44,7 +44,7 @@ from zoomrl.cli.report_page import ReportPage
 from zoomrl.cli.reproduce import Reproduce
 from zoomrl.cli.serve import Serve
 from zoomrl.cli.sweep import Sweep, SweepStatus, SweepStop
-from zoomrl.cli.tree import _NESTED, COMMANDS, check_command, parse
+from zoomrl.cli.tree import COMMANDS, NESTED, check_command, parse
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
 from zoomrl.field_docs import field_docs
@@ -363,8 +363,8 @@ def test_generated_tables_are_up_to_date(page, name):
 
 
 def test_every_command_has_a_table():
-    commands = {name: kind for name, kind in COMMANDS.items() if name not in _NESTED}
-    commands |= {f"{group}-{name}": kind for group, nested in _NESTED.items() for name, kind in nested.items()}
+    commands = {name: kind for name, kind in COMMANDS.items() if name not in NESTED}
+    commands |= {f"{group}-{name}": kind for group, nested in NESTED.items() for name, kind in nested.items()}
     # The first has a table of its own; the second takes the name of a shell.
     assert commands.keys() - COMMAND_TABLES.keys() == {"train", "completion"}
 

@@ -11,7 +11,7 @@ from zoomrl.cli.presets import preset_list
 from zoomrl.cli.tree import parse
 from zoomrl.envs.suites.bigym.experts import EXPERTS
 from zoomrl.envs.suites.bigym.tasks import TASKS as BIGYM
-from zoomrl.errors import ConfigError
+from zoomrl.errors import ConfigError, DemonstrationError
 from zoomrl.recipes import published
 from zoomrl.recipes.compose import preset
 from zoomrl.recipes.grid import Grid
@@ -220,3 +220,13 @@ def test_the_reach_tasks_of_bigym_are_a_suite_that_an_expert_solves():
     chunks, single = (preset(name).to_dict() for name in ("cqn_as-bigym-cpu", "cqn-bigym-cpu"))
     for part in ("env", "replay", "demos", "eval", "steps"):
         assert chunks[part] == single[part]
+
+
+def test_presets_of_play_say_how_play_is_made(tmp_path):
+    from rich.console import Console
+
+    from zoomrl.training.build.demos import load_demos
+
+    config = preset("cqn_as-ogbench", env="ogbench:scene-task2", **{"demos.source": str(tmp_path / "none")})
+    with pytest.raises(DemonstrationError, match=r"no play at .*collect-play SCENE.*--env ogbench:scene-task2`"):
+        load_demos(config, None, False, Console())

@@ -248,6 +248,7 @@ def switched(*words):
         (("--preset", "td3-dmc", "--agent=cqn_as", "--env.action-repeat", "4"), (0, 400)),
         (("--preset", "drqv2-dmc", "--agent", "cqn", "--replay.discount=0.9"), (0, 20)),
         (("--preset", "drqv2-dmc", "--agent", "cqn", "--env", "metaworld:drawer-open"), (0, 1)),
+        (("--preset", "bc-ogbench", "--agent", "cqn_as"), (0, 1)),
         (("--preset", "cqn-dmc", "--agent.value", "categorical"), (0, 100)),
         (("--preset", "drqv2-dmc", "--agent", "cqn", "--env.id", "bigym:flip_cup"), (-2, 2)),
         (("--preset", "bc-metaworld", "--agent", "cqn_as", "--env.reward", "dense"), (0, 1000)),

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import tyro
 from tyro.conf import AvoidSubcommands
@@ -23,8 +23,9 @@ from tyro.conf import AvoidSubcommands
 from zoomrl.agents.registry import AGENT_CONFIGS
 from zoomrl.cli import env_ids
 from zoomrl.cli.train import Train, defaults
-from zoomrl.cli.tree import COMMANDS
+from zoomrl.cli.tree import COMMANDS, NESTED
 from zoomrl.demos.store.layout import METADATA_FILE
+from zoomrl.envs.suites.ogbench.tasks import SCENES
 from zoomrl.errors import ConfigError
 from zoomrl.recipes.latent import ABLATIONS
 from zoomrl.recipes.presets import PRESETS
@@ -64,24 +65,31 @@ def _candidates(before: Sequence[str], word: str) -> Iterator[Candidate]:
         flags = (("--help", "help"), ("--version", "the version"), ("--debug", "show the traceback of an error"))
         yield from (Candidate(name, _line(kind.__doc__)) for name, kind in COMMANDS.items())
         yield from (Candidate(*flag) for flag in flags if word)
+    elif before[0] == "sweep" and before[1:2] and before[1] in NESTED["sweep"]:
+        yield from _after(_options_of(NESTED["sweep"][before[1]]), f"sweep {before[1]}", before[2:], word)
     elif before[0] in COMMANDS:
+        if before == ["sweep"]:  # its parser knows the file alone
+            yield from (Candidate(name, _line(kind.__doc__)) for name, kind in NESTED["sweep"].items())
         yield from _after(_parser(before), before[0], before[1:], word)
 
 
 def _parser(before: Sequence[str]) -> argparse.ArgumentParser:
     """The options of the command that ``before`` begins with."""
     kind = COMMANDS[before[0]]
+    if kind is not Train:
+        return _options_of(kind)
+    try:
+        default = defaults(before)
+    except ConfigError:  # an agent or preset that is not typed in full
+        default = defaults(())
+    return _options_of(Train, default=default, config=(AvoidSubcommands,))
+
+
+def _options_of(kind: Any, **options: Any) -> argparse.ArgumentParser:
     with warnings.catch_warnings():
         # Nothing else in tyro tells the options of a command; its next major version is excluded in pyproject.toml.
         warnings.simplefilter("ignore", DeprecationWarning)
-        if kind is not Train:
-            return cast(argparse.ArgumentParser, tyro.extras.get_parser(kind))
-        try:
-            default = defaults(before)
-        except ConfigError:  # an agent or preset that is not typed in full
-            default = defaults(())
-        parser = tyro.extras.get_parser(Train, default=default, config=(AvoidSubcommands,))
-        return cast(argparse.ArgumentParser, parser)
+        return cast(argparse.ArgumentParser, tyro.extras.get_parser(kind, **options))
 
 
 def _after(parser: argparse.ArgumentParser, command: str, before: Sequence[str], word: str) -> Iterator[Candidate]:
@@ -268,6 +276,7 @@ _SOURCES: dict[tuple[str, str], Source] = {
     ("report", "--out"): paths,
     ("report", "--csv"): paths,
     ("compare", "--reference"): _references,
+    ("demos collect-play", "scene"): lambda word: map(Candidate, SCENES),
     ("demos inspect", "path"): sets,
     ("demos view", "path"): sets,
     ("demos check", "path"): sets,

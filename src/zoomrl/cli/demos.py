@@ -13,6 +13,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 from zoomrl.cli.command import env_options, to_type
 from zoomrl.demos.config import DemoConfig
 from zoomrl.envs.config import EnvConfig
+from zoomrl.envs.suites.ogbench.tasks import SCENES
 from zoomrl.errors import DemonstrationError, plural
 from zoomrl.machine import usable_cores
 
@@ -117,8 +118,9 @@ class CollectPlay:
             )
         counted = f"{self.trajectories:,} {'trajectory' if self.trajectories == 1 else 'trajectories'}"
         print(f"recorded {counted} of {self.steps:,} states, into {self.out}")
-        words = ["demos", "import", "ogbench", self.out, "--out", self.out.with_suffix(""), "--env"]
-        print(f"make a set of them for a task: {to_type(*words, f'ogbench:{self.scene}')}")
+        name = f"{self.scene}-task{SCENES[self.scene].default}"
+        words = ["demos", "import", "ogbench", self.out, "--out", self.out.with_name(name), "--env", f"ogbench:{name}"]
+        print(f"make a set of them for a task: {to_type(*words)}")
         return 0
 
 

@@ -89,7 +89,7 @@ def _print(choice: ExecutionChoice, path: Path) -> None:
         table.add_row(*row, "" if tested is None else _told(tested.row()))
     Console(emoji=False).print(table)
     if choice.chosen == choice.own:
-        print("the run's own execution is the best of them")
+        print("none of them is better than the run's own execution")
     else:
         print(f"export it so: {to_type('export', path, '--execution', choice.chosen, '--out', 'FOLDER')}")
 

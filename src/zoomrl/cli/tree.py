@@ -108,7 +108,7 @@ _COMPLETION_SETUP = """Add the line of your shell to its start-up file:
   zsh   ~/.zshrc                    eval "$(zoomrl completion zsh)"
   tcsh  ~/.tcshrc                   zoomrl completion tcsh > ~/.zoomrl.tcsh; source ~/.zoomrl.tcsh
   fish  ~/.config/fish/config.fish  zoomrl completion fish | source"""
-_NESTED: dict[str, dict[str, type[Any]]] = {
+NESTED: dict[str, dict[str, type[Any]]] = {
     "demos": {
         "collect": CollectDemos,
         "collect-play": CollectPlay,
@@ -132,9 +132,9 @@ def check_command(words: Sequence[str]) -> None:
         raise unknown_name("command", words[0], COMMANDS)
     if words[:1] == ["sweep"] and len(words) > 1:
         word = words[1]
-        if not (word.startswith("-") or word.endswith(".toml") or word in _NESTED["sweep"]):
-            raise unknown_name("sweep command, or TOML file,", word, _NESTED["sweep"])
-    nested = _NESTED.get(words[0], ()) if len(words) > 1 and words[0] != "sweep" else ()  # which takes a file too
+        if not (word.startswith("-") or word.endswith(".toml") or word in NESTED["sweep"]):
+            raise unknown_name("sweep command, or TOML file,", word, NESTED["sweep"])
+    nested = NESTED.get(words[0], ()) if len(words) > 1 and words[0] != "sweep" else ()  # which takes a file too
     if nested and not words[1].startswith("-") and words[1] not in nested:
         raise unknown_name(f"{words[0]} command", words[1], nested)
 
@@ -152,9 +152,9 @@ def parse(words: Sequence[str]) -> Command:
     """The command that ``words`` ask for. Leaves with SystemExit after help (0) or a usage error (2)."""
     if words and words[0] in COMMANDS:
         name, kind, rest = words[0], COMMANDS[words[0]], list(words[1:])
-        if name in ("demos", "sweep") and rest[:1] and rest[0] in _NESTED[name]:
+        if name in ("demos", "sweep") and rest[:1] and rest[0] in NESTED[name]:
             # By itself, so that messages name its own help.
-            name, kind, rest = f"{name} {rest[0]}", _NESTED[name][rest[0]], rest[1:]
+            name, kind, rest = f"{name} {rest[0]}", NESTED[name][rest[0]], rest[1:]
         return _parse_one(name, kind, _in_full(rest) if kind in _WITH_ENVIRONMENT else rest)
     choices: Any = None
     for name, kind in COMMANDS.items():

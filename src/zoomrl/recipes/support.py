@@ -14,12 +14,13 @@ def value_range(env: EnvConfig, discount: float) -> tuple[float, float] | None:
 
     BiGym and RLBench: as released, around a success worth 1. DeepMind Control: rewards of 0 to 1 in every control step
     for ever (released: 0 to 200, with an action repeat of 2). Meta-World: one success worth 1, or rewards for ever.
+    OGBench: one success worth 1.
     """
     suite = env.id.partition(":")[0]
     if suite in ("bigym", "rlbench"):
         return -2.0, 2.0
-    once = suite == "metaworld" and env.reward != "dense" and env.terminate_on_success
-    if once:
+    sparse = {"metaworld": env.reward != "dense", "ogbench": env.reward != "native"}
+    if sparse.get(suite, False) and env.terminate_on_success:
         return 0.0, 1.0
     if suite not in ("dmc", "metaworld") or discount >= 1:
         return None

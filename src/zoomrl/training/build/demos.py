@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
@@ -11,7 +12,7 @@ from zoomrl.demos.check.manifest import check_manifest
 from zoomrl.demos.fit import check_fit
 from zoomrl.demos.fit_images import can_fit
 from zoomrl.demos.store.reader import DemoSet, read_demos
-from zoomrl.errors import ConfigError
+from zoomrl.errors import ConfigError, DemonstrationError
 from zoomrl.spec import EnvSpec
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.scripted import scripted_demos
@@ -26,6 +27,11 @@ def load_demos(config: TrainConfig, spec: EnvSpec, own_env: bool, console: Conso
         raise ConfigError(
             "an environment built by make_env has no scripted expert. Set demos.source to the path of a demonstration "
             'set, or to "none".'
+        )
+    if source != "scripted" and config.env.id.startswith("ogbench:") and not Path(source).exists():
+        raise DemonstrationError(
+            f"no play at {source}: make some with `zoomrl demos collect-play SCENE --out F.npz`, then a set of it with "
+            f"`zoomrl demos import ogbench F.npz --out {source} --env {config.env.id}`, or name one with --demos"
         )
     demos = scripted_demos(config.demos, config.env, console) if source == "scripted" else read_demos(source)
     recorded = demos.spec
