@@ -16,6 +16,7 @@ from typing import Any
 
 from zoomrl.files import read_json
 from zoomrl.reproduce.page import estimate_in_words
+from zoomrl.reproduce.registration import read_registration
 
 try:
     from provenance import RESULTS, keep, provenance
@@ -45,7 +46,7 @@ def result(directory: Path, commit: str | None = None) -> dict[str, Any]:
     verdict = read_json(directory / "verdict.json")
     if not verdict["finished"]:
         sys.exit(f"{directory} is not finished: {len(verdict['missing'])} cells are missing")
-    registration = read_json(directory / "registration.json")
+    registration = read_registration(directory)
     name = f"reproduce_{verdict['experiment'].replace('-', '_')}"
     name += "" if verdict["scale"] == "small" else f"_{verdict['scale']}"
     command = re.sub(r" --out \S+", "", verdict["command"])

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import io
 import re
+import subprocess
 import sys
 from importlib.util import find_spec
 from typing import ClassVar
@@ -24,7 +25,7 @@ from envs_toy import ImageToy, ToyEnv
 from slow_cqn import SlowCQN
 from test_demos_view import HOSTILE, Parsed
 from zoomrl.agents.build import make_agent
-from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
+from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig, ProposalConfig
 from zoomrl.agents.cqn.learner import CQN
 from zoomrl.agents.drqv2.config import DrQv2Config
 from zoomrl.cli.main import main
@@ -384,6 +385,30 @@ def test_a_page_holds_the_record(tmp_path):
     np.testing.assert_allclose(middle, [0, 8, 16], atol=3)
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "chooses among 4 proposals, with the greedy chunk"),
+        ({"greedy": False}, "chooses among 4 proposals, without the greedy chunk"),
+        ({"greedy": False, "choose": "random"}, "takes any of 4 proposals, without the greedy chunk"),
+    ],
+)
+def test_where_chunks_are_proposed_the_bins_are_those_of_the_chunk_that_acts(tmp_path, options, said):
+    config = CQNASConfig(chunk_length=3, proposals=ProposalConfig(count=4, **options), **SMALL)
+    for held, proposed in ((held_of(config), True), (held_of(), False)):
+        lens, envs = Lens(held), envs_of()
+        (record,) = seen = list(records(lens, envs, [5], []))
+        write_lens(lens, iter(seen), tmp_path / "l.html", title="run")
+        page = Parsed((tmp_path / "l.html").read_text("utf-8"))
+        best = (record.values.argmax(-1) == record.chosen).all()
+        assert best or proposed
+        assert not best or options.get("greedy", True) or not proposed, "a proposal need not be greedy"
+        assert ("greedy bin" in page.text) != proposed
+        assert ("chosen: the bin of the chunk that acts" in page.text) == proposed
+        assert (said in page.text) == proposed
+        assert page.data["hold"].startswith("Bins of the chunk that acts" if proposed else "Greedy bins")
+
+
 def test_a_page_without_motion_has_rewards_summed_between_the_steps_shown():
     lens = Lens(held_of(), most_steps=4)
     record = lens.demonstration(demo_of(7), 0)
@@ -454,6 +479,32 @@ def test_numbers_that_cannot_work_are_refused_first(words, said, capsys):
     assert said in capsys.readouterr().err
 
 
+def test_what_is_not_there_or_is_there_already_is_refused_before_pytorch_is_imported(tmp_path):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "config.json").touch()
+    (tmp_path / "run" / "lens.html").touch()
+    (tmp_path / "run" / "checkpoints" / "step_10.pt").touch()
+    (tmp_path / "x.rrd").touch()
+    tries = [
+        (["nowhere"], "nowhere is no run directory: there is nothing"),
+        (["."], "is no run directory: it has no config.json"),
+        (
+            ["run/checkpoints/step_20.pt"],
+            "there is no checkpoint run/checkpoints/step_20.pt; run/checkpoints holds step_1",
+        ),
+        (["run"], "lens.html exists already; pass --overwrite, or another --out"),
+        (["run/checkpoints/step_10.pt"], "run/lens.html exists already"),
+        (["run", "--out", "o.html", "--rrd", "x.rrd"], "x.rrd exists already; pass --overwrite, or another --rrd"),
+    ]
+    code = "import sys; from zoomrl.cli.main import main\n"
+    code += "".join(f"assert main(['lens', *{words!r}]) in (1, 2)\n" for words, _ in tries)
+    code += "assert 'torch' not in sys.modules"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    for (_, said), line in zip(tries, ended.stderr.splitlines(), strict=True):
+        assert said in line
+
+
 # ---- runs ------------------------------------------------------------------------------------------------------
 
 
@@ -487,6 +538,7 @@ def test_the_command_writes_a_page_of_a_run(run, toys, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert re.search(r"wrote 4 episodes, \d\.\d MB: .*run/lens\.html", out)
     assert "is shown" in err
+    assert err.splitlines()[:4] == [f"episode {number} of 4 ..." for number in (1, 2, 3, 4)]
     page = Parsed((directory / "lens.html").read_text("utf-8"))
     names = [episode["name"] for episode in page.data["episodes"]]
     assert names[2:] == ["demonstration 0", "demonstration 2"], "number 1 failed, and is no demonstration"

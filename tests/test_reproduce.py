@@ -18,16 +18,29 @@ import torch
 from benchmarks import reproduce_record
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from zoomrl.analysis import statistics
 from zoomrl.cli.main import main
-from zoomrl.cli.reproduce import Reproduce
+from zoomrl.cli.reproduce import Reproduce, _Progress
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.episode import Episode
+from zoomrl.demos.config import DemoConfig
+from zoomrl.demos.store.layout import DATA_DIR
+from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import CheckpointError, ConfigError, DemonstrationError, MissingDependencyError
 from zoomrl.files import read_json, write_json
 from zoomrl.math.grid import snap
-from zoomrl.reproduce.cells import check_numbers, failure_file, outcomes, result_file, runs, training
+from zoomrl.reproduce.cells import (
+    Outcome,
+    check_numbers,
+    failure_file,
+    outcomes,
+    result_file,
+    runs,
+    seconds_left,
+    training,
+)
 from zoomrl.reproduce.experiment import Arm, Cell, Claim, Contrast, Experiment, Scale
 from zoomrl.reproduce.experiments import bc_terms
 from zoomrl.reproduce.experiments.ensemble import LENGTH, coarse_chunks, replays
@@ -36,9 +49,10 @@ from zoomrl.reproduce.page import estimate_in_words, in_words, write_page
 from zoomrl.reproduce.registration import register
 from zoomrl.reproduce.registry import MODULES, experiments, find
 from zoomrl.reproduce.verdict import conclude, improvement, interval, judge
-from zoomrl.reproduce.work import Work, alone, check_needs, forget_failures, measure_one
+from zoomrl.reproduce.work import Collecting, Work, alone, check_needs, forget_failures, measure_one
 from zoomrl.training.diagnosis.facts import Facts
 from zoomrl.training.rows import sealed_row
+from zoomrl.training.scripted import scripted_demos, scripted_path
 
 ENV = "gym:benchmarks.chaos.toy:Chaos-v0"
 CLAIM = Claim("Left is more than right.", "nobody, figure 0", "direction only")
@@ -176,8 +190,56 @@ def test_a_dry_run_says_what_would_be_run_and_writes_nothing(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     assert main(["reproduce", "bc-terms", "--dry-run"]) == 0
     printed = capsys.readouterr().out
-    assert "lambda-0-metaworld-coffee-push-s4: not run yet" in printed
+    lines = printed.splitlines()
+    assert lines[1] == "it needs: the simulators of metaworld"
+    assert re.search(r"lambda-0 +│ +2 │ +4 │ +0 │ +0 │ +8 │", printed)
+    assert "stop rule: " in printed
+    assert len(lines) < 60
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_counts_the_cells_of_each_arm_and_names_thresholds(tmp_path, monkeypatch, capsys):
+    of = experiment(
+        arms=(Arm("base", "", {"more": 0.0}, True), Arm("more", "", {"dies": True}, True)),
+        contrasts=(contrast(threshold=0.25), contrast(ratio=True, threshold=3.0, expected="below")),
+        scale=Scale(("a:one", "a:two"), (1, 2), 1.0, only={"more": ("a:two",)}),
+    )
+    monkeypatch.setattr("zoomrl.reproduce.registry.find", lambda name: of)
+    register(of, "small", tmp_path / "x")
+    measure_all(of, tmp_path / "x", list(of.cells(of.scale("small")))[:3])
+    assert Reproduce("toy", out=tmp_path / "x", dry_run=True).run() == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"base +│ +2 │ +2 │ +2 │ +0 │ +2 │", printed)
+    assert re.search(r"more +│ +1 │ +2 │ +0 │ +1 │ +1 │", printed)
+    assert re.search(r"score: more - base +│ above 0.25", printed)
+    assert re.search(r"score: more / base +│ below 3", printed)
+    assert "registered: 2" in printed
+
+
+def test_a_dry_run_names_the_sets_of_all_tasks(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demos" / "move_plate").mkdir(parents=True)
+    for name in ("sequence-length", "return-to-go"):  # the one trains, the other measures
+        assert main(["reproduce", name, "--scale", "full", "--dry-run"]) == 0
+        printed = capsys.readouterr().out
+        assert "  demos/move_plate: there\n" in printed
+        assert "  demos/saucepan_to_hob: not there\n" in printed
+        assert "{task}" not in printed
+
+
+def test_a_dry_run_refuses_what_the_command_refuses(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("zoomrl.reproduce.registry.find", lambda name: experiment(stop_rule="soon"))
+    register(experiment(), "small", tmp_path / "x")
+    (tmp_path / "y").mkdir()
+    (tmp_path / "y" / "thesis.tex").touch()
+    for dry_run in (True, False):
+        with pytest.raises(CheckpointError, match='stop_rule: "all cells" -> "soon"'):
+            Reproduce("toy", out=tmp_path / "x", dry_run=dry_run).run()
+        with pytest.raises(CheckpointError, match="not empty"):
+            Reproduce("toy", out=tmp_path / "y", dry_run=dry_run).run()
+        with pytest.raises(ConfigError, match="--workers must be at least 0, got -1"):
+            Reproduce("toy", out=tmp_path / "z", dry_run=dry_run, workers=-1).run()
+    assert not (tmp_path / "z").exists()
 
 
 def test_a_simulator_that_is_not_there_is_named(tmp_path, monkeypatch):
@@ -219,6 +281,46 @@ def test_a_registration_is_kept_and_another_is_refused_by_what_differs(tmp_path)
         register(fewer, "small", tmp_path / "x")
 
 
+def test_what_differs_is_told_in_order_down_to_the_part_and_counted(tmp_path):
+    """Two of the long texts are alike for longer than is shown."""
+    text = "The return is told better by actions that follow than by any that came before, " * 2
+    arms = tuple(Arm(f"a{number:02}", "", {"more": 0.0}, measured=True) for number in range(12))
+    claims = Claim(text + "today.", "nobody", "no"), Claim(text + "tomorrow.", "nobody", "no")
+    first, second = (experiment(arms=arms, contrasts=(), claims=(CLAIM, one)) for one in claims)
+    register(first, "small", tmp_path / "x")
+    with pytest.raises(CheckpointError) as error:
+        register(second, "small", tmp_path / "x")
+    (line,) = [line for line in str(error.value).splitlines() if line.startswith("  - ")]
+    assert re.fullmatch(r'  - claims\[1\]\.text: "?\.\.\..*today\." -> "?\.\.\..*tomorrow\."', line)
+    changed = tuple(dataclasses.replace(arm, options={"more": 1.0}) for arm in arms)
+    other = experiment(arms=changed, contrasts=(), claims=(CLAIM, claims[0]), name="another")
+    with pytest.raises(CheckpointError) as error:
+        register(other, "small", tmp_path / "x")
+    lines = [line for line in str(error.value).splitlines() if line.startswith("  - ")]
+    assert lines[:2] == ['  - experiment: "toy" -> "another"', "  - arms.a00.options.more: 0.0 -> 1.0"]
+    assert len(lines) == 11
+    assert lines[-1] == "  - and 3 more"
+
+
+def test_a_registration_that_was_edited_is_refused_without_saying_how_to_hide_it(tmp_path):
+    register(experiment(), "small", tmp_path)
+    path = tmp_path / "registration.json"
+    written = path.read_text()
+    edited = re.sub(r'"date": "\d{4}', '"date": "1999', written)
+    without = "".join(line for line in edited.splitlines(keepends=True) if '"digest"' not in line)
+    plain = json.dumps(json.loads(without.replace("\n}", "}").replace(",}", "}")))
+    anew = json.dumps(json.loads(written))  # its digest in another layout
+    for content in (edited, without, plain, anew, written[:-20]):
+        path.write_text(content)
+        with pytest.raises(CheckpointError, match="is not what was written there") as error:
+            register(experiment(), "small", tmp_path)
+        assert "remove" not in str(error.value)
+        with pytest.raises(CheckpointError, match="is not what was written there"):
+            conclude(experiment(), "small", tmp_path, "")
+    path.write_text(written)
+    assert register(experiment(), "small", tmp_path)["stop_rule"] == "all cells"
+
+
 def test_a_directory_with_other_files_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(CheckpointError, match="not empty"):
@@ -255,6 +357,67 @@ def test_a_measurement_is_kept_and_a_failure_is_named(tmp_path):
     assert "on purpose" in write_page(verdict, tmp_path).read_text()
     forget_failures(of, "small", tmp_path)
     assert not failure_file(tmp_path, Cell("more", "a:two", 2)).exists()
+
+
+def test_the_time_left_is_that_of_the_arms_cells():
+    def of(arm, seconds=None, over=True):
+        numbers = None if seconds is None else {"score": 1.0}
+        return Outcome(Cell(arm, "a:one", 1), numbers, over=over, seconds=seconds or 0.0)
+
+    found = [of("base", 10.0), of("more", 40.0), of("base"), *[of("base", over=False)] * 4]
+    assert seconds_left(found, 1) == 40.0, "one that failed tells nothing"
+    assert seconds_left(found, 2) == 20.0
+    assert seconds_left([*found, of("third", over=False)], 8) == 25.0, "a cell takes its own time, however many work"
+    assert seconds_left(found[:3], 2) == 0
+    assert seconds_left(found[3:], 2) is None
+
+
+def test_how_far_it_is_is_told_with_the_time_left(tmp_path, capsys):
+    progress = _Progress(experiment(), "small", tmp_path, 2)
+    done = Outcome(Cell("base", "a:one", 1), {"score": 1.0}, seconds=90.0)
+    progress.say_counts([done, *[Outcome(done.cell, None, over=False)] * 4])
+    progress.say_counts([done])
+    said = ["1 of 5 cells over, about 00:03:00 left", "1 of 1 cell over"]
+    assert capsys.readouterr().err.splitlines() == said
+
+
+def test_a_collection_is_told_when_it_begins_and_when_it_ends(tmp_path, monkeypatch):
+    now, said = [0.0], []
+    monkeypatch.setattr(time, "monotonic", lambda: now.__setitem__(0, now[0] + 2) or now[0])
+    os.utime(touched(tmp_path / ".killed.lock"), (1.0, 1.0))
+    watch = Collecting(tmp_path, said.append)
+    watch.look()
+    assert said == []
+    touched(tmp_path / ".a.lock")
+    (tmp_path / "a").mkdir()
+    watch.look()
+    watch.look()
+    assert said == [f"collecting demonstrations into {tmp_path / 'a'}; the cells that learn from them wait"]
+    (tmp_path / "a" / DATA_DIR).mkdir()
+    watch.look()
+    watch.look()
+    assert said[1:] == [f"collected {tmp_path / 'a'}"]
+
+
+def test_a_collection_that_was_killed_is_told_again_when_it_goes_on(tmp_path, monkeypatch):
+    config, env, said = DemoConfig(episodes=1, directory=str(tmp_path)), EnvConfig(id=ENV), []
+    path = scripted_path(config, env)
+    os.utime(touched(tmp_path / f".{path.name}.lock"), (1.0, 1.0))
+    watch = Collecting(tmp_path, said.append)
+
+    def collect(*_):
+        watch.look()
+        raise DemonstrationError("killed again")
+
+    monkeypatch.setattr("zoomrl.training.scripted._collect", collect)
+    with pytest.raises(DemonstrationError, match="killed again"):
+        scripted_demos(config, env, Console(quiet=True))
+    assert said == [f"collecting demonstrations into {path}; the cells that learn from them wait"]
+
+
+def touched(path):
+    path.touch()
+    return path
 
 
 @pytest.mark.parametrize("numbers", [{}, {"score": float("nan")}, {"score": 1.0, "other": float("inf")}])
@@ -509,6 +672,19 @@ def test_the_verdict_file_says_where_it_comes_from(tmp_path):
     base = next(arm for arm in verdict["arms"] if arm["name"] == "base")
     assert base["metrics"]["score"]["tasks"]["a:one"]["value"] == 1.5
     assert base["metrics"]["score"]["tasks"]["a:one"]["seeds"] == 2
+
+
+def test_a_mean_over_some_of_the_tasks_is_not_shown_as_that_over_all(tmp_path):
+    of = experiment()
+    register(of, "small", tmp_path)
+    measure_all(of, tmp_path, [Cell("base", "a:one", 1), Cell("more", "a:one", 1), Cell("more", "a:two", 1)])
+    verdict = conclude(of, "small", tmp_path, "")
+    base, more = (arm["metrics"]["score"] for arm in verdict["arms"])
+    assert base["all"] is None
+    assert more["all"]["value"] == 2.0
+    page = write_page(verdict, tmp_path).read_text()
+    assert page.count("1 of 2 tasks") == 1
+    assert "2 of 2 tasks" not in page
 
 
 def test_a_page_escapes_and_says_everything(tmp_path):

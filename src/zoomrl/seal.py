@@ -33,6 +33,12 @@ def sealed(text: str) -> str:
     return text.removesuffix("\n}\n") + f',\n  "{KEY}": "{digest}"\n}}\n'
 
 
+def is_sealed(content: bytes) -> bool:
+    """Whether ``content`` of a JSON file has a seal that agrees with it."""
+    found = _LINE.search(content)
+    return found is not None and _agrees(found, _text(content, found))
+
+
 def unsealed(content: bytes, name: str) -> bytes:
     """``content`` of the JSON file ``name`` without its seal; as it is where there is none.
 
@@ -43,13 +49,22 @@ def unsealed(content: bytes, name: str) -> bytes:
     if found is None:
         # Who removes the seal's line, as the message below says, leaves the comma before it.
         return _TRAILING_COMMA.sub(b"\n}\n", content)
-    text = content[: found.start()] + b"\n}\n"
-    if found[1] != KEY.encode() or found[2] != hashlib.sha256(text).hexdigest().encode():
+    text = _text(content, found)
+    if not _agrees(found, text):
         raise DamagedFileError(
             f"{name} is damaged: its content does not match the checksum in its last line. Restore it from a copy; if "
             "you changed it on purpose, remove that line"
         )
     return text
+
+
+def _text(content: bytes, line: re.Match[bytes]) -> bytes:
+    """What lies before the seal."""
+    return content[: line.start()] + b"\n}\n"
+
+
+def _agrees(line: re.Match[bytes], text: bytes) -> bool:
+    return line[1] == KEY.encode() and line[2] == hashlib.sha256(text).hexdigest().encode()
 
 
 def seal_archive(file: IO[bytes]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,10 +13,12 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from zoomrl.cli.trust import check_code
 from zoomrl.errors import ConfigError, ZoomrlError, plural
+from zoomrl.training.run_place import run_directory
 
 if TYPE_CHECKING:
     from zoomrl.data.episode import Episode
     from zoomrl.envs.vector.base import VectorEnv
+    from zoomrl.lens.record import EpisodeRecord
     from zoomrl.training.policy import TrainedAgent
 
 _MOST_EPISODES = 20
@@ -50,25 +53,25 @@ class ValueLens:
     def run(self) -> int:
         """See the episodes, and write."""
         self._check()
+        directory = run_directory(self.path)
+        out = self.out or directory / "lens.html"
+        for path, option in ((out, "--out"), (self.rrd, "--rrd")):
+            if path is not None and path.exists() and not self.overwrite:
+                raise ConfigError(f"{path} exists already; pass --overwrite, or another {option}")
         import torch
 
         from zoomrl.deploy.evaluate import episode_seeds
         from zoomrl.envs.registry import can_step
         from zoomrl.lens.record import Lens
         from zoomrl.lens.source import first_demonstrations
-        from zoomrl.lens.write import check_free, records, write_lens
+        from zoomrl.lens.write import records, write_lens
         from zoomrl.training.policy import load_agent
         from zoomrl.training.run_files import read_policy_file
 
         # Acting takes small matmuls only: a second thread costs more than it saves.
         torch.set_num_threads(1)
-        directory = self.path.parent.parent if self.path.is_file() else self.path
-        out = self.out or directory / "lens.html"
         held = load_agent(self.path)
         lens = Lens(held, seed=self.seed, most_steps=self.most_steps)
-        check_free(out, self.overwrite, "--out")
-        if self.rrd is not None:
-            check_free(self.rrd, self.overwrite, "--rrd")
         env = held.config.env
         if self.episodes and not can_step(env.id):
             raise ConfigError(f"{env.id} is a demonstration set: no policy can act in it. Pass --episodes 0 --demos 3")
@@ -79,11 +82,10 @@ class ValueLens:
             demonstrations, problem = first_demonstrations(held.config, held.spec, learnt_from, self.demos)
             said += [problem] if problem else []
         count = plural(self.episodes + self.demos, "episode")
-        if sys.stderr.isatty():
-            print(f"looking at {count} of {env.id} ...", file=sys.stderr)
         with ExitStack() as stack:
             envs = self._environment(held, demonstrations, stack, said)
-            found = records(lens, envs, episode_seeds(self.seed, self.episodes), demonstrations)
+            seen = records(lens, envs, episode_seeds(self.seed, self.episodes), demonstrations)
+            found = _told(seen, self.episodes + self.demos)
             title = directory.resolve().name
             size, left_out = write_lens(lens, found, out, title=title, said=said, rrd=self.rrd)
         for line in [*said, *left_out]:
@@ -139,3 +141,10 @@ class ValueLens:
                 f"{self.path} is a bundle, whose graph gives actions and no values of bins: take the run that it was "
                 "made of"
             )
+
+
+def _told(seen: Iterator[EpisodeRecord], count: int) -> Iterator[EpisodeRecord]:
+    """The episodes; before each is looked at, which one it is."""
+    for number in range(1, count + 1):
+        print(f"episode {number} of {count} ...", file=sys.stderr, flush=True)
+        yield next(seen)

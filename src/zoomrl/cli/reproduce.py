@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from zoomrl.cli.command import to_type, when_stopped
-from zoomrl.errors import plural
+from zoomrl.errors import ConfigError, plural
 from zoomrl.machine import usable_cores
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from zoomrl.reproduce.cells import Outcome
-    from zoomrl.reproduce.experiment import Experiment, Scale
+    from zoomrl.reproduce.experiment import Contrast, Experiment, Scale
 
 _COLOURS = {"agrees": "green", "differs": "red", "underpowered": "yellow", "unfinished": "cyan"}
 _SAY_S = 60.0
@@ -51,30 +51,35 @@ class Reproduce:
         """Register, work, judge; 1 when a cell failed."""
         from zoomrl.reproduce.registry import find
 
+        if self.workers < 0:
+            raise ConfigError(f"--workers must be at least 0, got {self.workers}")
         if not self.name:
             return _list()
         experiment = find(self.name)
         out = self.out or Path("runs") / "reproduce" / f"{experiment.name}-{self.scale}"
         if self.dry_run:
-            return _say_cells(experiment, self.scale, out)
+            return _say_what_would_be_run(experiment, self.scale, out)
         return self._reproduce(experiment, out)
 
     def _reproduce(self, experiment: Experiment, out: Path) -> int:
         from zoomrl.reproduce.cells import outcomes
         from zoomrl.reproduce.page import write_page
-        from zoomrl.reproduce.registration import register
+        from zoomrl.reproduce.registration import register, registration_for
         from zoomrl.reproduce.verdict import conclude
         from zoomrl.reproduce.work import Work, alone, check_needs, forget_failures
 
         with alone(out):
-            if not (out / "registration.json").exists():
+            slots = self.workers or usable_cores()
+            progress = _Progress(experiment, self.scale, out, slots)
+            if registration_for(experiment, self.scale, out) is None:
+                tasks = plural(len(experiment.scale(self.scale).tasks), "task")
+                progress.say(f"looking for what {tasks} need, before anything is registered ...")
                 check_needs(experiment, self.scale, out)
             register(experiment, self.scale, out)
             if self.retry_failed:
                 forget_failures(experiment, self.scale, out)
-            progress = _Progress(experiment, self.scale, out)
             progress.say_counts(outcomes(experiment, self.scale, out))
-            work = Work(experiment, self.scale, out, self.workers or usable_cores(), progress.say)
+            work = Work(experiment, self.scale, out, slots, progress.say)
             with when_stopped(work.stop):
                 done = work.run(progress.poll)
             verdict = conclude(experiment, self.scale, out, self._command(experiment))
@@ -94,9 +99,13 @@ class Reproduce:
 class _Progress:
     """What happens, a line each, and once a minute how far it is."""
 
-    def __init__(self, experiment: Experiment, scale: str, out: Path) -> None:
-        self._of = (experiment, scale, out)
+    def __init__(self, experiment: Experiment, scale: str, out: Path, slots: int) -> None:
+        from zoomrl.reproduce.cells import DEMOS
+        from zoomrl.reproduce.work import Collecting
+
+        self._of, self._slots = (experiment, scale, out), slots
         self._due = time.monotonic() + _SAY_S
+        self._collecting = Collecting(out / DEMOS, self.say)
 
     def say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -104,14 +113,20 @@ class _Progress:
     def poll(self) -> None:
         from zoomrl.reproduce.cells import outcomes
 
+        self._collecting.look()
         if time.monotonic() >= self._due:
             self.say_counts(outcomes(*self._of))
             self._due = time.monotonic() + _SAY_S
 
     def say_counts(self, found: Sequence[Outcome]) -> None:
+        from zoomrl.reproduce.cells import seconds_left
+        from zoomrl.sweep.state import seconds_in_words
+
         over = sum(one.over for one in found)
         failed = sum(one.over and one.numbers is None for one in found)
-        self.say(f"{over} of {plural(len(found), 'cell')} over" + (f", {failed} of them failed" if failed else ""))
+        left = seconds_left(found, self._slots)
+        told = f", about {seconds_in_words(left)} left" if left else ""
+        self.say(f"{over} of {plural(len(found), 'cell')} over{f', {failed} of them failed' if failed else ''}{told}")
 
 
 def _list() -> int:
@@ -137,22 +152,61 @@ def _listed(found: Any) -> Table:
 
 
 def _size(experiment: Experiment, scale: Scale) -> str:
-    count = len(list(experiment.cells(scale)))
-    hours = count * scale.seconds / 3600
-    return f"{count}: {hours:.1f} h{' ?' if scale.guessed else ''}" if hours < 100 else f"{count}: {hours:,.0f} h ?"
+    return f"{len(list(experiment.cells(scale)))}: {_hours(experiment, scale)}"
 
 
-def _say_cells(experiment: Experiment, scale: str, out: Path) -> int:
-    from zoomrl.reproduce.cells import outcomes
+def _hours(experiment: Experiment, scale: Scale) -> str:
+    hours = len(list(experiment.cells(scale))) * scale.seconds / 3600
+    return f"{hours:.1f} h{' ?' if scale.guessed else ''}" if hours < 100 else f"{hours:,.0f} h ?"
 
-    size = experiment.scale(scale)
-    print(f"{experiment.title} ({_size(experiment, size)} on one core)")
-    for one in outcomes(experiment, scale, out):
-        print(f"  {one.cell.name}: {'done' if one.numbers is not None else one.problem}")
-    if size.needs:
-        print(f"it needs {size.needs}")
-    print("nothing was begun")
+
+def _say_what_would_be_run(experiment: Experiment, scale: str, out: Path) -> int:
+    """What it needs, the cells of each arm, contrasts and stop rule; refused where the real command would be."""
+    from rich.console import Console
+
+    from zoomrl.reproduce.cells import demo_sources, outcomes
+    from zoomrl.reproduce.registration import FILE, registration_for
+
+    size, held = experiment.scale(scale), registration_for(experiment, scale, out)
+    found = outcomes(experiment, scale, out)
+    suites = ", ".join(sorted({task.partition(":")[0] for task in size.tasks}))
+    print(f"{experiment.title} ({experiment.name}, {scale} scale)")
+    print(f"it needs: the simulators of {suites}{f'; {size.needs}' if size.needs else ''}")
+    for source in demo_sources(experiment, scale, out):
+        print(f"  {source}: {'there' if Path(source).exists() else 'not there'}")
+    hours = _hours(experiment, size).replace("?", "(a guess)")
+    print(f"it takes: {hours} on one core, predicted for all cells")
+    registered = f"{held['date']} by zoomrl {held['zoomrl']}" if held else "not yet"
+    print(f"registered: {registered}, in {out / FILE}")
+    print(f"tasks: {', '.join(size.tasks)}\nseeds: {', '.join(map(str, size.seeds))}")
+    console = Console(width=None if sys.stdout.isatty() else 140, emoji=False, markup=False)
+    console.print(_cells_by_arm(experiment, size, found), _contrasts(experiment.contrasts_of(size)))
+    print(f"stop rule: {experiment.stop_rule}\nnothing was begun")
     return 0
+
+
+def _cells_by_arm(experiment: Experiment, scale: Scale, found: Sequence[Outcome]) -> Table:
+    from rich.table import Table
+
+    table = Table("arm", caption=f"{plural(len(found), 'cell')}: arms x tasks x seeds")
+    for heading in ("tasks", "seeds", "done", "failed", "to do"):
+        table.add_column(heading, justify="right")
+    for arm in experiment.arms_of(scale):
+        own = [one for one in found if one.cell.arm == arm.name]
+        done, over = sum(one.numbers is not None for one in own), sum(one.over for one in own)
+        counts = (len(scale.tasks_of(arm.name)), len(scale.seeds), done, over - done, len(own) - over)
+        table.add_row(arm.name, *map(str, counts))
+    return table
+
+
+def _contrasts(found: Sequence[Contrast]) -> Table:
+    from rich.table import Table
+
+    table = Table("contrast", "compares", "expected", caption="contrasts, with their thresholds")
+    for one in found:
+        against = f" {'/' if one.ratio else '-'} {one.right}" if one.right else ""
+        table.add_row(one.name, f"{one.metric}: {one.left}{against}", f"{one.expected} {one.threshold:g}")
+    return table
 
 
 def _say_verdict(verdict: Mapping[str, Any]) -> None:

@@ -184,7 +184,7 @@ function read(place) {
   });
   const new_ = episode.taken === "executed" && !episode.fresh[place] ? " No new chunk was taken here: these are the values that it would have had." : "";
   return `Step ${episode.at[place]}: value ${brief(value[place])}, realised return ${brief(realised[place])}. `
-    + `Greedy bins that hold the ${episode.taken} action, by level: ${hits.join(", ")}.${new_}`;
+    + `${data.hold} the ${episode.taken} action, by level: ${hits.join(", ")}.${new_}`;
 }
 
 // ---- the parts that are shown ----

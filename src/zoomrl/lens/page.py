@@ -144,6 +144,7 @@ def make_page(lens: Lens, title: str, parts: Sequence[Part], facts: Sequence[tup
         "levels": lens.levels,
         "bins": lens.bins,
         "chunk": lens.agent.chunk_length,
+        "hold": "Bins of the chunk that acts which hold" if lens.proposes else "Greedy bins that hold",
         "hz": hz if 0 < hz < math.inf else 0,
         "dimensions": [
             {"name": plain(name), "movable": bool(movable), "low": float(low), "high": float(high)}
@@ -254,10 +255,10 @@ def _facts(lens: Lens, record: EpisodeRecord) -> Html:
 
 
 def _kept(lens: Lens, record: EpisodeRecord) -> str:
-    """How often the first action of the greedy chunk is what was executed."""
+    """How often the first action of the chunk that acts is what was executed."""
     same = (record.taken == record.chosen)[:, :, 0][:, :, lens.movable]
     listed = ", ".join(f"{mean:.0%} at level {level + 1}" for level, mean in enumerate(same.mean((0, 2))))
-    return f"of the first actions, in the greedy bin: {listed}"
+    return f"of the first actions, in {_chosen(lens)}: {listed}"
 
 
 def _maps(lens: Lens, record: EpisodeRecord) -> list[Html]:
@@ -281,6 +282,11 @@ def _maps(lens: Lens, record: EpisodeRecord) -> list[Html]:
     return found
 
 
+def _chosen(lens: Lens) -> str:
+    """What the chosen bin is: where chunks are proposed, it is of the proposal that was taken, and need not be best."""
+    return "the bin of the chunk that acts" if lens.proposes else "the greedy bin"
+
+
 def _legend(lens: Lens) -> Html:
     rows = [
         element(
@@ -295,7 +301,7 @@ def _legend(lens: Lens) -> Html:
         for level, name in enumerate(_level_names(lens.levels))
     ]
     marks = [
-        ("chosen", "chosen: the greedy bin, whose interval the next level divides"),
+        ("chosen", f"chosen: {_chosen(lens)}, whose interval the next level divides"),
         ("dot", "executed, or demonstrated: the bin of the action that was taken at that step"),
         ("beyond", "the action taken lies above (▲) or below (▼) the interval"),
     ]

@@ -48,11 +48,11 @@ class EpisodeRecord:
         demonstration: whether it is one; otherwise the policy acted.
         seed: of its reset; -1 when unknown.
         at: [S] int64, the agent steps that are shown.
-        values: [S, L, T, A, K] float32, of every bin within the interval that the greedy choices above it lead to.
-        chosen: [S, L, T, A] int64, the greedy bins.
+        values: [S, L, T, A, K] float32, of every bin within the interval that the choices above it lead to.
+        chosen: [S, L, T, A] int64, the bins of the chunk that acts: the greedy ones, or those of the proposal taken.
         taken: [S, L, T, A] int64, the bins that the executed or demonstrated action of that step falls into;
             :data:`ABOVE` or :data:`BELOW` where it lies outside of the interval, :data:`NOTHING` after the end.
-        value: [S] float32, of the greedy chunk.
+        value: [S] float32, of that chunk.
         fresh: [S] bool, whether the policy took a new chunk there.
         agreement: [S, L] float32, fraction of the demonstrated bins that are best on the way to the demonstrated action
             (the metric ``demo_agreement``, by level), NaN where there is none; None where the policy acted.
@@ -172,6 +172,7 @@ class Lens:
     Attributes:
         most_steps: the same, or less where a chunk has so many values that :data:`MAX_VALUES` bounds it.
         movable: [A] bool, dimensions that can be moved.
+        proposes: whether the agent chooses among chunks that a policy proposes.
 
     Raises:
         ConfigError: the agent is not a coarse-to-fine one, or has more bins than can be shown.
@@ -188,6 +189,7 @@ class Lens:
         if config.bins > MAX_BINS:
             raise ConfigError(f"a level of at most {MAX_BINS} bins can be shown, and this agent has {config.bins}")
         self.levels, self.bins = config.grid
+        self.proposes = config.proposals.count > 0
         self.movable: NDArray[np.bool_] = held.scaler.movable
         each = self.levels * self.agent.chunk_length * self.agent.action_dim * self.bins
         self.most_steps = max(1, min(most_steps, MAX_VALUES // each))

@@ -6,24 +6,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+from zoomrl.agents.cqn.config import ProposalConfig
 from zoomrl.data.episode import Episode
 from zoomrl.envs.vector.base import VectorEnv
-from zoomrl.errors import ConfigError
+from zoomrl.errors import plural
 from zoomrl.files import write_atomically
 from zoomrl.lens.images import Renderer
 from zoomrl.lens.page import Part, make_page, make_part
 from zoomrl.lens.record import EpisodeRecord, Lens
 from zoomrl.lens.rerun import record_rrd
-
-
-def check_free(path: Path, overwrite: bool, option: str) -> None:
-    """Refuse to replace ``path``, before anything is done for it.
-
-    Raises:
-        ConfigError: it is there, and ``overwrite`` is off.
-    """
-    if path.exists() and not overwrite:
-        raise ConfigError(f"{path} exists already; pass --overwrite, or another {option}")
 
 
 def records(
@@ -90,6 +81,14 @@ def write_lens(
     return len(data), list(left_out.values())
 
 
+def _proposals(config: ProposalConfig) -> list[tuple[str, object]]:
+    if not config.count:
+        return []
+    chooses = "chooses among" if config.choose == "critic" else "takes any of"
+    greedy = "with" if config.greedy else "without"
+    return [("proposals", f"{chooses} {plural(config.count, 'proposal')}, {greedy} the greedy chunk")]
+
+
 def _facts(lens: Lens) -> list[tuple[str, object]]:
     config, held = lens.agent.config, lens.held
     control = held.config.control
@@ -106,6 +105,7 @@ def _facts(lens: Lens) -> list[tuple[str, object]]:
         ("trained for", f"{held.env_steps:,} environment steps, {held.updates:,} updates"),
         ("values of", f"{kept}, which acts"),
         ("executor", executor if lens.agent.chunk_length > 1 else "each action as it is"),
+        *_proposals(config.proposals),
         ("discount", f"{held.config.replay.discount:g} per agent step"),
         ("support", "scalar values" if config.support is None else f"{config.v_min:g} to {config.v_max:g}"),
     ]

@@ -7,14 +7,15 @@ why measurements failed, and ``demos/`` the demonstrations that all of them use.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from zoomrl.errors import CheckpointError, ConfigError, ZoomrlError
 from zoomrl.files import read_json
-from zoomrl.reproduce.experiment import Cell, Experiment, Numbers
+from zoomrl.reproduce.experiment import Cell, Experiment, Numbers, named_for
 from zoomrl.sweep.plan import Sweep
 from zoomrl.sweep.state import RESULT, finished
 from zoomrl.training.config import TrainConfig
@@ -78,6 +79,16 @@ def runs(experiment: Experiment, scale: str, directory: Path) -> dict[str, Train
     return found
 
 
+def demo_sources(experiment: Experiment, scale: str, directory: Path) -> list[str]:
+    """Folders of the demonstrations that no script makes, of all cells."""
+    size = experiment.scale(scale)
+    found = {config.demos.source for config in runs(experiment, scale, directory).values()}
+    for cell in measured_cells(experiment, scale):
+        options = {**size.options, **experiment.arm(cell.arm).options}
+        found.add(named_for(str(options.get("demos.source", "none")), cell.task))
+    return sorted(found - {"scripted", "none"})
+
+
 def training(experiment: Experiment, scale: str, directory: Path) -> Sweep:
     """The sweep of the cells that train; nothing is written."""
     return Sweep(directory / TRAINING, runs(experiment, scale, directory))
@@ -90,6 +101,22 @@ def outcomes(experiment: Experiment, scale: str, directory: Path) -> list[Outcom
         _measured(directory, cell) if experiment.arm(cell.arm).measured else _trained(experiment, sweep, cell)
         for cell in experiment.cells(experiment.scale(scale))
     ]
+
+
+def seconds_left(found: Sequence[Outcome], slots: int) -> float | None:
+    """Until all cells are over, at most ``slots`` at once: each takes the mean of its arm so far, or that of all.
+
+    None where no cell is done.
+    """
+    done: dict[str, list[float]] = {}
+    for one in found:
+        if one.numbers is not None:
+            done.setdefault(one.cell.arm, []).append(one.seconds)
+    if not done:
+        return None
+    mean = fmean(seconds for each in done.values() for seconds in each)
+    left = [fmean(done.get(one.cell.arm, [mean])) for one in found if not one.over]
+    return max(sum(left) / slots, *left) if left else 0.0
 
 
 def check_numbers(numbers: Numbers) -> dict[str, float]:

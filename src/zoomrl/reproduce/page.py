@@ -10,8 +10,7 @@ from typing import Any
 from zoomrl.analysis.report import whole_page
 from zoomrl.demos.view.markup import Html, element
 from zoomrl.errors import plural
-from zoomrl.files import read_json
-from zoomrl.reproduce.registration import FILE as REGISTRATION
+from zoomrl.reproduce.registration import read_registration
 
 _STYLE = Path(__file__).with_name("page.css")
 
@@ -26,7 +25,7 @@ def write_page(verdict: Mapping[str, Any], directory: Path) -> Path:
     Returns:
         The page.
     """
-    registration = read_json(directory / REGISTRATION)
+    registration = read_registration(directory)
     parts = [
         element("header", element("h1", verdict["title"]), element("span", _about(verdict), class_="quiet")),
         element("section", element("h2", "Verdicts"), *_claims(verdict["claims"])),
@@ -113,7 +112,9 @@ def _arms(verdict: Mapping[str, Any], registration: Mapping[str, Any]) -> Iterab
         for arm in arms:
             found = arm["metrics"][metric]
             cells = [estimate_in_words(found["tasks"][task]) if task in found["tasks"] else "" for task in tasks]
-            rows.append([arm["name"], *cells, *([estimate_in_words(found["all"])] if len(tasks) > 1 else [])])
+            some = f"{len(found['tasks'])} of {len(tasks)} tasks"
+            over_all = estimate_in_words(found["all"]) if found["all"] else some
+            rows.append([arm["name"], *cells, *([over_all] if len(tasks) > 1 else [])])
         yield element("h3", element("code", metric), f" {words}")
         yield _table(heads, rows)
     yield element("p", "Mean over seeds, with the 95 % interval.", class_="quiet")

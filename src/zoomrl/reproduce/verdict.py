@@ -181,9 +181,9 @@ def conclude(experiment: Experiment, scale: str, directory: Path, command: str) 
 
 
 def _arms(experiment: Experiment, scale: str, values: Values) -> list[dict[str, Any]]:
-    """Each arm's mean of each metric, task by task and over tasks."""
-    found = []
-    for arm in experiment.arms_of(experiment.scale(scale)):
+    """Each arm's mean of each metric, task by task; and over all tasks of the scale, None where one has no number."""
+    found, size = [], experiment.scale(scale)
+    for arm in experiment.arms_of(size):
         tasks = values.get(arm.name, {})
         metrics: dict[str, Any] = {}
         for metric in experiment.metrics:
@@ -194,7 +194,8 @@ def _arms(experiment: Experiment, scale: str, values: Values) -> list[dict[str, 
             blocks = {task: block for task, block in blocks.items() if len(block)}
             if blocks:
                 each = {task: {**asdict(interval([block])), "seeds": len(block)} for task, block in blocks.items()}
-                metrics[metric] = {"tasks": each, "all": asdict(interval(list(blocks.values())))}
+                whole = asdict(interval(list(blocks.values()))) if len(blocks) == len(size.tasks) else None
+                metrics[metric] = {"tasks": each, "all": whole}
         found.append({"name": arm.name, "about": arm.about, "metrics": metrics})
     return found
 

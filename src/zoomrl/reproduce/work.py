@@ -21,6 +21,7 @@ from zoomrl.files import write_json
 from zoomrl.reproduce.cells import (
     DEMOS,
     check_numbers,
+    demo_sources,
     failure_file,
     measured_cells,
     outcomes,
@@ -32,6 +33,7 @@ from zoomrl.reproduce.experiment import Arm, Cell, Experiment, Measure, Scale
 from zoomrl.sweep.child import end_with_parent
 from zoomrl.sweep.plan import plan
 from zoomrl.sweep.worker import POLL_S, Worker
+from zoomrl.training.scripted import is_collected
 from zoomrl.version import __version__
 
 RETRIES = 3
@@ -50,7 +52,7 @@ def check_needs(experiment: Experiment, scale: str, directory: Path) -> None:
     from zoomrl.envs.registry import make_env
 
     configs = runs(experiment, scale, directory).values()
-    for source in sorted({config.demos.source for config in configs} - {"scripted", "none"}):
+    for source in demo_sources(experiment, scale, directory):
         if not Path(source).exists():
             needs = experiment.scale(scale).needs
             raise DemonstrationError(
@@ -88,6 +90,37 @@ def forget_failures(experiment: Experiment, scale: str, directory: Path) -> None
     sweep = training(experiment, scale, directory)
     for name in sweep.runs:
         sweep.failure(name).unlink(missing_ok=True)
+
+
+class Collecting:
+    """Tells of the demonstrations that cells collect: they do so by themselves, and the first cells wait for them.
+
+    Args:
+        directory: of the sets.
+        say: prints a line.
+    """
+
+    def __init__(self, directory: Path, say: Callable[[str], None]) -> None:
+        self._directory, self._say = directory, say
+        self._began = time.time()
+        self._due = 0.0
+        self._told: set[Path] = set()
+
+    def look(self) -> None:
+        """Say which sets have begun or are whole since the last look; once a second at most."""
+        if time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + 1
+        for lock in sorted(self._directory.glob(".*.lock")):
+            path = self._directory / lock.name.removeprefix(".").removesuffix(".lock")
+            if is_collected(path):
+                if path in self._told:
+                    self._told.remove(path)
+                    self._say(f"collected {path}")
+            # A collection that was killed has left its lock.
+            elif path not in self._told and lock.stat().st_mtime > self._began - 1:
+                self._told.add(path)
+                self._say(f"collecting demonstrations into {path}; the cells that learn from them wait")
 
 
 class Work:

@@ -23,6 +23,7 @@ from zoomrl.training.bounded import bounded, check_counts, stored_bytes
 from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.run_files import CONFIG, POLICY, read_config, read_policy_file
+from zoomrl.training.run_place import run_directory
 
 
 class Policy:
@@ -233,11 +234,7 @@ class TrainedAgent:
 def load_agent(run: str | Path) -> TrainedAgent:
     """The agent of a run; arguments and errors as of :func:`load_policy`."""
     path = Path(run)
-    if path.suffix == ".pt" and not path.exists():
-        there = sorted(one.name for one in path.parent.glob("*.pt"))
-        listed = f"{path.parent} holds {', '.join(there)}" if there else "its folder holds none"
-        raise CheckpointError(f"there is no checkpoint {path}; {listed}")
-    directory = path.parent.parent if path.is_file() else path
+    directory = run_directory(path)
     config = read_config(directory)
     held, policy_path = read_policy_file(directory), directory / POLICY
     spec, scaler = held.env_spec(policy_path), held.scaler(policy_path)

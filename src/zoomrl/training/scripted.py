@@ -55,15 +55,16 @@ def scripted_demos(config: DemoConfig, env: EnvConfig, console: Console) -> Demo
             "collect, or name a set with demos.source"
         )
     path = scripted_path(config, env)
-    if not _is_there(path):
+    if not is_collected(path):
         with _alone(path, console):
-            if not _is_there(path):
+            if not is_collected(path):
                 console.print(f"collecting {config.episodes} demonstrations of {env.id} into {path}", highlight=False)
                 _collect(config, env, path)
     return read_demos(path)
 
 
-def _is_there(path: Path) -> bool:
+def is_collected(path: Path) -> bool:
+    """Whether the set in ``path`` is whole."""
     # A collection that was killed leaves the folder without its content.
     return (path / DATA_DIR).exists()
 
@@ -79,6 +80,7 @@ def _alone(path: Path, console: Console) -> Iterator[None]:
         except Timeout:
             console.print(f"another process is collecting {path}; waiting for it", highlight=False)
             lock.acquire()
+        Path(lock.lock_file).touch()  # whoever watches tells it from the lock of a collection that was killed
     except (OSError, NotImplementedError) as error:
         reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
         raise DemonstrationError(f"demonstrations cannot be collected into {path}: {reason}") from error

@@ -1,0 +1,26 @@
+"""Where a run lies, told before anything slow is imported. Loads no PyTorch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from zoomrl.errors import CheckpointError
+
+
+def run_directory(path: Path) -> Path:
+    """The directory of a run, of which ``path`` is it or a checkpoint file in it.
+
+    Raises:
+        CheckpointError: there is nothing, or the checkpoint is not there; those that are there are named.
+    """
+    if path.is_file():
+        return path.parent.parent
+    if path.suffix == ".pt" and not path.exists():
+        there = sorted(one.name for one in path.parent.glob("*.pt"))
+        listed = f"{path.parent} holds {', '.join(there)}" if there else "its folder holds none"
+        raise CheckpointError(f"there is no checkpoint {path}; {listed}")
+    if not (path / "config.json").exists():
+        raise CheckpointError(
+            f"{path} is no run directory: {'it has no config.json' if path.exists() else 'there is nothing'}"
+        )
+    return path
