@@ -1,7 +1,7 @@
 """Fifteen faults injected on purpose, and healthy runs: what a diagnosis names, and what it should not.
 
 Usage: python benchmarks/faults.py [--faults NAME ...] [--tasks ID ...] [--seeds 1 2] [--healthy 40] [--jobs 2]
-                                   [--out DIR] [--name NAME]
+                                   [--out DIR] [--name NAME] [--note TEXT]
        python benchmarks/faults.py one FAULT TASK SEED DIRECTORY
 
 Runs lie in DIR: those that are there are not made again, but diagnosed again, by the rules as they are now.
@@ -211,6 +211,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("runs/faults"))
     parser.add_argument("--name", default="faults")
+    parser.add_argument("--note", default="", help="anything a reader must know")
     options = parser.parse_args()
     asked = [(fault, task, seed) for seed in options.seeds for fault in options.faults for task in options.tasks]
     pairs = ((seed, task) for seed in itertools.count(11) for task in HEALTHY_TASKS)
@@ -222,6 +223,7 @@ def main() -> None:
         {
             "name": options.name,
             **provenance(["python", "benchmarks/faults.py", *sys.argv[1:]]),
+            "note": options.note,
             "summary": summary,
             "runs": results,
         }
