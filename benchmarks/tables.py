@@ -327,7 +327,7 @@ def overview(page: str) -> str:
         commands = [line for line in _commands(runs_of(file)) if not line.startswith("#")] or [result["command"]]
         more = f" and {len(commands) - 1} more" if len(commands) > 1 else ""
         shown = f"{_shows(file)}<br>`{commands[0]}`{more}"
-        lines.append(f"| {_link(file, page)} {result['date']} | {shown} | {kind} |")
+        lines.append(f"| {_link(file, page)} {result['date'][:10]} | {shown} | {kind} |")
     lines += ["", "</div>"]
     return "\n".join(lines) + "\n"
 
@@ -374,7 +374,7 @@ def _sources(found: Sequence[Row], page: str) -> str:
         episodes = _span(sorted({run.episodes for run in mine}))
         commit = re.sub(r"\b([0-9a-f]{7})[0-9a-f]{33}\b", r"\1", result["commit"])
         machine = f"{result['hardware']['cpu']}, {result['hardware']['cores']} cores"
-        when = f"{result['date']}, commit {commit}, {machine}"
+        when = f"{result['date'][:10]}, commit {commit}, {machine}"
         parts.append(f"{_link(file, page)}: {episodes} episodes after each run; {when}.")
         parts += ["", "```text", *_commands(mine), "```", ""]
     return "\n".join([*parts, "</details>"]) + "\n"
