@@ -324,6 +324,8 @@ def overview(page: str) -> str:
     for file, result in files().items():
         seeds = sorted({len(row.seeds) for row in rows() if row.first.file == file})
         kind = f"{_span(seeds)}{'' if seeds[0] >= LEAST else ' (look)'}" if seeds else "-"
+        if "cells" in result:  # of an experiment
+            kind = str(len({cell["seed"] for cell in result["cells"]}))
         commands = [line for line in _commands(runs_of(file)) if not line.startswith("#")] or [result["command"]]
         more = f" and {len(commands) - 1} more" if len(commands) > 1 else ""
         shown = f"{_shows(file)}<br>`{commands[0]}`{more}"
@@ -403,6 +405,8 @@ def _commands(runs: Sequence[Run]) -> list[str]:
 
 def _shows(file: str) -> str:
     """What a file shows: its runs, or the first line about the program that wrote it."""
+    if title := files()[file].get("title"):  # of an experiment
+        return str(title)
     found = [row for row in rows() if row.first.file == file]
     if found:
         tasks = list(dict.fromkeys(row.first.env for row in found))

@@ -45,10 +45,10 @@ def test_every_file_is_in_the_overview(file):
     link, shown, seeds = line.strip("| ").split(" | ")
     shows, command = shown.split("<br>")
     result = tables.files()[file]
-    assert result["date"] in link
+    assert result["date"][:10] in link
     assert len(shows) > 10
     assert re.fullmatch(r"`[^`]+`( and \d+ more)?", command)
-    assert (seeds == "-") == (file not in LEARNT)
+    assert (seeds == "-") == (file not in LEARNT and "cells" not in result)
     assert ("look" in seeds) == any(len(row.seeds) < LEAST for row in tables.rows() if row.first.file == file)
 
 
