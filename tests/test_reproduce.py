@@ -906,7 +906,7 @@ def test_the_warning_comes_with_the_first_loss_of_agreement_once_nothing_is_imit
     assert bc_terms.warned_at(apart, Facts(config, demos)) == (1320, 1320)
     assert bc_terms.warned_at(apart[:3], Facts(config, demos)) == (None, None)
     early = [{**row, "demo_agreement": 0.3} for row in rows]
-    assert bc_terms.warned_at(early, Facts(config, demos)) == (1192, 1256)
+    assert bc_terms.warned_at(early, Facts(config, demos)) == (1064, 1256)
     assert bc_terms.warned_at(rows[:2] + apart[2:], Facts(config)) == (None, None)
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from zoomrl.agents.bc.config import BCConfig
     from zoomrl.agents.config import AgentConfig
     from zoomrl.agents.contract import Agent
-    from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
+    from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig, ProposalConfig
     from zoomrl.agents.drqv2.config import DrQv2ASConfig, DrQv2Config, DrQv2PlusConfig
     from zoomrl.agents.learner import Learner
     from zoomrl.agents.sac.config import SACConfig
@@ -92,6 +92,7 @@ _HOMES = {
     "LogConfig": "training.config",
     "PRESETS": "recipes.presets",
     "Policy": "training.policy",
+    "ProposalConfig": "agents.cqn.config",
     "ReplayBuffer": "data.replay",
     "ReplayConfig": "data.config",
     "RepresentationConfig": "nets.config",
@@ -149,6 +150,7 @@ __all__ = [
     "Learner",
     "LogConfig",
     "Policy",
+    "ProposalConfig",
     "ReplayBuffer",
     "ReplayConfig",
     "RepresentationConfig",

@@ -144,9 +144,9 @@ class ImportDemos:
                 f"its images have {size} pixels, and encoders need squares: before training, import it again with "
                 "--env.image-size 84 --env.image-fit letterbox (or stretch, crop), and train with the same"
             )
-        # Play is learnt from without practice.
-        words = ["--preset", "cqn_as-ogbench"] if env.id.startswith("ogbench:") else ["--demos.episodes", 0]
-        words = ["train", *words, "--env", env.id, *env_options(env), "--demos", self.out]
+        play = env.id.startswith("ogbench:")  # whose presets learn without practice
+        words = ["train", *(("--preset", "cqn_as-ogbench") if play else ()), "--env", env.id, *env_options(env)]
+        words += ["--demos", self.out, *(() if play else ("--demos.episodes", 0))]
         return f"train on them with: {to_type(*words)}"
 
 
