@@ -10,6 +10,7 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,9 +49,9 @@ def spec_of(shape: ObservationShape) -> EnvSpec:
     return EnvSpec("gym:x", observations, action, 10.0, 50, cameras=("a", "b")[: shape.views])
 
 
-def graph_of(name: str, shape: ObservationShape) -> ActingGraph:
+def graph_of(name: str, shape: ObservationShape, **changes: Any) -> ActingGraph:
     """An agent whose weights are not those of its start, where many are zero."""
-    config = variant(AGENT_CONFIGS[name](), {})
+    config = variant(AGENT_CONFIGS[name](), {field.replace("__", "."): value for field, value in changes.items()})
     assert config is not None
     sees_images = any(field.name == "encoder" for field in dataclasses.fields(config))
     if shape.views and not sees_images:
@@ -129,6 +130,20 @@ def test_onnx_agrees_with_pytorch(name, shape, tmp_path, monkeypatch):
         levels = graph.agent.config.levels
         assert found.bins == 200 * levels * graph.agent.chunk_length * 2, "two dimensions can be moved"
         assert found.flips <= 0.001 * found.bins
+
+
+@pytest.mark.long
+def test_a_choice_among_proposals_is_exported(tmp_path, monkeypatch):
+    """They begin from fixed noise, which is a part of the graph; a random choice would be noise of its own."""
+    pytest.importorskip("onnxscript")
+    graph = graph_of("cqn_as", ONLY_STATE, proposals__count=3, proposals__greedy=False)
+    assert [port.name for port in graph.inputs] == ["state", "ties"]
+    write_onnx(graph, tmp_path / runtime.GRAPH)
+    found = compare(graph, policy_on(graph, tmp_path, monkeypatch), observations(graph, 100))
+    assert found.largest_difference <= 1e-5
+    assert found.flips <= 0.001 * found.bins
+    with pytest.raises(ZoomrlError, match=r"cqn_as acts with noise of its own \(picks\)"):
+        graph_of("cqn_as", ONLY_STATE, proposals__count=3, proposals__choose="random")
 
 
 def policy_on(graph: ActingGraph, folder: Path, monkeypatch) -> runtime.Policy:
