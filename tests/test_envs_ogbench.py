@@ -359,3 +359,14 @@ def test_from_play_to_a_run(tmp_path, capsys, monkeypatch) -> None:
     words = ["train", "--preset", "cqn_as-metaworld", "--env", "ogbench:puzzle-3x3", "--demos", "set"]
     assert main([*words, "--demos.episodes", "0", *tiny, "--run-dir", "run"]) == 0
     assert (tmp_path / "run/result.json").exists()
+
+
+def test_an_interrupted_recording_says_that_it_goes_on(tmp_path, monkeypatch, capsys) -> None:
+    from zoomrl.demos import play
+
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(play, "collect_play", interrupted)
+    assert main(["demos", "collect-play", "scene", "--out", str(tmp_path / "play.npz")]) != 0
+    assert "what is recorded is kept: the same command goes on" in capsys.readouterr().err

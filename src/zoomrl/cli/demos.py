@@ -106,16 +106,20 @@ class CollectPlay:
 
         with Progress(console=Console(stderr=True, emoji=False), disable=not sys.stderr.isatty()) as progress:
             task = progress.add_task("recording", total=self.trajectories)
-            collect_play(
-                self.scene,
-                self.out,
-                trajectories=self.trajectories,
-                seed=self.seed,
-                noise=self.noise,
-                steps=self.steps,
-                workers=self.workers or usable_cores(),
-                on_trajectory=lambda count: progress.update(task, completed=count),
-            )
+            try:
+                collect_play(
+                    self.scene,
+                    self.out,
+                    trajectories=self.trajectories,
+                    seed=self.seed,
+                    noise=self.noise,
+                    steps=self.steps,
+                    workers=self.workers or usable_cores(),
+                    on_trajectory=lambda count: progress.update(task, completed=count),
+                )
+            except KeyboardInterrupt:
+                print("what is recorded is kept: the same command goes on", file=sys.stderr)
+                raise
         counted = f"{self.trajectories:,} {'trajectory' if self.trajectories == 1 else 'trajectories'}"
         print(f"recorded {counted} of {self.steps:,} states, into {self.out}")
         name = f"{self.scene}-task{SCENES[self.scene].default}"
