@@ -8,7 +8,7 @@ from pathlib import Path
 from zoomrl.errors import CheckpointError
 from zoomrl.files import read_json
 from zoomrl.reproduce.experiment import FULL, SMALL, Arm, Claim, Contrast, Experiment, Scale
-from zoomrl.reproduce.experiments.papers import CQN_AS, FULL_BIGYM, INDEPENDENT, SMALL_METAWORLD, SMALL_TRAINING
+from zoomrl.reproduce.experiments.papers import CQN_AS, INDEPENDENT, SMALL_METAWORLD, SMALL_TRAINING, on_bigym
 from zoomrl.reproduce.read import final_numbers
 from zoomrl.training.diagnosis.facts import Facts, Row
 from zoomrl.training.diagnosis.rules import critic_collapse
@@ -169,14 +169,7 @@ EXPERIMENT = Experiment(
             },
             only={"lambda-0.0125": _TASKS[:1], "no-margin": _TASKS[:1]},
         ),
-        FULL: Scale(
-            ("bigym:move_plate", "bigym:sandwich_remove"),
-            tuple(range(1, 9)),
-            seconds=60_000,
-            options=FULL_BIGYM,
-            needs="BiGym, its demonstrations imported into demos/<task>, and a GPU",
-            guessed=True,
-        ),
+        FULL: on_bigym(("move_plate", "sandwich_remove")),
     },
     contrasts=(
         Contrast("no temporal differences", "success", "no-td", "full", "below", _TERMS, methods=True),

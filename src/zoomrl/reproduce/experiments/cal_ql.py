@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zoomrl.reproduce.experiment import FULL, SMALL, Arm, Claim, Contrast, Experiment, Scale
-from zoomrl.reproduce.experiments.papers import CAL_QL, CQN_AS, FULL_BIGYM, SMALL_METAWORLD, SMALL_TRAINING
+from zoomrl.reproduce.experiments.papers import CAL_QL, CQN_AS, SMALL_METAWORLD, SMALL_TRAINING, on_bigym
 from zoomrl.reproduce.read import final_numbers
 
 _PRACTICE = Claim(
@@ -33,14 +33,7 @@ EXPERIMENT = Experiment(
             options={**SMALL_TRAINING, "steps": 2500, "eval.every": 2500},
             guessed=True,
         ),
-        FULL: Scale(
-            ("bigym:move_plate", "bigym:sandwich_remove"),
-            tuple(range(1, 9)),
-            seconds=60_000,
-            options=FULL_BIGYM,
-            needs="BiGym, its demonstrations imported into demos/<task>, and a GPU",
-            guessed=True,
-        ),
+        FULL: on_bigym(("move_plate", "sandwich_remove")),
     },
     contrasts=(
         Contrast("practice", "success", "offline-online", "offline", "above", _PRACTICE, methods=True),

@@ -24,7 +24,7 @@ from zoomrl.envs.config import EnvConfig
 from zoomrl.envs.registry import make_env
 from zoomrl.math.grid import snap
 from zoomrl.reproduce.experiment import FULL, SMALL, Arm, Claim, Contrast, Experiment, Scale
-from zoomrl.reproduce.experiments.papers import BIGYM, CQN_AS, FULL_BIGYM, INDEPENDENT, SMALL_METAWORLD, SMALL_TRAINING
+from zoomrl.reproduce.experiments.papers import CQN_AS, INDEPENDENT, SMALL_METAWORLD, SMALL_TRAINING, on_bigym
 from zoomrl.reproduce.read import final_numbers
 from zoomrl.training.scripted import scripted_demos
 
@@ -168,15 +168,7 @@ EXPERIMENT = Experiment(
             options=SMALL_TRAINING,
             only=dict.fromkeys((arm.name for arm in _TRAINED), _TRAINED_ON),
         ),
-        FULL: Scale(
-            tuple(f"bigym:{task}" for task in BIGYM),
-            tuple(range(1, 9)),
-            seconds=60_000,
-            options=FULL_BIGYM,
-            arms=tuple(arm.name for arm in _TRAINED),
-            needs="BiGym, its demonstrations imported into demos/<task>, and a GPU",
-            guessed=True,
-        ),
+        FULL: on_bigym(arms=tuple(arm.name for arm in _TRAINED)),
     },
     contrasts=(
         Contrast("16 steps against 1", "success", "replay-2-16", "replay-2-1", "below", _CEILING),

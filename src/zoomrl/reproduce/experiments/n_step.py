@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zoomrl.reproduce.experiment import FULL, SMALL, Arm, Claim, Contrast, Experiment, Scale
-from zoomrl.reproduce.experiments.papers import BIGYM, CQN_AS, FULL_BIGYM, INDEPENDENT, SMALL_METAWORLD, SMALL_TRAINING
+from zoomrl.reproduce.experiments.papers import CQN_AS, INDEPENDENT, SMALL_METAWORLD, SMALL_TRAINING, on_bigym
 from zoomrl.reproduce.read import final_numbers
 
 STEPS = (1, 2, 4, 8)
@@ -47,14 +47,7 @@ EXPERIMENT = Experiment(
             | {"eval.every": 1000},
             guessed=True,
         ),
-        FULL: Scale(
-            tuple(f"bigym:{task}" for task in BIGYM),
-            tuple(range(1, 9)),
-            seconds=60_000,
-            options=FULL_BIGYM,
-            needs="BiGym, its demonstrations imported into demos/<task>, and a GPU",
-            guessed=True,
-        ),
+        FULL: on_bigym(),
     },
     contrasts=(
         Contrast("8 rewards against 1", "success", "n-8", "n-1", "below", _LARGE, methods=True),

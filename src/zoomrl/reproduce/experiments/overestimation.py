@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from zoomrl.reproduce.experiment import FULL, SMALL, Arm, Claim, Contrast, Experiment, Scale
-from zoomrl.reproduce.experiments.papers import CQN_AS, FULL_BIGYM, SMALL_METAWORLD, SMALL_TRAINING
+from zoomrl.reproduce.experiments.papers import CQN_AS, SMALL_METAWORLD, SMALL_TRAINING, on_bigym
 from zoomrl.reproduce.read import final_numbers
 
 LENGTHS = (1, 4, 16)
@@ -60,14 +60,7 @@ EXPERIMENT = Experiment(
             options={**_SMALL, "offline_updates": 800, "steps": 1000, "eval.every": 1000},
             only={"cqn_as-16-no-bc": SMALL_METAWORLD[:1]},
         ),
-        FULL: Scale(
-            ("bigym:move_plate", "bigym:sandwich_remove"),
-            tuple(range(1, 5)),
-            seconds=60_000,
-            options=FULL_BIGYM,
-            needs="BiGym, its demonstrations imported into demos/<task>, and a GPU",
-            guessed=True,
-        ),
+        FULL: on_bigym(("move_plate", "sandwich_remove"), seeds=4),
     },
     contrasts=(
         Contrast(

@@ -1,5 +1,11 @@
 """The papers, as they are named in claims, and what they were measured on."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from zoomrl.reproduce.experiment import Scale
+
 CQN = "Seo, Uruc, James (CoRL 2024), Coarse-to-fine Q-networks"
 CQN_AS = "Seo, Abbeel (2024), CQN-AS"
 IQRL = "Scannell et al. (2024), iQRL"
@@ -42,3 +48,17 @@ FULL_BIGYM = {
     "eval.final_episodes": 50,
 }
 """Options of the paper's tasks: the released configuration."""
+
+
+def on_bigym(tasks: Sequence[str] = BIGYM, seeds: int = 8, arms: tuple[str, ...] = ()) -> Scale:
+    """The full scale of an experiment on BiGym: ``seeds`` seeds of each of ``tasks``, of ``arms`` or of all."""
+    where = tasks[0] if len(tasks) == 1 else "<task>"
+    return Scale(
+        tuple(f"bigym:{task}" for task in tasks),
+        tuple(range(1, seeds + 1)),
+        seconds=60_000,
+        options=FULL_BIGYM,
+        arms=arms,
+        needs=f"BiGym, its demonstrations imported into demos/{where}, and a GPU",
+        guessed=True,
+    )

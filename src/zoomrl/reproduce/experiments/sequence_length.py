@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zoomrl.reproduce.experiment import FULL, SMALL, Arm, Claim, Contrast, Experiment, Scale
-from zoomrl.reproduce.experiments.papers import BIGYM, CQN_AS, FULL_BIGYM, SMALL_METAWORLD, SMALL_TRAINING
+from zoomrl.reproduce.experiments.papers import CQN_AS, SMALL_METAWORLD, SMALL_TRAINING, on_bigym
 from zoomrl.reproduce.read import final_numbers
 
 LENGTHS = (1, 2, 4, 8, 16)
@@ -29,14 +29,7 @@ EXPERIMENT = Experiment(
             seconds=105,
             options={**SMALL_TRAINING, "offline_updates": 800, "steps": 1000, "eval.every": 1000},
         ),
-        FULL: Scale(
-            tuple(f"bigym:{task}" for task in BIGYM),
-            tuple(range(1, 9)),
-            seconds=60_000,
-            options=FULL_BIGYM,
-            needs="BiGym, its demonstrations imported into demos/<task>, and a GPU",
-            guessed=True,
-        ),
+        FULL: on_bigym(),
     },
     contrasts=(
         Contrast("4 against 1", "success", "T-4", "T-1", "above", _LONGER, methods=True),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zoomrl.reproduce.experiment import FULL, SMALL, Arm, Claim, Contrast, Experiment, Scale
-from zoomrl.reproduce.experiments.papers import FULL_BIGYM, INDEPENDENT, SMALL_METAWORLD, SMALL_TRAINING
+from zoomrl.reproduce.experiments.papers import INDEPENDENT, SMALL_METAWORLD, SMALL_TRAINING, on_bigym
 from zoomrl.reproduce.read import final_numbers
 
 _MONTE_CARLO = Claim(
@@ -34,15 +34,7 @@ EXPERIMENT = Experiment(
             options=SMALL_TRAINING,
             guessed=True,
         ),
-        FULL: Scale(
-            ("bigym:move_plate",),
-            tuple(range(1, 9)),
-            seconds=60_000,
-            options=FULL_BIGYM,
-            arms=("td", "n-3", "no-bc"),
-            needs="BiGym, its demonstrations imported into demos/move_plate, and a GPU",
-            guessed=True,
-        ),
+        FULL: on_bigym(("move_plate",), arms=("td", "n-3", "no-bc")),
     },
     contrasts=(
         Contrast("whole returns: successes", "auc", "whole", "td", "above", _MONTE_CARLO),
