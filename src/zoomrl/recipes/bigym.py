@@ -9,7 +9,8 @@ from zoomrl.recipes.small import cqn_as_metaworld, single_actions
 from zoomrl.training.config import EvalConfig, TrainConfig
 
 REACH = ("bigym:reach_target_single", "bigym:reach_target_dual", "bigym:reach_target_multi_modal")
-"""The tasks that a scripted expert solves. Chunks hurt on the first two: in the published logs CQN is above CQN-AS."""
+"""Tasks that a scripted expert solves, and where chunks hurt: CQN against CQN-AS after 100,000 steps in the published
+logs, 87 and 73, 45 and 36, 79 and 59 %."""
 
 
 def cqn_as_bigym_cpu() -> TrainConfig:
