@@ -22,6 +22,7 @@ MODULES = {
     "iqrl-ablations": "iqrl_ablations",
     "drqv2-ablations": "drqv2_ablations",
     "value-audit": "value_audit",
+    "hard-options": "hard_options",
     "hard-tasks": "hard_tasks",
     "play": "play",
 }

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from zoomrl.recipes.hard import TASKS
 from zoomrl.reproduce.experiment import FULL, SMALL, Arm, Claim, Contrast, Experiment, Scale
-from zoomrl.reproduce.experiments.papers import CQN_AS, QC, SEAR
+from zoomrl.reproduce.experiments.hard_options import BASE, CLAIMS, EIGHT, NARROW, OPTIONS, OWN, PROPOSALS, against_base
+from zoomrl.reproduce.experiments.papers import CQN_AS
 from zoomrl.reproduce.read import final_numbers
 
 _SIX = tuple(
     f"metaworld:{task}"
     for task in ("disassemble", "lever-pull", "push-wall", "box-close", "coffee-push", "pick-place-wall")
 )
-_OPTIONS = {"preset": "cqn_as-metaworld-hard", "eval.final_episodes": 200, "checkpoint.keep": 1}
+_OPTIONS = {"eval.final_episodes": 200, "checkpoint.keep": 1}
 _CHUNKS = Claim(
     "Values of action chunks learn better than values of single actions.",
     f"{CQN_AS}, on BiGym and RLBench",
@@ -22,64 +25,38 @@ _PRACTISE = Claim(
     f"{CQN_AS}, on BiGym and RLBench",
     "CQN-AS above ACT and behaviour cloning (figures only)",
 )
-_REPLAN = Claim(
-    "Executing random prefixes of chunks makes practice more efficient.",
-    SEAR,
-    "about 20 % fewer samples on twenty tasks of Meta-World, dense rewards, no demonstrations",
-)
-_PREFIXES = Claim("Targets of their own for the prefixes of a chunk help.", SEAR, "direction only")
-_PROPOSALS = Claim(
-    "Choosing among chunks that imitation proposes is better than choosing among all.",
-    QC,
-    "19 points above RLPD over five domains of OGBench (offline data first)",
-)
-_OWN = Claim("An option of our own makes CQN-AS better.", "a question of our own", "none")
-
-
-def _changed(name: str, about: str, **options: object) -> Arm:
-    return Arm(name, f"CQN-AS with {about}", {field.replace("__", "."): value for field, value in options.items()})
-
-
-_EIGHT = {"agent__chunk_length": 8}
-_PROPOSED = {"agent__proposals__count": 16, "agent__proposals__greedy": False}
-_NEW = {
-    "chunks-of-8": _OWN,
-    "random-prefix": _REPLAN,
-    "prefix-targets": _PREFIXES,
-    "proposals": _PROPOSALS,
-    "exploring": _OWN,
-    "geometric": _OWN,
-}
+_NEW = tuple(replace(arm, options={**NARROW, **arm.options}) for arm in OPTIONS)
+_RANDOM = "proposals-random"
+_PROPOSED = next(arm for arm in _NEW if arm.name == "proposals")
 EXPERIMENT = Experiment(
     name="hard-tasks",
     title="Does anything learn hard tasks better than CQN-AS?",
-    claims=(_CHUNKS, _PRACTISE, _REPLAN, _PREFIXES, _PROPOSALS, _OWN),
+    claims=(_CHUNKS, _PRACTISE, *CLAIMS.values(), OWN),
     arms=(
         Arm("bc", "behaviour cloning of chunks", {"preset": "bc-metaworld-hard"}),
         Arm("act", "ACT", {"preset": "act-metaworld-hard"}),
-        Arm("cqn", "CQN", {"preset": "cqn-metaworld-hard"}),
-        Arm("cqn_as", "CQN-AS with chunks of 4"),
-        _changed("chunks-of-8", "chunks of 8", **_EIGHT),
-        _changed("random-prefix", "chunks of 8, of which training executes 1 to 4", **_EIGHT, control__random_prefix=4),
-        _changed("prefix-targets", "a target for each step of a chunk", agent__prefix_targets=True, replay__n_step=1),
-        _changed("proposals", "the best of 16 chunks that a flow proposes", **_PROPOSED),
-        _changed("proposals-random", "any of these chunks", **_PROPOSED, agent__proposals__choose="random"),
-        _changed("exploring", "ten times the exploration noise, 0.1", control__noise="0.1"),
-        _changed("geometric", "atoms by steps to go", agent__atom_spacing="geometric", agent__v_least=0.1),
+        Arm("cqn", "CQN", {**NARROW, "preset": "cqn-metaworld-hard"}),
+        Arm(BASE, "CQN-AS with chunks of 4", NARROW),
+        *_NEW,
+        Arm(_RANDOM, "any of these chunks", {**_PROPOSED.options, "agent.proposals.choose": "random"}),
     ),
     scales={
-        SMALL: Scale(_SIX, (1, 2, 3, 4), seconds=400, options=_OPTIONS, guessed=True),
+        SMALL: Scale(
+            _SIX,
+            (1, 2, 3, 4),
+            seconds=350,
+            options=_OPTIONS,
+            arms=("bc", "act", "cqn", BASE, EIGHT),
+            guessed=True,
+        ),
         FULL: Scale(TASKS, tuple(range(1, 9)), seconds=400, options=_OPTIONS, guessed=True),
     },
     contrasts=(
-        Contrast("CQN-AS against CQN", "success", "cqn_as", "cqn", "above", _CHUNKS, methods=True),
-        Contrast("CQN-AS against ACT", "success", "cqn_as", "act", "above", _PRACTISE, methods=True),
-        Contrast("CQN-AS against cloning", "success", "cqn_as", "bc", "above", _PRACTISE, methods=True),
-        *(
-            Contrast(f"{name} against CQN-AS", "success", name, "cqn_as", "above", claim, methods=True)
-            for name, claim in _NEW.items()
-        ),
-        Contrast("the critic's choice", "success", "proposals", "proposals-random", "above", _PROPOSALS, methods=True),
+        Contrast("CQN-AS against CQN", "success", BASE, "cqn", "above", _CHUNKS, methods=True),
+        Contrast("CQN-AS against ACT", "success", BASE, "act", "above", _PRACTISE, methods=True),
+        Contrast("CQN-AS against cloning", "success", BASE, "bc", "above", _PRACTISE, methods=True),
+        *(against_base(arm.name) for arm in OPTIONS),
+        Contrast("the critic's choice", "success", "proposals", _RANDOM, "above", PROPOSALS, methods=True),
     ),
     metrics={
         "success": "success rate of the 200 episodes at the end",
@@ -89,7 +66,7 @@ EXPERIMENT = Experiment(
     },
     stop_rule="All cells; none is added after the verdict.",
     deviations=(
-        "Three scripted demonstrations with noise 0.3 for each task, sparse rewards, 20,000 steps from state, small "
+        "Three scripted demonstrations with noise 0.3 for each task, sparse rewards, 20,000 steps from state, narrow "
         "networks: no experiment of a paper, and the place of all of them.",
         "All arms of a task learn from the same three demonstrations.",
         "Cloning and ACT make their updates on demonstrations alone, and keep the best of their evaluations.",
