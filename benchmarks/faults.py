@@ -8,7 +8,7 @@ Runs lie in DIR: those that are there are not made again, but diagnosed again, b
 
 Each run makes 2,000 updates. A fault counts as named where its cause is the first finding, or one of the first two; the
 update at which it was first said is recorded. Healthy runs are the presets as they are, on more tasks and seeds: every
-finding is a false alarm.
+finding is a false alarm, and so is a warning while they go on that is not repeated at their end.
 """
 
 from __future__ import annotations
@@ -44,8 +44,10 @@ from zoomrl.envs.mujoco.cameras import SceneCameras
 from zoomrl.envs.registry import make_env
 from zoomrl.recipes.compose import preset
 from zoomrl.training.config import TrainConfig
-from zoomrl.training.diagnosis.facts import read_facts
+from zoomrl.training.diagnosis.facts import known_before
 from zoomrl.training.diagnosis.rules import diagnose
+from zoomrl.training.diagnosis.watch import warnings_of
+from zoomrl.training.rows import METRICS, read_rows
 from zoomrl.training.run import train
 
 TASKS = ("metaworld:drawer-open", "metaworld:pick-place")
@@ -243,12 +245,16 @@ def run_one(fault: str, task: str, seed: int, place: Path) -> dict[str, Any]:
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
         if done.returncode:
             result["problem"] = done.stderr.strip().splitlines()[-1:]
-    facts = read_facts(directory / "run") if said.exists() else None
-    result["found"] = [] if facts is None else [one.cause for one in diagnose(facts)]
-    result["said"] = [] if facts is None else json.loads(said.read_text())
-    result["updates"] = 0 if facts is None else facts.updates
+    result.update(judged(directory / "run") if said.exists() else {"found": [], "said": {}, "updates": 0})
     print(f"{fault or 'healthy'}, {task}, seed {seed}: {result['found']}", file=sys.stderr, flush=True)
     return result
+
+
+def judged(run: Path) -> dict[str, Any]:
+    """What the rules as they are now say in the course of a run, with the updates, and find at its end."""
+    facts = known_before(run)
+    said = warnings_of(facts, read_rows(run / METRICS))
+    return {"found": [one.cause for one in diagnose(facts)], "said": said, "updates": facts.updates}
 
 
 def one(fault_name: str, task: str, seed: str, directory: str) -> None:
@@ -303,10 +309,17 @@ def summarise(results: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "faults": len(named),
         "named_in_all_runs": sum(all(hits) for hits in named.values()),
+        "told_by": {
+            fault: max(
+                one["said"][one["expected"]] for one in sick if one["fault"] == fault and one["expected"] in one["said"]
+            )
+            for fault in named
+            if any(named[fault])
+        },
         "named_by_fault": {fault: f"{sum(hits)} of {len(hits)}" for fault, hits in named.items()},
         "runs_named": f"{sum(sum(hits) for hits in named.values())} of {len(sick)}",
         "healthy_runs": len(healthy),
-        "false_alarms": sum(bool(one["found"]) for one in healthy),
+        "false_alarms": sum(bool(one["found"] or one["said"]) for one in healthy),
         "problems": sum("problem" in one for one in results),
     }
 

@@ -15,7 +15,7 @@ from zoomrl.cli.main import main
 from zoomrl.data.episode import Episode
 from zoomrl.training.diagnosis.facts import LATELY, RECENT, Facts, action_persistence, demo_facts, read_facts
 from zoomrl.training.diagnosis.rules import RULES, Finding, diagnose, not_judged
-from zoomrl.training.diagnosis.watch import Watch
+from zoomrl.training.diagnosis.watch import Watch, warnings_of
 
 HEALTHY: dict[str, Any] = {
     "updates": 2000,
@@ -70,7 +70,7 @@ SICK: dict[str, dict[str, Any]] = {
     "values-too-coarse": {"demos": {"length_90": 400.0}},
     "no-reward": {"demos": {"rewarded": 0.0}, "episodes": failed(3)},
     "time-limit-as-end": {"episodes": failed(4, terminated=True)},
-    "actions-mis-scaled": {"train": ({"demo_at_bound": 0.8},)},
+    "actions-mis-scaled": {"train": ({"demo_at_bound": 0.8},) * LATELY},
     "failures-imitated": {"demos": {"failed": 3.0}},
     "dead-camera": {"train": ({"image_change": 0.0},)},
     "constant-inputs": {"train": ({"state_still": 1.0},)},
@@ -105,7 +105,7 @@ def test_every_rule_has_a_case_by_its_name_and_judges_it(tmp_path):
 def test_what_cannot_be_judged_is_named(tmp_path):
     assert not_judged(Facts(tiny(tmp_path))) == [rule.cause for rule in RULES]
     unknown = not_judged(facts(tmp_path))
-    assert unknown == ["normalizer-of-other-data"], "three rows are not eight"
+    assert unknown == ["actions-mis-scaled", "normalizer-of-other-data"], "three rows are not eight"
     early = Facts(tiny(tmp_path), dict(DEMOS))
     early.add({"kind": "train", **HEALTHY, "updates": 24})
     assert {"critic-collapse", "divergence", "few-demonstrations", "dead-camera"} < set(not_judged(early))
@@ -143,6 +143,14 @@ def test_a_critic_that_never_told_bins_apart_is_named(tmp_path):
     (found, *_) = diagnose(facts(tmp_path, row, row, agent__bc_lambda=0.0))
     assert found.cause == "critic-collapse"
     assert found.evidence == "values of sibling bins lie 0.03 apart, and 30% of the demonstrated bins are the best"
+
+
+def test_a_critic_that_learns_slowly_has_not_collapsed(tmp_path):
+    slow = {"kind": "train", **HEALTHY, "sibling_spread": 0.0006, "demo_agreement": 0.34}
+    for updates, causes in ((900, []), (1000, ["critic-collapse"])):
+        found = Facts(tiny(tmp_path, agent__v_min=0.0, agent__v_max=1.0, agent__atoms=21), dict(DEMOS))
+        found.add({**slow, "updates": updates})
+        assert [one.cause for one in diagnose(found) if one.cause == "critic-collapse"] == causes
 
 
 def test_a_policy_that_is_about_to_be_lost_is_told_before_its_values_lie_together(tmp_path):
@@ -188,6 +196,7 @@ def test_weights_that_outrun_a_target_that_follows_learn_too_fast(tmp_path):
     ("cause", "case"),
     [
         ("critic-collapse", {"train": ({"sibling_spread": 0.01}, {"sibling_spread": 0.001})}),  # it never rose
+        ("actions-mis-scaled", {"train": ({"demo_at_bound": 0.9},) * (LATELY - 1) + ({"demo_at_bound": 0.5},)}),
         ("values-too-coarse", {"demos": {"length_90": 400.0}, "agent__value": "scalar"}),
         ("values-too-coarse", {"demos": {"length_90": 400.0, "failed": 15.0}}),  # play
         ("failures-imitated", {"demos": {"failed": 15.0}}),
@@ -207,6 +216,15 @@ def test_weights_that_outrun_a_target_that_follows_learn_too_fast(tmp_path):
 def test_what_is_no_fault_is_not_told(tmp_path, cause, case):
     found = diagnose(facts(tmp_path, *case.pop("train", ()), **case))
     assert cause not in [one.cause for one in found]
+
+
+def test_warnings_are_dated_by_the_rows_that_gave_rise_to_them(tmp_path):
+    known = Facts(tiny(tmp_path, agent__v_min=0.0, agent__v_max=1.0, agent__atoms=21, env__time_limit=50), dict(DEMOS))
+    bound = [{"kind": "train", **HEALTHY, "demo_at_bound": 0.9, "updates": 100 * (at + 1)} for at in range(LATELY)]
+    rows = [*bound, {"kind": "train", **HEALTHY, "updates": 1000}, {**EPISODE, "updates": 1100}]
+    rows[-2]["sibling_spread"] = 0.001
+    assert warnings_of(known, rows) == {"actions-mis-scaled": 100 * LATELY, "critic-collapse": 1000}
+    assert [one.cause for one in diagnose(known)] == ["critic-collapse"]
 
 
 def test_without_numbers_nothing_is_told(tmp_path):

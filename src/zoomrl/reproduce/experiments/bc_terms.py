@@ -6,14 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from zoomrl.errors import CheckpointError
-from zoomrl.files import read_json
 from zoomrl.reproduce.experiment import FULL, SMALL, Arm, Claim, Contrast, Experiment, Scale
 from zoomrl.reproduce.experiments.papers import CQN_AS, INDEPENDENT, SMALL_METAWORLD, SMALL_TRAINING, on_bigym
 from zoomrl.reproduce.read import final_numbers
-from zoomrl.training.diagnosis.facts import Facts, Row
+from zoomrl.training.diagnosis.facts import Facts, Row, known_before
 from zoomrl.training.diagnosis.rules import critic_collapse
 from zoomrl.training.rows import METRICS, read_rows
-from zoomrl.training.run_files import DEMONSTRATIONS, read_config
 
 SWITCH = 1200
 """Updates with the whole imitation loss, before its weight falls."""
@@ -92,9 +90,7 @@ def read(directory: Path) -> dict[str, float]:
     spreads = [(row["updates"], row["sibling_spread"]) for row in trained]
     life, halved = half_life(spreads, SWITCH)
     fell = fell_at([(row["updates"], row["success_rate"]) for row in rows if row["kind"] == "eval"])
-    path = directory / DEMONSTRATIONS
-    facts = Facts(read_config(directory), dict(read_json(path)) if path.exists() else {})
-    said, warned = warned_at(rows, facts)
+    said, warned = warned_at(rows, known_before(directory))
     top = max(spread for _, spread in spreads)
     found = {
         "success": final_numbers(directory)["success"],

@@ -101,14 +101,23 @@ class Facts:
         return self.courses[name].newest if name in self.courses else None
 
 
-def read_facts(directory: Path) -> Facts:
-    """What is known of the run in ``directory``, also of one that goes on.
+def known_before(directory: Path) -> Facts:
+    """What is known of the run in ``directory`` before its rows are.
 
     Raises:
         CheckpointError: it is no run directory, or a file of it is damaged.
     """
     path = directory / DEMONSTRATIONS
-    facts = Facts(read_config(directory), dict(read_json(path, hint=HINT)) if path.exists() else {})
+    return Facts(read_config(directory), dict(read_json(path, hint=HINT)) if path.exists() else {})
+
+
+def read_facts(directory: Path) -> Facts:
+    """What is known of the run in ``directory``, also of one that goes on.
+
+    Raises:
+        CheckpointError: as of :func:`known_before`.
+    """
+    facts = known_before(directory)
     facts.add_all(read_rows(directory / METRICS))
     return facts
 

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from zoomrl.data.episode import Episode
 from zoomrl.training.callbacks import Callback, Run
-from zoomrl.training.diagnosis.facts import Facts
+from zoomrl.training.diagnosis.facts import Facts, Row
 from zoomrl.training.diagnosis.rules import diagnose
 from zoomrl.training.evaluate import Evaluation
+
+
+def warnings_of(facts: Facts, rows: Iterable[Row]) -> dict[str, int]:
+    """The causes that a run with these rows warns of, and the updates at which it first does.
+
+    Args:
+        facts: of the run, without its rows, which are added to it.
+        rows: of the run, in order.
+    """
+    said: dict[str, int] = {}
+    for row in rows:
+        facts.add(row)
+        if row["kind"] != "episode":
+            for finding in diagnose(facts):
+                said.setdefault(finding.cause, facts.updates)
+    return said
 
 
 class Watch(Callback):
