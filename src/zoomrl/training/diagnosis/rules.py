@@ -113,8 +113,9 @@ def critic_collapse(facts: Facts) -> Finding | None:
     support = facts.config.agent.support
     flat = support is not None and spread.newest < FLAT * (support[1] - support[0])
     least = UNLEARNT if idle else LEARNT_BY_CHANCE
-    settled = idle or facts.updates >= LEARNT
-    unlearnt = settled and flat and agreement is not None and agreement.newest < least
+    # A narrow network may be slow: what rises is on its way.
+    still = facts.updates >= LEARNT and spread.newest <= 2 * spread.lowest
+    unlearnt = flat and (idle or still) and agreement is not None and agreement.newest < least
     if not (fell or fades or unlearnt):
         return None
     what = f"values of sibling bins lie {spread.newest:.2g} apart" + (
@@ -325,21 +326,18 @@ def duplicated_demonstrations(facts: Facts) -> Finding | None:
 
 
 def contradicting_demonstrations(facts: Facts) -> Finding | None:
-    """Demonstrated choices cannot be predicted from what is observed."""
+    """Demonstrated actions do not go on from each other.
+
+    Agreement with demonstrated bins does not tell it: a critic learns the actions of other times by heart, and with
+    noisy commands it agrees with less than half of the right ones.
+    """
     persistence = facts.demos.get("action_persistence", 1.0)
-    if persistence < UNRELATED and facts.demos["demonstrated_steps"] >= FEW_STEPS:
-        return Finding(
-            "demonstrations-contradict",
-            f"a demonstrated action tells next to nothing of the one that follows (persistence {persistence:.2f})",
-            "Actions may belong to other times than their observations: check their alignment (demos check)",
-        )
-    agreement, weight = facts.newest("demo_agreement"), getattr(facts.config.agent, "bc_lambda", 0.0)
-    if agreement is None or not facts.demos or facts.updates < 2 * SETTLED or not weight or agreement > 0.4:
+    if persistence >= UNRELATED or facts.demos["demonstrated_steps"] < FEW_STEPS:
         return None
     return Finding(
         "demonstrations-contradict",
-        f"after {facts.updates:,} updates the critic prefers {agreement:.0%} of the demonstrated bins",
-        "Actions do not follow from observations: check their alignment (demos check), or observe more",
+        f"a demonstrated action tells next to nothing of the one that follows (persistence {persistence:.2f})",
+        "Actions may belong to other times than their observations: check their alignment (demos check)",
     )
 
 
@@ -358,7 +356,7 @@ def stale_weights(facts: Facts) -> Finding | None:
 def divergence(facts: Facts) -> Finding | None:
     """Losses grow, or weights move so fast that a target which follows is far behind."""
     loss, distance = facts.courses.get("critic_loss"), facts.newest("target_distance")
-    if loss is not None and loss.count >= 3 and loss.newest >= 2 * loss.first:
+    if loss is not None and loss.count >= 3 and loss.newest > 2 * max(loss.first, 0.0):
         what = f"the critic's loss is {loss.newest:.3g}, after {loss.lowest:.3g} before"
         return Finding("divergence", what, "Lower --agent.lr")
     if distance is None or distance < APART or facts.updates < SETTLED or not _target_follows(facts):
