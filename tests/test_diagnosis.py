@@ -164,6 +164,11 @@ def test_a_policy_that_is_about_to_be_lost_is_told_before_its_values_lie_togethe
     assert found.advice.startswith("Raise --agent.bc-floor: the weight of imitation is 0 by now")
     rows = ({"imitation_weight": 1.0}, {"imitation_weight": 0.01, "demo_agreement": 0.78})
     assert diagnose(facts(tmp_path, *rows, **falling)) == []
+    # The mean weight of a row is not 0 yet, but a third of what was known is lost.
+    rows = ({"imitation_weight": 1.0}, {"imitation_weight": 0.14, "demo_agreement": 0.6})
+    (found,) = diagnose(facts(tmp_path, *rows, **falling))
+    assert found.evidence.endswith("60% of the demonstrated bins are the best, after 90% before")
+    assert found.advice.startswith("Raise --agent.bc-floor: the weight of imitation is 0.14 by now")
     # Where a proposal is chosen, and no bin, bins need not be told apart.
     proposals = ProposalConfig(count=4, greedy=False)
     assert (
@@ -210,7 +215,10 @@ def test_weights_that_outrun_a_target_that_follows_learn_too_fast(tmp_path):
         ("padding-trained", {"train": ({"valid_fraction": 1.0},) * 3, "replay__padding": "zeros"}),
         ("few-demonstrations", {"demos": {"demonstrations": 3.0}, "train": ({"demo_agreement": 0.97},)}),
         ("demonstrations-contradict", {"train": ({"demo_agreement": 0.4},) * LATELY}),  # commands are noisy
-        ("critic-collapse", {"train": ({"sibling_spread": 0.001}, {"sibling_spread": 0.01, "demo_agreement": 0.3})}),
+        (
+            "critic-collapse",  # it is on its way
+            {"train": [{"sibling_spread": spread, "demo_agreement": 0.3} for spread in (0.001, 0.01)]},
+        ),
         ("divergence", {"train": ({"critic_loss": -0.0},) * 3}),  # it has no weight
         ("exploration-too-loud", {"episodes": failed(11), "success": 0.2}),
     ],

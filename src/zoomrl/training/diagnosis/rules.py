@@ -28,6 +28,8 @@ LEAST_WEIGHT = 0.003
 """Weight of the imitation losses below which values of bins become equal (an independent study: it held, 0 did not)."""
 FADED = 0.1
 """Loss of agreement with demonstrations, once nothing is imitated, that is no noise of the measure."""
+LOST = 0.7
+"""Fraction of the highest agreement with demonstrations that is never seen again in a healthy run: 0.8 was."""
 RISEN = 0.02
 """Spread of sibling bins that must have been there before it can collapse."""
 UNRELATED, FEW_STEPS = 0.25, 100
@@ -101,7 +103,8 @@ def critic_collapse(facts: Facts) -> Finding | None:
     """The critic values states and no longer actions, never valued them, or has begun to lose what it knew.
 
     Once imitation stops the best bins are lost first, then the policy, and last the spread of values (an own look: in
-    64, 120 and 400 updates): waiting for the spread would tell of a policy that is dead.
+    64, 120 and 400 updates): waiting for the spread, or for a row of learning without any imitation, would tell of a
+    policy that is dead.
     """
     spread = facts.courses.get("sibling_spread")
     agreement = facts.courses.get("demo_agreement") if facts.demos else None
@@ -109,7 +112,9 @@ def critic_collapse(facts: Facts) -> Finding | None:
         return None
     weight, idle = _imitation_weight(facts), _imitates_nothing(facts)
     fell = spread.highest >= RISEN and spread.newest <= COLLAPSED * spread.highest
-    fades = idle and agreement is not None and agreement.newest <= agreement.highest - FADED
+    fades = agreement is not None and (
+        agreement.newest <= LOST * agreement.highest or (idle and agreement.newest <= agreement.highest - FADED)
+    )
     support = facts.config.agent.support
     flat = support is not None and spread.newest < FLAT * (support[1] - support[0])
     least = UNLEARNT if idle else LEARNT_BY_CHANCE
@@ -125,7 +130,7 @@ def critic_collapse(facts: Facts) -> Finding | None:
         before = f", after {agreement.highest:.0%} before" if fades else ""
         what += f", and {agreement.newest:.0%} of the demonstrated bins are the best{before}"
     advice = "Raise --agent.bc-lambda: without imitation losses nothing keeps bins apart"
-    if idle and weight is not None and getattr(facts.config.agent, "bc_lambda", 0.0) > 0:
+    if weight is not None and weight < getattr(facts.config.agent, "bc_lambda", 0.0):
         advice = f"Raise --agent.bc-floor: the weight of imitation is {weight:.2g} by now, which keeps no bins apart"
     elif not idle:
         advice = "Look at demo_fraction and demo_agreement: the imitation losses do not reach the bins"

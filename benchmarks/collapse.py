@@ -1,0 +1,109 @@
+"""When imitation stops: does the live warning come before the policy is lost? And is it silent where nothing stops?
+
+Usage: python benchmarks/collapse.py [--seeds 5 6 7 8] [--jobs 2] [--out DIR] [--name NAME] [--note TEXT]
+
+The arms ``lambda-0`` and ``full`` of the experiment ``bc-terms`` at its small scale, on seeds of their own, which no
+rule was chosen by, with rows and evaluations of 50 episodes close together: imitation stops after 1,200 updates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from provenance import keep, provenance
+from zoomrl.reproduce.experiment import SMALL
+from zoomrl.reproduce.experiments.bc_terms import EXPERIMENT, SWITCH, fell_at
+from zoomrl.sweep.plan import Sweep, plan
+from zoomrl.sweep.worker import Worker
+from zoomrl.training.config import TrainConfig
+from zoomrl.training.diagnosis.facts import known_before
+from zoomrl.training.diagnosis.watch import warnings_of
+from zoomrl.training.rows import METRICS, read_rows
+
+STOPS, KEEPS = "lambda-0", "full"
+CAUSE = "critic-collapse"
+TASKS = ("metaworld:coffee-push", "metaworld:push-wall")
+FINE = {"steps": 1000, "log.every": 40, "eval.every": 80, "eval.episodes": 50, "eval.final_episodes": 0}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[5, 6, 7, 8])
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("runs/collapse"))
+    parser.add_argument("--name", default="collapse")
+    parser.add_argument("--note", default="", help="anything a reader must know")
+    options = parser.parse_args()
+    cells = {
+        f"{arm}-{task.partition(':')[2]}-s{seed}": (arm, task, seed)
+        for seed in options.seeds
+        for task in TASKS
+        for arm in (STOPS, KEEPS)
+    }
+    sweep = plan(options.out, {name: config_of(*cell, options.out) for name, cell in cells.items()})
+    if not Worker(sweep, options.jobs, say=print).run():
+        sys.exit("not all runs are at their end; the same command goes on")
+    runs = [read(sweep, name, *cell) for name, cell in cells.items()]
+    result = {
+        "name": options.name,
+        **provenance(["python", "benchmarks/collapse.py", *sys.argv[1:]]),
+        "note": options.note,
+        "summary": summarise(runs),
+        "runs": runs,
+    }
+    keep(result)
+    print(json.dumps(result["summary"], indent=1))
+
+
+def config_of(arm: str, task: str, seed: int, place: Path) -> TrainConfig:
+    """The experiment's config of a cell, with closer rows."""
+    size = EXPERIMENT.scale(SMALL)
+    fine = replace(size, options={**size.options, **FINE})
+    config = EXPERIMENT.config(EXPERIMENT.arm(arm), task, seed, fine)
+    return replace(config, demos=replace(config.demos, directory=str(place / "demos")))
+
+
+def read(sweep: Sweep, name: str, arm: str, task: str, seed: int) -> dict[str, Any]:
+    """When a run warned and when its success fell, and every evaluation."""
+    directory = sweep.run_dir(name)
+    rows = read_rows(directory / METRICS)
+    evaluations = [(row["updates"], row["success_rate"]) for row in rows if row["kind"] == "eval"]
+    said = warnings_of(known_before(directory), rows)
+    return {
+        "arm": arm,
+        "task": task,
+        "seed": seed,
+        "warned": said.get(CAUSE),
+        "others": sorted(set(said) - {CAUSE}),
+        "fell": fell_at(evaluations),
+        "evaluations": evaluations,
+    }
+
+
+def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """How often the warning came, and when."""
+    stopped = [one for one in runs if one["arm"] == STOPS]
+    kept = [one for one in runs if one["arm"] == KEEPS]
+    both = [one for one in stopped if one["fell"] is not None and one["warned"] is not None]
+    return {
+        "imitation_stops_at": SWITCH,
+        "runs_in_which_it_stops": len(stopped),
+        "success_fell": sum(one["fell"] is not None for one in stopped),
+        "warned": sum(one["warned"] is not None for one in stopped),
+        "warned_before_it_stopped": sum(one["warned"] is not None and one["warned"] <= SWITCH for one in stopped),
+        "warned_before_success_fell": sum(one["warned"] < one["fell"] for one in both),
+        "warned_with_the_evaluation_that_fell": sum(one["warned"] == one["fell"] for one in both),
+        "updates_from_stop_to_warning": [one["warned"] - SWITCH for one in both],
+        "updates_from_warning_to_fall": [one["fell"] - one["warned"] for one in both],
+        "runs_in_which_it_goes_on": len(kept),
+        "false_alarms": sum(one["warned"] is not None or bool(one["others"]) for one in kept),
+    }
+
+
+if __name__ == "__main__":
+    main()
