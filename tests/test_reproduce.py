@@ -708,6 +708,7 @@ def test_a_page_escapes_and_says_everything(tmp_path):
 def test_numbers_have_the_digits_that_their_interval_deserves():
     assert estimate_in_words({"value": 0.12345, "low": 0.1, "high": 0.15}) == "0.123 (0.100 to 0.150)"
     assert estimate_in_words({"value": 123.45, "low": 10.0, "high": 250.0}) == "123 (10 to 250)"
+    assert estimate_in_words({"value": 1400.0, "low": 1400.0, "high": 1400.0}) == "1400 (1400 to 1400)"
     assert estimate_in_words({"value": 0.5, "low": None, "high": None}) == "0.5 (no interval)"
     assert estimate_in_words({"value": None, "low": None, "high": None}) == "infinite"
 
@@ -930,7 +931,7 @@ def test_a_verdict_is_kept_with_its_own_origin(tmp_path, monkeypatch):
     assert "/some" not in json.dumps(kept)
     line = reproduce_record.table([kept]).splitlines()[2]
     assert line.startswith("| [toy](../../benchmarks/results/reproduce_toy.json) | more or less, above 0 |")
-    assert line.endswith("| difference 1.000 (1.000 to 1.000) | 4 | agrees |")
+    assert line.endswith("| difference 1 (1 to 1) | 4 | agrees |")
 
 
 def test_the_table_of_verdicts_is_up_to_date():

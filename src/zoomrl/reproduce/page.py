@@ -61,8 +61,10 @@ def estimate_in_words(estimate: Mapping[str, float | None]) -> str:
         return "infinite"
     if low is None or high is None:
         return f"{value:.3g} (no interval)"
+    if high == low:
+        return f"{round(value, 3):g} ({round(low, 3):g} to {round(high, 3):g})"
     # As many digits as the interval's width deserves.
-    digits = max(0, 1 - math.floor(math.log10(high - low))) if high > low else 3
+    digits = max(0, 1 - math.floor(math.log10(high - low)))
     return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
