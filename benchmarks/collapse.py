@@ -1,9 +1,10 @@
 """When imitation stops: does the live warning come before the policy is lost? And is it silent where nothing stops?
 
-Usage: python benchmarks/collapse.py [--seeds 5 6 7 8] [--jobs 2] [--out DIR] [--name NAME] [--note TEXT]
+Usage: python benchmarks/collapse.py [--seeds 5 6 7 8] [--arms full lambda-0] [--jobs 2] [--out DIR] [--name NAME]
+                                     [--note TEXT]
 
-The arms ``lambda-0`` and ``full`` of the experiment ``bc-terms`` at its small scale, on seeds of their own, which no
-rule was chosen by, with rows and evaluations of 50 episodes close together: imitation stops after 1,200 updates.
+The arms ``lambda-0`` and ``full`` of the experiment ``bc-terms`` at its small scale, on seeds of their own, with rows
+and evaluations of 50 episodes close together: imitation stops after 1,200 updates.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ FINE = {"steps": 1000, "log.every": 40, "eval.every": 80, "eval.episodes": 50, "
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[5, 6, 7, 8])
+    parser.add_argument("--arms", nargs="+", default=[STOPS, KEEPS], choices=[STOPS, KEEPS])
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("runs/collapse"))
     parser.add_argument("--name", default="collapse")
@@ -43,7 +45,7 @@ def main() -> None:
         f"{arm}-{task.partition(':')[2]}-s{seed}": (arm, task, seed)
         for seed in options.seeds
         for task in TASKS
-        for arm in (STOPS, KEEPS)
+        for arm in options.arms
     }
     sweep = plan(options.out, {name: config_of(*cell, options.out) for name, cell in cells.items()})
     if not Worker(sweep, options.jobs, say=print).run():
@@ -73,6 +75,7 @@ def read(sweep: Sweep, name: str, arm: str, task: str, seed: int) -> dict[str, A
     directory = sweep.run_dir(name)
     rows = read_rows(directory / METRICS)
     evaluations = [(row["updates"], row["success_rate"]) for row in rows if row["kind"] == "eval"]
+    fell = fell_at(evaluations)
     said = warnings_of(known_before(directory), rows)
     return {
         "arm": arm,
@@ -80,7 +83,8 @@ def read(sweep: Sweep, name: str, arm: str, task: str, seed: int) -> dict[str, A
         "seed": seed,
         "warned": said.get(CAUSE),
         "others": sorted(set(said) - {CAUSE}),
-        "fell": fell_at(evaluations),
+        # What falls before imitation stops is noise.
+        "fell": None if fell is None else max(fell, min(updates for updates, _ in evaluations if updates > SWITCH)),
         "evaluations": evaluations,
     }
 

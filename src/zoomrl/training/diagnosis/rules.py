@@ -28,8 +28,9 @@ LEAST_WEIGHT = 0.003
 """Weight of the imitation losses below which values of bins become equal (an independent study: it held, 0 did not)."""
 FADED = 0.1
 """Loss of agreement with demonstrations, once nothing is imitated, that is no noise of the measure."""
-LOST = 0.7
-"""Fraction of the highest agreement with demonstrations that is never seen again in a healthy run: 0.8 was."""
+LOST, LOST_WITH_WEIGHT = 0.8, 0.7
+"""Fractions of the highest agreement with demonstrations that tell of a loss: where most of the imitation weight is
+gone, and where it is not. Healthy runs with all of it were seen at 0.8 in single rows."""
 RISEN = 0.02
 """Spread of sibling bins that must have been there before it can collapse."""
 UNRELATED, FEW_STEPS = 0.25, 100
@@ -111,9 +112,11 @@ def critic_collapse(facts: Facts) -> Finding | None:
     if spread is None or facts.updates < SETTLED:
         return None
     weight, idle = _imitation_weight(facts), _imitates_nothing(facts)
+    whole = getattr(facts.config.agent, "bc_lambda", 0.0)
+    lost = LOST_WITH_WEIGHT if weight is None or weight >= whole / 2 else LOST
     fell = spread.highest >= RISEN and spread.newest <= COLLAPSED * spread.highest
     fades = agreement is not None and (
-        agreement.newest <= LOST * agreement.highest or (idle and agreement.newest <= agreement.highest - FADED)
+        agreement.newest <= lost * agreement.highest or (idle and agreement.newest <= agreement.highest - FADED)
     )
     support = facts.config.agent.support
     flat = support is not None and spread.newest < FLAT * (support[1] - support[0])
@@ -130,7 +133,7 @@ def critic_collapse(facts: Facts) -> Finding | None:
         before = f", after {agreement.highest:.0%} before" if fades else ""
         what += f", and {agreement.newest:.0%} of the demonstrated bins are the best{before}"
     advice = "Raise --agent.bc-lambda: without imitation losses nothing keeps bins apart"
-    if weight is not None and weight < getattr(facts.config.agent, "bc_lambda", 0.0):
+    if weight is not None and weight < whole:
         advice = f"Raise --agent.bc-floor: the weight of imitation is {weight:.2g} by now, which keeps no bins apart"
     elif not idle:
         advice = "Look at demo_fraction and demo_agreement: the imitation losses do not reach the bins"
