@@ -196,7 +196,7 @@ EXPERIMENT = Experiment(
         "Dominance of the demonstrated bin's distribution has no option of its own: an arm without it is left out.",
         "All training seeds learn from the same demonstrations.",
         "The rule of the warning was mended with the runs of the recorded small scale in view: it had called two slow "
-        "runs of push-wall collapsed. Runs that it had not seen are in benchmarks/results/collapse.json.",
+        "runs of push-wall collapsed. Runs that it had not seen are in benchmarks/results/collapse_new_seeds.json.",
     ),
     read=read,
 )
