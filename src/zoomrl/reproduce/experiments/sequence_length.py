@@ -26,7 +26,7 @@ EXPERIMENT = Experiment(
         SMALL: Scale(
             (*SMALL_METAWORLD[:2], "metaworld:drawer-open"),
             (1, 2, 3, 4),
-            seconds=105,
+            seconds=60,
             options={**SMALL_TRAINING, "offline_updates": 800, "steps": 1000, "eval.every": 1000},
         ),
         FULL: on_bigym(),
