@@ -1,7 +1,7 @@
 """Fifteen faults injected on purpose, and healthy runs: what a diagnosis names, and what it should not.
 
 Usage: python benchmarks/faults.py [--faults NAME ...] [--tasks ID ...] [--seeds 1 2] [--healthy 40] [--jobs 2]
-                                   [--out DIR] [--name NAME] [--note TEXT]
+                                   [--also DIR ...] [--out DIR] [--name NAME] [--note TEXT]
        python benchmarks/faults.py one FAULT TASK SEED DIRECTORY
 
 Runs lie in DIR: those that are there are not made again, but diagnosed again, by the rules as they are now.
@@ -211,6 +211,13 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--healthy", type=int, default=40)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument(
+        "--also",
+        nargs="*",
+        default=[],
+        type=Path,
+        help="directories of zoomrl reproduce without a fault, judged likewise",
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/faults"))
     parser.add_argument("--name", default="faults")
     parser.add_argument("--note", default="", help="anything a reader must know")
@@ -220,7 +227,10 @@ def main() -> None:
     asked += [("", task, seed) for seed, task in itertools.islice(pairs, options.healthy)]
     with ThreadPoolExecutor(options.jobs) as pool:
         results = list(pool.map(lambda case: run_one(*case, options.out), asked))
-    summary = summarise(results)
+    others = {
+        place.name: [judged(run) for run in sorted((place / "training" / "runs").iterdir())] for place in options.also
+    }
+    summary = summarise(results) | {"other_healthy_runs": {name: counted(runs) for name, runs in others.items()}}
     keep(
         {
             "name": options.name,
@@ -298,6 +308,11 @@ def config_of(fault: Fault, task: str, seed: int, place: Path) -> TrainConfig:
     return replace(config, demos=replace(config.demos, source=str(place / "set"), episodes=0))
 
 
+def counted(runs: list[dict[str, Any]]) -> dict[str, int]:
+    """How many of these runs, which are healthy, were accused."""
+    return {"runs": len(runs), "false_alarms": sum(bool(one["found"] or one["said"]) for one in runs)}
+
+
 def summarise(results: list[dict[str, Any]]) -> dict[str, Any]:
     """How many faults were named, how many healthy runs were accused."""
     sick = [one for one in results if one["fault"]]
@@ -319,7 +334,7 @@ def summarise(results: list[dict[str, Any]]) -> dict[str, Any]:
         "named_by_fault": {fault: f"{sum(hits)} of {len(hits)}" for fault, hits in named.items()},
         "runs_named": f"{sum(sum(hits) for hits in named.values())} of {len(sick)}",
         "healthy_runs": len(healthy),
-        "false_alarms": sum(bool(one["found"] or one["said"]) for one in healthy),
+        "false_alarms": counted(healthy)["false_alarms"],
         "problems": sum("problem" in one for one in results),
     }
 
