@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from zoomrl.recipes.hard import TASKS
 from zoomrl.reproduce.experiment import FULL, SMALL, Arm, Claim, Contrast, Experiment, Scale
-from zoomrl.reproduce.experiments.hard_options import BASE, CLAIMS, EIGHT, NARROW, OPTIONS, OWN, PROPOSALS, against_base
+from zoomrl.reproduce.experiments.hard_options import BASE, CLAIMS, EIGHT, OPTIONS, OWN, PRESET, PROPOSALS, against_base
 from zoomrl.reproduce.experiments.papers import CQN_AS
 from zoomrl.reproduce.read import final_numbers
 
@@ -14,7 +12,7 @@ _SIX = tuple(
     f"metaworld:{task}"
     for task in ("disassemble", "lever-pull", "push-wall", "box-close", "coffee-push", "pick-place-wall")
 )
-_OPTIONS = {"eval.final_episodes": 200, "checkpoint.keep": 1}
+_OPTIONS = {**PRESET, "eval.final_episodes": 200}
 _CHUNKS = Claim(
     "Values of action chunks learn better than values of single actions.",
     f"{CQN_AS}, on BiGym and RLBench",
@@ -25,9 +23,8 @@ _PRACTISE = Claim(
     f"{CQN_AS}, on BiGym and RLBench",
     "CQN-AS above ACT and behaviour cloning (figures only)",
 )
-_NEW = tuple(replace(arm, options={**NARROW, **arm.options}) for arm in OPTIONS)
 _RANDOM = "proposals-random"
-_PROPOSED = next(arm for arm in _NEW if arm.name == "proposals")
+_PROPOSED = next(arm for arm in OPTIONS if arm.name == "proposals")
 EXPERIMENT = Experiment(
     name="hard-tasks",
     title="Does anything learn hard tasks better than CQN-AS?",
@@ -35,16 +32,16 @@ EXPERIMENT = Experiment(
     arms=(
         Arm("bc", "behaviour cloning of chunks", {"preset": "bc-metaworld-hard"}),
         Arm("act", "ACT", {"preset": "act-metaworld-hard"}),
-        Arm("cqn", "CQN", {**NARROW, "preset": "cqn-metaworld-hard"}),
-        Arm(BASE, "CQN-AS with chunks of 4", NARROW),
-        *_NEW,
+        Arm("cqn", "CQN", {"preset": "cqn-metaworld-hard"}),
+        Arm(BASE, "CQN-AS with chunks of 4"),
+        *OPTIONS,
         Arm(_RANDOM, "any of these chunks", {**_PROPOSED.options, "agent.proposals.choose": "random"}),
     ),
     scales={
         SMALL: Scale(
             _SIX,
             (1, 2, 3, 4),
-            seconds=350,
+            seconds=340,
             options=_OPTIONS,
             arms=("bc", "act", "cqn", BASE, EIGHT),
             guessed=True,
@@ -66,8 +63,8 @@ EXPERIMENT = Experiment(
     },
     stop_rule="All cells; none is added after the verdict.",
     deviations=(
-        "Three scripted demonstrations with noise 0.3 for each task, sparse rewards, 20,000 steps from state, narrow "
-        "networks: no experiment of a paper, and the place of all of them.",
+        "Three scripted demonstrations with noise 0.3 for each task, sparse rewards, 20,000 steps from state: no "
+        "experiment of a paper, and the place of all of them.",
         "All arms of a task learn from the same three demonstrations.",
         "Cloning and ACT make their updates on demonstrations alone, and keep the best of their evaluations.",
     ),
