@@ -90,7 +90,7 @@ EXPERIMENT = Experiment(
     deviations=(
         "Three scripted demonstrations with noise 0.3 for each task, sparse rewards, from state: no experiment of a "
         "paper.",
-        "Two seeds tell large differences alone: this is a choice of what to look at, and no result.",
+        "So few seeds tell large differences alone: this is a choice of what to look at, and no result.",
         "Options are not combined.",
         "A first registration, with a network half as wide, was left after 3 of its 60 cells: they were at the floor.",
         "All arms of a task learn from the same three demonstrations.",
