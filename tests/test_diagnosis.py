@@ -178,6 +178,14 @@ def test_a_policy_that_is_about_to_be_lost_is_told_before_its_values_lie_togethe
     )
 
 
+def test_a_critic_that_loses_what_it_imitates_is_told_with_all_the_weight_too(tmp_path):
+    """In single rows of healthy runs a fifth was lost."""
+    assert diagnose(facts(tmp_path, {}, {"demo_agreement": 0.9 * 0.72})) == []
+    (found,) = diagnose(facts(tmp_path, {}, {"demo_agreement": 0.9 * 0.68}))
+    assert found.cause == "critic-collapse"
+    assert found.advice.startswith("Look at demo_fraction")
+
+
 def test_actions_whose_order_means_nothing_are_told_from_those_that_go_on(tmp_path):
     ramp = [np.linspace(-1, 1, 50, dtype=np.float32)[:, None] * [1, 0] for _ in range(3)]  # the second is still
     assert action_persistence(ramp) == pytest.approx(1 - (2 / 49) ** 2 / (2 * ramp[0][:, 0].var()))
@@ -203,7 +211,7 @@ def test_weights_that_outrun_a_target_that_follows_learn_too_fast(tmp_path):
     ("cause", "case"),
     [
         ("critic-collapse", {"train": ({"sibling_spread": 0.01}, {"sibling_spread": 0.001})}),  # it never rose
-        ("actions-mis-scaled", {"train": ({"demo_at_bound": 0.9},) * (LATELY - 1) + ({"demo_at_bound": 0.5},)}),
+        ("actions-mis-scaled", {"train": ({"demo_at_bound": 0.5},) + ({"demo_at_bound": 0.9},) * (LATELY - 1)}),
         ("values-too-coarse", {"demos": {"length_90": 400.0}, "agent__value": "scalar"}),
         ("values-too-coarse", {"demos": {"length_90": 400.0, "failed": 15.0}}),  # play
         ("failures-imitated", {"demos": {"failed": 15.0}}),
