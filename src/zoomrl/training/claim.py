@@ -13,7 +13,8 @@ from zoomrl.spec import EnvSpec
 from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.config import TrainConfig, differences
 from zoomrl.training.rows import METRICS
-from zoomrl.training.run_files import CONFIG, POLICY, RESULT, THREADS, read_config, read_policy_file, read_threads
+from zoomrl.training.run_files import POLICY, RESULT, THREADS, read_config, read_policy_file, read_threads
+from zoomrl.training.run_place import CONFIG
 
 
 def claim(config: TrainConfig, directory: Path) -> None:

@@ -22,8 +22,8 @@ from zoomrl.spec import EnvSpec
 from zoomrl.training.bounded import bounded, check_counts, stored_bytes
 from zoomrl.training.checkpoint import Checkpoints
 from zoomrl.training.config import TrainConfig
-from zoomrl.training.run_files import CONFIG, POLICY, read_config, read_policy_file
-from zoomrl.training.run_place import run_directory
+from zoomrl.training.run_files import POLICY, read_config, read_policy_file
+from zoomrl.training.run_place import CONFIG, run_directory
 
 
 class Policy:

@@ -19,9 +19,10 @@ from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.files import read_json, read_record, write_json
 from zoomrl.spec import EnvSpec
 from zoomrl.training.config import TrainConfig
+from zoomrl.training.run_place import CONFIG, check_run
 from zoomrl.version import __version__
 
-CONFIG, POLICY, THREADS, WANDB, RESULT = "config.json", "policy.json", "threads.json", "wandb.json", "result.json"
+POLICY, THREADS, WANDB, RESULT = "policy.json", "threads.json", "wandb.json", "result.json"
 DEMONSTRATIONS = "demonstrations.json"
 HINT = "Restore it from a copy, or choose another --run-dir."
 
@@ -85,9 +86,8 @@ def read_config(directory: Path) -> TrainConfig:
     Raises:
         CheckpointError: there is none, or it is damaged or of another version.
     """
+    check_run(directory)
     path = directory / CONFIG
-    if not path.exists():
-        raise CheckpointError(f"{directory} is no run directory: it has no {CONFIG}")
     try:
         return TrainConfig.from_dict(read_json(path, hint=HINT))
     except ConfigError as error:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from zoomrl.errors import CheckpointError
 
+CONFIG = "config.json"
+
 
 def run_directory(path: Path) -> Path:
     """The directory of a run, of which ``path`` is it or a checkpoint file in it.
@@ -19,8 +21,16 @@ def run_directory(path: Path) -> Path:
         there = sorted(one.name for one in path.parent.glob("*.pt"))
         listed = f"{path.parent} holds {', '.join(there)}" if there else "its folder holds none"
         raise CheckpointError(f"there is no checkpoint {path}; {listed}")
-    if not (path / "config.json").exists():
-        raise CheckpointError(
-            f"{path} is no run directory: {'it has no config.json' if path.exists() else 'there is nothing'}"
-        )
+    check_run(path)
     return path
+
+
+def check_run(directory: Path) -> None:
+    """Look for a run in ``directory``.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if not (directory / CONFIG).exists():
+        what = f"it has no {CONFIG}" if directory.exists() else "there is nothing"
+        raise CheckpointError(f"{directory} is no run directory: {what}")
