@@ -49,15 +49,15 @@ def spec_of(shape: ObservationShape) -> EnvSpec:
     return EnvSpec("gym:x", observations, action, 10.0, 50, cameras=("a", "b")[: shape.views])
 
 
-def graph_of(name: str, shape: ObservationShape, **changes: Any) -> ActingGraph:
-    """An agent whose weights are not those of its start, where many are zero."""
+def graph_of(name: str, shape: ObservationShape, span: Any = RANGE, **changes: Any) -> ActingGraph:
+    """An agent whose weights are not those of its start, where many are zero; actions range over ``span``."""
     config = variant(AGENT_CONFIGS[name](), {field.replace("__", "."): value for field, value in changes.items()})
     assert config is not None
     sees_images = any(field.name == "encoder" for field in dataclasses.fields(config))
     if shape.views and not sees_images:
         pytest.skip(f"{name} sees no images")
     statistics = torch.full((shape.state,), 0.3), torch.full((shape.state,), 2.0)
-    movable = torch.from_numpy(RANGE[1] > RANGE[0])
+    movable = torch.from_numpy(span[1] > span[0])
     agent = assemble(config, shape, ACTIONS, 0, statistics, movable=movable)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -67,7 +67,7 @@ def graph_of(name: str, shape: ObservationShape, **changes: Any) -> ActingGraph:
     # State stacks are flat: as many frames as the images have.
     spec = spec_of(shape._replace(state=shape.state // shape.frames * shape.frames))
     spec = dataclasses.replace(spec, observations={**spec.observations, "state": ArraySpec((shape.state,))})
-    return ActingGraph(agent, spec, ActionScaler(*RANGE, spec.action), 1)
+    return ActingGraph(agent, spec, ActionScaler(*span, spec.action), 1)
 
 
 def observations(graph: ActingGraph, count: int) -> list[dict[str, np.ndarray]]:
@@ -91,15 +91,13 @@ ONE_FRAME = BOTH._replace(frames=1)
 @pytest.mark.parametrize("shape", [ONLY_STATE, ONE_FRAME], ids=["state", "images"])
 def test_the_graph_of_every_agent_is_what_it_acts_by(name, shape):
     graph = graph_of(name, shape)
+    noise = graph.agent.sample_acting_noise(1, torch.Generator().manual_seed(5), False)
     for observation in observations(graph, 3):
-        arrays = {name: array[None] for name, array in observation.items()}
-        ties = torch.zeros(next(port.shape for port in graph.inputs if port.name == "ties")) if graph._noise else None
-        if ties is not None:
-            arrays["ties"] = ties.long().numpy()
-        named = {name: torch.from_numpy(array) for name, array in arrays.items() if name != "ties"}
+        seen = {name: array[None] for name, array in observation.items()}
+        arrays = seen | {name: tensor.numpy() for name, tensor in noise.items()}
         with torch.inference_mode():
             found = graph(*feed(graph.inputs, arrays))
-            wanted = graph.agent.propose(named, {} if ties is None else {"ties": ties.long()})
+            wanted = graph.agent.propose({name: torch.from_numpy(array) for name, array in seen.items()}, noise)
         scaled = (RANGE[0] + RANGE[1]) / 2 + (RANGE[1] - RANGE[0]) / 2 * wanted["actions"].numpy()
         np.testing.assert_allclose(found[0].numpy(), scaled, atol=1e-6)
         assert (found[0][..., 2] == 0.5).all(), "what cannot be moved keeps its only value"
@@ -132,25 +130,71 @@ def test_onnx_agrees_with_pytorch(name, shape, tmp_path, monkeypatch):
         assert found.flips <= 0.001 * found.bins
 
 
+PROPOSALS = {"proposals__count": 3, "proposals__greedy": False}
+ALL_MOVE = RANGE[0] - 1, RANGE[1]
+
+
 @pytest.mark.long
-def test_a_choice_among_proposals_is_exported(tmp_path, monkeypatch):
-    """They begin from fixed noise, which is a part of the graph; a random choice would be noise of its own."""
+@pytest.mark.parametrize(
+    ("changes", "span", "inputs"),
+    [
+        ({}, RANGE, ["state", "ties", "starts"]),
+        ({}, ALL_MOVE, ["state", "starts"]),
+        ({"proposals__choose": "random"}, ALL_MOVE, ["state", "starts", "picks"]),
+    ],
+)
+def test_a_choice_among_proposals_is_exported(changes, span, inputs, tmp_path, monkeypatch):
+    """What they begin from is sampled anew at each call, as in an evaluation: inputs of the graph."""
     pytest.importorskip("onnxscript")
-    graph = graph_of("cqn_as", ONLY_STATE, proposals__count=3, proposals__greedy=False)
-    assert [port.name for port in graph.inputs] == ["state", "ties"]
+    graph = graph_of("cqn_as", ONLY_STATE, span, **PROPOSALS, **changes)
+    assert [port.name for port in graph.inputs] == inputs
     write_onnx(graph, tmp_path / runtime.GRAPH)
-    found = compare(graph, policy_on(graph, tmp_path, monkeypatch), observations(graph, 100))
+    policy = policy_on(graph, tmp_path, monkeypatch)
+    found = compare(graph, policy, observations(graph, 100))
+    assert found.holds, found.row()
     assert found.largest_difference <= 1e-5
     assert found.flips <= 0.001 * found.bins
-    with pytest.raises(ZoomrlError, match=r"cqn_as acts with noise of its own \(picks\)"):
-        graph_of("cqn_as", ONLY_STATE, proposals__count=3, proposals__choose="random")
+    seen = observations(graph, 1)[0]
+    chunks = [policy.infer(seen) for _ in range(8)]
+    assert len({chunk.tobytes() for chunk in chunks}) > 1
+
+
+def test_chunks_that_rounding_tells_apart_are_told_from_others():
+    """A proposal on the border of two cells may come out as either; any other chunk than ours has a gap."""
+    graph = graph_of("cqn_as", ONLY_STATE, ALL_MOVE, **PROPOSALS)
+    agent = graph.agent
+    assert isinstance(agent, CQN)
+    proposer = agent.proposer
+    assert proposer is not None
+    noise = {name: tensor.numpy() for name, tensor in agent.sample_acting_noise(1, torch.Generator(), False).items()}
+    arrays = {"state": observations(graph, 1)[0]["state"][None], **noise}
+    cells = agent.config.bins**agent.config.levels
+    with torch.inference_mode():
+        ours = graph(*feed(graph.inputs, arrays))[0][0].numpy()
+        chunk = torch.from_numpy((ours - graph.middle.numpy()) / graph.reach.numpy())
+    theirs = ours.copy()
+    theirs[0, 0] += 2 * graph.reach.numpy()[0] / cells  # the cell above
+    # All proposals are ours, but for the first component: on the border of the two cells, or well inside of ours.
+    for inside, (tied, gaps) in ((1e-6, (1, 0)), (1e-3, (0, 1))):
+        shown = chunk.clone()
+        shown[0, 0] += 1 / cells - inside
+        proposer.propose = lambda *_, shown=shown: shown.expand(3, 1, -1, -1)
+        found = Parity()
+        _compare_bins(found, graph, agent, arrays, (ours, theirs))
+        assert (len(found.tied_gaps), len(found.gaps)) == (tied, gaps)
+        pair = graph.agent.acting_critic.cell(torch.from_numpy(np.stack([chunk, chunk])))
+        pair[1, 0, 0] += 1
+        with torch.inference_mode():
+            values = agent.acting_critic.score({"state": torch.from_numpy(arrays["state"])}, pair[:, None])[:, 0]
+        span = agent.config.v_max - agent.config.v_min
+        assert (found.tied_gaps + found.gaps)[0] == pytest.approx(abs(float(values[0] - values[1])) / span, rel=1e-4)
 
 
 def policy_on(graph: ActingGraph, folder: Path, monkeypatch) -> runtime.Policy:
     """The runtime of a folder that holds a graph alone."""
     grid = graph.agent.config.grid
     facts = {
-        "observations": {},
+        "observations": {name: {} for name in graph.observed},
         "frame_stack": 1,
         "chunk_length": graph.agent.chunk_length,
         "executor": {"name": "receding_horizon", "replan_every": 1},
@@ -179,8 +223,11 @@ def test_flips_are_counted_and_their_gap_is_measured():
     cell_width = (RANGE[1] - RANGE[0])[0] / bins**levels
 
     class Other:
-        def infer(self, observation, ties):
-            arrays = {"state": observation["state"][None], "ties": ties}
+        def sample_noise(self):
+            return {"ties": np.random.default_rng(0).integers(0, bins, (levels, 1, ACTIONS))}
+
+        def infer(self, observation, noise):
+            arrays = {"state": observation["state"][None], **noise}
             with torch.inference_mode():
                 chunk = graph(*feed(graph.inputs, arrays))[0][0].numpy().copy()
             # One cell aside in the first dimension: another bin of the finest level, or of all where it crosses over.

@@ -326,6 +326,12 @@ def test_play_becomes_episodes_of_a_task(tmp_path) -> None:
     assert found.spec.mismatches(env.env_spec) == []
     assert found.meta["solved"] == "2 times, by where the objects are; each ends an episode"
     assert not found.faults
+    native = read("auto", path, ImportOptions(env=EnvConfig(id="ogbench:scene-task1", reward="native")))
+    placed = env.in_place(unsolved[None], np.array([[1, 1]]))
+    lacking = int(placed.sum()) - placed.size
+    assert lacking < 0
+    assert [e.rewards.tolist() for e in native.episodes] == [[lacking, 0], [lacking, lacking]] * 2
+    assert [e.terminated for e in native.episodes] == [True, False] * 2
 
 
 def test_a_file_without_positions_cannot_be_told(tmp_path) -> None:

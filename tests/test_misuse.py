@@ -135,6 +135,10 @@ def test_sparse_demonstrations_do_not_fit_a_dense_environment(tmp_path):
     sparse = dataclasses.replace(demos, spec=dataclasses.replace(demos.spec, reward="sparse"))
     with pytest.raises(DemonstrationError, match="reward sparse against dense"):
         check_fit(sparse, dataclasses.replace(demos.spec, reward="dense"))
+    # A native reward may be anything; of the very same environment it is another one.
+    check_fit(sparse, dataclasses.replace(demos.spec, reward="native", id="gym:other"))
+    with pytest.raises(DemonstrationError, match="reward sparse against native"):
+        check_fit(sparse, dataclasses.replace(demos.spec, reward="native"))
 
 
 @pytest.mark.parametrize(

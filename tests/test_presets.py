@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 
@@ -230,3 +231,26 @@ def test_presets_of_play_say_how_play_is_made(tmp_path):
     config = preset("cqn_as-ogbench", env="ogbench:scene-task2", **{"demos.source": str(tmp_path / "none")})
     with pytest.raises(DemonstrationError, match=r"no play at .*collect-play SCENE.*--env ogbench:scene-task2`"):
         load_demos(config, None, False, Console())
+
+
+@pytest.mark.parametrize("told", ["sparse", "native"])
+def test_play_of_another_task_or_reward_is_refused(tmp_path, told):
+    """The states and actions would fit; the rewards would be of what is not asked for."""
+    from rich.console import Console
+
+    from toy import demo_set
+    from zoomrl.demos.store.reader import read_demos
+    from zoomrl.demos.store.writer import write_demos
+    from zoomrl.training.build.demos import load_demos
+
+    demos = read_demos(demo_set(tmp_path / "a"))
+    spec = dataclasses.replace(demos.spec, id="ogbench:scene-task2", reward="sparse")
+    write_demos(tmp_path / "set", demos.episodes, dataclasses.replace(spec, reward=told))
+    config = preset("cqn_as-ogbench", env="ogbench:scene-task2", **{"demos.source": str(tmp_path / "set")})
+    if told == "sparse":
+        assert load_demos(config, spec, False, Console(quiet=True)) is not None
+        with pytest.raises(DemonstrationError, match=r"imported for ogbench:scene-task2.*--env ogbench:scene-task3"):
+            load_demos(config, dataclasses.replace(spec, id="ogbench:scene-task3"), False, Console(quiet=True))
+    else:
+        with pytest.raises(DemonstrationError, match="reward native against sparse"):
+            load_demos(config, spec, False, Console(quiet=True))

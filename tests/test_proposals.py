@@ -57,8 +57,8 @@ def test_the_candidate_of_the_highest_value_is_chosen(kind, greedy):
     found = agent.propose(observation, noise)
     features = agent.perception(observation)
     cells = agent.target_critic.cell(agent.proposer.propose(features, noise["starts"]))
-    best = agent.target_critic.greedy(features, noise["ties"]).cell
-    cells = torch.cat([best[None], cells]) if greedy else cells
+    if greedy:
+        cells = torch.cat([agent.target_critic.greedy(features, noise["ties"]).cell[None], cells])
     values = slow_values(agent, agent.target_critic, features, cells)
     chosen = values.argmax(0)
     wanted = agent.critic.centre(cells[chosen, torch.arange(40)])
@@ -93,24 +93,39 @@ def test_any_candidate_is_taken_where_that_is_asked_for():
     noise = agent.sample_acting_noise(3000, generator, False)
     counts = torch.bincount(noise["picks"], minlength=3)
     assert counts.min() > 900
-    observation = {"state": torch.randn(1, 7).expand(3000, 7)}
+    observation = {"state": torch.randn(3000, 7)}
     found = agent.propose(observation, noise)["actions"]
-    for pick in range(3):
-        same = found[noise["picks"] == pick]
-        torch.testing.assert_close(same, same[:1].expand_as(same))
+    critic = agent.target_critic
+    cells = critic.cell(agent.proposer.propose(observation, noise["starts"]))
+    candidates = torch.cat([critic.greedy(observation, noise["ties"]).cell[None], cells])
+    torch.testing.assert_close(found, critic.centre(candidates[noise["picks"], torch.arange(3000)]))
     assert "next_picks" in agent.sample_noise(4)
 
 
-def test_evaluations_do_not_depend_on_noise_and_exploring_does():
+@pytest.mark.parametrize("explore", [False, True])
+def test_proposals_begin_anew_each_time_and_by_the_generator(explore):
+    """In evaluations too: with one set of noise for all decisions, what none of it leads to would never be done."""
     agent = agent_of(tie_threshold=0.0, proposals=ProposalConfig(count=3, hidden=(8,), greedy=False))
     observation = {"state": torch.randn(30, 7)}
-    acts = [
-        agent.act(observation, torch.Generator().manual_seed(seed), explore=explore).actions
-        for explore in (False, True)
-        for seed in (0, 1)
-    ]
-    assert torch.equal(acts[0], acts[1])
-    assert not torch.equal(acts[2], acts[3])
+    generator = torch.Generator().manual_seed(0)
+    acts = [agent.act(observation, generator, explore=explore).actions for _ in range(2)]
+    again = agent.act(observation, torch.Generator().manual_seed(0), explore=explore).actions
+    assert not torch.equal(acts[0], acts[1])
+    assert torch.equal(acts[0], again)
+
+
+def test_the_greedy_chunk_is_made_where_it_is_needed_alone():
+    """As a candidate, or for the dimensions that cannot be moved."""
+    alone = ProposalConfig(count=3, hidden=(8,), greedy=False)
+    for proposals, movable, needed in (
+        (SOME, None, True),
+        (alone, None, False),
+        (alone, torch.tensor([True, False, True]), True),
+    ):
+        agent = agent_of(proposals=proposals, movable=movable)
+        assert ("ties" in agent.sample_acting_noise(2, torch.Generator(), True)) == needed
+        assert ("ties" in agent.sample_noise(2)) == needed
+        assert ("loss" in agent.update(make_batch(ONLY_STATE, 4))) is True
 
 
 def test_without_proposals_nothing_changes():
@@ -181,7 +196,8 @@ def test_the_flow_proposes_both_ways_of_demonstrations_that_go_two_ways():
         agent.update(batch)
     with torch.no_grad():
         features = agent.perception({"state": torch.zeros(1, 7)})
-        found = agent.proposer.propose(features, agent.proposer.starts[:, None])[:, 0, 0]
+        starts = agent.proposer.sample_starts(64, 1, torch.Generator().manual_seed(2))
+        found = agent.proposer.propose(features, starts)[:, 0, 0]
     assert ((found.abs() - 0.6).abs() < 0.25).float().mean() > 0.8
     right = (found[:, 0] > 0).float().mean()
     assert 0.2 < right < 0.8

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from benchmarks import reproduce_record
@@ -33,6 +34,7 @@ from zoomrl.files import read_json, write_json
 from zoomrl.math.grid import snap
 from zoomrl.reproduce.cells import (
     Outcome,
+    check_configs,
     check_numbers,
     failure_file,
     outcomes,
@@ -76,6 +78,7 @@ def measured(arm, task, seed, scale, place):
     if arm.options.get("dies"):
         raise RuntimeError("on purpose")
     while (place.parent / "hang").exists() and seed == 2:
+        (place.parent / "pid").write_text(str(os.getpid()))
         time.sleep(0.02)
     return {"score": seed + arm.options["more"]}
 
@@ -85,8 +88,8 @@ def final_return(directory):
     return {"score": next(row["return_mean"] for row in rows if row["kind"] == "final")}
 
 
-def contrast(expected="above", threshold=0.0, left="more", right="base", **changes):
-    return Contrast("more or less", "score", left, right, expected, CLAIM, threshold, **changes)
+def contrast(expected="above", threshold=0.0, left="more", right="base", name="more or less", **changes):
+    return Contrast(name, "score", left, right, expected, CLAIM, threshold, **changes)
 
 
 def experiment(arms=None, contrasts=None, scale=None, **changes):
@@ -126,6 +129,9 @@ def measure_all(of, directory, cells=None):
         ({"contrasts": (dataclasses.replace(contrast(), metric="scoer"),)}, "Did you mean score"),
         ({"contrasts": (contrast(right="", ratio=True),)}, "ratio of one arm alone"),
         ({"arms": (Arm("a", ""), Arm("a", ""))}, "two arms of one name"),
+        ({"contrasts": (contrast(), contrast())}, "two contrasts of one name: more or less, more or less"),
+        ({"scale": Scale(("a:b",), (1,), 1.0, only={"base": ("a:c",)})}, "task of an arm of toy 'a:c'"),
+        ({"scale": Scale(("a:b",), (1, 2, 1), 1.0)}, "has a seed or task twice"),
         ({"scale": Scale(("a:b",), (1,), 1.0, arms=("mor",))}, "arm of a scale of toy 'mor'"),
         ({"scale": Scale(("a:b",), (1,), 1.0, only={"bas": ()})}, "arm of a scale of toy 'bas'"),
         ({"measure": None}, "no measurement"),
@@ -201,7 +207,7 @@ def test_a_dry_run_says_what_would_be_run_and_writes_nothing(tmp_path, monkeypat
 def test_a_dry_run_counts_the_cells_of_each_arm_and_names_thresholds(tmp_path, monkeypatch, capsys):
     of = experiment(
         arms=(Arm("base", "", {"more": 0.0}, True), Arm("more", "", {"dies": True}, True)),
-        contrasts=(contrast(threshold=0.25), contrast(ratio=True, threshold=3.0, expected="below")),
+        contrasts=(contrast(threshold=0.25), contrast(ratio=True, threshold=3.0, expected="below", name="times")),
         scale=Scale(("a:one", "a:two"), (1, 2), 1.0, only={"more": ("a:two",)}),
     )
     monkeypatch.setattr("zoomrl.reproduce.registry.find", lambda name: of)
@@ -426,6 +432,46 @@ def test_no_number_is_no_result(numbers):
         check_numbers(numbers)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda path, data: path.write_text(path.read_text().replace('"score": 1', '"score": 9')),
+            "Remove it to measure",
+        ),
+        (lambda path, data: path.write_text(json.dumps(data)), "was damaged or edited since. Remove it"),
+        (lambda path, data: write_json(path, {**data, "seed": 2}), "is of another cell, .*'seed': 2"),
+        (lambda path, data: write_json(path, {**data, "numbers": {"score": True}}), "holds no numbers"),
+    ],
+)
+def test_a_measurement_that_is_not_the_one_that_was_made_is_refused(tmp_path, change, message):
+    of = experiment()
+    measure_all(of, tmp_path)
+    path = result_file(tmp_path, Cell("base", "a:one", 1))
+    change(path, read_json(path))
+    with pytest.raises(CheckpointError, match=message):
+        outcomes(of, "small", tmp_path)
+
+
+def test_a_cell_that_would_run_otherwise_than_registered_is_refused(tmp_path):
+    """As when a preset has changed: steps and evaluations too, which a run by itself may change."""
+
+    def of(**options):
+        arms = (Arm("base", "as it is"), Arm("more", "without zoom", {"agent.levels": 1}))
+        return experiment(arms=arms, measure=None, scale=Scale((ENV,), (1,), 1.0, options={**SMALL, **options}))
+
+    register(of(), "small", tmp_path)
+    check_configs(of(), "small", tmp_path)
+    Work(of(), "small", tmp_path, 1, lambda text: None)
+    check_configs(of(), "small", tmp_path)
+    with pytest.raises(
+        CheckpointError, match=r"base-.*-s1 would not run as it was registered: eval.final_episodes: .* -> 77"
+    ):
+        check_configs(of(**{"eval.final_episodes": 77}), "small", tmp_path)
+    with pytest.raises(CheckpointError, match=r"steps: .* -> 77"):
+        Work(of(steps=77), "small", tmp_path, 1, lambda text: None)
+
+
 @pytest.mark.long
 def test_cells_go_on_after_a_kill(tmp_path):
     """The parent is killed while a cell hangs: what was measured stays, and the rest follows."""
@@ -436,11 +482,16 @@ def test_cells_go_on_after_a_kill(tmp_path):
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     process = subprocess.Popen(words, env={**os.environ, "PYTHONPATH": paths}, start_new_session=True)
     first = [result_file(directory, Cell(arm, task, 1)) for arm in ("base", "more") for task in ("a:one", "a:two")]
-    while not all(path.exists() for path in first):
+    while not all(path.exists() for path in (*first, directory / "pid")):
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    # What measured for it ends too: else it would measure next to whoever goes on.
+    began, measuring = time.monotonic(), int((directory / "pid").read_text() or 0)
+    while psutil.pid_exists(measuring) and psutil.Process(measuring).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() - began < 30
+        time.sleep(0.05)
     before = {path: path.read_bytes() for path in first}
     (directory / "hang").unlink()
     said = []
@@ -581,9 +632,69 @@ def test_a_ratio_is_judged_without_division():
     assert found.estimate.value == pytest.approx(6.0, abs=0.01)
     assert found.estimate.low < 6 < found.estimate.high
     assert judged(4 * base + NOISE, base, ratio=True, threshold=5.0).verdict == "differs"
-    assert judged(4 * base + NOISE, 0 * base, ratio=True, threshold=5.0).verdict == "agrees"
-    negative = judged(base + NOISE, -base, ratio=True, threshold=5.0)
-    assert negative.verdict == "agrees", "a bias above that of one that is too low"
+
+
+@pytest.mark.parametrize("left", [-0.1, 0.0, 0.4])
+@pytest.mark.parametrize("right", [-0.1, 0.0, 0.01])
+def test_a_ratio_to_what_may_be_0_or_less_tells_nothing(left, right):
+    """A bias of -0.1 is not five times one of -0.1, although -0.1 + 0.5 lies above 0."""
+    base = np.ones((2, 4))
+    found = judged(left * base + NOISE / 10, right * base + NOISE, ratio=True, threshold=5.0)
+    assert found.verdict == "underpowered"
+    assert (found.estimate.low, found.estimate.high) == (-np.inf, np.inf)
+
+
+def test_the_interval_of_a_ratio_is_that_of_the_verdict():
+    """Thresholds within it do not decide, those beyond it do."""
+    generator = np.random.default_rng(4)
+    left, right = generator.normal(6, 1, (2, 4)), generator.normal(2, 0.3, (2, 4))
+    found = judged(left, right, ratio=True).estimate
+    assert found.value == pytest.approx(left.mean() / right.mean())
+    assert 1 < found.low < found.value < found.high < 10
+    for threshold, verdict in (
+        (found.low - 0.01, "agrees"),
+        (found.low + 0.01, "underpowered"),
+        (found.high - 0.01, "underpowered"),
+        (found.high + 0.01, "differs"),
+    ):
+        assert judged(left, right, ratio=True, threshold=threshold).verdict == verdict
+    lone = judged([[6.0]], [[2.0]], ratio=True, threshold=2.0)
+    assert lone.verdict == "underpowered"
+    assert lone.estimate.low == -np.inf
+
+
+def test_rates_that_are_equal_by_chance_do_not_decide():
+    """One success of 50 in each of four seeds: the seeds show no spread, and the episodes do."""
+
+    def both(rate, episodes):
+        one = {"t0": {seed: {"success": rate, "episodes": episodes} for seed in range(4)}}
+        none = {"t0": {seed: {"success": 0.0, "episodes": episodes} for seed in range(4)}}
+        question = dataclasses.replace(contrast(), metric="success")
+        return judge(question, {"more": one, "base": none}, ["t0"], range(4), True)
+
+    few = both(0.02, 50.0)
+    assert few.verdict == "underpowered"
+    assert few.estimate.low < 0 < few.estimate.high
+    variance = sum((k + 2) / 204 * (1 - (k + 2) / 204) / 204 for k in (4, 0))
+    assert few.estimate.high == pytest.approx(0.02 + 3.1824 * variance**0.5, rel=1e-4)
+    assert both(0.3, 50.0).verdict == "agrees"
+
+
+def test_what_failed_cells_leave_is_not_judged():
+    """The pairs that are left may be another question: runs whose values explode are those that fail."""
+    left, right = values([[1.0, 1.1, 0.9, 1.0]] * 2, [[0.0] * 4] * 2).values()
+    question, asked = contrast(), (["t0", "t1"], range(4), True)
+    assert judge(question, {"more": left, "base": right}, *asked).verdict == "agrees"
+    del left["t0"][1]
+    assert judge(question, {"more": left, "base": right}, *asked).verdict == "agrees", (
+        "a number that has no meaning there"
+    )
+    for arm, task, verdict in (("more", "t0", "incomplete"), ("other", "t0", "agrees"), ("base", "t9", "agrees")):
+        assert judge(question, {"more": left, "base": right}, *asked, {(arm, task, 1)}).verdict == verdict
+    del left["t0"]
+    whole = judge(question, {"more": left, "base": right}, *asked)
+    assert (whole.verdict, whole.pairs, whole.missing) == ("incomplete", 4, 4)
+    assert judge(question, {"more": {}, "base": right}, *asked).verdict == "incomplete"
 
 
 def test_missing_cells_are_counted_and_pairs_are_of_both_arms():
@@ -657,7 +768,7 @@ def test_the_probability_of_improvement_is_that_of_the_reference():
 
 
 def test_the_verdict_file_says_where_it_comes_from(tmp_path):
-    of = experiment(contrasts=(contrast(methods=True), contrast(ratio=True, threshold=1.2)))
+    of = experiment(contrasts=(contrast(methods=True), contrast(ratio=True, threshold=1.2, name="many times")))
     register(of, "small", tmp_path)
     measure_all(of, tmp_path)
     verdict = conclude(of, "small", tmp_path, "zoomrl reproduce toy --scale small")

@@ -153,9 +153,28 @@ def test_ties_are_sampled_by_the_seed(bundle):
     assert ties.shape == (60, 2, T, A)
     assert ties.dtype == np.int64
     assert set(np.unique(ties)) == {0, 1, 2}
-    given = np.full((2, T, A), 2)
+    given = {"ties": np.full((2, T, A), 2)}
     made.policy.infer({"state": np.zeros(3, np.float32)}, given)
-    np.testing.assert_array_equal(made.fed[-1]["ties"], given)
+    np.testing.assert_array_equal(made.fed[-1]["ties"], given["ties"])
+
+
+def test_noise_is_sampled_as_the_bundle_says(bundle):
+    starts = {"name": "starts", "shape": [4, 1, T, A], "noise": "normal", "below": 0}
+    picks = {"name": "picks", "shape": [1], "noise": "integers", "below": 4}
+    inputs = [{"name": "state", "shape": [1, 3], "noise": "", "below": 0}, starts, picks]
+    made = bundle(inputs=inputs)
+    for _ in range(60):
+        made.policy.infer({"state": np.zeros(3, np.float32)})
+    assert set(made.fed[0]) == {"state", "starts", "picks"}
+    sampled = np.stack([feed["starts"] for feed in made.fed])
+    assert sampled.shape == (60, 4, 1, T, A)
+    assert sampled.dtype == np.float32
+    assert abs(sampled.mean()) < 0.1
+    assert abs(sampled.std() - 1) < 0.1
+    assert {int(feed["picks"][0]) for feed in made.fed} == {0, 1, 2, 3}
+    first = made.policy.another(seed=3).sample_noise()["starts"]
+    np.testing.assert_array_equal(first, made.policy.another(seed=3).sample_noise()["starts"])
+    assert not np.array_equal(first, made.policy.another(seed=4).sample_noise()["starts"])
 
 
 def test_a_state_may_come_as_its_entries(bundle):

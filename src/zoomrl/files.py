@@ -13,7 +13,7 @@ from typing import IO, Any, TypeVar
 import dacite
 
 from zoomrl.errors import CheckpointError, DamagedFileError, ZoomrlError
-from zoomrl.seal import KEY, sealed, unsealed
+from zoomrl.seal import KEY, is_sealed, sealed, unsealed
 
 MAX_JSON_BYTES = 64 << 20
 """Largest JSON file that is read."""
@@ -48,6 +48,19 @@ def read_json(
     if KEY in data:
         raise error(f"{path} was written anew with another layout. If you changed it on purpose, remove its {KEY!r}")
     return data
+
+
+def read_sealed(path: Path, hint: str) -> dict[str, Any]:
+    """The JSON object in ``path``, which :func:`write_json` has written and nobody has changed.
+
+    Raises:
+        CheckpointError: as of :func:`read_json`, and where its seal is missing or of another content; ``hint`` says
+            what to do.
+    """
+    content = read_bytes(path)
+    if not is_sealed(content):
+        raise CheckpointError(f"{path} is not what was written there: it was damaged or edited since. {hint}")
+    return parse_json(unsealed(content, str(path)), str(path))
 
 
 def read_record(path: Path, schema: type[T], *, error: type[ZoomrlError] = CheckpointError, hint: str = "") -> T:

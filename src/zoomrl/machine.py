@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import threading
 
 
 def usable_cores() -> int:
     """Cores that this process may use, at least 1."""
     return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def end_with_parent_process() -> None:
+    """Let this process of :mod:`multiprocessing` end when the one that asked for it has died, however it died.
+
+    Under a fork server the system's parent is the server, which lives as long as any of its children.
+    """
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -44,7 +44,7 @@ def load_policy(folder: str | Path, *, threads: int = 1, seed: int = 0) -> Polic
     Args:
         folder: that ``zoomrl export`` wrote.
         threads: of one inference; small networks are slower with more than one.
-        seed: of the choice among bins whose values are equal, of agents that choose so.
+        seed: of the choice among bins whose values are equal, and of the chunks that a policy proposes.
 
     Raises:
         BundleError: it holds no bundle, one of a later version, or onnxruntime is missing.
@@ -79,8 +79,7 @@ class Policy:
         self._stack = FrameStack(facts["frame_stack"])
         self._executor = make_executor(facts["executor"], facts["chunk_length"], facts["action"]["size"])
         self._low, self._high = (np.asarray(facts["action"][side], np.float32) for side in ("low", "high"))
-        self._ties = next((entry for entry in facts["inputs"] if entry["name"] == "ties"), None)
-        self._bins = facts["grid"]["bins"] if facts["grid"] else 0
+        self._noise = [entry for entry in facts["inputs"] if entry["name"] not in self._observations]
         self._random = np.random.default_rng(seed)
         self._outputs = [entry["name"] for entry in facts["outputs"]]
         self._warned: set[str] = set()
@@ -136,20 +135,30 @@ class Policy:
         """
         return np.clip(self.infer(self._stack.push(self.read(observation))), self._low, self._high)
 
-    def infer(self, stacked: Mapping[str, NDArray[Any]], ties: NDArray[np.int64] | None = None) -> Floats:
+    def infer(self, stacked: Mapping[str, NDArray[Any]], noise: Mapping[str, NDArray[Any]] | None = None) -> Floats:
         """The action chunk [T, A] for stacked observations, in the environment's units, not clipped to its bounds.
 
         Args:
             stacked: ``state`` [F * S], ``rgb`` [F, V, H, W, 3].
-            ties: int64 [L, T, A], the bin to take where all values are equal; None samples one.
+            noise: as :meth:`sample_noise` gives it; None samples some.
         """
         feed = {name: array[None] for name, array in stacked.items()}
-        if self._ties is not None:
-            feed["ties"] = self._random.integers(0, self._bins, self._ties["shape"]) if ties is None else ties
+        feed |= self.sample_noise() if noise is None else noise
         found = dict(zip(self._outputs, self._graph.run(self._outputs, feed), strict=True))
         self.value = float(found["value"][0]) if "value" in found else None
         chunk: Floats = found["actions"][0]
         return chunk
+
+    def sample_noise(self) -> dict[str, NDArray[Any]]:
+        """What the graph takes besides observations: ``ties`` int64 [L, T, A], the bin to take where all values are
+        equal; of policies that propose chunks, ``starts`` [N, 1, T, A], from which these begin."""
+        return {entry["name"]: self._sampled(entry) for entry in self._noise}
+
+    def _sampled(self, entry: Mapping[str, Any]) -> NDArray[Any]:
+        if entry.get("noise") == "normal":
+            return self._random.standard_normal(entry["shape"], np.float32)
+        # Bundles that were written before inputs said it have ties alone.
+        return self._random.integers(0, entry.get("below") or self.facts["grid"]["bins"], entry["shape"])
 
     # ---- observations --------------------------------------------------------------------------------------
 

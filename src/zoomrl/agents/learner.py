@@ -318,7 +318,8 @@ class Learner(ABC):
         noise["exploration_std"] = torch.full((), exploration_std, device=self.device)
         metrics = self.run_step(batch, noise)
         if self.measures and self.updates % MEASURED_EVERY == 0:
-            measured = self.run_measure(batch[:: max(1, len(batch) // MEASURED)], {})
+            few = batch[:: max(1, len(batch) // MEASURED)]
+            measured = self.run_measure(few, self.sample_measuring_noise(len(few)))
             # Copies, since what is made in inference mode cannot be used everywhere.
             metrics = {**metrics, **{name: value.clone() for name, value in measured.items()}}
         self.updates += 1
@@ -326,8 +327,17 @@ class Learner(ABC):
             self.update_target()
         return metrics
 
+    def sample_measuring_noise(self, batch: int) -> Noise:
+        """Sample the noise of :meth:`measure` on ``batch`` samples; nothing where it needs none."""
+        return {}
+
     def measure(self, batch: Mapping[str, Any], noise: Noise) -> Metrics:
-        """Numbers of the agent on a few samples of a batch, at some updates; asked for where ``measures`` is set."""
+        """Numbers of the agent on a few samples of a batch, at some updates; asked for where ``measures`` is set.
+
+        Args:
+            batch: of these samples.
+            noise: of :meth:`sample_measuring_noise`.
+        """
         return {}
 
     @torch.inference_mode()

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from zoomrl.reproduce.cells import Outcome
     from zoomrl.reproduce.experiment import Contrast, Experiment, Scale
 
-_COLOURS = {"agrees": "green", "differs": "red", "underpowered": "yellow", "unfinished": "cyan"}
+_COLOURS = {
+    "agrees": "green",
+    "differs": "red",
+    "underpowered": "yellow",
+    "incomplete": "magenta",
+    "unfinished": "cyan",
+}
 _SAY_S = 60.0
 """Seconds between two lines on how far it is."""
 
@@ -54,6 +60,10 @@ class Reproduce:
         if self.workers < 0:
             raise ConfigError(f"--workers must be at least 0, got {self.workers}")
         if not self.name:
+            if self != Reproduce():
+                raise ConfigError(
+                    "options are of one experiment: zoomrl reproduce NAME ...; without any, all are listed"
+                )
             return _list()
         experiment = find(self.name)
         out = self.out or Path("runs") / "reproduce" / f"{experiment.name}-{self.scale}"
@@ -68,6 +78,7 @@ class Reproduce:
         from zoomrl.reproduce.verdict import conclude
         from zoomrl.reproduce.work import Work, alone, check_needs, forget_failures
 
+        registration_for(experiment, self.scale, out)  # before a lock is laid where something else lies
         with alone(out):
             slots = self.workers or usable_cores()
             progress = _Progress(experiment, self.scale, out, slots)
@@ -87,7 +98,7 @@ class Reproduce:
         _say_verdict(verdict)
         print(f"{out / 'verdict.json'}\n{out / 'index.html'}")
         if not done:
-            print(f"stopped; the same command goes on: {to_type('reproduce', *sys.argv[2:])}", file=sys.stderr)
+            print(f"stopped; the same command goes on: {self._command(experiment)}", file=sys.stderr)
             return 128 + signal.SIGINT
         return 1 if verdict["missing"] else 0
 
@@ -161,13 +172,14 @@ def _hours(experiment: Experiment, scale: Scale) -> str:
 
 
 def _say_what_would_be_run(experiment: Experiment, scale: str, out: Path) -> int:
-    """What it needs, the cells of each arm, contrasts and stop rule; refused where the real command would be."""
+    """What it needs, the cells of each arm, contrasts and stop rule; refused where something else is registered."""
     from rich.console import Console
 
-    from zoomrl.reproduce.cells import demo_sources, outcomes
+    from zoomrl.reproduce.cells import check_configs, demo_sources, outcomes
     from zoomrl.reproduce.registration import FILE, registration_for
 
     size, held = experiment.scale(scale), registration_for(experiment, scale, out)
+    check_configs(experiment, scale, out)
     found = outcomes(experiment, scale, out)
     suites = ", ".join(sorted({task.partition(":")[0] for task in size.tasks}))
     print(f"{experiment.title} ({experiment.name}, {scale} scale)")

@@ -30,7 +30,9 @@ def check_fit(demos: DemoSet, spec: EnvSpec) -> DemoSet:
     _check_entries(demos, spec, where)
     recorded = align_spec(demos.spec, spec)
     found = recorded.mismatches(spec)
-    if {demos.spec.reward, spec.reward} == {"sparse", "dense"}:
+    kinds = {demos.spec.reward, spec.reward}
+    # What an environment's native reward is, only its own sets tell.
+    if kinds == {"sparse", "dense"} or (len(kinds) == 2 and demos.spec.id == spec.id):
         found.append(f"reward {demos.spec.reward} against {spec.reward}")
     if found:
         lines = "\n".join(f"  - {line}" for line in found)

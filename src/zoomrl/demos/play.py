@@ -6,9 +6,7 @@ Each trajectory is a file of its own until all are there, so that a collection t
 from __future__ import annotations
 
 import multiprocessing
-import os
 import shutil
-import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 from zoomrl.envs.suites.ogbench.play import NOISE, STEPS, Player
 from zoomrl.errors import ConfigError, DemonstrationError
 from zoomrl.files import read_json, write_atomically, write_json
+from zoomrl.machine import end_with_parent_process
 
 _ASKED = "asked.json"
 
@@ -72,7 +71,7 @@ def collect_play(
     work = partial(_play_into, scene, steps, noise, seed)
     # Never fork: a child would inherit the locks of threads that it does not have.
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(missing)) or 1, spawn, _end_with_parent) as pool:
+    with ProcessPoolExecutor(min(workers, len(missing)) or 1, spawn, end_with_parent_process) as pool:
         done = [pool.submit(work, number, files[number]) for number in missing]
         try:
             for count, future in enumerate(as_completed(done), start=trajectories - len(missing) + 1):
@@ -95,18 +94,6 @@ def _claim(parts: Path, asked: dict[str, Any]) -> None:
             raise DemonstrationError(f"{parts} holds parts of another set ({changed}); remove it, or name another file")
     else:
         write_json(note, asked)
-
-
-def _end_with_parent() -> None:
-    """Let this worker end when the process that began it has died, however it died."""
-    parent = multiprocessing.parent_process()
-
-    def wait() -> None:
-        if parent is not None:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 @cache

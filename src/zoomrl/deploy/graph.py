@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from zoomrl.agents.cqn.config import CQNConfig
 from zoomrl.agents.learner import Learner
 from zoomrl.control.config import ControlConfig
 from zoomrl.control.scaling import ActionScaler
@@ -25,12 +26,17 @@ class Port:
         shape: with the leading axis of one environment, where it has one.
         dtype: as NumPy names it.
         about: what it is.
+        noise: of an input that is not observed, what to sample it from: ``normal`` (the standard normal distribution)
+            or ``integers``; empty otherwise.
+        below: of ``integers``: they are 0 to ``below`` - 1.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     about: str
+    noise: str = ""
+    below: int = 0
 
 
 class ActingGraph(nn.Module):
@@ -64,13 +70,7 @@ class ActingGraph(nn.Module):
         generator = torch.Generator().manual_seed(0)
         # One action settles which of its policies an agent acts with; TD7 keeps two.
         first = agent.act(dict(zip(self.observed, example, strict=True)), generator)
-        noise = agent.sample_acting_noise(1, generator, False)
-        if others := set(noise) - {"ties"}:
-            raise ZoomrlError(
-                f"{agent.config.name} acts with noise of its own ({', '.join(sorted(others))}) even where it does not "
-                "explore, which a bundle cannot sample"
-            )
-        self._noise = [Port(name, tuple(tensor.shape), "int64", _TIES) for name, tensor in noise.items()]
+        self._noise = _noise(agent, agent.sample_acting_noise(1, generator, False))
         chunk = Port("actions", (1, agent.chunk_length, agent.action_dim), "float32", _CHUNK)
         self.outputs = [chunk]
         if first.value is not None:
@@ -146,7 +146,28 @@ class StepGraph(nn.Module):
 
 
 _TIES = "the bin to take, of each level, step and dimension, where the values of all bins are tied: any of 0 .. K - 1"
+_STARTS = "noise that the chunks begin from which the policy proposes, new for each call"
+_PICKS = "which of the candidates to take"
 _CHUNK = "action chunk in the environment's units, before the clip to its bounds"
+
+
+def _noise(agent: Learner, sampled: Mapping[str, Tensor]) -> list[Port]:
+    """Inputs for the noise that the agent acts with where it does not explore, of which ``sampled`` is an example."""
+    config = agent.config
+    if not isinstance(config, CQNConfig):
+        if sampled:
+            raise ZoomrlError(
+                f"{config.name} acts with noise of its own ({', '.join(sorted(sampled))}) even where it does not "
+                "explore, which a bundle cannot sample"
+            )
+        return []
+    candidates = config.proposals.count + config.proposals.greedy
+    kinds = {
+        "ties": ("int64", _TIES, "integers", config.bins),
+        "starts": ("float32", _STARTS, "normal", 0),
+        "picks": ("int64", _PICKS, "integers", candidates),
+    }
+    return [Port(name, tuple(tensor.shape), *kinds[name]) for name, tensor in sampled.items()]
 
 
 def _observed(spec: EnvSpec, stack: int) -> list[Port]:

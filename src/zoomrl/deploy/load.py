@@ -26,7 +26,7 @@ class BundlePolicy:
     Args:
         folder: the bundle.
         num_envs: environments acted for together, N.
-        seed: of the choice among bins whose values are equal.
+        seed: of the choice among bins whose values are equal, and of the chunks that a policy proposes.
 
     Attributes:
         facts: the content of ``policy.json``.
@@ -113,7 +113,7 @@ def load_policy(source: str | Path, *, num_envs: int = 1, seed: int = 0) -> Poli
             ``runs/<name>/checkpoints/step_<n>.pt``, a folder that ``zoomrl export`` wrote, or ``owner/name`` on the
             Hugging Face Hub where no such folder exists.
         num_envs: environments acted for together, N.
-        seed: of tie-breaks.
+        seed: of tie-breaks, and of the chunks that a policy proposes.
 
     Returns:
         A policy on the CPU, in float32; of a bundle one that needs onnxruntime and no PyTorch.

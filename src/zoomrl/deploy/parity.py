@@ -15,6 +15,7 @@ from scipy.stats import binomtest
 from torch import Tensor
 
 from zoomrl.agents.cqn.learner import CQN
+from zoomrl.agents.cqn.proposals import Proposer
 from zoomrl.deploy.graph import ActingGraph, feed
 from zoomrl.math import grid
 from zoomrl.runtime import Policy
@@ -69,27 +70,24 @@ class Parity:
 
 
 def compare(graph: ActingGraph, policy: Policy, observations: Iterable[Mapping[str, NDArray[Any]]]) -> Parity:
-    """Run both on each of the stacked ``observations``, with the same choice among equal bins.
+    """Run both on each of the stacked ``observations``, with the same noise.
 
     Args:
         graph: of PyTorch.
         policy: of the bundle.
         observations: stacked, ``state`` [F * S] and ``rgb`` [F, V, H, W, 3].
     """
-    found, random = Parity(), np.random.default_rng(0)
+    found = Parity()
     half = graph.reach.numpy()
     moving = half > 0
     agent = graph.agent
     for observation in observations:
-        arrays: dict[str, NDArray[Any]] = {name: array[None] for name, array in observation.items()}
-        ties = None
-        if isinstance(agent, CQN):
-            size = (agent.config.levels, agent.chunk_length, agent.action_dim)
-            arrays["ties"] = ties = random.integers(0, agent.config.bins, size)
+        noise = policy.sample_noise()
+        arrays: dict[str, NDArray[Any]] = {name: array[None] for name, array in observation.items()} | noise
         with torch.inference_mode():
             ours = graph(*feed(graph.inputs, arrays))[0][0].numpy()
         began = time.perf_counter()
-        theirs = policy.infer(observation, ties)
+        theirs = policy.infer(observation, noise)
         found.milliseconds.append(1e3 * (time.perf_counter() - began))
         difference = np.abs(ours - theirs)[:, moving] / half[moving]
         found.observations += 1
@@ -116,8 +114,11 @@ def _compare_bins(
     differs = (ours != theirs) & moving
     found.bins += ours.shape[0] * levels * int(moving.sum())
     found.flips += int(differs.sum())
-    if differs.any():
-        values = _values(agent, {n: torch.from_numpy(a) for n, a in arrays.items() if n != "ties"}, cells[0])
+    observation = {name: torch.from_numpy(arrays[name]) for name in graph.observed}
+    if differs.any() and agent.proposer is not None:
+        _compare_choices(found, agent, agent.proposer, observation, torch.from_numpy(arrays["starts"]), cells)
+    elif differs.any():
+        values = _values(agent, observation, cells[0])
         span = _span(agent, values)
         for step, dimension in torch.nonzero(differs.any(1)).tolist():
             level = int(differs[step, :, dimension].int().argmax())
@@ -130,9 +131,29 @@ def _compare_bins(
 
 
 @torch.inference_mode()
+def _compare_choices(
+    found: Parity,
+    agent: CQN,
+    proposer: Proposer,
+    observation: Mapping[str, Tensor],
+    starts: Tensor,
+    cells: Sequence[Tensor],
+) -> None:
+    """Measure how much better one of two chunks is than the other: of cells [T, A] each."""
+    features, grid_cells = agent.perception(observation), agent.config.bins**agent.config.levels
+    ours, theirs = cells
+    values = agent.acting_critic.score(features, torch.stack([ours, theirs])[:, None])[:, 0]
+    border = 2 * torch.maximum(ours, theirs) / grid_cells - 1
+    at_border = (proposer.propose(features, starts)[:, 0] - border).abs().amin(0) <= ALLOWED_DIFFERENCE
+    rounded = (ours == theirs) | (((ours - theirs).abs() == 1) & at_border)
+    gaps = found.tied_gaps if rounded.all() else found.gaps
+    gaps.append(abs(float(values[0] - values[1])) / _span(agent, values))
+
+
+@torch.inference_mode()
 def _values(agent: CQN, observation: Mapping[str, Tensor], cell: Tensor) -> Tensor:
     """Values [A, K, L * T] of all bins on the way to ``cell`` [T, A]."""
-    critic = agent.target_critic if agent.config.act_with == "target" else agent.critic
+    critic = agent.acting_critic
     return critic.expected(critic.along(agent.perception(observation), cell[None]).outputs)
 
 

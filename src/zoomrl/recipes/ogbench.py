@@ -43,9 +43,7 @@ def cqn_as_ogbench() -> TrainConfig:
         preset="cqn_as-ogbench",
         env=EnvConfig(id="ogbench:puzzle-3x3-task4"),
         agent=_AGENT,
-        replay=ReplayConfig(
-            batch_size=128, n_step=_CHUNK, discount=0.99, sampling="transition", demo_fraction=0.0, capacity=1_000
-        ),
+        replay=ReplayConfig(batch_size=128, n_step=_CHUNK, discount=0.99, sampling="transition", demo_fraction=0.0),
         control=ControlConfig(executor="open_loop"),
         demos=DemoConfig(source="play", episodes=0),
         eval=EvalConfig(every=0, episodes=20, final_episodes=50, video=False),
@@ -63,7 +61,7 @@ def cqn_ogbench() -> TrainConfig:
 
 def cqn_as_ogbench_proposals() -> TrainConfig:
     """CQN-AS for OGBench that chooses among chunks a flow-matching policy of the play proposes, as Q-chunking does."""
-    proposals = ProposalConfig(count=16, target_count=4, greedy=False)
+    proposals = ProposalConfig(count=16, target_count=8, greedy=False, steps=10)
     base = cqn_as_ogbench()
     agent = replace(_AGENT, proposals=proposals, bc_lambda=0.0, critic_lambda=1.0)
     return replace(base, preset="cqn_as-ogbench-proposals", agent=agent)

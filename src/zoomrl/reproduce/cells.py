@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from zoomrl.errors import CheckpointError, ConfigError, ZoomrlError
-from zoomrl.files import read_json
+from zoomrl.files import read_json, read_sealed
 from zoomrl.reproduce.experiment import Cell, Experiment, Numbers, named_for
-from zoomrl.sweep.plan import Sweep
+from zoomrl.sweep.plan import FILE as SWEEP
+from zoomrl.sweep.plan import Sweep, read_sweep
 from zoomrl.sweep.state import RESULT, finished
-from zoomrl.training.config import TrainConfig
+from zoomrl.training.config import KNOWN_BY_CONTENT, TrainConfig, flat
 
 DEMOS = "demos"
 TRAINING = "training"
@@ -94,6 +95,30 @@ def training(experiment: Experiment, scale: str, directory: Path) -> Sweep:
     return Sweep(directory / TRAINING, runs(experiment, scale, directory))
 
 
+def check_configs(experiment: Experiment, scale: str, directory: Path) -> None:
+    """Compare the configs of all cells with those that were kept before the first one ran.
+
+    Raises:
+        CheckpointError: one is another now, as when a preset has changed since: what was registered is no longer what
+            would run.
+    """
+    if not (directory / TRAINING / SWEEP).exists():
+        return
+    held = read_sweep(directory / TRAINING).runs
+    for name, config in runs(experiment, scale, directory).items():
+        before, after = (flat(one.to_dict()) for one in (held.get(name, config), config))
+        changed = [
+            f"{key}: {before.get(key)!r} -> {after.get(key)!r}"
+            for key in sorted(before | after)
+            if key not in KNOWN_BY_CONTENT and before.get(key) != after.get(key)
+        ]
+        if changed:
+            raise CheckpointError(
+                f"the cell {name} would not run as it was registered: {'; '.join(changed)}. Go on with the version of "
+                "zoomrl that registered it, or choose another directory with --out"
+            )
+
+
 def outcomes(experiment: Experiment, scale: str, directory: Path) -> list[Outcome]:
     """Of all cells, in their order. Those that have not come to their end say so."""
     sweep = training(experiment, scale, directory)
@@ -136,8 +161,10 @@ def check_numbers(numbers: Numbers) -> dict[str, float]:
 def _measured(directory: Path, cell: Cell) -> Outcome:
     path, failure = result_file(directory, cell), failure_file(directory, cell)
     if path.exists():
-        data = read_json(path)
-        return Outcome(cell, _numbers(path, data), seconds=float(data.get("seconds", 0.0)))
+        data = read_sealed(path, "Remove it to measure the cell again")
+        if (told := {name: data.get(name) for name in asdict(cell)}) != asdict(cell):
+            raise CheckpointError(f"{path} is of another cell, {told}; remove it to measure this one")
+        return Outcome(cell, _numbers(path, data), seconds=float(data["seconds"]))
     if failure.exists():
         return Outcome(cell, None, f"failed: {read_json(failure).get('message')}")
     return Outcome(cell, None, "not run yet", over=False)
@@ -145,7 +172,7 @@ def _measured(directory: Path, cell: Cell) -> Outcome:
 
 def _numbers(path: Path, data: Mapping[str, Any]) -> Numbers:
     numbers = data.get("numbers")
-    if not isinstance(numbers, dict) or not all(isinstance(value, int | float) for value in numbers.values()):
+    if not isinstance(numbers, dict) or not all(type(value) in (int, float) for value in numbers.values()):
         raise CheckpointError(f"{path} holds no numbers; remove it to measure the cell again")
     return numbers
 

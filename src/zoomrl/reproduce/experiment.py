@@ -165,7 +165,8 @@ class Experiment:
             cells need in the directory that it is given.
 
     Raises:
-        ConfigError: two arms have one name, or a contrast or scale names something that is not there.
+        ConfigError: two arms or contrasts have one name, a seed is there twice, or a contrast or scale names something
+            that is not there.
     """
 
     name: str
@@ -183,8 +184,10 @@ class Experiment:
 
     def __post_init__(self) -> None:
         names = [arm.name for arm in self.arms]
-        if len(set(names)) < len(names):
-            raise ConfigError(f"{self.name} has two arms of one name: {', '.join(names)}")
+        asked = [contrast.name for contrast in self.contrasts]
+        for what, given in (("arms", names), ("contrasts", asked)):
+            if len(set(given)) < len(given):
+                raise ConfigError(f"{self.name} has two {what} of one name: {', '.join(given)}")
         for contrast in self.contrasts:
             for arm in (contrast.left, contrast.right or contrast.left):
                 if arm not in names:
@@ -197,6 +200,11 @@ class Experiment:
             for arm in (*scale.arms, *scale.only):
                 if arm not in names:
                     raise unknown_name(f"arm of a scale of {self.name}", arm, names)
+            for task in (task for tasks in scale.only.values() for task in tasks):
+                if task not in scale.tasks:
+                    raise unknown_name(f"task of an arm of {self.name}", task, scale.tasks)
+            if len(set(scale.seeds)) < len(scale.seeds) or len(set(scale.tasks)) < len(scale.tasks):
+                raise ConfigError(f"a scale of {self.name} has a seed or task twice")
         if any(not arm.measured for arm in self.arms) and self.read is None:
             raise ConfigError(f"{self.name} trains, and reads nothing of its runs")
         if any(arm.measured for arm in self.arms) and self.measure is None:

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from zoomrl.errors import CheckpointError
-from zoomrl.files import parse_json, read_bytes, write_json
+from zoomrl.files import read_sealed, write_json
 from zoomrl.reproduce.experiment import Experiment
-from zoomrl.seal import is_sealed, unsealed
 from zoomrl.version import __version__
 
 FILE = "registration.json"
@@ -21,6 +20,8 @@ _FREE = ("zoomrl", "date", "title", "metrics", "deviations")
 """What may differ when an experiment goes on: the version, which the verdict names, and words about it."""
 _SHOWN = 10
 """Differences that a refusal lists."""
+_ABSENT = object()
+"""In place of a value that is not there."""
 _WIDTH, _BEFORE = 120, 30
 """Characters of a value that are shown, and how many of them lie before the first that differs."""
 
@@ -53,14 +54,11 @@ def read_registration(directory: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: it is not what was written there.
     """
-    path = directory / FILE
-    content = read_bytes(path)
-    if not is_sealed(content):
-        raise CheckpointError(
-            f"{path} is not what was written there: it was damaged or edited since, and no longer tells what was "
-            "registered before the first cell. Restore it from a copy, or choose another directory with --out"
-        )
-    return parse_json(unsealed(content, str(path)), str(path))
+    return read_sealed(
+        directory / FILE,
+        "It no longer tells what was registered before the first cell: restore it from a copy, or choose another "
+        "directory with --out",
+    )
 
 
 def registration_for(experiment: Experiment, scale: str, directory: Path) -> dict[str, Any] | None:
@@ -112,7 +110,8 @@ def _differences(held: Any, asked: Any, name: str = "") -> Iterator[str]:
     """Places at which two pieces of plain data differ, in their order, as ``arms.full.options.steps: 5000 -> 6000``."""
     if isinstance(held, dict) and isinstance(asked, dict):
         for key in {**asked, **held}:
-            yield from _differences(held.get(key), asked.get(key), f"{name}.{key}" if name else key)
+            both = held.get(key, _ABSENT), asked.get(key, _ABSENT)
+            yield from _differences(*both, f"{name}.{key}" if name else key)
     elif isinstance(held, list) and isinstance(asked, list) and _named(held) and _named(asked):
         before, after = ({one["name"]: one for one in each} for each in (held, asked))
         yield from _differences(before, after, name)
@@ -132,7 +131,7 @@ def _nested(values: list[Any]) -> bool:
 
 
 def _written(value: Any) -> str:
-    return "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    return "nothing" if value is _ABSENT else json.dumps(value, ensure_ascii=False)
 
 
 def _shortened(held: str, asked: str) -> tuple[str, str]:

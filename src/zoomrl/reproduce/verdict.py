@@ -1,16 +1,18 @@
 """From the cells of an experiment to a verdict on each claim.
 
 An interval here is the wider of two at both ends: the stratified bootstrap over (task, seed), which is too narrow for
-four seeds, and Student's t over the seeds of each task. Tasks are fixed, and weigh equally.
+four seeds, and Student's t over the seeds of each task. Tasks are fixed, and weigh equally. Of success rates the second
+is no narrower than the episodes alone make it: seeds may have the same rate by chance.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -25,13 +27,16 @@ from zoomrl.envs.versions import installed_version
 from zoomrl.files import finite_or_null, write_json
 from zoomrl.reproduce.cells import Outcome, outcomes
 from zoomrl.reproduce.experiment import Contrast, Experiment
-from zoomrl.reproduce.registration import register
+from zoomrl.reproduce.read import EPISODES, SUCCESS
+from zoomrl.reproduce.registration import read_registration
 from zoomrl.version import __version__
 
 FILE = "verdict.json"
 REPS = 10_000
 """Samples of the bootstrap."""
-Verdict = Literal["agrees", "differs", "underpowered", "unfinished"]
+_FAR, _HALVINGS = 1e6, 30
+"""How many times its value a bound of a ratio is looked for, and how finely."""
+Verdict = Literal["agrees", "differs", "underpowered", "incomplete", "unfinished"]
 Values = Mapping[str, Mapping[str, Mapping[int, Mapping[str, float]]]]
 """Arm -> task -> seed -> metric -> value."""
 
@@ -43,8 +48,9 @@ class Judged:
     Attributes:
         contrast: its name.
         verdict: ``agrees`` where the interval lies wholly on the expected side of the threshold, ``differs`` where it
-            lies wholly on the other, ``underpowered`` where it does neither; ``unfinished`` while cells are missing
-            that may still come.
+            lies wholly on the other, ``underpowered`` where it does neither, or where a ratio has a right side that may
+            be 0 or less; ``incomplete`` where a cell failed or a task has no pair, so that what is left may be another
+            question; ``unfinished`` while cells are missing that may still come.
         pairs: of task and seed that both arms have.
         missing: pairs that one of them lacks.
         estimate: difference, value or ratio with its interval; None without pairs.
@@ -70,7 +76,14 @@ def values_of(found: Sequence[Outcome]) -> dict[str, dict[str, dict[int, dict[st
     return {arm: dict(tasks) for arm, tasks in values.items()}
 
 
-def judge(contrast: Contrast, values: Values, tasks: Sequence[str], seeds: Sequence[int], over: bool) -> Judged:
+def judge(
+    contrast: Contrast,
+    values: Values,
+    tasks: Sequence[str],
+    seeds: Sequence[int],
+    over: bool,
+    failed: Collection[tuple[str, str, int]] = (),
+) -> Judged:
     """What the cells say about a contrast.
 
     Args:
@@ -78,19 +91,28 @@ def judge(contrast: Contrast, values: Values, tasks: Sequence[str], seeds: Seque
         values: of the cells.
         tasks, seeds: that both arms should have.
         over: whether no further cell will come.
+        failed: arm, task and seed of the cells that have failed.
     """
+    arms = {contrast.left, contrast.right or contrast.left}
+    lost = any(arm in arms and task in tasks for arm, task, _ in failed)
     pairs = {task: _pairs(contrast, values, task, seeds) for task in tasks}
     made = {task: np.asarray(both, np.float64) for task, both in pairs.items() if both}
     count = sum(len(both) for both in made.values())
     missing = len(tasks) * len(seeds) - count
     if not made:
-        return Judged(contrast.name, "underpowered" if over else "unfinished", 0, missing, None)
+        return Judged(contrast.name, "incomplete" if over else "unfinished", 0, missing, None)
     blocks = list(made.values())
+    floors = [sum(_floor(contrast.metric, values[arm][task].values()) for arm in arms) for task in made]
     compared = _differences(contrast, blocks)
-    decided = interval(compared)
+    decided = interval(compared, floors)
     shown = _ratio(blocks) if contrast.ratio else decided
     threshold = 0.0 if contrast.ratio else contrast.threshold
-    verdict = _side(decided, threshold, contrast.expected) if over else "unfinished"
+    verdict: Verdict = "unfinished"
+    if over:
+        whole = not lost and len(made) == len(tasks)
+        verdict = _side(decided, threshold, contrast.expected) if whole else "incomplete"
+        if whole and contrast.ratio and not _positive(blocks):
+            verdict = "underpowered"
     needed = None
     if verdict == "underpowered":
         needed = _pairs_needed(compared, abs(decided.value - threshold))
@@ -98,20 +120,17 @@ def judge(contrast: Contrast, values: Values, tasks: Sequence[str], seeds: Seque
     return Judged(contrast.name, verdict, count, missing, shown, better, needed)
 
 
-def interval(blocks: Sequence[NDArray[np.float64]]) -> Estimate:
+def interval(blocks: Sequence[NDArray[np.float64]], floors: Sequence[float] = ()) -> Estimate:
     """Mean over tasks of the means over their seeds, with its 95 % interval.
 
     Args:
         blocks: [seeds] of each task.
+        floors: least variance of each task's mean; none without.
 
     Returns:
         The outer bounds of the stratified bootstrap (percentiles) and of Student's t; infinite with a single seed.
     """
-    sample = _sample(blocks)
-    student = statistics.estimate(sample)
-    means = _bootstrap([block[:, None] for block in blocks], lambda sampled: np.mean([b[..., 0] for b in sampled], 0))
-    low, high = _percentiles(means)
-    return Estimate(sample.mean, min(low, student.low), max(high, student.high))
+    return _outer(_sample(blocks, floors), _bootstrap([block[:, None] for block in blocks])[:, 0])
 
 
 def improvement(blocks: Sequence[NDArray[np.float64]]) -> Estimate:
@@ -144,14 +163,15 @@ def conclude(experiment: Experiment, scale: str, directory: Path, command: str) 
     Returns:
         What was written.
     """
-    size, registration = experiment.scale(scale), register(experiment, scale, directory)
+    size, registration = experiment.scale(scale), read_registration(directory)
     found = outcomes(experiment, scale, directory)
     over, values = all(one.over for one in found), values_of(found)
+    failed = {(one.cell.arm, one.cell.task, one.cell.seed) for one in found if one.over and one.numbers is None}
     claims = []
     for contrast in experiment.contrasts_of(size):
         both = size.tasks_of(contrast.left), size.tasks_of(contrast.right or contrast.left)
         tasks = [task for task in both[0] if task in both[1]]
-        judged = judge(contrast, values, tasks, size.seeds, over)
+        judged = judge(contrast, values, tasks, size.seeds, over, failed)
         claims.append({**asdict(contrast), **asdict(judged)})
     result = {
         "experiment": experiment.name,
@@ -192,9 +212,14 @@ def _arms(experiment: Experiment, scale: str, values: Values) -> list[dict[str, 
                 for task, seeds in tasks.items()
             }
             blocks = {task: block for task, block in blocks.items() if len(block)}
+            floors = {task: _floor(metric, tasks[task].values()) for task in blocks}
             if blocks:
-                each = {task: {**asdict(interval([block])), "seeds": len(block)} for task, block in blocks.items()}
-                whole = asdict(interval(list(blocks.values()))) if len(blocks) == len(size.tasks) else None
+                each = {
+                    task: {**asdict(interval([block], [floors[task]])), "seeds": len(block)}
+                    for task, block in blocks.items()
+                }
+                of_all = len(blocks) == len(size.tasks)
+                whole = asdict(interval(list(blocks.values()), list(floors.values()))) if of_all else None
                 metrics[metric] = {"tasks": each, "all": whole}
         found.append({"name": arm.name, "about": arm.about, "metrics": metrics})
     return found
@@ -222,39 +247,82 @@ def _differences(contrast: Contrast, blocks: Sequence[NDArray[np.float64]]) -> l
     return [block[:, 0] - factor * block[:, 1] for block in blocks]
 
 
+def _positive(blocks: Sequence[NDArray[np.float64]]) -> bool:
+    """Whether the right side lies above 0, so that a ratio has a meaning."""
+    return interval([block[:, 1] for block in blocks]).low > 0
+
+
 def _ratio(blocks: Sequence[NDArray[np.float64]]) -> Estimate:
-    """Mean of the left over mean of the right, over tasks and seeds, with the percentiles of the bootstrap."""
+    """Mean of the left over mean of the right, over tasks and seeds.
 
-    def ratio(sampled: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-        left, right = (np.mean([block[..., side] for block in sampled], 0) for side in (0, 1))
-        return np.divide(left, right, out=np.full_like(left, np.inf), where=right != 0)
+    Its interval holds the ratios r for which that of left - r right holds 0 (Fieller 1954); it is infinite where the
+    right side may be 0 or less.
+    """
+    left, right = (float(np.mean([block[:, side].mean() for block in blocks])) for side in (0, 1))
+    if not _positive(blocks):
+        return Estimate(left / right if right else math.inf, -math.inf, math.inf)
+    value, sampled = left / right, _bootstrap(blocks)
 
-    value = ratio([block.mean(0)[None] for block in blocks])[0]
-    low, high = _percentiles(_bootstrap(blocks, ratio))
-    return Estimate(float(value), low, high)
+    def bounds(ratio: float) -> Estimate:
+        """Of left minus ``ratio`` times right, as :func:`interval` has it."""
+        return _outer(_sample([block @ (1, -ratio) for block in blocks]), sampled @ (1, -ratio))
+
+    low = _root(lambda ratio: bounds(ratio).low, value, -1.0)
+    high = _root(lambda ratio: bounds(ratio).high, value, 1.0)
+    return Estimate(value, low, high)
 
 
-def _bootstrap(
-    blocks: Sequence[NDArray[np.float64]], statistic: Callable[[list[NDArray[np.float64]]], NDArray[np.float64]]
-) -> NDArray[np.float64]:
-    """``statistic`` of means [reps, columns] of each task, whose rows are resampled by themselves."""
+def _root(bound: Callable[[float], float], value: float, side: float) -> float:
+    """Where ``bound``, which falls, crosses 0 on one side of ``value``; infinite where it does not."""
+    step = side * max(abs(value), 1.0) / 8
+    inner, outer = value, value + step
+    while side * bound(outer) > 0:
+        step *= 2
+        inner, outer = outer, outer + step
+        if abs(step) > _FAR * max(abs(value), 1.0):
+            return side * math.inf
+    for _ in range(_HALVINGS):
+        middle = (inner + outer) / 2
+        inner, outer = (middle, outer) if side * bound(middle) > 0 else (inner, middle)
+    return (inner + outer) / 2
+
+
+def _outer(sample: Sample, means: NDArray[np.float64]) -> Estimate:
+    """The outer bounds of Student's t and of the percentiles of the bootstrap's ``means`` [reps]."""
+    student = statistics.estimate(sample)
+    low, high = _percentiles(means)
+    return Estimate(sample.mean, min(low, student.low), max(high, student.high))
+
+
+def _bootstrap(blocks: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Means [reps, columns] over tasks, the rows of each of which are resampled by themselves."""
     generator = np.random.default_rng(0)
-    sampled = []
-    for block in blocks:
-        chosen = generator.integers(len(block), size=(REPS, len(block)))
-        sampled.append(block[chosen].mean(1))
-    return statistic(sampled)
+    sampled = [block[generator.integers(len(block), size=(REPS, len(block)))].mean(1) for block in blocks]
+    return np.asarray(np.mean(sampled, 0))
 
 
 def _percentiles(values: NDArray[np.float64]) -> tuple[float, float]:
     tail = (1 - CONFIDENCE) / 2
-    # Nothing is interpolated: a ratio may be infinite.
-    low, high = np.quantile(values, (tail, 1 - tail), method="nearest")
+    low, high = np.quantile(values, (tail, 1 - tail))
     return float(low), float(high)
 
 
-def _sample(blocks: Sequence[NDArray[np.float64]]) -> Sample:
-    return statistics.over_tasks([statistics.sample_of(block.tolist()) for block in blocks])
+def _sample(blocks: Sequence[NDArray[np.float64]], floors: Sequence[float] = ()) -> Sample:
+    samples = [statistics.sample_of(block.tolist()) for block in blocks]
+    if floors:
+        samples = [
+            replace(sample, variance=max(sample.variance, floor)) for sample, floor in zip(samples, floors, strict=True)
+        ]
+    return statistics.over_tasks(samples)
+
+
+def _floor(metric: str, cells: Iterable[Mapping[str, float]]) -> float:
+    """The variance of a mean success rate that the episodes of the cells alone make; 0 of other metrics."""
+    told = [cell for cell in cells if metric == SUCCESS and {SUCCESS, EPISODES} <= cell.keys()]
+    if not told:
+        return 0.0
+    successes = sum(cell[SUCCESS] * cell[EPISODES] for cell in told)
+    return statistics.of_episodes(round(successes), round(sum(cell[EPISODES] for cell in told)))
 
 
 def _side(estimate: Estimate, threshold: float, expected: str) -> Verdict:

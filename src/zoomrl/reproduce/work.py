@@ -18,8 +18,10 @@ from filelock import FileLock, Timeout
 
 from zoomrl.errors import CheckpointError, DemonstrationError
 from zoomrl.files import write_json
+from zoomrl.machine import end_with_parent_process
 from zoomrl.reproduce.cells import (
     DEMOS,
+    check_configs,
     check_numbers,
     demo_sources,
     failure_file,
@@ -30,7 +32,6 @@ from zoomrl.reproduce.cells import (
     training,
 )
 from zoomrl.reproduce.experiment import Arm, Cell, Experiment, Measure, Scale
-from zoomrl.sweep.child import end_with_parent
 from zoomrl.sweep.plan import plan
 from zoomrl.sweep.worker import POLL_S, Worker
 from zoomrl.training.scripted import is_collected
@@ -84,12 +85,22 @@ def alone(directory: Path) -> Iterator[None]:
 
 
 def forget_failures(experiment: Experiment, scale: str, directory: Path) -> None:
-    """Let the cells that failed be tried again."""
+    """Let the cells that failed be tried again.
+
+    Raises:
+        CheckpointError: a run has come to its end and cannot be read.
+    """
     for cell in measured_cells(experiment, scale):
         failure_file(directory, cell).unlink(missing_ok=True)
     sweep = training(experiment, scale, directory)
     for name in sweep.runs:
         sweep.failure(name).unlink(missing_ok=True)
+    for one in outcomes(experiment, scale, directory):
+        if one.over and one.numbers is None and one.cell.name in sweep.runs:
+            raise CheckpointError(
+                f"{one.cell.name} has come to its end, and {one.problem}. Remove {sweep.run_dir(one.cell.name)} to run "
+                "it again"
+            )
 
 
 class Collecting:
@@ -142,6 +153,7 @@ class Work:
         self._training: Worker | None = None
         configs = runs(experiment, scale, directory)
         if configs:
+            check_configs(experiment, scale, directory)
             sweep = plan(training(experiment, scale, directory).directory, configs)
             sweep.stop_file.unlink(missing_ok=True)
             self._training = Worker(sweep, slots, RETRIES, say, tuple(configs))
@@ -242,7 +254,7 @@ def measure_one(measure: Measure, arm: Arm, cell: Cell, scale: Scale, directory:
     """Measure a cell and keep its numbers, or why there are none. For a process of its own."""
     if multiprocessing.parent_process() is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to pass on
-        end_with_parent()
+        end_with_parent_process()
     began = time.monotonic()
     try:
         numbers = check_numbers(measure(arm, cell.task, cell.seed, scale, directory / DEMOS))

@@ -67,12 +67,11 @@ class CQN(Learner):
     # ---- acting ----------------------------------------------------------------------------------------------
 
     def sample_acting_noise(self, count: int, generator: torch.Generator, explore: bool) -> Noise:
-        """Which of tied bins to take; noise that proposals begin from (while exploring), and which to take if any."""
-        noise = {"ties": self._sample_ties(count, generator)}
+        """Which of tied bins to take; noise that proposals begin from, and which of them to take if any."""
+        noise = dict(self._sample_ties(count, generator))
         if self.proposer is not None:
             number = self.config.proposals.count
-            if explore:
-                noise["starts"] = self.proposer.sample_starts(number, count, generator)
+            noise["starts"] = self.proposer.sample_starts(number, count, generator)
             if (picks := self.proposer.sample_picks(number, count, generator)) is not None:
                 noise["picks"] = picks
         return noise
@@ -83,10 +82,10 @@ class CQN(Learner):
         With proposals the best of them and of the greedy one.
         """
         critic, features = self.acting_critic, self.perception(observation)
-        best = critic.greedy(features, noise["ties"])
         if self.proposer is None:
+            best = critic.greedy(features, noise["ties"])
             return {"actions": critic.centre(best.cell), "value": critic.value_of(best)}
-        choice = self.proposer.choose(critic, features, best.cell, noise.get("starts"), noise.get("picks"))
+        choice = self.proposer.choose(critic, features, noise.get("ties"), noise["starts"], noise.get("picks"))
         return {"actions": critic.centre(choice.cell), "value": choice.value}
 
     @property
@@ -115,10 +114,9 @@ class CQN(Learner):
     def sample_noise(self, batch: int) -> Noise:
         """Which of tied bins the bootstrap action takes, shifts of the images, and the weight of imitation now."""
         generator, following = self.generator, batch * self.chunk_length if self.prefixes else batch
-        ties = self._sample_ties(following, generator)
         weight = torch.full((), imitation_weight(self.config, self.updates), device=self.device)
         noise = {
-            "ties": ties,
+            **self._sample_ties(following, generator),
             "imitation_weight": weight,
             **sample_shifts(self.perception, batch, generator, following),
         }
@@ -184,20 +182,27 @@ class CQN(Learner):
         observation = self.perception(following, noise.get("next_shifts"))
         double = self.config.double_q
         critic = self.critic if double else self.target_critic
-        best = critic.greedy(observation, noise["ties"], all_levels=not double)
-        if self.proposer is None and not double:
-            return self.target_critic.chosen_by(best)
-        cell = best.cell
         if self.proposer is not None:
             starts, picks = noise["next_starts"], noise.get("next_picks")
-            cell = self.proposer.choose(critic, observation, cell, starts, picks).cell
+            cell = self.proposer.choose(critic, observation, noise.get("ties"), starts, picks).cell
+        else:
+            best = critic.greedy(observation, noise["ties"], all_levels=not double)
+            if not double:
+                return self.target_critic.chosen_by(best)
+            cell = best.cell
         return self.target_critic.chosen_on(self.target_critic.along(observation, cell))
+
+    def sample_measuring_noise(self, batch: int) -> Noise:
+        """Noise that proposals begin from."""
+        if self.proposer is None:
+            return {}
+        return {"starts": self.proposer.sample_starts(self.config.proposals.count, batch, self.generator)}
 
     def measure(self, batch: Mapping[str, Any], noise: Noise) -> Metrics:
         """Whether the critic still tells bins apart and agrees with demonstrations, and what reaches it."""
         features = self.perception(batch["obs"])
         path = self.critic.along(features, self.critic.cell(batch["actions"]))
-        found = {} if self.proposer is None else self.proposer.compare(self.critic, features)
+        found = {} if self.proposer is None else self.proposer.compare(self.critic, features, noise["starts"])
         return {
             **found,
             **self.critic.compare_bins(path, *self._masks(batch, path.outputs.dtype)),
@@ -248,7 +253,9 @@ class CQN(Learner):
         own = [*encoders, *network_pieces(streams, self.chunk_length), (self.critic, "imitation"), *flow]
         return [*own, *self.representation_pieces()]
 
-    def _sample_ties(self, batch: int, generator: torch.Generator) -> Tensor:
-        """A bin [L, B * T, A] for each choice that may be tied."""
+    def _sample_ties(self, batch: int, generator: torch.Generator) -> Noise:
+        """A bin [L, B * T, A] for each choice of a greedy chunk that may be tied; nothing where none is chosen."""
+        if self.proposer is not None and not self.proposer.needs_greedy(self.critic):
+            return {}
         size = (self.config.levels, batch * self.chunk_length, self.action_dim)
-        return torch.randint(self.config.bins, size, generator=generator, device=generator.device)
+        return {"ties": torch.randint(self.config.bins, size, generator=generator, device=generator.device)}

@@ -47,12 +47,7 @@ class Proposer(nn.Module):
         sizes: lengths of the observation's features by name.
         chunk_length: T.
         action_dim: A.
-
-    Attributes:
-        starts: [N, T, A], noise from which proposals begin where nothing is to be random: evaluations and exports.
     """
-
-    starts: Tensor
 
     def __init__(
         self,
@@ -68,7 +63,6 @@ class Proposer(nn.Module):
         size = chunk_length * action_dim
         self.trunk = image_trunk(sizes, encoder)
         self.net = mlp(self.trunk.out_dim + size + 1, config.hidden, size, norm=True, activation="silu")
-        self.register_buffer("starts", torch.randn(config.count, *self.shape))
 
     def forward(self, features: Tensor, point: Tensor, time: Tensor) -> Tensor:
         """Velocity [..., T, A] at ``point`` [..., T, A] and ``time`` [..., 1], of features [..., F] of the trunk."""
@@ -88,41 +82,52 @@ class Proposer(nn.Module):
 
         return follow_flow(velocity, starts, self.config.steps)
 
+    def needs_greedy(self, critic: CoarseToFineCritic) -> bool:
+        """Whether the greedy chunk is a candidate, or fills in the dimensions that cannot be moved."""
+        return self.config.greedy or critic.movable is not None
+
     def choose(
         self,
         critic: CoarseToFineCritic,
         observation: Mapping[str, Tensor],
-        greedy: Tensor,
-        starts: Tensor | None,
-        picks: Tensor | None,
+        ties: Tensor | None,
+        starts: Tensor,
+        picks: Tensor | None = None,
     ) -> Choice:
         """The best of the proposals and the greedy chunk.
 
         Args:
             critic: whose values decide.
             observation: features by name [B, ...].
-            greedy: finest cell [B, T, A] of the greedy chunk.
-            starts: noise [N, B, T, A] that proposals begin from; None takes the same for every sample.
+            ties: [L, B * T, A] of the greedy chunk, where :meth:`needs_greedy`.
+            starts: noise [N, B, T, A] that proposals begin from.
             picks: [B], the candidates to take whatever their values.
         """
-        if starts is None:
-            starts = self.starts[:, None].expand(-1, len(greedy), -1, -1)
         cells = critic.cell(self.propose(observation, starts))
-        if critic.movable is not None:
-            cells = torch.where(critic.movable, cells, greedy)
-        if self.config.greedy:
-            cells = torch.cat([greedy[None], cells])
+        if ties is not None:
+            greedy = critic.greedy(observation, ties).cell
+            if critic.movable is not None:
+                cells = torch.where(critic.movable, cells, greedy)
+            if self.config.greedy:
+                cells = torch.cat([greedy[None], cells])
         values = critic.score(observation, cells)
         chosen = values.max(0).indices if picks is None else picks
         sample = torch.arange(len(chosen), device=chosen.device)
         return Choice(cells[chosen, sample], values[chosen, sample], values, chosen)
 
-    def compare(self, critic: CoarseToFineCritic, observation: Mapping[str, Tensor]) -> Metrics:
-        """How far the values of candidates lie apart, and how often a proposal is better than the greedy chunk."""
-        batch = len(next(iter(observation.values())))
-        steps, size = self.shape
-        ties = torch.zeros(critic.config.levels, batch * steps, size, dtype=torch.int64, device=self.starts.device)
-        choice = self.choose(critic, observation, critic.greedy(observation, ties).cell, None, None)
+    def compare(self, critic: CoarseToFineCritic, observation: Mapping[str, Tensor], starts: Tensor) -> Metrics:
+        """How far the values of candidates lie apart, and how often a proposal is better than the greedy chunk.
+
+        Args:
+            critic: whose values they are.
+            observation: features by name [B, ...].
+            starts: noise [N, B, T, A] that proposals begin from.
+        """
+        ties = None
+        if self.needs_greedy(critic):
+            tokens = critic.config.levels, starts.shape[1] * self.shape[0], self.shape[1]
+            ties = torch.zeros(tokens, dtype=torch.int64, device=starts.device)
+        choice = self.choose(critic, observation, ties, starts)
         found = {"proposal_spread": (choice.values.amax(0) - choice.values.amin(0)).mean()}
         if self.config.greedy:
             found["proposal_chosen"] = (choice.chosen > 0).to(torch.float32).mean()

@@ -8,7 +8,7 @@ from pathlib import Path
 from zoomrl.errors import CheckpointError
 from zoomrl.reproduce.experiment import FULL, SMALL, Arm, Claim, Contrast, Experiment, Scale
 from zoomrl.reproduce.experiments.papers import CQN_AS, INDEPENDENT, SMALL_METAWORLD, SMALL_TRAINING, on_bigym
-from zoomrl.reproduce.read import final_numbers
+from zoomrl.reproduce.read import EPISODES, SUCCESS, final_numbers
 from zoomrl.training.diagnosis.facts import Facts, Row, known_before
 from zoomrl.training.diagnosis.rules import critic_collapse
 from zoomrl.training.rows import METRICS, read_rows
@@ -93,7 +93,7 @@ def read(directory: Path) -> dict[str, float]:
     said, warned = warned_at(rows, known_before(directory))
     top = max(spread for _, spread in spreads)
     found = {
-        "success": final_numbers(directory)["success"],
+        **{name: value for name, value in final_numbers(directory).items() if name in (SUCCESS, EPISODES)},
         "spread": spreads[-1][1],
         "spread_kept": spreads[-1][1] / top if top else 0.0,
         "half_life": float(life),

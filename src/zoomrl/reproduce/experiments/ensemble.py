@@ -25,7 +25,7 @@ from zoomrl.envs.registry import make_env
 from zoomrl.math.grid import snap
 from zoomrl.reproduce.experiment import FULL, SMALL, Arm, Claim, Contrast, Experiment, Scale
 from zoomrl.reproduce.experiments.papers import CQN_AS, INDEPENDENT, SMALL_METAWORLD, SMALL_TRAINING, on_bigym
-from zoomrl.reproduce.read import final_numbers
+from zoomrl.reproduce.read import EPISODES, SUCCESS, final_numbers
 from zoomrl.training.scripted import scripted_demos
 
 LENGTH = 16
@@ -105,7 +105,7 @@ def measure(arm: Arm, task: str, seed: int, scale: Scale, place: Path) -> dict[s
         ]
     finally:
         simulator.close()
-    return {"success": float(np.mean(solved))}
+    return {SUCCESS: float(np.mean(solved)), EPISODES: float(len(solved))}
 
 
 def _ceiling(knots: int, execute: int) -> Arm:

@@ -42,6 +42,11 @@ def load_demos(config: TrainConfig, spec: EnvSpec, own_env: bool, console: Conso
         console.print(said, highlight=False)
     check_manifest(demos, spec)
     if demos.spec.id != spec.id:
+        if all(name.startswith("ogbench:") for name in (demos.spec.id, spec.id)):
+            raise DemonstrationError(
+                f"the play at {source} was imported for {demos.spec.id}: its rewards are of that task. Import its file "
+                f"once more, for this one: zoomrl demos import ogbench F.npz --out DIR --env {spec.id}"
+            )
         # Allowed: tasks may share demonstrations. But the same shapes may also be an accident.
         said = f"the demonstrations were recorded in {demos.spec.id}, and this run is of {spec.id}"
         console.print(said, highlight=False)

@@ -5,8 +5,10 @@ other; perhaps ``qpos``, ``qvel`` and ``button_states``.
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,14 +30,21 @@ NEEDED = (OBSERVED, "actions", "terminals")
 _NOT_SEEN = ("actions", "terminals", "rewards", "masks", "next_observations", "valids")
 
 
+class _Outcome(NamedTuple):
+    """What came of an episode of play: whether it solves the task, and rewards [T]."""
+
+    success: bool
+    rewards: NDArray[np.float32]
+
+
 def read(path: Path, options: ImportOptions) -> Imported:
     """Read one file. ``terminals`` marks the last observation of a trajectory, whose action was not executed.
 
     A trajectory of T + 1 rows is an episode of T actions. ``observations`` are the state, one vector without names, or
     the camera ``observations`` where they are images; ``qpos``, ``qvel`` and others may be named in ``options.state``.
     No outcome is recorded. For an environment ``ogbench:<task>`` it is worked out from ``qpos`` and ``button_states``,
-    as the benchmark does it: each first state that solves the task ends an episode with a reward of 1, and the next
-    one begins where the task is unsolved again. All of them are to be imitated (``is_demo``): it is play.
+    as the benchmark does it: each first state that solves the task ends an episode, and the next one begins where the
+    task is unsolved again. Rewards are those of ``options.env``. All are to be imitated (``is_demo``): it is play.
 
     Raises:
         DemonstrationError: when no episode can be read; lists every fault.
@@ -77,12 +86,10 @@ def _read(path: Path, found: dict[str, Long], options: ImportOptions) -> Importe
     task = _task(options, arrays, path)
     successes = 0
     for number, (first, end) in enumerate(episodes):
-        parts: list[tuple[int, int, bool | None]]
-        parts = [(first, end, None)] if task is None else [*parts_of(_solves(task, arrays, first, end), first)]
-        for begin, stop, success in parts:
-            load = partial(_episode, arrays, cameras, state, assembly, number, begin, stop, success)
+        for begin, stop, outcome in _parts(task, arrays, first, end):
+            load = partial(_episode, arrays, cameras, state, assembly, number, begin, stop, outcome)
             assembly.add(f"{path.name}: trajectory {number} (row {begin})", load)
-            successes += bool(success)
+            successes += outcome is not None and outcome.success
     if task is not None:
         task.close()
         if not successes:
@@ -126,9 +133,17 @@ def _task(options: ImportOptions, arrays: dict[str, Long], path: Path) -> OGBenc
     return env
 
 
-def _solves(task: OGBenchEnv, arrays: dict[str, Long], first: int, end: int) -> NDArray[np.bool_]:
+def _parts(
+    task: OGBenchEnv | None, arrays: dict[str, Long], first: int, end: int
+) -> Iterator[tuple[int, int, _Outcome | None]]:
+    """The episodes of a trajectory: first row, end, and what came of them as far as that is known."""
+    if task is None:
+        yield first, end, None
+        return
     buttons = arrays["button_states"][first:end] if "button_states" in arrays else None
-    return np.asarray(task.in_place(arrays["qpos"][first:end], buttons).all(axis=1))
+    placed = task.in_place(arrays["qpos"][first:end], buttons)
+    for begin, stop, success in parts_of(np.asarray(placed.all(axis=1)), first):
+        yield begin, stop, _Outcome(success, task.rewards(placed[begin - first + 1 : stop - first]))
 
 
 def _episode(
@@ -139,19 +154,17 @@ def _episode(
     number: int,
     first: int,
     end: int,
-    success: bool | None,
+    outcome: _Outcome | None,
 ) -> Raw:
-    rewards = np.ravel(arrays["rewards"][first : end - 1]) if "rewards" in arrays else None
-    if success is not None:
-        rewards = np.zeros(end - first - 1, np.float32)
-        rewards[-1] = success
+    recorded = np.ravel(arrays["rewards"][first : end - 1]) if "rewards" in arrays else None
+    success = None if outcome is None else outcome.success
     return Raw(
         actions=arrays["actions"][first : end - 1],
         state={UNNAMED if state == [OBSERVED] else name: arrays[name][first:end] for name in state},
         views=[in_slices(Rows(arrays[name], first, end), assembly.sized(name)) for name in cameras],
-        rewards=rewards,
+        rewards=recorded if outcome is None else outcome.rewards,
         success=success,
         terminated=success,
-        is_demo=None if success is None else True,
+        is_demo=None if outcome is None else True,
         meta={"episode": number, "first_row": first},
     )

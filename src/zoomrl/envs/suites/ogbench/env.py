@@ -126,6 +126,12 @@ class OGBenchEnv(SceneEnv):
                 found.append(np.abs(qpos[:, sim.model.joint(joint).qposadr[0]] - getattr(sim, goal)) <= _CLOSE)
         return np.stack(found, axis=1)
 
+    def rewards(self, placed: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Rewards [N] of steps to states with these objects in place [N, objects], as this environment gives them."""
+        count = placed.sum(axis=1)
+        found = count == placed.shape[1] if self._sparse else count - placed.shape[1]
+        return np.asarray(found, np.float32)
+
 
 def resolve(name: str) -> tuple[str, int]:
     """Scene and number of a task: ``puzzle-3x3-task4``, ``puzzle-3x3``, or the benchmark's own name of it.
