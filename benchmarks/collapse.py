@@ -1,10 +1,11 @@
 """When imitation stops: does the live warning come before the policy is lost? And is it silent where nothing stops?
 
-Usage: python benchmarks/collapse.py [--seeds 5 6 7 8] [--arms full lambda-0] [--jobs 2] [--out DIR] [--name NAME]
-                                     [--note TEXT]
+Usage: python benchmarks/collapse.py [--seeds 5 6 7 8] [--arms full lambda-0] [--steps 1000] [--rows 40]
+                                     [--evaluations 80] [--jobs 2] [--out DIR] [--name NAME] [--note TEXT]
 
 The arms ``lambda-0`` and ``full`` of the experiment ``bc-terms`` at its small scale, on seeds of their own, with rows
-and evaluations of 50 episodes close together: imitation stops after 1,200 updates.
+and evaluations of 50 episodes close together: imitation stops after 1,200 updates, and four of five steps make one.
+A fall is known to lie between two evaluations, so that a warning leads by what lies between these at least and at most.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from provenance import keep, provenance
+from zoomrl.analysis.statistics import estimate, sample_of
 from zoomrl.reproduce.experiment import SMALL
 from zoomrl.reproduce.experiments.bc_terms import EXPERIMENT, SWITCH, fell_at
 from zoomrl.sweep.plan import Sweep, plan
@@ -29,13 +33,16 @@ from zoomrl.training.rows import METRICS, read_rows
 STOPS, KEEPS = "lambda-0", "full"
 CAUSE = "critic-collapse"
 TASKS = ("metaworld:coffee-push", "metaworld:push-wall")
-FINE = {"steps": 1000, "log.every": 40, "eval.every": 80, "eval.episodes": 50, "eval.final_episodes": 0}
+FINE = {"eval.episodes": 50, "eval.final_episodes": 0}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[5, 6, 7, 8])
     parser.add_argument("--arms", nargs="+", default=[STOPS, KEEPS], choices=[STOPS, KEEPS])
+    parser.add_argument("--steps", type=int, default=1000, help="after the 1,000 updates on demonstrations")
+    parser.add_argument("--rows", type=int, default=40, help="steps between two rows")
+    parser.add_argument("--evaluations", type=int, default=80, help="steps between two evaluations")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("runs/collapse"))
     parser.add_argument("--name", default="collapse")
@@ -47,7 +54,8 @@ def main() -> None:
         for task in TASKS
         for arm in options.arms
     }
-    sweep = plan(options.out, {name: config_of(*cell, options.out) for name, cell in cells.items()})
+    grid = {"steps": options.steps, "log.every": options.rows, "eval.every": options.evaluations}
+    sweep = plan(options.out, {name: config_of(*cell, options.out, grid) for name, cell in cells.items()})
     if not Worker(sweep, options.jobs, say=print).run():
         sys.exit("not all runs are at their end; the same command goes on")
     runs = [read(sweep, name, *cell) for name, cell in cells.items()]
@@ -62,10 +70,10 @@ def main() -> None:
     print(json.dumps(result["summary"], indent=1))
 
 
-def config_of(arm: str, task: str, seed: int, place: Path) -> TrainConfig:
+def config_of(arm: str, task: str, seed: int, place: Path, grid: dict[str, int]) -> TrainConfig:
     """The experiment's config of a cell, with closer rows."""
     size = EXPERIMENT.scale(SMALL)
-    fine = replace(size, options={**size.options, **FINE})
+    fine = replace(size, options={**size.options, **FINE, **grid})
     config = EXPERIMENT.config(EXPERIMENT.arm(arm), task, seed, fine)
     return replace(config, demos=replace(config.demos, directory=str(place / "demos")))
 
@@ -76,6 +84,8 @@ def read(sweep: Sweep, name: str, arm: str, task: str, seed: int) -> dict[str, A
     rows = read_rows(directory / METRICS)
     evaluations = [(row["updates"], row["success_rate"]) for row in rows if row["kind"] == "eval"]
     fell = fell_at(evaluations)
+    if fell is not None:  # what falls before imitation stops is noise
+        fell = max(fell, min(updates for updates, _ in evaluations if updates > SWITCH))
     said = warnings_of(known_before(directory), rows)
     return {
         "arm": arm,
@@ -83,8 +93,8 @@ def read(sweep: Sweep, name: str, arm: str, task: str, seed: int) -> dict[str, A
         "seed": seed,
         "warned": said.get(CAUSE),
         "others": sorted(set(said) - {CAUSE}),
-        # What falls before imitation stops is noise.
-        "fell": None if fell is None else max(fell, min(updates for updates, _ in evaluations if updates > SWITCH)),
+        "stood": None if fell is None else max([SWITCH, *(u for u, _ in evaluations if u < fell)]),
+        "fell": fell,
         "evaluations": evaluations,
     }
 
@@ -100,13 +110,39 @@ def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "success_fell": sum(one["fell"] is not None for one in stopped),
         "warned": sum(one["warned"] is not None for one in stopped),
         "warned_before_it_stopped": sum(one["warned"] is not None and one["warned"] <= SWITCH for one in stopped),
-        "warned_before_success_fell": sum(one["warned"] < one["fell"] for one in both),
-        "warned_with_the_evaluation_that_fell": sum(one["warned"] == one["fell"] for one in both),
+        "warned_before_the_evaluation_that_fell": sum(one["warned"] < one["fell"] for one in both),
+        "warned_no_later_than_the_last_that_had_not": sum(one["warned"] <= one["stood"] for one in both),
         "updates_from_stop_to_warning": [one["warned"] - SWITCH for one in both],
-        "updates_from_warning_to_fall": [one["fell"] - one["warned"] for one in both],
+        "updates_from_warning_to_fall_at_least": [one["stood"] - one["warned"] for one in both],
+        "updates_from_warning_to_fall_at_most": [one["fell"] - one["warned"] for one in both],
+        "success_where_it_stops": mean_success(stopped),
+        "success_where_it_goes_on": mean_success(kept),
         "runs_in_which_it_goes_on": len(kept),
         "false_alarms": sum(one["warned"] is not None or bool(one["others"]) for one in kept),
     }
+
+
+def mean_success(runs: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """Mean over the runs at each evaluation, and its difference from the last one before imitation stops, with the
+    interval of Student over the runs: single runs fall and rise by 10 points by chance."""
+    if not runs:
+        return []
+    grid = [updates for updates, _ in runs[0]["evaluations"]]
+    every = np.array([[success for _, success in one["evaluations"]] for one in runs])
+    before = max(at for at, updates in enumerate(grid) if updates <= SWITCH)
+    found = []
+    for at, updates in enumerate(grid):
+        change = estimate(sample_of((every[:, at] - every[:, before]).tolist()))
+        found.append(
+            {
+                "updates": updates,
+                "success": float(every[:, at].mean()),
+                "change": change.value,
+                "low": change.low,
+                "high": change.high,
+            }
+        )
+    return found
 
 
 if __name__ == "__main__":

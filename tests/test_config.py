@@ -50,9 +50,35 @@ def test_bad_values_are_refused_by_name():
         ({"bins": 1}, r"agent.bins must be at least 2, got 1"),
         ({"chunk_length": 0}, r"agent.chunk_length must be at least 1"),
         ({"v_min": 3.0}, r"agent.v_max must exceed agent.v_min"),
+        ({"v_least": 0.3}, r"agent.v_least=0.3 has no effect without agent.atom_spacing=geometric; leave it at 0.05"),
+        ({"value": "scalar", "v_min": 0.0, "atom_spacing": "geometric"}, r"without agent.value=categorical"),
+        ({"value": "scalar", "coarse_values": "refuse"}, r"agent.coarse_values=refuse has no effect without"),
+        ({"bc_lambda": 0.0, "bc_schedule": "0.5"}, r"has no effect without an agent.bc_lambda above 0"),
+        ({"bc_floor": 0.0}, r"agent.bc_floor=0.0 has no effect without an agent.bc_schedule; leave it at 0.003"),
     ):
         with pytest.raises(ConfigError, match=words):
             TrainConfig(agent=CQNASConfig(**fields))
+    for changes, words in (
+        ({"control.executor": "receding_horizon", "control.replan_every": 5}, r"replan_every=5 exceeds the chunks of"),
+        ({"control.random_prefix": 5}, r"control.random_prefix=5 exceeds the chunks of cqn_as"),
+        ({"control.random_prefix": 2, "steps": 0}, r"is about training episodes, and steps=0 makes none"),
+        ({"agent.coarse_values": "refuse", "env.reward": "dense"}, r"env.reward=dense tell none"),
+        (
+            {"agent.atom_spacing": "geometric", "env.reward": "dense"},
+            r"agent.atom_spacing=geometric is for rewards of 0 and 1, and env.reward is dense",
+        ),
+        (
+            {"agent.proposals.count": 2, "demos.source": "none", "offline_updates": 0, "agent.normalize": "none"}
+            | {"control.action_range": "env", "replay.relabel_successes": False},
+            r"agent.proposals imitates demonstrations, and there is none",
+        ),
+        (
+            {"agent.prefix_targets": True, "replay.n_step": 1, "replay.tail": "exclude"},
+            r"only the last step of a chunk would learn from the end of an episode",
+        ),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            preset("cqn_as-metaworld", **changes)
     with pytest.raises(ConfigError, match=r"control.noise: expected a number, linear"):
         TrainConfig(control=ControlConfig(noise="cosine(1)"))
     data = preset("quickstart").to_dict()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import io
 import math
 from collections.abc import Mapping
@@ -617,6 +618,21 @@ def test_controller_end_to_end_against_plain_loops():
             np.testing.assert_allclose(out[i], [2 * unit[0], 0.5 + 0.5 * unit[1]], rtol=1e-5, atol=1e-6)
     assert agent.calls == calls < 14
     assert out.dtype == np.float32
+
+
+def test_values_are_those_of_environments_with_a_new_chunk():
+    """Others go on with an older chunk, and predict nothing of the state that they are in."""
+    control, agent = fake_controller("receding_horizon", noise=None)
+    act = agent.act
+    agent.act = lambda *args, **options: dataclasses.replace(act(*args, **options), value=torch.tensor([1.0, 2.0]))
+    state = {"state": np.zeros((2, 1), np.float32)}
+    told = []
+    for first, second in ((True, True), (False, True), (False, False), (True, False), (False, False)):
+        control.reset(np.array([first, second]))
+        control.act(state)
+        told.append(None if control.predicted is None else control.predicted.tolist())
+    nan = pytest.approx(np.nan, nan_ok=True)
+    assert told == [[1, 2], [nan, 2], [1, nan], [1, 2], None]
 
 
 @pytest.mark.parametrize("executor", ["temporal_ensemble", "receding_horizon", "open_loop"])

@@ -37,7 +37,6 @@ SMALL: dict[str, Any] = {
     "representation.dim": 8,
     "representation.encoder_hidden": (8,),
     "representation.model_hidden": (8,),
-    "proposals.hidden": (6,),
 }
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -64,7 +63,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "atom_spacing": "geometric",
         "bc_schedule": "linear(1,0,9)",
     },
-    "one of the chunks that are proposed": {"proposals.count": 2, "proposals.choose": "random"},
+    "one of the chunks that are proposed": {
+        "proposals.count": 2,
+        "proposals.choose": "random",
+        "proposals.hidden": (6,),
+    },
     "a target for each prefix": {"prefix_targets": True},
     "policies judged by several episodes": {"checkpoint_after": 3, "policy_delay": 1},
 }
@@ -104,11 +107,13 @@ def variant(config: AgentConfig, changes: dict[str, Any]) -> AgentConfig | None:
     if changes and not any(name.partition(".")[0] in own for name in changes):
         return None
     taken: dict[str, Any] = {}
+    parts: dict[str, dict[str, Any]] = {}
     for name, value in {**SMALL, **changes}.items():
         group, dot, field = name.rpartition(".")
         if (group or field) in own:
-            before = taken.get(group, getattr(config, group)) if dot else None
-            taken[group or field] = dataclasses.replace(before, **{field: value}) if dot else value
+            (parts.setdefault(group, {}) if dot else taken)[field] = value
+    # At once: some are refused without others.
+    taken |= {group: dataclasses.replace(getattr(config, group), **values) for group, values in parts.items()}
     return config.replaced(**taken)
 
 

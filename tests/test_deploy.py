@@ -29,10 +29,11 @@ from zoomrl.control.config import ControlConfig
 from zoomrl.control.scaling import ActionScaler
 from zoomrl.deploy.export import CARD, CODE, STEP, WEIGHTS
 from zoomrl.deploy.graph import ActingGraph, StepGraph, feed
-from zoomrl.deploy.load import BundlePolicy
+from zoomrl.deploy.load import BundlePolicy, _Controller
 from zoomrl.deploy.onnx import write_onnx
 from zoomrl.deploy.parity import Parity, _compare_bins, compare, mcnemar
 from zoomrl.errors import CheckpointError, ConfigError, MissingDependencyError, ZoomrlError
+from zoomrl.files import read_json
 from zoomrl.nets.perception import ObservationShape
 from zoomrl.spec import ArraySpec, EnvSpec
 from zoomrl.training.policy import load_agent
@@ -173,28 +174,77 @@ def test_chunks_that_rounding_tells_apart_are_told_from_others():
         ours = graph(*feed(graph.inputs, arrays))[0][0].numpy()
         chunk = torch.from_numpy((ours - graph.middle.numpy()) / graph.reach.numpy())
     theirs = ours.copy()
-    theirs[0, 0] += 2 * graph.reach.numpy()[0] / cells  # the cell above
+    side = 1 if chunk[0, 0] < 0 else -1  # to a neighbour that is there
+    theirs[0, 0] += side * 2 * graph.reach.numpy()[0] / cells
     # All proposals are ours, but for the first component: on the border of the two cells, or well inside of ours.
     for inside, (tied, gaps) in ((1e-6, (1, 0)), (1e-3, (0, 1))):
         shown = chunk.clone()
-        shown[0, 0] += 1 / cells - inside
+        shown[0, 0] += side * (1 / cells - inside)
         proposer.propose = lambda *_, shown=shown: shown.expand(3, 1, -1, -1)
         found = Parity()
         _compare_bins(found, graph, agent, arrays, (ours, theirs))
         assert (len(found.tied_gaps), len(found.gaps)) == (tied, gaps)
         pair = graph.agent.acting_critic.cell(torch.from_numpy(np.stack([chunk, chunk])))
-        pair[1, 0, 0] += 1
+        pair[1, 0, 0] += side
         with torch.inference_mode():
             values = agent.acting_critic.score({"state": torch.from_numpy(arrays["state"])}, pair[:, None])[:, 0]
         span = agent.config.v_max - agent.config.v_min
         assert (found.tied_gaps + found.gaps)[0] == pytest.approx(abs(float(values[0] - values[1])) / span, rel=1e-4)
 
 
+def test_where_the_greedy_chunk_is_taken_flips_are_those_of_an_agent_without_proposals():
+    """At the tie threshold one side may take another bin of a coarse level, whose chunk is worth something else."""
+    graph = graph_of("cqn_as", ONLY_STATE, ALL_MOVE, proposals__count=1)
+    agent = graph.agent
+    assert isinstance(agent, CQN)
+    noise = {name: tensor.numpy() for name, tensor in agent.sample_acting_noise(1, torch.Generator(), False).items()}
+    counted = set()
+    for observation in observations(graph, 20):
+        arrays = {"state": observation["state"][None], **noise}
+        with torch.inference_mode():
+            ours = graph(*feed(graph.inputs, arrays))[0][0].numpy()
+            sample = {"state": torch.from_numpy(arrays["state"])}
+            greedy = agent.acting_critic.greedy(sample, torch.from_numpy(arrays["ties"])).cell[0]
+            cell = agent.acting_critic.cell(torch.from_numpy((ours - graph.middle.numpy()) / graph.reach.numpy()))
+        width = 2 * graph.reach.numpy() / agent.config.bins**agent.config.levels
+        theirs = ours.copy()
+        theirs[0] += np.where(ours[0] < graph.middle.numpy(), width, -width)
+        found = Parity()
+        _compare_bins(found, graph, agent, arrays, (ours, theirs))
+        count = len(found.gaps + found.tied_gaps)
+        assert count == (ACTIONS if torch.equal(greedy, cell) else 1)
+        counted.add(count)
+    assert ACTIONS in counted
+
+
+@pytest.mark.long
+def test_a_bundle_predicts_values_of_new_chunks_alone(tmp_path, monkeypatch):
+    """As training does: between two chunks nothing is predicted."""
+    pytest.importorskip("onnxscript")
+    graph = graph_of("cqn_as", ONLY_STATE)
+    write_onnx(graph, tmp_path / runtime.GRAPH)
+    one = policy_on(graph, tmp_path, monkeypatch)
+    one.facts["executor"]["replan_every"] = 2
+    controller = _Controller([one.another(0), one.another(1)])
+    state = {"state": np.zeros((2, STATE), np.float32)}
+    told = []
+    for step in range(4):
+        controller.reset(np.array([step == 0, step in (0, 1)]))
+        controller.act(state)
+        assert controller.predicted is not None
+        told.append(np.isfinite(controller.predicted).tolist())
+    assert told == [[True, True], [False, True], [True, False], [False, True]]
+
+
 def policy_on(graph: ActingGraph, folder: Path, monkeypatch) -> runtime.Policy:
     """The runtime of a folder that holds a graph alone."""
     grid = graph.agent.config.grid
     facts = {
-        "observations": {name: {} for name in graph.observed},
+        "observations": {
+            port.name: {"shape": port.shape[1:], "dtype": port.dtype}
+            for port in graph.inputs
+            if port.name in graph.observed
+        },
         "frame_stack": 1,
         "chunk_length": graph.agent.chunk_length,
         "executor": {"name": "receding_horizon", "replan_every": 1},
@@ -475,6 +525,20 @@ def test_the_card_says_what_was_measured(bundle):
     assert re.search(r"95 % interval [\d.]+ to [\d.]+", index["results"][0]["task"]["name"])
     assert "import policy" in card
     assert "paired episodes" in card
+
+
+@pytest.mark.long
+def test_a_bundle_that_acts_otherwise_does_not_boast_of_what_the_run_achieved(trained, bundle, tmp_path):
+    """Success was measured with the run's own execution; options stay those of training."""
+    export(trained, tmp_path / "out", execution="1", observations=3)
+    own, other = (read_json(folder / runtime.POLICY) for folder in (bundle, tmp_path / "out"))
+    assert own["training"]["result"]["episodes"] > 0
+    assert other["training"]["result"] is None
+    assert other["training"]["options"] == own["training"]["options"]
+    assert other["executor"] == {"name": "receding_horizon", "replan_every": 1}
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "executed in another way; what that achieved is not told here" in card
+    assert "model-index" not in card
 
 
 def test_what_lies_there_is_not_overwritten(bundle, trained, tmp_path):

@@ -1,5 +1,6 @@
 """How chunks are executed can be chosen after training: on seeds of their own."""
 
+import dataclasses
 import json
 
 import pytest
@@ -10,8 +11,9 @@ from zoomrl.cli.main import main
 from zoomrl.control.config import ControlConfig
 from zoomrl.control.execution import execution_of, executions, with_execution
 from zoomrl.deploy.evaluate import episode_seeds, evaluate
-from zoomrl.deploy.execution import choose_execution
+from zoomrl.deploy.execution import _rank, choose_execution
 from zoomrl.errors import ConfigError
+from zoomrl.training.evaluate import Evaluation
 from zoomrl.training.seeds import derive
 
 
@@ -70,6 +72,22 @@ def test_single_actions_leave_no_choice(tmp_path):
         choose_execution(tmp_path / "run", make_env=ToyEnv)
 
 
+def test_an_execution_that_breaks_the_simulator_is_not_the_best():
+    """Its few episodes that ended may all have succeeded; where all broke it, there is no rate at all."""
+
+    def result(successes, lost):
+        count = len(successes)
+        ended = [float(s) for s in successes], [3] * count, successes, list(range(count))
+        return Evaluation(*ended, [], list(range(lost)))
+
+    results = result([], 5), result([True], 4), result([True, False] * 2, 0), result([True] * 4, 0)
+    ranks = [_rank(one) for one in results]
+    assert ranks == sorted(ranks)
+    assert len(set(ranks)) == 4
+    unreported = Evaluation([1.0, 5.0], [3, 3], [], [0, 1])
+    assert _rank(unreported) == (0, 3.0)
+
+
 def test_the_command_refuses_what_cannot_be(tmp_path, capsys):
     assert main(["execution", str(tmp_path / "none")]) != 0
     assert "is no run directory" in capsys.readouterr().err
@@ -81,13 +99,12 @@ def test_results_are_printed(monkeypatch, tmp_path, capsys):
     from zoomrl.deploy import execution
     from zoomrl.envs.config import EnvConfig
     from zoomrl.training import run_files
-    from zoomrl.training.evaluate import Evaluation
 
     def result(successes):
         count = len(successes)
         return Evaluation([float(s) for s in successes], [3] * count, list(map(bool, successes)), list(range(count)))
 
-    tried = {"ensemble": result([0, 1, 0]), "2": result([1, 1, 0])}
+    tried = {"ensemble": result([0, 1, 0]), "2": result([1, 1, 0]), "1": Evaluation([], [], [], [], [], [7, 8, 9])}
     choice = execution.ExecutionChoice("ensemble", "2", tried, {"2": result([1, 1]), "ensemble": result([0, 1])})
     monkeypatch.setattr(execution, "choose_execution", lambda *args, **options: choice)
 
@@ -100,6 +117,13 @@ def test_results_are_printed(monkeypatch, tmp_path, capsys):
     assert "2 of each chunk (chosen)" in said
     assert "ensemble (the run's own)" in said
     assert "--execution 2" in said
+    assert "all, 3 lost" in said
+    assert "chosen by luck" not in said
+    worse = dataclasses.replace(choice, tested={"2": result([0, 1]), "ensemble": result([1, 1])})
+    monkeypatch.setattr(execution, "choose_execution", lambda *args, **options: worse)
+    assert main(["execution", str(tmp_path / "r")]) == 0
+    assert "tested on other episodes, the chosen one is worse than the run's own" in capsys.readouterr().out
+    monkeypatch.setattr(execution, "choose_execution", lambda *args, **options: choice)
     assert main(["execution", str(tmp_path / "r"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["chosen"] == "2"

@@ -110,6 +110,7 @@ def test_the_best_weights_do_not_depend_on_an_interruption_before_their_evaluati
         ({"env__num_envs": 2}, ConfigError, r"cannot change:\n  env\.num_envs: 1 -> 2"),
         ({"agent": CQNConfig(hidden_dim=12)}, ConfigError, r"agent\.name: 'cqn_as' -> 'cqn'"),
         ({"control__executor": "open_loop"}, ConfigError, r"control\.executor: 'temporal_ensemble' -> 'open_loop'"),
+        ({"agent__v_max": 9.0}, ConfigError, r"agent\.v_max: .* -> 9\.0"),
         ({"agent__normalize": "demos"}, ConfigError, r"agent\.normalize: 'none' -> 'demos'"),
         ({"control__action_range": "demos"}, ConfigError, r"control\.action_range: 'env' -> 'demos'"),
         ({"replay__sampling": "transition"}, ConfigError, r"replay\.sampling: 'episode' -> 'transition'"),

@@ -216,8 +216,12 @@ def test_measures_tell_how_often_a_proposal_is_better():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"greedy": False}, "set agent.proposals.count to 1 or more"),
-        ({"choose": "random"}, "set agent.proposals.count to 1 or more"),
+        ({"greedy": False}, "proposals.greedy=False has no effect without proposals, of which agent.proposals.count"),
+        ({"choose": "random"}, "proposals.choose=random has no effect"),
+        ({"target_count": 8}, "proposals.target_count=8 has no effect"),
+        ({"steps": 9}, "proposals.steps=9 has no effect"),
+        ({"hidden": (8,)}, "proposals.hidden"),
+        ({"lr": 1.0}, "proposals.lr=1.0 has no effect"),
         ({"count": -1}, "agent.proposals.count"),
         ({"count": 1, "steps": 0}, "agent.proposals.steps"),
         ({"count": 1, "target_count": 0}, "agent.proposals.target_count"),

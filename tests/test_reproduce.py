@@ -982,8 +982,9 @@ def test_a_collapse_is_read_from_a_run(tmp_path):
     for updates in range(1064, 2600, 64):
         spread = 0.4 * 0.5 ** (max(0, updates - 1200) / 256)
         rows.append({"kind": "train", "updates": updates, "env_steps": updates, "sibling_spread": spread})
-        if updates == 2344:
-            rows.append({"kind": "eval", "updates": updates, "env_steps": 9, "episodes": 20, "success_rate": 0.1})
+        if updates in (1960, 2344):
+            success = 0.1 if updates == 2344 else 0.45
+            rows.append({"kind": "eval", "updates": updates, "env_steps": 9, "episodes": 20, "success_rate": success})
     rows.append({"kind": "final", "updates": 2600, "env_steps": 2000, "episodes": 50, "success_rate": 0.04})
     (tmp_path / "metrics.jsonl").write_text("".join(f"{sealed_row(row)}\n" for row in rows))
     found = bc_terms.read(tmp_path)
@@ -992,7 +993,12 @@ def test_a_collapse_is_read_from_a_run(tmp_path):
     assert found["halved"] == found["warned"] == found["fell"] == 1
     assert found["alarm"] == 0
     assert found["spread_kept"] == pytest.approx(0.5 ** ((2536 - 1200) / 256), rel=1e-6)
-    assert found["lead"] == 2344 - 1832, "a fifth is left after 595 updates: told with the row at 1832"
+    assert found["lead"] == 1960 - 1832, (
+        "a fifth is left after 595 updates: told at 1832, and it stood at 1960"
+    )
+    silent = [{**row, "sibling_spread": 0.4} if row["kind"] == "train" else row for row in rows]
+    (tmp_path / "metrics.jsonl").write_text("".join(f"{sealed_row(row)}\n" for row in silent))
+    assert bc_terms.read(tmp_path)["lead"] == 1200 - 2536, "what is never said comes after all"
 
 
 def test_the_warning_comes_with_the_first_loss_of_agreement_once_nothing_is_imitated(tmp_path):

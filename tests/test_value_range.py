@@ -20,6 +20,8 @@ from zoomrl.agents.taco.config import TACOConfig
 from zoomrl.agents.tcrl.config import TCRLConfig
 from zoomrl.cli.train import defaults
 from zoomrl.data.episode import Episode
+from zoomrl.demos.store.reader import read_demos
+from zoomrl.demos.store.writer import write_demos
 from zoomrl.errors import ConfigError
 from zoomrl.math.categorical import outside, support
 from zoomrl.recipes.compose import preset
@@ -307,6 +309,11 @@ def test_values_that_are_too_coarse_are_refused_where_that_is_asked_for(tmp_path
         run(tiny(tmp_path / "refused", demos, agent__coarse_values="refuse", **options))
     result, _ = run(tiny(tmp_path / "warned", demos, **options))
     assert result.finished
+    shown = read_demos(demos)
+    play = [dataclasses.replace(one, success=False) for one in shown.episodes]
+    write_demos(tmp_path / "play", play, shown.spec)
+    with pytest.raises(ConfigError, match="cannot be judged: no demonstration says how many steps a success takes"):
+        run(tiny(tmp_path / "unknown", tmp_path / "play", agent__coarse_values="refuse", **options))
     fine = {**options, "agent__v_min": 0.0, "agent__v_max": 1.0, "agent__atoms": 51}
     result, _ = run(tiny(tmp_path / "fine", demos, agent__coarse_values="refuse", **fine))
     assert result.finished

@@ -66,6 +66,7 @@ class Policy:
         facts: the content of ``policy.json``.
         value: discounted return that the agent predicted with the newest chunk; None from agents without values, or
             before the first.
+        replanned: whether the last :meth:`act` made a new chunk.
     """
 
     def __init__(self, folder: Path, *, threads: int = 1, seed: int = 0) -> None:
@@ -84,6 +85,7 @@ class Policy:
         self._outputs = [entry["name"] for entry in facts["outputs"]]
         self._warned: set[str] = set()
         self.value: float | None = None
+        self.replanned = False
         self.reset()
 
     def __repr__(self) -> str:
@@ -118,7 +120,8 @@ class Policy:
             ObservationError: something is missing, has another shape, or holds NaN or infinity.
         """
         stacked = self._stack.push(self.read(observation))
-        chunk = self.infer(stacked) if self._executor.needs_chunk() else None
+        self.replanned = self._executor.needs_chunk()
+        chunk = self.infer(stacked) if self.replanned else None
         return np.clip(self._executor.step(chunk), self._low, self._high)
 
     def chunk(self, observation: Mapping[str, Any] | NDArray[Any]) -> Floats:

@@ -17,6 +17,7 @@ from zoomrl.files import finite_or_null
 
 if TYPE_CHECKING:
     from zoomrl.deploy.execution import ExecutionChoice
+    from zoomrl.training.evaluate import Evaluation
 
 
 @dataclass(frozen=True)
@@ -90,13 +91,20 @@ def _print(choice: ExecutionChoice, path: Path) -> None:
     Console(emoji=False).print(table)
     if choice.chosen == choice.own:
         print("none of them is better than the run's own execution")
-    else:
-        print(f"export it so: {to_type('export', path, '--execution', choice.chosen, '--out', 'FOLDER')}")
+        return
+    if _mean(choice.tested[choice.chosen]) < _mean(choice.tested[choice.own]):
+        print("tested on other episodes, the chosen one is worse than the run's own: it may have been chosen by luck")
+    print(f"export it so: {to_type('export', path, '--execution', choice.chosen, '--out', 'FOLDER')}")
+
+
+def _mean(result: Evaluation) -> float:
+    return result.return_mean if result.success_rate is None else result.success_rate
 
 
 def _told(row: dict[str, Any]) -> str:
-    """Success with its interval, or the mean return, over so many episodes."""
+    """Success with its interval, or the mean return, over so many episodes; and how many were lost."""
+    lost = f", {row['episodes_lost']} lost" if row["episodes_lost"] else ""
     if "success_rate" in row:
         interval = f"{row['success_low']:.0%} to {row['success_high']:.0%}"
-        return f"{row['success_rate']:.0%} of {row['episodes']} ({interval})"
-    return f"{row['return_mean']:.4g} over {row['episodes']}"
+        return f"{row['success_rate']:.0%} of {row['episodes']} ({interval}){lost}"
+    return f"{row['return_mean']:.4g} over {row['episodes']}{lost}" if row["episodes"] else f"all{lost}"

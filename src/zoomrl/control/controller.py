@@ -64,7 +64,8 @@ class Controller:
         self._explorer = explorer
         self.generator = torch.Generator().manual_seed(seed)
         self.predicted: NDArray[np.float32] | None = None
-        """Values [N] that the agent predicted at the last :meth:`act`; None without a new chunk, or without values."""
+        """Values [N] that the agent predicted at the last :meth:`act`, NaN in environments without a new chunk; None
+        where none has one, or without values."""
 
     def reset(self, which: NDArray[np.bool_]) -> None:
         """Start new episodes in the environments ``which`` [N] bool: their chunks and stacked frames are dropped."""
@@ -88,7 +89,9 @@ class Controller:
         stacked = self._stack.push(observation)
         wanted = self._executor.needs_chunk()
         chunk = self._agent.act(stacked, self.generator, explore=self._explorer is not None) if wanted.any() else None
-        self.predicted = None if chunk is None or chunk.value is None else chunk.value.numpy()
+        self.predicted = None
+        if chunk is not None and chunk.value is not None:
+            self.predicted = np.where(wanted.numpy(), chunk.value.numpy(), np.float32(np.nan))
         action = self._executor.step(chunk)
         if self._explorer is not None:
             action = self._explorer(action, env_steps)

@@ -102,6 +102,8 @@ def _trained(facts: Mapping[str, Any]) -> str:
         )
     elif result and result.get("return_mean") is not None:
         lines.append(f"Return {result['return_mean']:.4g} over {result['episodes']} episodes.")
+    elif not training.get("executed_alike", True):
+        lines.append("In training its chunks were executed in another way; what that achieved is not told here.")
     else:
         lines.append("No episodes were made to evaluate it.")
     commit = f" ({facts['versions']['commit']})" if facts["versions"].get("commit") else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,7 +53,8 @@ def choose_execution(
 ) -> ExecutionChoice:
     """Try executions on ``choosing`` episodes, and test the best on ``episodes`` others: those of ``zoomrl eval``.
 
-    The best has the highest success rate, or mean return where no success is reported; of equal ones the run's own.
+    The best has the fewest episodes in which the simulator failed, and then the highest success rate, or mean return
+    where no success is reported; of equal ones the run's own.
 
     Args:
         run: a run directory or checkpoint file, of an agent with chunks of several actions.
@@ -82,7 +84,7 @@ def choose_execution(
         for name in names:
             say(f"choosing: {name} ...")
             tried[name] = run_episodes(policies[name], envs, choice_seeds)
-        chosen = max(names, key=lambda name: _score(tried[name]))
+        chosen = max(names, key=lambda name: _rank(tried[name]))
         tested = {}
         for name in dict.fromkeys((chosen, own)):
             say(f"testing: {name} ...")
@@ -91,6 +93,7 @@ def choose_execution(
     return ExecutionChoice(own, chosen, tried, tested)
 
 
-def _score(result: Evaluation) -> float:
-    row = result.row()
-    return float(row.get("success_rate", row["return_mean"]))
+def _rank(result: Evaluation) -> tuple[int, float]:
+    if not result.returns:
+        return -len(result.lost), -math.inf
+    return -len(result.lost), result.return_mean if result.success_rate is None else result.success_rate

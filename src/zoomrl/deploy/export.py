@@ -95,7 +95,8 @@ def export(
         import_optional(module, "export")
     if is_bundle(Path(run)):
         raise ConfigError(f"{run} is a bundle already; a run is exported")
-    held = load_agent(run) if not execution else executed(load_agent(run), execution)
+    trained = load_agent(run)
+    held = executed(trained, execution) if execution else trained
     directory = Path(run).parent.parent if Path(run).is_file() else Path(run)
     if not isinstance(held.agent, Learner):
         raise ZoomrlError(
@@ -116,7 +117,7 @@ def export(
         shutil.copyfile(runtime.__file__, folder / CODE)
         # Its writer leaves it to its owner alone; the others may be read by whoever may read the folder.
         (folder / WEIGHTS).chmod((folder / CODE).stat().st_mode)
-        facts = describe(held, directory, graph, step)
+        facts = describe(held, trained.config, directory, graph, step)
         write_json(folder / runtime.POLICY, facts)
         parity = success = None
         met: list[Arrays] = []

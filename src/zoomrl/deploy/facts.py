@@ -28,11 +28,14 @@ _PRIVATE = ("run_dir", "init_from", "fork", "callback", "log", "intervene", "res
 """Options that say where things lie on somebody's machine, or how a run was watched."""
 
 
-def describe(held: TrainedAgent, run: Path, graph: ActingGraph, step: StepGraph | None) -> dict[str, Any]:
+def describe(
+    held: TrainedAgent, trained: TrainConfig, run: Path, graph: ActingGraph, step: StepGraph | None
+) -> dict[str, Any]:
     """The content of ``policy.json``, but for what is measured later.
 
     Args:
         held: the agent and what it was trained for.
+        trained: with what it was trained; of ``held`` the execution of chunks may be another.
         run: its run directory.
         graph: that ``model.onnx`` holds.
         step: that ``model_step.onnx`` holds; None without one.
@@ -55,7 +58,7 @@ def describe(held: TrainedAgent, run: Path, graph: ActingGraph, step: StepGraph 
         "outputs": [asdict(port) for port in graph.outputs],
         "step": None if step is None else {"inputs": _ports(step.inputs), "outputs": _ports(step.outputs)},
         "discount": config.replay.discount,
-        "training": _training(held, run),
+        "training": _training(held, trained, run),
         "versions": {
             "zoomrl": __version__,
             "commit": source_commit(),
@@ -133,12 +136,13 @@ def _executor(control: ControlConfig, chunk_length: int) -> dict[str, Any]:
     return {"name": control.executor, "replan_every": every}
 
 
-def _training(held: TrainedAgent, run: Path) -> dict[str, Any]:
-    """Where the weights come from."""
-    config = held.config.to_dict()
+def _training(held: TrainedAgent, trained: TrainConfig, run: Path) -> dict[str, Any]:
+    """Where the weights come from. The result of the run is told where it was executed as this bundle is."""
+    config = trained.to_dict()
     options = {name: value for name, value in config.items() if name not in (*_PRIVATE, "env")}
     options["demos"] = _without_places(options["demos"])
-    result = read_json(run / RESULT) if (run / RESULT).exists() else {}
+    same = held.config.control == trained.control
+    result = read_json(run / RESULT) if same and (run / RESULT).exists() else {}
     policy = read_policy_file(run)
     kept = ("episodes", "success_rate", "success_low", "success_high", "return_mean", "return_low", "return_high")
     return {
@@ -147,6 +151,7 @@ def _training(held: TrainedAgent, run: Path) -> dict[str, Any]:
         "seed": held.config.seed,
         "demos_sha256": policy.demos_sha256,
         "trained_with": {"zoomrl": policy.zoomrl, "torch": policy.torch, "python": policy.python},
+        "executed_alike": same,
         "result": {name: result[name] for name in kept if name in result} or None,
         "options": options,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -100,8 +101,9 @@ class _Controller:
     def act(self, observation: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         rows = [{name: array[index] for name, array in observation.items()} for index in range(len(self.policies))]
         actions = np.stack([policy.act(row) for policy, row in zip(self.policies, rows, strict=True)])
-        values = [policy.value for policy in self.policies]
-        self.predicted = None if None in values else np.asarray(values, np.float32)
+        values = [policy.value if policy.replanned else math.nan for policy in self.policies]
+        told = any(policy.replanned and policy.value is not None for policy in self.policies)
+        self.predicted = np.asarray(values, np.float32) if told else None
         return actions
 
 

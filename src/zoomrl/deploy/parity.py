@@ -115,8 +115,9 @@ def _compare_bins(
     found.bins += ours.shape[0] * levels * int(moving.sum())
     found.flips += int(differs.sum())
     observation = {name: torch.from_numpy(arrays[name]) for name in graph.observed}
-    if differs.any() and agent.proposer is not None:
-        _compare_choices(found, agent, agent.proposer, observation, torch.from_numpy(arrays["starts"]), cells)
+    noise = {name: torch.from_numpy(array) for name, array in arrays.items() if name not in graph.observed}
+    if differs.any() and agent.proposer is not None and not _took_greedy(agent, agent.proposer, observation, noise):
+        _compare_choices(found, agent, agent.proposer, observation, noise["starts"], cells)
     elif differs.any():
         values = _values(agent, observation, cells[0])
         span = _span(agent, values)
@@ -128,6 +129,17 @@ def _compare_bins(
             gaps.append(abs(float(gap)) / span)
     same: NDArray[np.bool_] = (cells[0] == cells[1]).numpy()
     return same
+
+
+@torch.inference_mode()
+def _took_greedy(
+    agent: CQN, proposer: Proposer, observation: Mapping[str, Tensor], noise: Mapping[str, Tensor]
+) -> bool:
+    """Whether the greedy chunk was chosen, whose bins part at one level as those of an agent without proposals do."""
+    ties, starts, picks = (noise.get(name) for name in ("ties", "starts", "picks"))
+    assert starts is not None
+    choice = proposer.choose(agent.acting_critic, agent.perception(observation), ties, starts, picks)
+    return proposer.config.greedy and int(choice.chosen[0]) == 0
 
 
 @torch.inference_mode()

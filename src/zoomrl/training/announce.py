@@ -16,7 +16,7 @@ from zoomrl.errors import ConfigError
 from zoomrl.spec import EnvSpec
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.diagnosis.facts import Facts, demo_facts
-from zoomrl.training.diagnosis.rules import coarse_values
+from zoomrl.training.diagnosis.rules import coarse_values, tells_length
 from zoomrl.training.value_range import check_returns
 
 
@@ -27,7 +27,7 @@ def announce_demonstrated(
 
     Raises:
         ConfigError: with ``agent.coarse_values`` refuse, when the atoms do not tell the value of the first state of a
-            demonstration from 0.
+            demonstration from 0, or no demonstration says how long a success takes.
     """
     frozen = [str(dim) for dim in np.flatnonzero(~scaler.movable)]
     if frozen:
@@ -43,9 +43,14 @@ def announce_demonstrated(
             f"scaled by their magnitude, at least 1: {name_entries(constant, spec)}"
         )
     check_returns(config, episodes, say)
-    found = coarse_values(Facts(config, demo_facts(episodes)))
-    # Where that is only a warning, it comes with the first row of metrics.
-    if found is not None and getattr(config.agent, "coarse_values", "warn") == "refuse":
+    if getattr(config.agent, "coarse_values", "warn") != "refuse":
+        return  # a warning comes with the first row of metrics
+    facts = Facts(config, demo_facts(episodes))
+    if not tells_length(facts):
+        raise ConfigError(
+            "agent.coarse_values=refuse cannot be judged: no demonstration says how many steps a success takes"
+        )
+    if (found := coarse_values(facts)) is not None:
         raise ConfigError(f"agent.coarse_values=refuse: {found.evidence}. {found.advice}")
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import dacite
 
 from zoomrl.agents.config import AgentConfig
-from zoomrl.agents.cqn.config import CQNASConfig
+from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
 from zoomrl.agents.registry import AGENT_CONFIGS
 from zoomrl.control.config import ControlConfig
 from zoomrl.data.config import ReplayConfig
@@ -189,11 +189,24 @@ class TrainConfig:
                 f"control.random_prefix={self.control.random_prefix} exceeds the chunks of {self.agent.name}: "
                 f"agent.chunk_length is {chunk}"
             )
+        if self.control.executor == "receding_horizon" and self.control.replan_every > chunk:
+            raise ConfigError(
+                f"control.replan_every={self.control.replan_every} exceeds the chunks of {self.agent.name}: "
+                f"agent.chunk_length is {chunk}"
+            )
+        if self.control.random_prefix and not self.steps:
+            raise ConfigError("control.random_prefix is about training episodes, and steps=0 makes none")
         if getattr(self.agent, "prefix_targets", False) and self.replay.n_step != 1:
             raise ConfigError(
                 "with agent.prefix_targets the place of a step in its chunk says after how many steps it bootstraps, "
                 f"and replay.n_step={self.replay.n_step} has no effect: use replay.n_step 1"
             )
+        if getattr(self.agent, "prefix_targets", False) and self.replay.tail == "exclude":
+            raise ConfigError(
+                "with agent.prefix_targets only the last step of a chunk would learn from the end of an episode, since "
+                "replay.tail=exclude leaves out the starts near it: use replay.tail shorten"
+            )
+        self._check_coarse_to_fine()
         if self.control.snap and self.agent.grid is None:
             raise ConfigError(f"control.snap needs a zoom grid, and {self.agent.name} has none; turn it off")
         if self.replay.sampling == "priority" and not self.agent.gives_priorities:
@@ -217,6 +230,25 @@ class TrainConfig:
         if self.demos.source == "none" and self.offline_updates:
             raise ConfigError(
                 f"offline_updates={self.offline_updates} needs demonstrations, but demos.source is 'none'"
+            )
+
+    def _check_coarse_to_fine(self) -> None:
+        """Refuse options of coarse-to-fine agents that the rest of the config leaves without effect or sense."""
+        agent = self.agent
+        if not isinstance(agent, CQNConfig):
+            return
+        shown = self.demos.source != "none" or self.intervene.source != "none"
+        if agent.proposals.count and not shown and not self.replay.relabel_successes:
+            raise ConfigError(
+                "agent.proposals imitates demonstrations, and there is none: give demos.source, or let successful "
+                "episodes count with replay.relabel_successes"
+            )
+        if agent.atom_spacing == "geometric" and self.env.reward == "dense":
+            raise ConfigError("agent.atom_spacing=geometric is for rewards of 0 and 1, and env.reward is dense")
+        if agent.coarse_values == "refuse" and (self.demos.source == "none" or self.env.reward == "dense"):
+            raise ConfigError(
+                "agent.coarse_values=refuse compares atoms with the value of a sparse success at the length of "
+                f"demonstrations, and demos.source={self.demos.source}, env.reward={self.env.reward} tell none"
             )
 
     @property

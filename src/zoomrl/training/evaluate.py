@@ -27,7 +27,8 @@ class Acting(Protocol):
     """What runs episodes: it acts in N environments at once."""
 
     predicted: NDArray[np.float32] | None
-    """Values [N] predicted at the last :meth:`act`; None without a new chunk, or without values."""
+    """Values [N] predicted at the last :meth:`act`, NaN in environments without a new chunk; None where none has one,
+    or without values."""
 
     def reset(self, which: NDArray[np.bool_]) -> None:
         """Start new episodes in the environments ``which`` [N] bool."""

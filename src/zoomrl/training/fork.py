@@ -24,6 +24,10 @@ from zoomrl.training.run_files import read_config, read_policy_file
 _KEPT = (
     "agent.name",
     "agent.normalize",
+    "agent.v_min",
+    "agent.v_max",
+    "agent.atom_spacing",
+    "agent.v_least",
     "collect.lag",
     "control.executor",
     "control.random_prefix",

@@ -47,3 +47,9 @@ def init_from(config: TrainConfig, agent: Agent, scaler: ActionScaler, say: Call
     ranges = [(one.low.tolist(), one.high.tolist()) for one in (theirs.scaler, scaler)]
     if config.init_part == "all" and ranges[0] != ranges[1]:
         say("the range of actions is another one there: the same output of a network is another action here")
+    atoms = [
+        [getattr(one.agent, name, None) for name in ("v_min", "v_max", "atom_spacing", "v_least")]
+        for one in (theirs.config, config)
+    ]
+    if config.init_part == "all" and atoms[0] != atoms[1]:
+        say("the atoms of values are others there: the same output of a network is another value here")

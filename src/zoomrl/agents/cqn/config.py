@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
-from zoomrl.agents.checks import check_learning, check_support
+from zoomrl.agents.checks import check_learning, check_support, refuse_idle
 from zoomrl.agents.config import AgentConfig, TaskDefaults
 from zoomrl.errors import ConfigError
 from zoomrl.field_docs import with_field_docs
@@ -51,8 +51,8 @@ class ProposalConfig:
         at_least(self, place, count=0, target_count=1, steps=1)
         positive(self, place, "lr")
         widths(self, place, "hidden")
-        if not self.count and (not self.greedy or self.choose != "critic"):
-            raise ConfigError(f"{place}greedy and .choose are about proposals: set {place}count to 1 or more")
+        others = ("target_count", "greedy", "choose", "steps", "hidden", "lr")
+        refuse_idle(self, place, bool(self.count), "proposals, of which agent.proposals.count asks for some", *others)
 
 
 @with_field_docs
@@ -181,6 +181,11 @@ class CQNConfig(AgentConfig):
                 f"got v_min={self.v_min:g}, v_least={self.v_least:g}, v_max={self.v_max:g}, atoms={self.atoms}"
             )
         at_least(self, "agent.", critic_lambda=0, bc_lambda=0, bc_floor=0, trunk_dim=0)
+        categorical, geometric = self.value == "categorical", self.atom_spacing == "geometric"
+        refuse_idle(self, "agent.", categorical, "agent.value=categorical", "atom_spacing", "coarse_values")
+        refuse_idle(self, "agent.", geometric, "agent.atom_spacing=geometric", "v_least")
+        refuse_idle(self, "agent.", self.bc_lambda > 0, "an agent.bc_lambda above 0", "bc_schedule")
+        refuse_idle(self, "agent.", self.bc_schedule != "1", "an agent.bc_schedule", "bc_floor")
         try:
             parse_schedule(self.bc_schedule)
         except ValueError as error:

@@ -13,7 +13,10 @@ from zoomrl.training.config import TrainConfig
 
 
 def config(arm: Arm, task: str, seed: int, scale: Scale) -> TrainConfig:
-    """iQRL on ``task`` with one part of its representation changed, as ``zoomrl ablate`` changes it."""
+    """iQRL on ``task`` with one part of its representation changed, as ``zoomrl ablate`` changes it.
+
+    Other options, which that command takes from the task, are those of the preset.
+    """
     options = dict(arm.options)
     ablation = options.pop("ablation", None)
     base = from_options(replace(arm, options=options), task, seed, scale)
@@ -26,7 +29,8 @@ def config(arm: Arm, task: str, seed: int, scale: Scale) -> TrainConfig:
 _QUANTISED = Claim(
     "Quantised latents learn better than latents that are not.",
     f"{IQRL}, ablation of the quantisation (draft)",
-    "acrobot-swingup at 500,000 frames: 416 against 247",
+    "at 500,000 frames acrobot-swingup 416 against 247; fish-swim 641 against 739, cheetah-run 794 against 824, "
+    "humanoid-run 99 against 101",
 )
 _RECONSTRUCTED = Claim(
     "Reconstructing observations hurts.",
@@ -45,7 +49,7 @@ _PLAIN = Claim(
 )
 _CRITICS = Claim(
     "Five critics are better than two.",
-    f"{IQRL}, ablation of the critics (draft)",
+    "results of the public repository of DC-MPC, the later method of the same group",
     "dog-run at 500,000 frames: 310 against 249",
 )
 EXPERIMENT = Experiment(

@@ -66,7 +66,9 @@ EXPERIMENT = Experiment(
     deviations=(
         "The default task of each scene in place of five; play of the published recipe made anew; small networks.",
         "The small scale has a fifth of the updates and puzzle-3x3 alone.",
-        "Critics are CQN-AS's, with the value of a chunk read at its finest level.",
+        "Critics are CQN-AS's, with the value of a chunk read at its finest level. With proposals the policy is what "
+        "imitates: the critic's own imitation losses are off and its temporal-difference loss weighs 1 and not 0.1, so "
+        "that the first contrast is of both changes together.",
     ),
     read=final_numbers,
 )

@@ -171,20 +171,28 @@ def clipped_targets(facts: Facts) -> Finding | None:
     return Finding("support-too-narrow", what, advice)
 
 
+def tells_length(facts: Facts) -> bool:
+    """Whether the demonstrations say how many steps a success takes."""
+    return bool(facts.demos.get("length_90")) and not _is_play(facts)
+
+
 def coarse_values(facts: Facts) -> Finding | None:
     """The value of a success, seen from the first state of a demonstration, is lost between two atoms."""
-    length, least = facts.demos.get("length_90"), facts.config.agent.least_value
-    if not length or least is None or facts.config.replay.discount >= 1 or facts.config.env.reward == "dense":
+    agent, least = facts.config.agent, facts.config.agent.least_value
+    if least is None or facts.config.replay.discount >= 1 or facts.config.env.reward == "dense":
         return None
-    if _is_play(facts):
+    if not tells_length(facts):
         return None
+    length = facts.demos["length_90"]
     value = facts.config.replay.discount**length
     if value >= least:
         return None
     return Finding(
         "values-too-coarse",
         f"a success {length:.0f} steps away is worth {value:.2g}, and less than {least:.2g} is not told from 0",
-        "Raise --replay.discount or --agent.atoms, narrow the support, or use --agent.atom-spacing geometric",
+        "Raise --replay.discount, or lower --agent.v-least"
+        if getattr(agent, "atom_spacing", "even") == "geometric"
+        else "Raise --replay.discount or --agent.atoms, narrow the support, or use --agent.atom-spacing geometric",
     )
 
 
