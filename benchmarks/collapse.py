@@ -1,7 +1,7 @@
 """When imitation stops: does the live warning come before the policy is lost? And is it silent where nothing stops?
 
-Usage: python benchmarks/collapse.py [--seeds 5 6 7 8] [--arms full lambda-0] [--steps 1000] [--rows 40]
-                                     [--evaluations 80] [--jobs 2] [--out DIR] [--name NAME] [--note TEXT]
+Usage: python benchmarks/collapse.py [--seeds 5 6 7 8] [--arms full lambda-0] [--offline 1000] [--steps 1000]
+                                     [--rows 40] [--evaluations 80] [--jobs 2] [--out DIR] [--name NAME] [--note TEXT]
 
 The arms ``lambda-0`` and ``full`` of the experiment ``bc-terms`` at its small scale, on seeds of their own, with rows
 and evaluations of 50 episodes close together: imitation stops after 1,200 updates, and four of five steps make one.
@@ -40,7 +40,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[5, 6, 7, 8])
     parser.add_argument("--arms", nargs="+", default=[STOPS, KEEPS], choices=[STOPS, KEEPS])
-    parser.add_argument("--steps", type=int, default=1000, help="after the 1,000 updates on demonstrations")
+    parser.add_argument("--offline", type=int, default=1000, help="updates on demonstrations, before the first step")
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--rows", type=int, default=40, help="steps between two rows")
     parser.add_argument("--evaluations", type=int, default=80, help="steps between two evaluations")
     parser.add_argument("--jobs", type=int, default=2)
@@ -54,7 +55,12 @@ def main() -> None:
         for task in TASKS
         for arm in options.arms
     }
-    grid = {"steps": options.steps, "log.every": options.rows, "eval.every": options.evaluations}
+    grid = {
+        "offline_updates": options.offline,
+        "steps": options.steps,
+        "log.every": options.rows,
+        "eval.every": options.evaluations,
+    }
     sweep = plan(options.out, {name: config_of(*cell, options.out, grid) for name, cell in cells.items()})
     if not Worker(sweep, options.jobs, say=print).run():
         sys.exit("not all runs are at their end; the same command goes on")

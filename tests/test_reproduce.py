@@ -993,9 +993,7 @@ def test_a_collapse_is_read_from_a_run(tmp_path):
     assert found["halved"] == found["warned"] == found["fell"] == 1
     assert found["alarm"] == 0
     assert found["spread_kept"] == pytest.approx(0.5 ** ((2536 - 1200) / 256), rel=1e-6)
-    assert found["lead"] == 1960 - 1832, (
-        "a fifth is left after 595 updates: told at 1832, and it stood at 1960"
-    )
+    assert found["lead"] == 1960 - 1832, "a fifth is left after 595 updates: told at 1832, and it stood at 1960"
     silent = [{**row, "sibling_spread": 0.4} if row["kind"] == "train" else row for row in rows]
     (tmp_path / "metrics.jsonl").write_text("".join(f"{sealed_row(row)}\n" for row in silent))
     assert bc_terms.read(tmp_path)["lead"] == 1200 - 2536, "what is never said comes after all"

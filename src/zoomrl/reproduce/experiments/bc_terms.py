@@ -200,20 +200,17 @@ EXPERIMENT = Experiment(
         "Meta-World from state with chunks of 4, a narrow network and ten demonstrations with noise 0.3, in place of "
         "BiGym from three cameras.",
         f"Imitation stops after {SWITCH:,} of 2,600 updates (full: of 101,000), when the critic is young; the "
-        "published "
-        "collapse was watched for 4,000, and the weight of 0.003 on a critic of 65,000 updates. Against weight 0 a "
-        "weight "
-        "of 0.003 helps here; against the whole loss it holds little: see the arms.",
+        "published collapse was watched for 4,000, and the weight of 0.003 on a critic of 65,000 updates. Against "
+        "weight 0 a weight of 0.003 helps here; against the whole loss it holds little: see the arms.",
         "The paper's figure compares the whole loss with imitation alone. That imitation is needed is a question of "
-        "our "
-        "own, and the arm without a margin keeps the dominance of the demonstrated bin's distribution.",
-        "Rows are 64 updates apart and evaluations 320: the lead is what the grid leaves at least. How far it reaches "
-        "is "
-        "measured on a finer grid: benchmarks/results/collapse_grid.json.",
+        "our own, and the arm without a margin keeps the dominance of the demonstrated bin's distribution.",
+        "Rows are 64 updates apart and evaluations 320: the lead is what the grid leaves at least. How far it "
+        "reaches is measured on a finer grid: benchmarks/results/collapse_grid.json.",
         "Dominance of the demonstrated bin's distribution has no option of its own: an arm without it is left out.",
         "All training seeds learn from the same demonstrations.",
-        "The rule of the warning was mended with the runs of the recorded small scale in view: it had called two slow "
-        "runs of push-wall collapsed. Runs that it had not seen are in benchmarks/results/collapse_new_seeds.json.",
+        "The rule of the warning was mended with the runs of the recorded small scale in view: it had called two "
+        "slow runs of push-wall collapsed. Runs that it had not seen are in "
+        "benchmarks/results/collapse_new_seeds.json.",
     ),
     read=read,
 )

@@ -64,8 +64,8 @@ EXPERIMENT = Experiment(
     deviations=(
         "The calibrated lower bound of Cal-QL is left out: CQN-AS has no such loss here. What is measured is the way "
         "from offline to online learning as it is.",
-        "Meta-World in place of BiGym at the small scale. All arms make equally many updates: 1,500, or 100,000 at the "
-        "full scale.",
+        "Meta-World in place of BiGym at the small scale. All arms make equally many updates: 1,500, or 100,000 at "
+        "the full scale.",
     ),
     config=config,
     read=final_numbers,

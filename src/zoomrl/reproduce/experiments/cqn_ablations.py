@@ -75,8 +75,8 @@ EXPERIMENT = Experiment(
         "Cartpole is left out.",
         "Meta-World from state, a narrow network and 1,400 updates, in place of RLBench from four cameras.",
         "Scalar values have no dominance of distributions: their imitation is the margin alone.",
-        "Values spread over neighbouring atoms (HL-Gauss) and the choice of the policy in targets are left out: there "
-        "are no such options.",
+        "Values spread over neighbouring atoms (HL-Gauss) and the choice of the policy in targets are left out: "
+        "there are no such options.",
     ),
     read=final_numbers,
 )

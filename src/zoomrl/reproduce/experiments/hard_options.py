@@ -94,12 +94,11 @@ EXPERIMENT = Experiment(
         "Options are not combined.",
         "A first registration, with a network half as wide, was left after 3 of its 60 cells: they were at the floor.",
         "All arms of a task learn from the same three demonstrations, and hard-tasks from these too: what suits them "
-        "by "
-        "chance is chosen.",
-        "A target for each step of a chunk leaves no choice of n: that arm has n=1 and all others n=3, so that it may "
-        "differ by n alone.",
+        "by chance is chosen.",
+        "A target for each step of a chunk leaves no choice of n: that arm has n=1 and all others n=3, so that it "
+        "may differ by n alone.",
         "What SEAR reports is an efficiency about 20 % higher.",
-        "In the arm with proposals, evaluations of the first cells began from one set of noise for all decisions.",
+        "In the arm with proposals, evaluations of the recorded small scale began from the same noise at every step.",
     ),
     read=final_numbers,
 )

@@ -66,8 +66,8 @@ EXPERIMENT = Experiment(
         "Three scripted demonstrations with noise 0.3 for each task, sparse rewards, 20,000 steps from state: no "
         "experiment of a paper, and the place of all of them.",
         "All arms of a task learn from the same three demonstrations, those by which hard-options has chosen.",
-        "A target for each step of a chunk leaves no choice of n: that arm has n=1 and all others n=3, so that it may "
-        "differ by n alone.",
+        "A target for each step of a chunk leaves no choice of n: that arm has n=1 and all others n=3, so that it "
+        "may differ by n alone.",
         "Cloning and ACT make their updates on demonstrations alone, and keep the best of their evaluations.",
     ),
     read=final_numbers,

@@ -71,8 +71,8 @@ EXPERIMENT = Experiment(
     stop_rule="All cells; none is added after the verdict.",
     deviations=(
         "Meta-World from state with chunks of 8, a narrow network and 1,000 updates, in place of BiGym; n up to 8.",
-        "Training and evaluation use one executor. Steps executed and the ensemble are told apart by arms that execute "
-        "one step of each chunk.",
+        "Training and evaluation use one executor. Steps executed and the ensemble are told apart by arms that "
+        "execute one step of each chunk.",
     ),
     read=final_numbers,
 )

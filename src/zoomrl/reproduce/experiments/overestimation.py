@@ -88,17 +88,17 @@ EXPERIMENT = Experiment(
     deviations=(
         "SAC and TD3 have no chunks here: the actor-critic is DrQ-v2 with a recurrent network over the chunk (the "
         "baseline DrQ-v2-AS), with scalar values and no imitation loss, as the paper's actor-critics have.",
-        "CQN-AS keeps its categorical values, which cannot leave their support of 0 to 1; that is a part of what keeps "
-        "them low.",
-        "The actor-critics have another learning rate (1e-4 against 1e-3), and targets that are copied at every 100th "
-        "update, ten times in all, where those of CQN-AS follow at each (0.02). An untrained CQN-AS predicts 0.5, the "
-        "middle of its support, and an untrained actor-critic about 0. At 1,000 updates neither has left that behind, "
-        "so "
-        "that `differs` is said of this and not of the claim.",
+        "CQN-AS keeps its categorical values, which cannot leave their support of 0 to 1; that is a part of what "
+        "keeps them low.",
+        "The actor-critics have another learning rate (1e-4 against 1e-3), and targets that are copied at every "
+        "100th update, ten times in all, where those of CQN-AS follow at each (0.02). An untrained CQN-AS predicts "
+        "0.5, the middle of its support, and an untrained actor-critic about 0. At 1,000 updates neither has left "
+        "that behind, so that `differs` is said of this and not of the claim.",
         "What is predicted is compared at the first states of the last episodes alone. That longer chunks of "
         "actor-critics are worse is read off figures.",
-        "Meta-World from state, ten demonstrations with noise 0.3, 1,000 updates, in place of BiGym. Values that grow "
-        "without bound may need more: what the small scale says of growth is said of the first 1,000 updates alone.",
+        "Meta-World from state, ten demonstrations with noise 0.3, 1,000 updates, in place of BiGym. Values that "
+        "grow without bound may need more: what the small scale says of growth is said of the first 1,000 updates "
+        "alone.",
     ),
     read=final_numbers,
 )

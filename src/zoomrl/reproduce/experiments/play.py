@@ -14,8 +14,8 @@ _PROPOSED = {"preset": "cqn_as-ogbench-proposals"}
 _CHOICE = Claim(
     "On play, choosing the best of several chunks that a cloned policy proposes learns what imitation does not.",
     f"{QC}: 100,000 offline updates (its released evaluations)",
-    "success 0.95 on puzzle-3x3-task4 and 0.97 on scene-task2; without chunks 0.10 and 0.91, FQL 0.00 and 0.22. Means "
-    "of five tasks of the scenes: 0.98 and 0.58; 0.24 and 0.56; 0.07 and 0.21",
+    "success 0.95 on puzzle-3x3-task4 and 0.97 on scene-task2; without chunks 0.10 and 0.91, FQL 0.00 and 0.22. "
+    "Means of five tasks of the scenes: 0.98 and 0.58; 0.24 and 0.56; 0.07 and 0.21",
 )
 _CRITIC = Claim(
     "It is the critic's choice that does it, and not the restriction to what was done in play.",
@@ -67,8 +67,8 @@ EXPERIMENT = Experiment(
         "The default task of each scene in place of five; play of the published recipe made anew; small networks.",
         "The small scale has a fifth of the updates and puzzle-3x3 alone.",
         "Critics are CQN-AS's, with the value of a chunk read at its finest level. With proposals the policy is what "
-        "imitates: the critic's own imitation losses are off and its temporal-difference loss weighs 1 and not 0.1, so "
-        "that the first contrast is of both changes together.",
+        "imitates: the critic's own imitation losses are off and its temporal-difference loss weighs 1 and not 0.1, "
+        "so that the first contrast is of both changes together.",
     ),
     read=final_numbers,
 )

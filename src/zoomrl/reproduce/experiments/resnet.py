@@ -80,11 +80,9 @@ EXPERIMENT = Experiment(
     stop_rule="All cells; none is added after the verdict.",
     deviations=(
         "On one core of a CPU, two cameras of 84 pixels, batches of 32 (full: 256), convolutions of 16 channels; the "
-        "paper "
-        "has a GPU. Twice as much is taken as "
-        "prohibitive, which the paper does not say in numbers.",
-        "Weights are random: they change neither time nor memory. A frozen ResNet-18 needs pretrained ones, which are "
-        "not at hand: there is no such arm. Operations are not counted.",
+        "paper has a GPU. Twice as much is taken as prohibitive, which the paper does not say in numbers.",
+        "Weights are random: they change neither time nor memory. A frozen ResNet-18 needs pretrained ones, which "
+        "are not at hand: there is no such arm. Operations are not counted.",
     ),
     measure=measure,
 )

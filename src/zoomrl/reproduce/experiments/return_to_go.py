@@ -218,15 +218,14 @@ EXPERIMENT = Experiment(
     },
     stop_rule="All cells; none is added after the verdict.",
     deviations=(
-        "Scripted demonstrations of Meta-World with action noise 0.3, failed attempts kept, in place of human ones of "
-        "BiGym; states in place of images.",
+        "Scripted demonstrations of Meta-World with action noise 0.3, failed attempts kept, in place of human ones "
+        "of BiGym; states in place of images.",
         "Starts with fewer than 16 actions before or after them are left out in all arms: a padded window would tell "
         "how far the end is.",
         "All arms have one network (two layers of 256) with inputs for 16 actions, zeros where an arm has fewer; L1 "
         "loss, Adam 1e-3, batches of 256. The paper does not say what it used.",
-        "All seeds split the same episodes, each in its own way: the interval is of splits and first weights, and "
-        "narrower "
-        "than one of new demonstrations would be. OGBench's play is left out.",
+        "All seeds split the same episodes, each in its own way: the interval is of splits and initializations, and "
+        "narrower than one of new demonstrations would be. OGBench's play is left out.",
         "Episodes are split 80/20 by episode; lengths and controls are compared on equal splits.",
         "The full scale takes the human demonstrations of BiGym by their states; images of three cameras are left out.",
     ),

@@ -52,10 +52,10 @@ EXPERIMENT = Experiment(
     stop_rule="All cells; none is added after the verdict. A run without successes, or without failures, has no auc.",
     deviations=(
         "Values are judged on the states of each policy's own final episodes, not on frozen data.",
-        "Targets of the best observed return and of bins within the data are left out: there are no such options. "
-        "So is the probe of sibling bins, which needs restored states of the simulator.",
-        "Whole returns are targets of 150 rewards, the time limit; at the full scale episodes are longer, and there is "
-        "no such arm.",
+        "Targets of the best observed return and of bins within the data are left out: there are no such options. So "
+        "is the probe of sibling bins, which needs restored states of the simulator.",
+        "Whole returns are targets of 150 rewards, the time limit; at the full scale episodes are longer, and there "
+        "is no such arm.",
     ),
     read=final_numbers,
 )
