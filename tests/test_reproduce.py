@@ -50,6 +50,7 @@ from zoomrl.reproduce.experiments.return_to_go import WINDOW, inputs, windows
 from zoomrl.reproduce.page import estimate_in_words, in_words, write_page
 from zoomrl.reproduce.registration import register
 from zoomrl.reproduce.registry import MODULES, experiments, find
+from zoomrl.reproduce.sources import source_digest
 from zoomrl.reproduce.verdict import conclude, improvement, interval, judge
 from zoomrl.reproduce.work import Collecting, Work, alone, check_needs, forget_failures, measure_one
 from zoomrl.training.diagnosis.facts import Facts
@@ -470,6 +471,34 @@ def test_a_cell_that_would_run_otherwise_than_registered_is_refused(tmp_path):
         check_configs(of(**{"eval.final_episodes": 77}), "small", tmp_path)
     with pytest.raises(CheckpointError, match=r"steps: .* -> 77"):
         Work(of(steps=77), "small", tmp_path, 1, lambda text: None)
+
+
+def test_two_states_of_the_source_are_told(tmp_path, monkeypatch):
+    of, digests = experiment(), iter(["a", "a", "b", "c"])
+    register(of, "small", tmp_path)
+    monkeypatch.setattr("zoomrl.reproduce.sources.source_digest", lambda: next(digests))
+    for _ in range(3):
+        Work(of, "small", tmp_path, 1, lambda text: None)
+    measure_all(of, tmp_path)
+    Work(of, "small", tmp_path, 1, lambda text: None)  # which has nothing to do
+    verdict = conclude(of, "small", tmp_path, "")
+    assert [one["digest_of_source"] for one in verdict["sources"]] == ["a", "b"]
+    assert "Cells were made by 2 states of the source." in write_page(verdict, tmp_path).read_text()
+    (tmp_path / "sources.json").write_text('{"sources": []}')
+    with pytest.raises(CheckpointError, match="restore it from a copy"):
+        conclude(of, "small", tmp_path, "")
+
+
+def test_the_digest_of_the_source_is_of_names_and_contents(tmp_path):
+    seen = set()
+    for name, content in (("a.py", "1"), ("a.py", "2"), ("b.py", "1"), ("c/a.py", "1")):
+        package = tmp_path / str(len(seen))
+        (package / name).parent.mkdir(parents=True)
+        (package / name).write_text(content)
+        (package / "other.txt").write_text(str(len(seen)))
+        seen.add(source_digest(package))
+    assert len(seen) == 4
+    assert source_digest() == source_digest()
 
 
 @pytest.mark.long

@@ -154,9 +154,10 @@ def _options(options: Mapping[str, Any]) -> str:
 def _origin(verdict: Mapping[str, Any]) -> Html:
     versions = ", ".join(f"{name} {version}" for name, version in verdict["versions"].items())
     hours = sum(cell["seconds"] for cell in verdict["cells"]) / 3600
-    machine = verdict["hardware"]
+    machine, changed = verdict["hardware"], len(verdict.get("sources", [])) > 1
     text = f"{versions}. {machine['cores']} cores of {machine['cpu']}, {hours:.1f} hours of cells. Registered "
-    return element("p", f"{text}{verdict['registered']['date']}, judged {verdict['date']}.", class_="quiet")
+    mixed = f" Cells were made by {len(verdict['sources'])} states of the source." if changed else ""
+    return element("p", f"{text}{verdict['registered']['date']}, judged {verdict['date']}.{mixed}", class_="quiet")
 
 
 def _listed(lines: Iterable[str]) -> Html:

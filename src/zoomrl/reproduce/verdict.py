@@ -29,6 +29,7 @@ from zoomrl.reproduce.cells import Outcome, outcomes
 from zoomrl.reproduce.experiment import Contrast, Experiment
 from zoomrl.reproduce.read import EPISODES, SUCCESS
 from zoomrl.reproduce.registration import read_registration
+from zoomrl.reproduce.sources import sources
 from zoomrl.version import __version__
 
 FILE = "verdict.json"
@@ -191,6 +192,7 @@ def conclude(experiment: Experiment, scale: str, directory: Path, command: str) 
         "deviations": list(experiment.deviations),
         "command": command,
         "registered": {name: registration[name] for name in ("date", "zoomrl")},
+        "sources": sources(directory),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": _versions(),
         "hardware": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.platform()},

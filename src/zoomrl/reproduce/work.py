@@ -32,6 +32,7 @@ from zoomrl.reproduce.cells import (
     training,
 )
 from zoomrl.reproduce.experiment import Arm, Cell, Experiment, Measure, Scale
+from zoomrl.reproduce.sources import note_source
 from zoomrl.sweep.plan import plan
 from zoomrl.sweep.worker import POLL_S, Worker
 from zoomrl.training.scripted import is_collected
@@ -147,7 +148,10 @@ class Work:
         self, experiment: Experiment, scale: str, directory: Path, slots: int, say: Callable[[str], None]
     ) -> None:
         self._stopping = False
-        over = {one.cell for one in outcomes(experiment, scale, directory) if one.over}
+        found = outcomes(experiment, scale, directory)
+        if not all(one.over for one in found):
+            note_source(directory)
+        over = {one.cell for one in found if one.over}
         left = [cell for cell in measured_cells(experiment, scale) if cell not in over]
         self._measuring = Measuring(experiment, experiment.scale(scale), directory, slots, left, say)
         self._training: Worker | None = None
