@@ -31,7 +31,7 @@ from zoomrl.training.diagnosis.watch import warnings_of
 from zoomrl.training.rows import METRICS, read_rows
 
 STOPS, KEEPS = "lambda-0", "full"
-CAUSE = "critic-collapse"
+AHEAD, CAUSE = "imitation-stops", "critic-collapse"
 TASKS = ("metaworld:coffee-push", "metaworld:push-wall")
 FINE = {"eval.episodes": 50, "eval.final_episodes": 0}
 
@@ -98,7 +98,8 @@ def read(sweep: Sweep, name: str, arm: str, task: str, seed: int) -> dict[str, A
         "task": task,
         "seed": seed,
         "warned": said.get(CAUSE),
-        "others": sorted(set(said) - {CAUSE}),
+        "announced": said.get(AHEAD),
+        "others": sorted(set(said) - {AHEAD, CAUSE}),
         "stood": None if fell is None else max([SWITCH, *(u for u, _ in evaluations if u < fell)]),
         "fell": fell,
         "evaluations": evaluations,
@@ -113,6 +114,9 @@ def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "imitation_stops_at": SWITCH,
         "runs_in_which_it_stops": len(stopped),
+        "announced_before_it_stopped": sum(
+            one["announced"] is not None and one["announced"] < SWITCH for one in stopped
+        ),
         "success_fell": sum(one["fell"] is not None for one in stopped),
         "warned": sum(one["warned"] is not None for one in stopped),
         "warned_before_it_stopped": sum(one["warned"] is not None and one["warned"] <= SWITCH for one in stopped),
@@ -124,7 +128,7 @@ def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "success_where_it_stops": mean_success(stopped),
         "success_where_it_goes_on": mean_success(kept),
         "runs_in_which_it_goes_on": len(kept),
-        "false_alarms": sum(one["warned"] is not None or bool(one["others"]) for one in kept),
+        "false_alarms": sum(bool(one["announced"] or one["warned"] or one["others"]) for one in kept),
     }
 
 

@@ -65,6 +65,7 @@ def failed(count: int, **changes: Any) -> list[dict[str, Any]]:
 
 
 SICK: dict[str, dict[str, Any]] = {
+    "imitation-stops": {"agent__bc_schedule": "linear(1,0,40)", "agent__bc_floor": 0.0, "steps": 100},
     "critic-collapse": {"train": ({}, {"sibling_spread": 0.05})},
     "support-too-narrow": {"train": ({"target_clipped_high": 0.4},)},
     "values-too-coarse": {"demos": {"length_90": 400.0}},
@@ -85,6 +86,26 @@ SICK: dict[str, dict[str, Any]] = {
     "choices-tied": {"train": ({"tied": 0.5},)},
     "exploration-too-loud": {"episodes": failed(20)},
 }
+
+
+@pytest.mark.parametrize(
+    ("schedule", "floor", "told"),
+    [
+        ("step_linear(1,1,600,0,1)", 0.0, "to 0 at about update 602"),
+        ("linear(1,0,1000)", 0.0, "to 0.002 at about update 998"),
+        ("linear(1,0,1000)", 0.003, "to 0.003 at about update 998"),
+        ("linear(1,0,1000)", 0.0125, None),
+        ("linear(1,0,9000)", 0.0, None),  # beyond the end of the run
+        ("step_linear(1,0,300,1,300)", 0.0, "to 0 at about update 300"),
+    ],
+)
+def test_the_end_of_imitation_is_told_before_it_comes(tmp_path, schedule, floor, told):
+    """By the config: once it has come, the policy is lost sooner than numbers of the run can say so."""
+    options = {"agent__bc_schedule": schedule, "agent__bc_floor": floor, "steps": 4000, "updates_per_step": 0.5}
+    found = facts(tmp_path, {"updates": 8}, **options)
+    said = [one for one in diagnose(found) if one.cause == "imitation-stops"]
+    assert len(said) == (told is not None)
+    assert told is None or told in said[0].evidence
 
 
 def test_a_healthy_run_has_no_finding(tmp_path):

@@ -22,14 +22,6 @@ from zoomrl.agents.learner import Learner, Noise, Piece, Tensors, network_pieces
 from zoomrl.agents.metrics import batch_metrics, input_metrics, value_bounds, weight_distance
 from zoomrl.agents.optimization import make_optimizer, optimizer_step, polyak_update
 from zoomrl.math.returns import prefix_returns
-from zoomrl.math.schedules import schedule
-
-
-def imitation_weight(config: CQNConfig, updates: int) -> float:
-    """Weight of the imitation losses after ``updates``: ``bc_lambda`` by its schedule, down to its floor."""
-    if config.bc_schedule == "1":
-        return config.bc_lambda
-    return max(config.bc_lambda * schedule(config.bc_schedule, updates), min(config.bc_lambda, config.bc_floor))
 
 
 class CQN(Learner):
@@ -114,7 +106,7 @@ class CQN(Learner):
     def sample_noise(self, batch: int) -> Noise:
         """Which of tied bins the bootstrap action takes, shifts of the images, and the weight of imitation now."""
         generator, following = self.generator, batch * self.chunk_length if self.prefixes else batch
-        weight = torch.full((), imitation_weight(self.config, self.updates), device=self.device)
+        weight = torch.full((), self.config.imitation_weight(self.updates), device=self.device)
         noise = {
             **self._sample_ties(following, generator),
             "imitation_weight": weight,

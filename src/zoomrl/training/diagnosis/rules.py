@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
+from zoomrl.agents.cqn.config import CQNConfig
 from zoomrl.training.diagnosis.facts import LATELY, Facts
 from zoomrl.training.intervals import wilson_interval
 from zoomrl.training.value_range import range_advice
@@ -101,6 +103,33 @@ class Rule:
         )
 
 
+def imitation_stops(facts: Facts) -> Finding | None:
+    """The schedule takes the weight of imitation to where it keeps no bins apart.
+
+    Said before it does: afterwards the policy may be lost within sixteen updates (own measurement, a narrow network
+    with a learning rate of 0.001), sooner than any number of the run can tell.
+    """
+    config = facts.config
+    if not isinstance(config.agent, CQNConfig) or config.agent.bc_schedule == "1" or _restricted(config.agent):
+        return None
+    stop = _stop_of_imitation(config.agent, config.offline_updates + round(config.steps * config.updates_per_step))
+    if stop is None:
+        return None
+    return Finding(
+        "imitation-stops",
+        f"agent.bc_schedule takes the weight of imitation to {config.agent.imitation_weight(stop):.2g} at about update "
+        f"{stop:,}, from where on values of sibling bins become equal and the policy is lost",
+        "Raise --agent.bc-floor, or let --agent.bc-schedule end higher",
+    )
+
+
+@lru_cache(maxsize=8)
+def _stop_of_imitation(agent: CQNConfig, updates: int) -> int | None:
+    """The first of a thousand places in a run of ``updates`` at which too little is imitated; None without one."""
+    places = range(0, updates + 1, max(1, updates // 1000))
+    return next((place for place in places if agent.imitation_weight(place) <= LEAST_WEIGHT), None)
+
+
 def critic_collapse(facts: Facts) -> Finding | None:
     """The critic values states and no longer actions, never valued them, or has begun to lose what it knew.
 
@@ -149,9 +178,13 @@ def _imitation_weight(facts: Facts) -> float | None:
 
 def _imitates_nothing(facts: Facts) -> bool:
     """Whether nothing keeps bins apart: nothing is imitated, and the choice is of all bins, not of proposals alone."""
-    weight, proposals = _imitation_weight(facts), getattr(facts.config.agent, "proposals", None)
-    restricted = proposals is not None and bool(proposals.count) and not proposals.greedy
-    return weight is not None and weight < LEAST_WEIGHT and not restricted
+    weight, agent = _imitation_weight(facts), facts.config.agent
+    return weight is not None and weight < LEAST_WEIGHT and not (isinstance(agent, CQNConfig) and _restricted(agent))
+
+
+def _restricted(agent: CQNConfig) -> bool:
+    """Whether it chooses among proposals alone."""
+    return bool(agent.proposals.count) and not agent.proposals.greedy
 
 
 def clipped_targets(facts: Facts) -> Finding | None:
@@ -439,6 +472,7 @@ RULES: tuple[Rule, ...] = (
     Rule("demonstrations-duplicated", duplicated_demonstrations, demos=True),
     Rule("stale-weights", stale_weights, ("target_distance",), SETTLED),
     Rule("divergence", divergence, ("critic_loss",), SETTLED, rows=3),
+    Rule("imitation-stops", imitation_stops, demos=True),
     Rule("critic-collapse", critic_collapse, ("sibling_spread",), SETTLED),
     Rule("choices-tied", tied_choices, ("tied",), SETTLED),
     Rule("demonstrations-contradict", contradicting_demonstrations, demos=True),
