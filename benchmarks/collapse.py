@@ -67,13 +67,19 @@ def main() -> None:
     runs = [read(sweep, name, *cell) for name, cell in cells.items()]
     result = {
         "name": options.name,
-        **provenance(["python", "benchmarks/collapse.py", *sys.argv[1:]]),
+        **provenance(["python", "benchmarks/collapse.py", *_repeated(sys.argv[1:])]),
         "note": options.note,
         "summary": summarise(runs),
         "runs": runs,
     }
     keep(result)
     print(json.dumps(result["summary"], indent=1))
+
+
+def _repeated(words: list[str]) -> list[str]:
+    """What repeats the command: without where it lay, and without the note, which the result has."""
+    left = {"--out", "--note"}
+    return [word for at, word in enumerate(words) if word not in left and (at == 0 or words[at - 1] not in left)]
 
 
 def config_of(arm: str, task: str, seed: int, place: Path, grid: dict[str, int]) -> TrainConfig:
