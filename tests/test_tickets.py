@@ -263,7 +263,7 @@ def test_initial_weights_and_what_an_actor_is_known_by_do_not_depend_on_the_numb
 
 
 def test_a_fork_with_other_options_is_not_another_machine(straight, tmp_path, capsys):
-    agent = dataclasses.replace(ahead(tmp_path).agent, v_max=3.0)  # type: ignore[call-arg]
+    agent = dataclasses.replace(ahead(tmp_path).agent, act_with="online")  # type: ignore[call-arg]
     fork = ahead(tmp_path / "fork", agent=agent, steps=80, fork=str(straight))
     assert train(fork, make_env=ToyEnv).finished
     assert "computes other numbers" not in " ".join(capsys.readouterr().err.split())

@@ -9,7 +9,7 @@ from zoomrl.agents.checks import check_learning, check_support, refuse_idle
 from zoomrl.agents.config import AgentConfig, TaskDefaults
 from zoomrl.errors import ConfigError
 from zoomrl.field_docs import with_field_docs
-from zoomrl.math.schedules import parse_schedule, schedule
+from zoomrl.math.schedules import parse_schedule
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
 from zoomrl.ranges import at_least, choices, positive, widths
 
@@ -158,12 +158,6 @@ class CQNConfig(AgentConfig):
             return None
         even = LEAST_ATOMS * (self.v_max - self.v_min) / (self.atoms - 1)
         return even if self.atom_spacing == "even" else self.v_least
-
-    def imitation_weight(self, updates: int) -> float:
-        """Weight of the imitation losses after ``updates``: ``bc_lambda`` by its schedule, down to its floor."""
-        if self.bc_schedule == "1":
-            return self.bc_lambda
-        return max(self.bc_lambda * schedule(self.bc_schedule, updates), min(self.bc_lambda, self.bc_floor))
 
     def task_defaults(self) -> TaskDefaults:
         """Single actions are stored as the grid expresses them; chunks are averaged, which leaves the grid."""

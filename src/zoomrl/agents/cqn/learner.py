@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from zoomrl.agents.contract import Metrics
 from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
 from zoomrl.agents.cqn.critic import BinValues, CoarseToFineCritic, Target
+from zoomrl.agents.cqn.imitation import imitation_weight
 from zoomrl.agents.cqn.proposals import Proposer
 from zoomrl.agents.learner import Learner, Noise, Piece, Tensors, network_pieces, sample_shifts
 from zoomrl.agents.metrics import batch_metrics, input_metrics, value_bounds, weight_distance
@@ -106,7 +107,7 @@ class CQN(Learner):
     def sample_noise(self, batch: int) -> Noise:
         """Which of tied bins the bootstrap action takes, shifts of the images, and the weight of imitation now."""
         generator, following = self.generator, batch * self.chunk_length if self.prefixes else batch
-        weight = torch.full((), self.config.imitation_weight(self.updates), device=self.device)
+        weight = torch.full((), imitation_weight(self.config, self.updates), device=self.device)
         noise = {
             **self._sample_ties(following, generator),
             "imitation_weight": weight,

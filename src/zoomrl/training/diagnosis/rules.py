@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from zoomrl.agents.cqn.config import CQNConfig
+from zoomrl.agents.cqn.imitation import imitation_weight
 from zoomrl.training.diagnosis.facts import LATELY, Facts
 from zoomrl.training.intervals import wilson_interval
 from zoomrl.training.value_range import range_advice
@@ -115,10 +116,11 @@ def imitation_stops(facts: Facts) -> Finding | None:
     stop = _stop_of_imitation(config.agent, config.offline_updates + round(config.steps * config.updates_per_step))
     if stop is None:
         return None
+    weight = imitation_weight(config.agent, stop)
     return Finding(
         "imitation-stops",
-        f"agent.bc_schedule takes the weight of imitation to {config.agent.imitation_weight(stop):.2g} at about update "
-        f"{stop:,}, from where on values of sibling bins become equal and the policy is lost",
+        f"agent.bc_schedule takes the weight of imitation to {weight:.2g} at about update {stop:,}, from where on values "
+        "of sibling bins become equal and the policy is lost",
         "Raise --agent.bc-floor, or let --agent.bc-schedule end higher",
     )
 
@@ -127,7 +129,7 @@ def imitation_stops(facts: Facts) -> Finding | None:
 def _stop_of_imitation(agent: CQNConfig, updates: int) -> int | None:
     """The first of a thousand places in a run of ``updates`` at which too little is imitated; None without one."""
     places = range(0, updates + 1, max(1, updates // 1000))
-    return next((place for place in places if agent.imitation_weight(place) <= LEAST_WEIGHT), None)
+    return next((place for place in places if imitation_weight(agent, place) <= LEAST_WEIGHT), None)
 
 
 def critic_collapse(facts: Facts) -> Finding | None:
