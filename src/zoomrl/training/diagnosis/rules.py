@@ -119,8 +119,8 @@ def imitation_stops(facts: Facts) -> Finding | None:
     weight = imitation_weight(config.agent, stop)
     return Finding(
         "imitation-stops",
-        f"agent.bc_schedule takes the weight of imitation to {weight:.2g} at about update {stop:,}, from where on values "
-        "of sibling bins become equal and the policy is lost",
+        f"agent.bc_schedule takes the weight of imitation to {weight:.2g} at about update {stop:,}, from where on "
+        "values of sibling bins become equal and the policy is lost",
         "Raise --agent.bc-floor, or let --agent.bc-schedule end higher",
     )
 
