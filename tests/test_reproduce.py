@@ -179,6 +179,15 @@ def test_every_experiment_builds_the_configs_of_all_cells(name, tmp_path):
     assert len(found.scale("small").seeds) >= 4 or "few seeds" in " ".join(found.deviations)
 
 
+@pytest.mark.parametrize(("scale", "total", "before"), [("small", 1500, 1000), ("full", 100_000, 66_667)])
+def test_arms_of_cal_ql_make_equally_many_updates(tmp_path, scale, total, before):
+    for name, config in runs(find("cal-ql"), scale, tmp_path).items():
+        while_practising = round(config.steps * config.updates_per_step)
+        assert config.offline_updates + while_practising == total, name
+        arm = name.partition("-metaworld")[0].partition("-bigym")[0]
+        assert config.offline_updates == {"offline": total, "offline-online": before, "online": 0}[arm]
+
+
 def test_experiments_are_listed_with_what_they_take(capsys):
     assert main(["reproduce"]) == 0
     printed = capsys.readouterr().out

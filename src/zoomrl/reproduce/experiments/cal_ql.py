@@ -13,7 +13,8 @@ from zoomrl.training.config import TrainConfig
 def config(arm: Arm, task: str, seed: int, scale: Scale) -> TrainConfig:
     """CQN-AS with ``updates`` of the scale in all, of which the arm makes the fraction ``offline`` before practice."""
     options, arms = dict(scale.options), dict(arm.options)
-    total, offline = options.pop("updates"), round(options["updates"] * arms.pop("offline"))
+    total = options.pop("updates")
+    offline = round(total * arms.pop("offline"))
     split = {"offline_updates": offline}
     if offline == total:
         split["steps"] = 0
