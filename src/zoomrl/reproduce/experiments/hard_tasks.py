@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from zoomrl.recipes.hard import TASKS
 from zoomrl.reproduce.experiment import FULL, SMALL, Arm, Claim, Contrast, Experiment, Scale
-from zoomrl.reproduce.experiments.hard_options import BASE, CLAIMS, EIGHT, OPTIONS, OWN, PRESET, PROPOSALS, against_base
+from zoomrl.reproduce.experiments.hard_options import (
+    BASE,
+    CHOSEN,
+    CLAIMS,
+    OPTIONS,
+    OWN,
+    PRESET,
+    PROPOSALS,
+    against_base,
+)
 from zoomrl.reproduce.experiments.papers import CQN_AS
 from zoomrl.reproduce.read import final_numbers
 
@@ -43,7 +52,7 @@ EXPERIMENT = Experiment(
             (1, 2, 3, 4),
             seconds=340,
             options=_OPTIONS,
-            arms=("bc", "act", "cqn", BASE, EIGHT),
+            arms=("bc", "act", "cqn", BASE, CHOSEN),
             guessed=True,
         ),
         FULL: Scale(TASKS, tuple(range(1, 9)), seconds=400, options=_OPTIONS, guessed=True),
