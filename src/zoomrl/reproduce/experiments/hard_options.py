@@ -70,9 +70,8 @@ EXPERIMENT = Experiment(
         SMALL: Scale(
             ("metaworld:push-wall", "metaworld:box-close", "metaworld:coffee-push"),
             (101, 102),
-            seconds=300,
+            seconds=370,
             options={**PRESET, "steps": 10_000, "eval.every": 10_000, "eval.final_episodes": 100},
-            guessed=True,
         ),
         FULL: Scale(
             TASKS, (101, 102, 103, 104), seconds=500, options={**PRESET, "eval.final_episodes": 200}, guessed=True
