@@ -187,6 +187,21 @@ def test_a_run_begins_with_the_weights_of_another(origin, demos, tmp_path):
         assert_equal_trees(begun[part], held[part], part)
     assert begun["updates"] == 0
     assert not begun["optimizer"]["state"]
+    assert "atoms of values" not in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"agent__v_max": 9.0}, True),
+        ({"agent__v_min": 0.0, "agent__atom_spacing": "geometric"}, True),
+        ({"agent__lr": 3e-4}, False),
+    ],
+)
+def test_weights_of_values_on_other_atoms_are_told(origin, demos, tmp_path, changes, told):
+    options = {"init_from": str(origin), "steps": 0, "offline_updates": 0, **changes}
+    _, said = run(tiny(tmp_path / "next", demos, **options))
+    assert ("the atoms of values are others there" in " ".join(said.split())) == told
 
 
 @pytest.mark.slow

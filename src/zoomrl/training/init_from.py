@@ -48,7 +48,7 @@ def init_from(config: TrainConfig, agent: Agent, scaler: ActionScaler, say: Call
     if config.init_part == "all" and ranges[0] != ranges[1]:
         say("the range of actions is another one there: the same output of a network is another action here")
     atoms = [
-        [getattr(one.agent, name, None) for name in ("v_min", "v_max", "atom_spacing", "v_least")]
+        one.agent.support and (one.agent.support, getattr(one.agent, "atom_spacing", "even"), one.agent.least_value)
         for one in (theirs.config, config)
     ]
     if config.init_part == "all" and atoms[0] != atoms[1]:

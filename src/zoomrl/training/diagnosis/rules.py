@@ -120,7 +120,7 @@ def imitation_stops(facts: Facts) -> Finding | None:
     return Finding(
         "imitation-stops",
         f"agent.bc_schedule takes the weight of imitation to {weight:.2g} at about update {stop:,}, from where on "
-        "values of sibling bins become equal and the policy is lost",
+        "values of sibling bins become equal, and the policy may be lost at once",
         "Raise --agent.bc-floor, or let --agent.bc-schedule end higher",
     )
 
