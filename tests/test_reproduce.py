@@ -663,6 +663,12 @@ def test_the_pairs_that_are_said_to_be_needed_would_decide():
     assert judged(whole * spread + 0.3, whole * 0).verdict == "agrees"
 
 
+def test_more_pairs_than_anybody_counts_are_not_told():
+    even = NOISE - NOISE.mean() + 1e-6
+    assert judged(even, even * 0).verdict == "underpowered"
+    assert judged(even, even * 0).pairs_needed is None
+
+
 def test_a_ratio_is_judged_without_division():
     base = np.ones((2, 4))
     found = judged(6 * base + NOISE, base + NOISE / 10, ratio=True, threshold=5.0)

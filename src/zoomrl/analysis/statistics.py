@@ -18,6 +18,8 @@ from zoomrl.errors import import_optional
 CONFIDENCE = 0.95
 REPS = 2000
 """Samples of the bootstrap."""
+MOST_SEEDS = 10_000
+"""Where counting the seeds that would be needed ends."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +101,11 @@ def seeds_needed(sample: Sample, seeds: int, margin: float) -> int:
     if not math.isfinite(sample.variance) or margin <= 0:
         return 0
     each = sample.variance * seeds
-    for count in range(2, 10_000):
+    for count in range(2, MOST_SEEDS):
         freedom = sample.freedom * (count - 1) / max(seeds - 1, 1)
         if float(student.ppf(0.5 + CONFIDENCE / 2, freedom)) * math.sqrt(each / count) <= margin:
             return count
-    return 10_000
+    return MOST_SEEDS
 
 
 def _freedom(parts: Sequence[tuple[float, float]]) -> float:

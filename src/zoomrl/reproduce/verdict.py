@@ -337,7 +337,7 @@ def _pairs_needed(blocks: Sequence[NDArray[np.float64]], margin: float) -> int |
     """Pairs with which an interval around the same mean would not cross the threshold; None where that is unknown."""
     seeds = max(len(block) for block in blocks)
     count = statistics.seeds_needed(_sample(blocks), seeds, margin)
-    return count * len(blocks) or None
+    return count * len(blocks) if 0 < count < statistics.MOST_SEEDS else None
 
 
 def _exceeds(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
