@@ -70,7 +70,10 @@ def table(results: list[dict[str, Any]]) -> str:
     """A line for each contrast of each result; looks are named below."""
     looks = [one for one in results if len(one["registration"]["seeds"]) < LEAST_SEEDS]
     results = [one for one in results if one not in looks]
-    lines = ["| experiment | contrast | published | here | pairs | verdict |", "|---|---|---|---|---|---|"]
+    if not results:
+        lines = ["No verdict is kept yet."]
+    else:
+        lines = ["| experiment | contrast | published | here | pairs | verdict |", "|---|---|---|---|---|---|"]
     for one in results:
         link = f"[{one['experiment']}](../../benchmarks/results/{one['name']}.json)"
         link += "" if one["scale"] == "small" else f", {one['scale']}"
@@ -84,7 +87,7 @@ def table(results: list[dict[str, Any]]) -> str:
     if looks:
         names = ", ".join(f"[{one['experiment']}](../../benchmarks/results/{one['name']}.json)" for one in looks)
         lines += ["", f"Looks, with fewer than {LEAST_SEEDS} seeds: {names}."]
-    return "\n".join(lines if results else ["No verdict is kept yet."]) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

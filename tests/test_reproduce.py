@@ -1073,8 +1073,8 @@ def test_the_warning_comes_with_the_first_loss_of_agreement_once_nothing_is_imit
 # ---- records ----------------------------------------------------------------------------------------------------
 
 
-def test_a_verdict_is_kept_with_its_own_origin(tmp_path, monkeypatch):
-    of = experiment()
+def test_a_verdict_is_kept_with_its_own_origin(tmp_path):
+    of = experiment(scale=Scale(("a:one",), (1, 2, 3, 4), seconds=0.1))
     register(of, "small", tmp_path)
     measure_all(of, tmp_path, list(of.cells(of.scale("small")))[:3])
     conclude(of, "small", tmp_path, "zoomrl reproduce toy")
@@ -1086,11 +1086,27 @@ def test_a_verdict_is_kept_with_its_own_origin(tmp_path, monkeypatch):
     assert kept["name"] == "reproduce_toy"
     assert kept["command"] == "zoomrl reproduce toy --scale small"
     assert (kept["commit"], kept["date"], kept["versions"]) == ("abc", verdict["date"], verdict["versions"])
-    assert kept["registration"]["seeds"] == [1, 2]
+    assert kept["registration"]["seeds"] == [1, 2, 3, 4]
     assert "/some" not in json.dumps(kept)
     line = reproduce_record.table([kept]).splitlines()[2]
     assert line.startswith("| [toy](../../benchmarks/results/reproduce_toy.json) | more or less, above 0 |")
     assert line.endswith("| difference 1 (1 to 1) | 4 | agrees |")
+    assert "Looks" not in reproduce_record.table([kept])
+
+
+def test_a_look_is_named_below_the_table_of_verdicts(tmp_path):
+    of = experiment(scale=Scale(("a:one",), (1, 2), seconds=0.1))
+    register(of, "small", tmp_path)
+    measure_all(of, tmp_path)
+    conclude(of, "small", tmp_path, "zoomrl reproduce toy")
+    kept = reproduce_record.result(tmp_path, "abc")
+    link = "[toy](../../benchmarks/results/reproduce_toy.json)"
+    named = f"Looks, with fewer than 4 seeds: {link}."
+    assert reproduce_record.table([kept]) == f"No verdict is kept yet.\n\n{named}\n"
+    whole = {**kept, "registration": {**kept["registration"], "seeds": [1, 2, 3, 4]}}
+    lines = reproduce_record.table([whole, kept]).splitlines()
+    assert [line.startswith(f"| {link} |") for line in lines] == [False, False, True, False, False]
+    assert lines[-1] == named
 
 
 def test_the_table_of_verdicts_is_up_to_date():
