@@ -192,11 +192,17 @@ def test_a_policy_that_is_about_to_be_lost_is_told_before_its_values_lie_togethe
     assert found.advice.startswith("Raise --agent.bc-floor: the weight of imitation is 0.14 by now")
     rows = ({"imitation_weight": 1.0}, {"imitation_weight": 0.6, "demo_agreement": 0.7})
     assert diagnose(facts(tmp_path, *rows, **falling)) == []
-    # Where a proposal is chosen, and no bin, bins need not be told apart.
-    proposals = ProposalConfig(count=4, greedy=False)
-    assert (
-        diagnose(facts(tmp_path, {}, {"demo_agreement": 0.7}, agent__bc_lambda=0.0, agent__proposals=proposals)) == []
-    )
+
+
+def test_bins_of_demonstrations_need_not_be_best_where_proposals_are_chosen(tmp_path):
+    alone = {"agent__bc_lambda": 0.0, "agent__proposals": ProposalConfig(count=4, greedy=False)}
+    assert diagnose(facts(tmp_path, {}, {"demo_agreement": 0.5}, **alone)) == []
+    never = {"sibling_spread": 0.0007, "demo_agreement": 0.16}  # as seen on play of OGBench, of a critic that learnt
+    assert diagnose(facts(tmp_path, never, never, **alone)) == []
+    (found,) = diagnose(facts(tmp_path, {}, {"sibling_spread": 0.001}, **alone))
+    assert found.cause == "critic-collapse"
+    assert found.evidence.startswith("values of sibling bins lie 0.001 apart, after ")
+    assert found.advice.startswith("Look at proposal_spread")
 
 
 def test_a_critic_that_loses_what_it_imitates_is_told_with_all_the_weight_too(tmp_path):

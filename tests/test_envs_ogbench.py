@@ -271,6 +271,15 @@ def test_a_set_is_the_same_by_any_number_of_workers_and_goes_on_after_a_kill(tmp
         collect_play("cube-single", killed)
 
 
+@pytest.mark.slow
+def test_a_set_that_packs_well_is_believed(tmp_path, monkeypatch) -> None:
+    """As of all sets that zoomrl writes. Packed, a thousand trajectories of a puzzle were refused."""
+    collect_play("puzzle-3x3", tmp_path / "play.npz", trajectories=4, steps=20)
+    monkeypatch.setattr("zoomrl.demos.store.limits.FREE", 4096)
+    task = ImportOptions(env=EnvConfig(id="ogbench:puzzle-3x3-task1"))
+    assert len(read("auto", tmp_path / "play.npz", task).episodes) == 4
+
+
 def _plays_for(process: psutil.Process, path: Path) -> bool:
     """Whether ``process`` was begun, at some remove, for the set at ``path``."""
     with contextlib.suppress(psutil.Error):

@@ -107,13 +107,15 @@ def _play_into(scene: str, steps: int, noise: float, seed: int, number: int, fil
 
 
 def _join(files: list[Path], stream: IO[bytes]) -> None:
-    """One file of all, an array at a time and a part at a time: the whole need not fit into memory."""
+    """One file of all, an array at a time and a part at a time: the whole need not fit into memory.
+
+    Stored, not packed: buttons pack better than readers believe (:mod:`zoomrl.demos.store.limits`).
+    """
     with np.load(files[0]) as first:
         names = list(first.files)
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1, allowZip64=True) as archive:
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for name in names:
             info = zipfile.ZipInfo(f"{name}.npy")  # without a date, which would make other bytes of the same set
-            info.compress_type = archive.compression
             with archive.open(info, "w", force_zip64=True) as entry:
                 _write_rows(entry, files, name)
 

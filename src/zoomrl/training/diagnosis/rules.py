@@ -140,10 +140,10 @@ def critic_collapse(facts: Facts) -> Finding | None:
     policy that is dead.
     """
     spread = facts.courses.get("sibling_spread")
-    agreement = facts.courses.get("demo_agreement") if facts.demos else None
     if spread is None or facts.updates < SETTLED:
         return None
-    weight, idle = _imitation_weight(facts), _imitates_nothing(facts)
+    weight, idle, rates = _imitation_weight(facts), _imitates_nothing(facts), _rates_proposals(facts)
+    agreement = facts.courses.get("demo_agreement") if facts.demos and not rates else None
     whole = getattr(facts.config.agent, "bc_lambda", 0.0)
     lost = LOST_WITH_WEIGHT if weight is None or weight >= whole / 2 else LOST
     fell = spread.highest >= RISEN and spread.newest <= COLLAPSED * spread.highest
@@ -167,6 +167,8 @@ def critic_collapse(facts: Facts) -> Finding | None:
     advice = "Raise --agent.bc-lambda: without imitation losses nothing keeps bins apart"
     if weight is not None and weight < whole:
         advice = f"Raise --agent.bc-floor: the weight of imitation is {weight:.2g} by now, which keeps no bins apart"
+    elif rates:
+        advice = "Look at proposal_spread: near 0 the critic does not tell proposals apart"
     elif not idle:
         advice = "Look at demo_fraction and demo_agreement: the imitation losses do not reach the bins"
     return Finding("critic-collapse", what, advice)
@@ -180,8 +182,14 @@ def _imitation_weight(facts: Facts) -> float | None:
 
 def _imitates_nothing(facts: Facts) -> bool:
     """Whether nothing keeps bins apart: nothing is imitated, and the choice is of all bins, not of proposals alone."""
+    weight = _imitation_weight(facts)
+    return weight is not None and weight < LEAST_WEIGHT and not _rates_proposals(facts)
+
+
+def _rates_proposals(facts: Facts) -> bool:
+    """Whether it imitates nothing and chooses among proposals, so that demonstrated bins need not be the best."""
     weight, agent = _imitation_weight(facts), facts.config.agent
-    return weight is not None and weight < LEAST_WEIGHT and not (isinstance(agent, CQNConfig) and _restricted(agent))
+    return weight is not None and weight < LEAST_WEIGHT and isinstance(agent, CQNConfig) and _restricted(agent)
 
 
 def _restricted(agent: CQNConfig) -> bool:
