@@ -88,6 +88,9 @@ class Model:
     def has_demos(self, config: ReplayConfig) -> bool:
         return any(self.is_demo(e) and starts(e, config) > 0 for e in self.alive.values())
 
+    def has_successes(self, config: ReplayConfig) -> bool:
+        return any(e.success and starts(e, config) > 0 for e in self.alive.values())
+
     def can_sample(self, config: ReplayConfig) -> bool:
         return any(starts(e, config) > 0 for e in self.alive.values())
 
@@ -154,17 +157,21 @@ def check_batch(batch: TensorDict, model: Model, config: ReplayConfig, chunk_len
         assert float(batch["discount"][b]) == pytest.approx(want["discount"], rel=1e-6)
         assert bool(batch["is_demo"][b]) == want["is_demo"]
         found.append((number, first))
+    first = 0
     if model.has_demos(config):
-        fraction = round(config.demo_fraction * config.batch_size)
-        assert all(model.is_demo(model.alive[n]) for n, _ in found[:fraction])
+        first = round(config.demo_fraction * config.batch_size)
+        assert all(model.is_demo(model.alive[n]) for n, _ in found[:first])
+    if model.has_successes(config):
+        fraction = round(config.success_fraction * config.batch_size)
+        assert all(model.alive[n].success for n, _ in found[first : first + fraction])
     return found
 
 
 configs = st.builds(
-    ReplayConfig,
+    lambda fractions, **options: ReplayConfig(demo_fraction=fractions[0], success_fraction=fractions[1], **options),
     capacity=st.integers(9, 24),
     batch_size=st.integers(1, 12),
-    demo_fraction=st.sampled_from([0.0, 0.25, 0.5, 1.0]),
+    fractions=st.sampled_from([(0.0, 0.0), (0.25, 0.0), (0.5, 0.0), (1.0, 0.0), (0.25, 0.5), (0.5, 0.5), (0.0, 1.0)]),
     relabel_successes=st.booleans(),
     sampling=st.sampled_from(["episode", "transition"]),
     n_step=st.integers(1, 4),
@@ -275,6 +282,34 @@ def test_demo_fraction_is_exact(fraction):
     fraction = fraction * 20
     assert min(fractions) == fraction if fraction else min(fractions) == 0
     assert np.mean(fractions) == pytest.approx(fraction + (20 - fraction) / 9, abs=0.6)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5, 0.75])
+def test_success_fraction_is_exact_and_comes_beside_that_of_demonstrations(fraction):
+    config = ReplayConfig(capacity=200, batch_size=20, demo_fraction=0.25, success_fraction=fraction)
+    replay = ReplayBuffer(config, SPEC, 1, [coded(0, 5, is_demo=True)], to_unit)
+    for number in range(1, 20):
+        replay.add(coded(number, 9))
+    assert replay.sample()["is_demo"].float().sum() >= 5  # without a success, all but demonstrations is of everything
+    replay = ReplayBuffer(
+        dataclasses.replace(config, relabel_successes=False), SPEC, 1, [coded(0, 5, is_demo=True)], to_unit
+    )
+    for number in range(1, 20):
+        replay.add(coded(number, 9, success=number == 1))
+    batches = [replay.sample() for _ in range(200)]
+    succeeded = [(batch["obs", "state"][:, 0] == 1).float() for batch in batches]
+    assert all(one[5 : 5 + round(20 * fraction)].all() for one in succeeded)
+    assert all(batch["is_demo"][:5].all() for batch in batches)
+    rest = 15 - 20 * fraction
+    assert np.mean([one.sum() for one in succeeded]) == pytest.approx(20 * fraction + rest / 20, abs=0.4)
+
+
+def test_fractions_of_a_batch_are_at_most_all_of_it():
+    ReplayConfig(demo_fraction=0.5, success_fraction=0.5)
+    with pytest.raises(ConfigError, match=r"together 1 at most; got 0\.5 and 0\.6"):
+        ReplayConfig(demo_fraction=0.5, success_fraction=0.6)
+    with pytest.raises(ConfigError, match="success_fraction"):
+        ReplayConfig(demo_fraction=0.0, success_fraction=-0.1)
 
 
 def test_failed_demonstrations_are_data_but_not_demonstrations():

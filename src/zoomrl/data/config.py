@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from zoomrl.errors import ConfigError
 from zoomrl.field_docs import with_field_docs
 from zoomrl.ranges import at_least, choices, within
 
@@ -28,11 +29,14 @@ class ReplayConfig:
     """Samples per update."""
     demo_fraction: float = 0.5
     """Fraction of each batch that is sampled from demonstrations alone; the rest is sampled from everything."""
+    success_fraction: float = 0.0
+    """Fraction of each batch that is sampled from successful episodes alone, where there are any, demonstrated or not:
+    for data in which a reward is rare, such as play."""
     relabel_successes: bool = True
     """Treat successful online episodes as demonstrations (self-imitation)."""
     sampling: Literal["episode", "transition", "priority"] = "episode"
     """Uniform over episodes and then over their steps (published), uniform over all steps, or over all steps in
-    proportion to the priorities that the agent gives them (TD7; demonstrations are then uniform over their steps)."""
+    proportion to the priorities that the agent gives them (TD7; the fractions above are then uniform over steps)."""
     n_step: int = 1
     """Rewards summed before bootstrapping."""
     discount: float = 0.99
@@ -49,4 +53,9 @@ class ReplayConfig:
     def __post_init__(self) -> None:
         choices(self, "replay.")
         at_least(self, "replay.", batch_size=1, n_step=1, frame_stack=1, capacity=2)
-        within(self, "replay.", 1, "demo_fraction", "discount")
+        within(self, "replay.", 1, "demo_fraction", "success_fraction", "discount")
+        if self.demo_fraction + self.success_fraction > 1:
+            raise ConfigError(
+                "replay.demo_fraction and replay.success_fraction are parts of one batch, together 1 at most; got "
+                f"{self.demo_fraction:g} and {self.success_fraction:g}"
+            )

@@ -148,7 +148,7 @@ class ReplayBuffer:
 
     def can_sample(self) -> bool:
         """Whether any complete window is stored."""
-        lengths = self._table.pool(demos_only=False).length
+        lengths = self._table.pool("all").length
         return bool((lengths >= self.sampler.shortest).any())
 
     @property

@@ -14,13 +14,15 @@ from torchrl.data.replay_buffers.samplers import Sampler
 from zoomrl.data.config import ReplayConfig
 from zoomrl.data.priority import Priorities
 from zoomrl.data.storage import Sequence, Windows
-from zoomrl.data.table import EpisodeTable, Pool, Row
+from zoomrl.data.table import EpisodeTable, Pool, Row, Which
 from zoomrl.errors import ConfigError
 from zoomrl.spec import EnvSpec
 
 
 class WindowSampler(Sampler):
     """Samples a fixed fraction from demonstrations, and the rest from everything (CQN paper, section 3.3).
+
+    A fraction may come from episodes that succeeded: a reward that is rare among a million steps is then met.
 
     Args:
         config: batch composition.
@@ -43,6 +45,7 @@ class WindowSampler(Sampler):
         self.config = config
         self.table = table
         self.generator = torch.Generator().manual_seed(seed)
+        self._fractions: dict[Which, float] = {"demos": config.demo_fraction, "successes": config.success_fraction}
         self._steps = torch.arange(max(chunk_length, config.n_step))
         self._chunk_length = chunk_length
         self._span = torch.arange(sequence_length)
@@ -56,15 +59,21 @@ class WindowSampler(Sampler):
 
     def sample(self, storage: Any, batch_size: int) -> tuple[Windows, dict[str, Any]]:
         """Sample ``batch_size`` windows."""
-        demos = self.table.pool(demos_only=True)
-        from_demos = round(self.config.demo_fraction * batch_size) if self._starts(demos).any() else 0
-        parts = [self._sample_from(demos, from_demos)] if from_demos else []
-        if count := batch_size - from_demos:
+        parts, count = [], batch_size
+        for which, fraction in self._fractions.items():
+            pool, number = self.table.pool(which), min(round(fraction * batch_size), count)
+            if number and self._starts(pool).any():
+                parts.append(self._sample_from(pool, number))
+                count -= number
+        if count:
             by_priority = self._priorities is not None
-            everything = self.table.pool(demos_only=False)
-            parts.append(self._sample_by_priority(count) if by_priority else self._sample_from(everything, count))
+            parts.append(self._sample_by_priority(count) if by_priority else self._sample_from(self._all, count))
         columns = parts[0] if len(parts) == 1 else [torch.cat(pair) for pair in zip(*parts, strict=True)]
         return self._windows(*columns), {}
+
+    @property
+    def _all(self) -> Pool:
+        return self.table.pool("all")
 
     def _starts(self, pool: Pool) -> Tensor:
         """Number of start indices of each episode [E]."""
@@ -90,7 +99,7 @@ class WindowSampler(Sampler):
     def _sample_by_priority(self, count: int) -> list[Tensor]:
         """The columns of :meth:`_sample_from`, from everything."""
         episode, first = self.table.locate(self._given_priorities().sample(count, self.generator))
-        return _columns(self.table.pool(demos_only=False), episode, first)
+        return _columns(self._all, episode, first)
 
     def enter(self, slots: Tensor) -> None:
         """Give the slots [T + 1] of a new episode the largest priority, where windows may start."""

@@ -7,8 +7,9 @@ wrap around its end. Nothing but finished episodes is ever listed, so that no wi
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -46,6 +47,14 @@ class Pool:
         return len(self.start)
 
 
+Which = Literal["all", "demos", "successes"]
+_BELONGS: dict[Which, Callable[[Row], bool]] = {
+    "all": lambda row: True,
+    "demos": lambda row: row.is_demo,
+    "successes": lambda row: row.success,
+}
+
+
 class EpisodeTable:
     """Allocates slots and lists the episodes that are alive.
 
@@ -63,7 +72,7 @@ class EpisodeTable:
         self._filled = 0
         self._head = 0
         self._used = 0
-        self._pools: dict[bool, Pool] = {}
+        self._pools: dict[Which, Pool] = {}
 
     def __iter__(self) -> Iterator[Row]:
         yield from self._protected_rows
@@ -149,22 +158,23 @@ class EpisodeTable:
         # Counted from the oldest episode on, frames lie in the order of the pool, without gaps.
         oldest = self._ring[0].start if self._ring else self.protected
         place = torch.where(slot < self.protected, slot, self._filled + (slot - oldest) % self.capacity)
-        frames = self.pool(demos_only=False).length + 1
+        frames = self.pool("all").length + 1
         ends = frames.cumsum(0)
         episode = torch.searchsorted(ends, place, right=True)
         return episode, place - (ends - frames)[episode]
 
-    def pool(self, *, demos_only: bool) -> Pool:
-        """Columns of all episodes, or of the demonstrations alone."""
-        if demos_only not in self._pools:
-            rows = [row for row in self if row.is_demo or not demos_only]
-            self._pools[demos_only] = Pool(
+    def pool(self, which: Which) -> Pool:
+        """Columns of all episodes, of the demonstrations, or of those that succeeded."""
+        if which not in self._pools:
+            belongs = _BELONGS[which]
+            rows = [row for row in self if belongs(row)]
+            self._pools[which] = Pool(
                 torch.tensor([row.start for row in rows], dtype=torch.int64),
                 torch.tensor([row.length for row in rows], dtype=torch.int64),
                 torch.tensor([row.terminated for row in rows], dtype=torch.bool),
                 torch.tensor([row.is_demo for row in rows], dtype=torch.bool),
             )
-        return self._pools[demos_only]
+        return self._pools[which]
 
     def restart_at(self, added: int, start: int) -> None:
         """Continue an earlier run whose evicted episodes are not loaded again.

@@ -87,7 +87,13 @@ def build_validation(
     if not episodes:
         return None
     options = dataclasses.replace(
-        config.replay, capacity=2, storage="ram", demo_fraction=0.0, sampling="transition", tail="shorten"
+        config.replay,
+        capacity=2,
+        storage="ram",
+        demo_fraction=0.0,
+        success_fraction=0.0,
+        sampling="transition",
+        tail="shorten",
     )
     seed = derive(config.seed, "validation")
     return ReplayBuffer(
