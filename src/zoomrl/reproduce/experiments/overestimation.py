@@ -68,9 +68,8 @@ EXPERIMENT = Experiment(
         SMALL: Scale(
             SMALL_METAWORLD[:2],
             (1, 2, 3, 4),
-            seconds=130,
+            seconds=134,
             options={**_SMALL, "steps": 4000, "updates_per_step": 0.5},
-            guessed=True,
         ),
         FULL: on_bigym(("move_plate", "sandwich_remove"), seeds=4),
     },
