@@ -119,7 +119,7 @@ def with_agent(config: TrainConfig, name: str) -> dict[str, Any]:
         fields["update_at"] = follows.update_at
     if agent.imitation:
         fields["steps"] = 0
-        replay = replace(replay, demo_fraction=1.0)
+        replay = replace(replay, demo_fraction=1.0, success_fraction=0.0)
     else:
         demos = replace(demos, validation=0.0)
     return fields | {"agent": agent, "control": control, "replay": replay, "demos": demos}
