@@ -203,6 +203,15 @@ def test_bins_of_demonstrations_need_not_be_best_where_proposals_are_chosen(tmp_
     assert found.cause == "critic-collapse"
     assert found.evidence.startswith("values of sibling bins lie 0.001 apart, after ")
     assert found.advice.startswith("Look at proposal_spread")
+    falls = {
+        "agent__bc_schedule": "linear(1,0,1000)",
+        "agent__bc_floor": 0.0,
+        "agent__proposals": alone["agent__proposals"],
+    }
+    (found,) = diagnose(
+        facts(tmp_path, {"imitation_weight": 1.0}, {"imitation_weight": 0.0, "sibling_spread": 0.001}, **falls)
+    )
+    assert found.advice.startswith("Look at proposal_spread")
 
 
 def test_a_critic_that_loses_what_it_imitates_is_told_with_all_the_weight_too(tmp_path):

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from envs_common import assert_action_repeat_sums, assert_honest_seeding, random_action
 from zoomrl.cli.main import main
+from zoomrl.demos import play as demos_play
 from zoomrl.demos.formats import ImportOptions, read
 from zoomrl.demos.formats.flat.ogbench import parts_of
 from zoomrl.demos.play import collect_play
@@ -271,9 +272,23 @@ def test_a_set_is_the_same_by_any_number_of_workers_and_goes_on_after_a_kill(tmp
         collect_play("cube-single", killed)
 
 
+def test_parts_are_joined_as_they_are(tmp_path) -> None:
+    """Packed, a thousand trajectories of a puzzle were refused by the limit on what a file may declare."""
+    files = [tmp_path / "0.npz", tmp_path / "1.npz"]
+    for number, file in enumerate(files):
+        np.savez(file, observations=np.full((3, 2), number, np.float32), terminals=np.array([False, False, True]))
+    with (tmp_path / "whole.npz").open("wb") as stream:
+        demos_play._join(files, stream)
+    with zipfile.ZipFile(tmp_path / "whole.npz") as file:
+        assert [one.compress_type for one in file.infolist()] == [zipfile.ZIP_STORED] * 2
+    with np.load(tmp_path / "whole.npz") as whole:
+        assert whole["observations"].tolist() == [[0, 0]] * 3 + [[1, 1]] * 3
+        assert whole["terminals"].tolist() == [False, False, True] * 2
+
+
 @pytest.mark.slow
 def test_a_set_that_packs_well_is_believed(tmp_path, monkeypatch) -> None:
-    """As of all sets that zoomrl writes. Packed, a thousand trajectories of a puzzle were refused."""
+    """As of all sets that zoomrl writes."""
     collect_play("puzzle-3x3", tmp_path / "play.npz", trajectories=4, steps=20)
     monkeypatch.setattr("zoomrl.demos.store.limits.FREE", 4096)
     task = ImportOptions(env=EnvConfig(id="ogbench:puzzle-3x3-task1"))
@@ -377,11 +392,9 @@ def test_from_play_to_a_run(tmp_path, capsys, monkeypatch) -> None:
 
 
 def test_an_interrupted_recording_says_that_it_goes_on(tmp_path, monkeypatch, capsys) -> None:
-    from zoomrl.demos import play
-
     def interrupted(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(play, "collect_play", interrupted)
+    monkeypatch.setattr(demos_play, "collect_play", interrupted)
     assert main(["demos", "collect-play", "scene", "--out", str(tmp_path / "play.npz")]) != 0
     assert "what is recorded is kept: the same command goes on" in capsys.readouterr().err

@@ -1,9 +1,9 @@
 """OGBench from state, offline from play, for a CPU.
 
-Discount, n-step returns and chunks of five are those of Q-chunking on OGBench (Li et al. 2025). Small networks, faster
-targets, and half of each batch from episodes that end with the task solved are our own choices: of a million steps of
-play some three hundred hold a reward. Values are 0 to 1, in atoms by steps to go: a success five hundred steps away is
-told from none.
+Discount, n-step returns and chunks of five are those of Q-chunking on OGBench (Li et al. 2025). Small networks,
+faster targets, and half of each batch from episodes that end with the task solved are our own choices: of a million
+steps of play some fifty to two hundred hold a reward. Values are 0 to 1, in atoms by steps to go: a success five
+hundred steps away is told from none.
 """
 
 from __future__ import annotations

@@ -142,15 +142,19 @@ def critic_collapse(facts: Facts) -> Finding | None:
     spread = facts.courses.get("sibling_spread")
     if spread is None or facts.updates < SETTLED:
         return None
-    weight, idle, rates = _imitation_weight(facts), _imitates_nothing(facts), _rates_proposals(facts)
+    agent, weight = facts.config.agent, _imitation_weight(facts)
+    nothing = weight is not None and weight < LEAST_WEIGHT
+    # Where it chooses among proposals and imitates nothing, demonstrated bins need not be the best.
+    rates = nothing and isinstance(agent, CQNConfig) and _restricted(agent)
+    idle = nothing and not rates
     agreement = facts.courses.get("demo_agreement") if facts.demos and not rates else None
-    whole = getattr(facts.config.agent, "bc_lambda", 0.0)
+    whole = getattr(agent, "bc_lambda", 0.0)
     lost = LOST_WITH_WEIGHT if weight is None or weight >= whole / 2 else LOST
     fell = spread.highest >= RISEN and spread.newest <= COLLAPSED * spread.highest
     fades = agreement is not None and (
         agreement.newest <= lost * agreement.highest or (idle and agreement.newest <= agreement.highest - FADED)
     )
-    support = facts.config.agent.support
+    support = agent.support
     flat = support is not None and spread.newest < FLAT * (support[1] - support[0])
     least = UNLEARNT if idle else LEARNT_BY_CHANCE
     # A narrow network may be slow: what rises is on its way.
@@ -165,10 +169,10 @@ def critic_collapse(facts: Facts) -> Finding | None:
         before = f", after {agreement.highest:.0%} before" if fades else ""
         what += f", and {agreement.newest:.0%} of the demonstrated bins are the best{before}"
     advice = "Raise --agent.bc-lambda: without imitation losses nothing keeps bins apart"
-    if weight is not None and weight < whole:
-        advice = f"Raise --agent.bc-floor: the weight of imitation is {weight:.2g} by now, which keeps no bins apart"
-    elif rates:
+    if rates:
         advice = "Look at proposal_spread: near 0 the critic does not tell proposals apart"
+    elif weight is not None and weight < whole:
+        advice = f"Raise --agent.bc-floor: the weight of imitation is {weight:.2g} by now, which keeps no bins apart"
     elif not idle:
         advice = "Look at demo_fraction and demo_agreement: the imitation losses do not reach the bins"
     return Finding("critic-collapse", what, advice)
@@ -178,18 +182,6 @@ def _imitation_weight(facts: Facts) -> float | None:
     """Weight of the imitation losses now; None of agents that have none."""
     scheduled = facts.newest("imitation_weight")
     return getattr(facts.config.agent, "bc_lambda", None) if scheduled is None else scheduled
-
-
-def _imitates_nothing(facts: Facts) -> bool:
-    """Whether nothing keeps bins apart: nothing is imitated, and the choice is of all bins, not of proposals alone."""
-    weight = _imitation_weight(facts)
-    return weight is not None and weight < LEAST_WEIGHT and not _rates_proposals(facts)
-
-
-def _rates_proposals(facts: Facts) -> bool:
-    """Whether it imitates nothing and chooses among proposals, so that demonstrated bins need not be the best."""
-    weight, agent = _imitation_weight(facts), facts.config.agent
-    return weight is not None and weight < LEAST_WEIGHT and isinstance(agent, CQNConfig) and _restricted(agent)
 
 
 def _restricted(agent: CQNConfig) -> bool:
