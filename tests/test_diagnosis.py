@@ -266,6 +266,7 @@ def test_weights_that_outrun_a_target_that_follows_learn_too_fast(tmp_path):
             {"train": [{"sibling_spread": spread, "demo_agreement": 0.3} for spread in (0.001, 0.01)]},
         ),
         ("divergence", {"train": ({"critic_loss": -0.0},) * 3}),  # it has no weight
+        ("choices-tied", {"train": ({"tied": 0.5},), "agent__proposals": ProposalConfig(count=4, greedy=False)}),
         ("exploration-too-loud", {"episodes": failed(11), "success": 0.2}),
     ],
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from zoomrl.agents.cqn.config import CQNConfig
 from zoomrl.agents.cqn.imitation import imitation_weight
@@ -145,7 +146,7 @@ def critic_collapse(facts: Facts) -> Finding | None:
     agent, weight = facts.config.agent, _imitation_weight(facts)
     nothing = weight is not None and weight < LEAST_WEIGHT
     # Where it chooses among proposals and imitates nothing, demonstrated bins need not be the best.
-    rates = nothing and isinstance(agent, CQNConfig) and _restricted(agent)
+    rates = nothing and _restricted(agent)
     idle = nothing and not rates
     agreement = facts.courses.get("demo_agreement") if facts.demos and not rates else None
     whole = getattr(agent, "bc_lambda", 0.0)
@@ -184,9 +185,9 @@ def _imitation_weight(facts: Facts) -> float | None:
     return getattr(facts.config.agent, "bc_lambda", None) if scheduled is None else scheduled
 
 
-def _restricted(agent: CQNConfig) -> bool:
+def _restricted(agent: Any) -> bool:
     """Whether it chooses among proposals alone."""
-    return bool(agent.proposals.count) and not agent.proposals.greedy
+    return isinstance(agent, CQNConfig) and bool(agent.proposals.count) and not agent.proposals.greedy
 
 
 def clipped_targets(facts: Facts) -> Finding | None:
@@ -430,7 +431,8 @@ def _delay(facts: Facts) -> float:
 def tied_choices(facts: Facts) -> Finding | None:
     """Actions are chosen by chance among equal values."""
     tied = facts.newest("tied")
-    if tied is None or tied < 0.2 or facts.updates < SETTLED:
+    # Of whole chunks that are proposed, bins of equal value leave nothing to chance.
+    if tied is None or tied < 0.2 or facts.updates < SETTLED or _restricted(facts.config.agent):
         return None
     return Finding(
         "choices-tied",
