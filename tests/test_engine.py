@@ -206,6 +206,16 @@ def test_what_repeats_is_compiled_once(kind, chunk_length, graphs, quick_compile
     assert len(quick_compile.graphs) == graphs
 
 
+def test_many_agents_of_one_process_are_compiled(quick_compile):
+    """Networks of other sizes share their code, of which the compiler makes eight versions by default."""
+    quick_compile.differentiated = False
+    for extra in range(9):
+        agent = make(TD3Config(hidden=(10 + extra, 10)), ONLY_STATE)
+        accelerate(agent, "compile")
+        agent.update(make_batch(ONLY_STATE, 1))
+        assert len(quick_compile.graphs) == extra + 1
+
+
 def test_acting_is_not_compiled(quick_compile):
     """It has other batch sizes, a few rows at a time."""
     config, shape = CASES["cqn_as, state"]

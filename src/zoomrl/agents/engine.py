@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -45,6 +46,7 @@ def accelerate(agent: Learner, speed: Speed, precision: Precision = "float32") -
         linear.swap_linear(agent.modules())
     if speed != "eager":
         _read_nothing_back(agent)
+        _compile_without_limit()
         for owner, name in agent.pieces():
             setattr(owner, name, _compiled(getattr(owner, name)))
     _set_precision(agent, precision)
@@ -74,6 +76,16 @@ def _read_nothing_back(agent: Learner) -> None:
     for module in agent.modules():
         if isinstance(module, Ensemble):
             module.capturable = True
+
+
+def _compile_without_limit() -> None:
+    """Let networks of any number of sizes be compiled in one process: a function has eight versions by default.
+
+    The limit is there for functions that are compiled again and again, which ours are not: an agent sees one size.
+    """
+    from torch._dynamo import config
+
+    config.recompile_limit = config.accumulated_recompile_limit = sys.maxsize
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
