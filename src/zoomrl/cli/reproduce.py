@@ -168,7 +168,10 @@ def _size(experiment: Experiment, scale: Scale) -> str:
 
 def _hours(experiment: Experiment, scale: Scale) -> str:
     hours = len(list(experiment.cells(scale))) * scale.seconds / 3600
-    return f"{hours:.1f} h{' ?' if scale.guessed else ''}" if hours < 100 else f"{hours:,.0f} h ?"
+    if hours >= 100:
+        return f"{hours:,.0f} h ?"
+    # At least a tenth: no experiment takes no time.
+    return f"{max(hours, 0.1):.1f} h{' ?' if scale.guessed else ''}"
 
 
 def _say_what_would_be_run(experiment: Experiment, scale: str, out: Path) -> int:

@@ -56,9 +56,8 @@ EXPERIMENT = Experiment(
         SMALL: Scale(
             ("metaworld:drawer-open",),
             (1, 2, 3, 4),
-            seconds=60,
+            seconds=20,
             options={"preset": "cqn_as-metaworld-pixels", "replay.batch_size": 32, "env.image_size": 84},
-            guessed=True,
         ),
         FULL: Scale(
             ("metaworld:drawer-open",),
