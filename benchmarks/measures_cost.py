@@ -1,16 +1,20 @@
 """What the numbers cost by which a run says why it fails, as a part of an update, taking turns in one run.
 
-``measures``: an update that measures, against one that does not; one in MEASURED_EVERY does. ``rules``: what is asked
-of a row of learning, of which there is one in some hundred updates. One thread.
+Some are made at every update (clipped targets, bounds of values, facts of the batch), the others at one in
+MEASURED_EVERY. Rules are asked of a row of learning, of which there is one in some hundred updates. One thread.
 
 Usage: python benchmarks/measures_cost.py [--no-write]
 """
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from unittest.mock import patch
+
 from counting import interleaved
 from provenance import measure
 from shapes import Case, batch_size, make_agent, make_batch
+from zoomrl.agents.cqn import critic, learner
 from zoomrl.agents.learner import MEASURED_EVERY
 from zoomrl.recipes.compose import preset
 from zoomrl.training.diagnosis.facts import Facts
@@ -26,6 +30,10 @@ CASES = (
 )
 
 
+AT_EVERY_UPDATE = ((critic, "clipped_fractions"), (learner, "value_bounds"), (learner, "batch_metrics"))
+"""What makes a measure of every update, by the module that calls it."""
+
+
 def main() -> None:
     measure(
         "measures_cost",
@@ -36,7 +44,7 @@ def main() -> None:
 
 
 def cost(case: Case) -> dict[str, float]:
-    """Milliseconds of an update, of one that measures, and of the rules; and the measures' part of all updates."""
+    """Milliseconds of updates, without measures, with some, and with all; of the rules; and the measures' part."""
     agent = make_agent(case, random_heads=True)
     batch = make_batch(case, agent, batch_size(case, "full"))
 
@@ -44,18 +52,35 @@ def cost(case: Case) -> dict[str, float]:
         agent.updates = number
         return {name: float(value) for name, value in agent.update(batch).items()}
 
+    def bare() -> None:
+        with ExitStack() as stack:
+            for module, name in AT_EVERY_UPDATE:
+                stack.enter_context(patch.object(module, name, _nothing))
+            update(others)
+
     others = agent.target_interval  # the target moves after this one and after 0, or after none of them
     assert others % MEASURED_EVERY
     facts = _facts(case, update(0))
-    plain, measuring, rules = interleaved(
-        [lambda: update(others), lambda: update(0), lambda: diagnose(facts)], "cpu", budget=40.0, rounds=(40, 400)
+    least, plain, measuring, rules = interleaved(
+        [bare, lambda: update(others), lambda: update(0), lambda: diagnose(facts)],
+        "cpu",
+        budget=60.0,
+        rounds=(40, 400),
     )
+    at_every, at_some = (plain - least) / least, (measuring - plain) / least / MEASURED_EVERY
     return {
+        "bare_update_ms": 1e3 * least,
         "update_ms": 1e3 * plain,
         "measuring_update_ms": 1e3 * measuring,
         "rules_ms": 1e3 * rules,
-        "measures_of_update": (measuring - plain) / plain / MEASURED_EVERY,
+        "at_every_update": at_every,
+        "at_some_updates": at_some,
+        "measures_of_update": at_every + at_some,
     }
+
+
+def _nothing(*_: object) -> dict[str, float]:
+    return {}
 
 
 def _facts(case: Case, metrics: dict[str, float]) -> Facts:

@@ -195,6 +195,7 @@ def test_experiments_are_listed_with_what_they_take(capsys):
         assert one.name in printed
         assert one.title[:40] in printed
     assert re.search(r"return-to-go .* 120: 0\.4 h ", printed)
+    assert re.search(r"resnet .* 8: 0\.1 h ", printed)  # less, and not nothing
 
 
 def test_a_name_that_is_not_known_is_refused(capsys):

@@ -81,7 +81,8 @@ def _read_nothing_back(agent: Learner) -> None:
 def _compile_without_limit() -> None:
     """Let networks of any number of sizes be compiled in one process: a function has eight versions by default.
 
-    The limit is there for functions that are compiled again and again, which ours are not: an agent sees one size.
+    The limit is there for functions that are compiled again and again, which ours are not: an agent sees one size. It
+    is lifted for all that the process compiles.
     """
     from torch._dynamo import config
 

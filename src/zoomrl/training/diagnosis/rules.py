@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
+from zoomrl.agents.config import AgentConfig
 from zoomrl.agents.cqn.config import CQNConfig
 from zoomrl.agents.cqn.imitation import imitation_weight
 from zoomrl.training.diagnosis.facts import LATELY, Facts
@@ -185,7 +185,7 @@ def _imitation_weight(facts: Facts) -> float | None:
     return getattr(facts.config.agent, "bc_lambda", None) if scheduled is None else scheduled
 
 
-def _restricted(agent: Any) -> bool:
+def _restricted(agent: AgentConfig) -> bool:
     """Whether it chooses among proposals alone."""
     return isinstance(agent, CQNConfig) and bool(agent.proposals.count) and not agent.proposals.greedy
 
