@@ -150,9 +150,12 @@ class SlowCQN:
             else:
                 target = batch["reward"][:, None, None] + batch["discount"][:, None, None] * best[..., 0]
         outputs, chosen = self.outputs_of(self.critic, state, batch["actions"])
-        valid = batch["valid"].float()[:, None, :, None]
-        weight = valid.expand(-1, config.levels, -1, self.critic.shape[0]).flatten(2)
-        demo = weight * batch["is_demo"].float()[:, None, None]
+
+        def by_token(steps):
+            return steps.float()[:, None, :, None].expand(-1, config.levels, -1, self.critic.shape[0]).flatten(2)
+
+        weight = by_token(batch["valid"] + batch.get("absorbed", torch.zeros_like(batch["valid"])))
+        demo = by_token(batch["valid"] * batch["is_demo"][:, None])
 
         def mean(values, mask):
             return (values * mask).sum() / mask.sum() if mask.sum() > 0 else values.sum() * 0

@@ -162,7 +162,7 @@ class SlowDrQv2:
         total, count = 0.0, 0
         for b in range(len(batch)):
             for t in range(self.chunk_length):
-                if not batch["valid"][b, t]:
+                if not batch["valid"][b, t] and not ("absorbed" in batch and batch["absorbed"][b, t]):
                     continue
                 count += 1
                 target = batch["reward"][b] + batch["discount"][b] * bootstrap[b, t]

@@ -131,6 +131,9 @@ def test_several_updates_stay_with_the_slow_version(case):
     slow = SlowCQN(fast)
     for step in range(6):
         batch = make_batch(fast.chunk_length, demo=demo, seed=step)
+        if step % 2:
+            batch["absorbed"] = ~batch["valid"] & (torch.arange(16) % 2 == 0)[:, None]
+            assert batch["absorbed"].any() or fast.chunk_length == 1
         expected = slow.update(batch)
         torch.testing.assert_close(fast.update(batch)["loss"], expected, rtol=2e-3, atol=1e-5)
     theirs = dict(slow.target_critic.named_parameters())
@@ -242,6 +245,26 @@ def test_padded_steps_reach_no_loss():
         agent.update(batch)
         gradients.append(torch.cat([p.grad.flatten() for p in agent.critic.parameters()]))
     torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=1e-7)
+
+
+def test_steps_beyond_a_terminal_state_are_valued_and_not_imitated():
+    found = {}
+    for name in ("masked", "absorbing", "data"):
+        agent = CQN(CQNASConfig(**TINY), SHAPE, ACTIONS, seed=1)
+        torch.nn.init.normal_(agent.critic.advantage.weight, 0, 0.3, generator=torch.Generator().manual_seed(0))
+        batch = make_batch(4, demo=1.1)
+        beyond = torch.arange(4).expand(16, -1) >= 2
+        batch["valid"] = ~beyond | (name == "data")
+        if name == "absorbing":
+            batch["absorbed"] = beyond
+        found[name] = agent.update(batch)
+    for loss, same, other in (
+        ("dominance_loss", "masked", "data"),
+        ("margin_loss", "masked", "data"),
+        ("critic_loss", "data", "masked"),
+    ):
+        torch.testing.assert_close(found["absorbing"][loss], found[same][loss])
+        assert not torch.isclose(found["absorbing"][loss], found[other][loss])
 
 
 def test_a_batch_without_demonstrations_has_finite_losses():

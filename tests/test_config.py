@@ -53,6 +53,7 @@ def test_bad_values_are_refused_by_name():
         ({"v_least": 0.3}, r"agent.v_least=0.3 has no effect without agent.atom_spacing=geometric; leave it at 0.05"),
         ({"value": "scalar", "v_min": 0.0, "atom_spacing": "geometric"}, r"without agent.value=categorical"),
         ({"value": "scalar", "coarse_values": "refuse"}, r"agent.coarse_values=refuse has no effect without"),
+        ({"chunk_length": 1, "prefix_targets": True}, r"prefix_targets=True has no effect without chunks of several"),
         ({"bc_lambda": 0.0, "bc_schedule": "0.5"}, r"has no effect without an agent.bc_lambda above 0"),
         ({"bc_floor": 0.0}, r"agent.bc_floor=0.0 has no effect without an agent.bc_schedule; leave it at 0.003"),
     ):
@@ -65,7 +66,24 @@ def test_bad_values_are_refused_by_name():
         ({"agent.coarse_values": "refuse", "env.reward": "dense"}, r"env.reward=dense tell none"),
         (
             {"agent.atom_spacing": "geometric", "env.reward": "dense"},
-            r"agent.atom_spacing=geometric is for rewards of 0 and 1, and env.reward is dense",
+            r"agent.atom_spacing=geometric is for rewards of 0 and 1; use env.reward=sparse, got dense",
+        ),
+        (
+            {"agent.atom_spacing": "geometric", "env.reward": "native", "env.id": "ogbench:scene"},
+            r"rewards of 0 and 1; use env.reward=sparse, got native",
+        ),
+        ({"control.replan_every": 2}, r"replan_every=2 has no effect without control.executor=receding_horizon"),
+        (
+            {"control.executor": "open_loop", "control.ensemble_gain": 1.0},
+            r"ensemble_gain=1.0 has no effect without control.executor=temporal_ensemble; leave it at 0.01",
+        ),
+        (
+            {"control.executor": "open_loop", "control.ensemble_favours": "newest"},
+            r"ensemble_favours=newest has no effect without",
+        ),
+        (
+            {"agent": "cqn", "control.random_prefix": 1},
+            r"random_prefix has no effect on single actions, which cqn chooses; leave it at 0",
         ),
         (
             {"agent.proposals.count": 2, "demos.source": "none", "offline_updates": 0, "agent.normalize": "none"}

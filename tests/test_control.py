@@ -221,7 +221,8 @@ class SlowRecedingHorizon:
 @pytest.mark.long
 def test_receding_horizon_equals_a_queue(seed, shape, share_valid, share_reset, generous):
     chunk_length, every = shape
-    config = ControlConfig(executor="open_loop" if every == chunk_length else "receding_horizon", replan_every=every)
+    whole = ControlConfig(executor="open_loop")
+    config = whole if every == chunk_length else ControlConfig(executor="receding_horizon", replan_every=every)
     executor = make_executor(config, N, chunk_length, A)
     assert isinstance(executor, RecedingHorizon)
     generator = torch.Generator().manual_seed(seed)
@@ -302,12 +303,16 @@ def test_all_executors_run_chunks_of_one_step_as_they_are(name):
         torch.testing.assert_close(executor.step(chunk), chunk.actions[:, 0])
 
 
+def executed_by(name: str) -> ControlConfig:
+    return ControlConfig(executor=name, **({"replan_every": 2} if name == "receding_horizon" else {}))
+
+
 @pytest.mark.parametrize("name", ["temporal_ensemble", "receding_horizon", "open_loop", "random_prefix"])
 def test_executor_state_continues_mid_episode(name):
     def make():
         if name == "random_prefix":
             return RandomPrefix(N, 4, A, 3, seed=2)
-        return make_executor(ControlConfig(executor=name, replan_every=2), N, 4, A)
+        return make_executor(executed_by(name), N, 4, A)
 
     generator = torch.Generator().manual_seed(5)
     plans = [plan_of(generator, 4, 0.8) for _ in range(30)]
@@ -584,7 +589,7 @@ class FakeAgent:
 
 def fake_controller(executor: str, seed: int = 1, noise: str | None = "0.2") -> tuple[Controller, FakeAgent]:
     agent = FakeAgent()
-    config = ControlConfig(executor=executor, replan_every=2, noise=noise or "0")
+    config = dataclasses.replace(executed_by(executor), noise=noise or "0")
     explore = None if noise is None else Explorer(config, None, torch.Generator().manual_seed(seed))
     scaler = ActionScaler(np.array([-2, 0]), np.array([2, 1]), spec_of([(-2, 2), (0, 1)]))
     return Controller(agent, config, scaler, 2, 2, seed, explore), agent

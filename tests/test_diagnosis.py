@@ -41,6 +41,7 @@ DEMOS = {
     "demonstrated_steps": 1000.0,
     "duplicates": 0.0,
     "length_90": 60.0,
+    "first_value": 0.55,
     "failed": 0.0,
     "unrewarded": 0.0,
     "rewarded": 20.0,
@@ -68,7 +69,7 @@ SICK: dict[str, dict[str, Any]] = {
     "imitation-stops": {"agent__bc_schedule": "linear(1,0,40)", "agent__bc_floor": 0.0, "steps": 100},
     "critic-collapse": {"train": ({}, {"sibling_spread": 0.05})},
     "support-too-narrow": {"train": ({"target_clipped_high": 0.4},)},
-    "values-too-coarse": {"demos": {"length_90": 400.0}},
+    "values-too-coarse": {"demos": {"first_value": 0.14}},
     "no-reward": {"demos": {"rewarded": 0.0}, "episodes": failed(3)},
     "time-limit-as-end": {"episodes": failed(4, terminated=True)},
     "actions-mis-scaled": {"train": ({"demo_at_bound": 0.8},) * LATELY},
@@ -248,8 +249,10 @@ def test_weights_that_outrun_a_target_that_follows_learn_too_fast(tmp_path):
     [
         ("critic-collapse", {"train": ({"sibling_spread": 0.01}, {"sibling_spread": 0.001})}),  # it never rose
         ("actions-mis-scaled", {"train": ({"demo_at_bound": 0.5},) + ({"demo_at_bound": 0.9},) * (LATELY - 1)}),
-        ("values-too-coarse", {"demos": {"length_90": 400.0}, "agent__value": "scalar"}),
-        ("values-too-coarse", {"demos": {"length_90": 400.0, "failed": 15.0}}),  # play
+        ("values-too-coarse", {"demos": {"first_value": 0.16}}),  # three of twenty intervals are 0.15
+        ("values-too-coarse", {"demos": {"first_value": 0.14}, "agent__value": "scalar"}),
+        ("values-too-coarse", {"demos": {"first_value": 0.14, "failed": 15.0}}),  # play
+        ("values-too-coarse", {"demos": {"first_value": 0.0, "rewarded": 0.0}}),  # another fault
         ("failures-imitated", {"demos": {"failed": 15.0}}),
         ("no-reward", {"demos": {"rewarded": 0.0}}),  # an episode has one
         ("no-reward", {"episodes": failed(30)}),  # the demonstrations have some
@@ -325,9 +328,10 @@ def episode(seed, success=True, reward=1.0, is_demo=True, steps=4):
 
 
 def test_facts_of_demonstrations():
-    assert demo_facts([]) == demo_facts([episode(0, is_demo=False)]) == {}
+    assert demo_facts([], 0.5) == demo_facts([episode(0, is_demo=False)], 0.5) == {}
     episodes = [episode(0), episode(0), episode(1, success=False), episode(2, reward=0.0, steps=14)]
-    assert demo_facts([*episodes, episode(9, is_demo=False)]) == {
+    assert demo_facts([*episodes, episode(9, is_demo=False)], 0.5) == {
+        "first_value": pytest.approx(0.2 * 0.125),  # of 0, 1/8 and 1/8: three steps before the reward
         "demonstrations": 4,
         "demonstrated_steps": 26,
         "duplicates": 1,

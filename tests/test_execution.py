@@ -29,6 +29,14 @@ def test_what_is_worth_comparing(length, names):
         assert execution_of(with_execution(control, name, length), length) == name
 
 
+def test_another_execution_leaves_nothing_idle_behind():
+    quiet, averaged = ControlConfig(noise="0.3"), ControlConfig(noise="0.3", ensemble_gain=1.0)
+    every_2 = with_execution(quiet, "2", 4)
+    assert with_execution(averaged, "2", 4) == every_2
+    assert with_execution(every_2, "ensemble", 4) == quiet
+    assert with_execution(averaged, "ensemble", 4) == averaged
+
+
 @pytest.mark.parametrize("wrong", ["0", "5", "averaged", "1.0", ""])
 def test_what_is_no_execution_is_refused(wrong):
     with pytest.raises(ConfigError, match="chunks of 4 are executed by 'ensemble', or 1 to 4 actions of each; got"):

@@ -114,19 +114,21 @@ def expected_row(model: Model, config: ReplayConfig, chunk_length: int, episode:
             reward += config.discount**k * float(episode.rewards[first + k])
             used += 1
     reaches_end = first + used == length
-    actions, valid = [], []
+    actions, valid, absorbed = [], [], []
     for t in range(chunk_length):
         inside = first + t < length
         unit = to_unit(episode.actions[min(first + t, length - 1)])
         if not inside and config.padding == "zeros":
             unit = np.zeros_like(unit)
         actions.append(unit)
-        valid.append(inside or config.padding != "mask")
+        valid.append(inside or config.padding not in ("mask", "absorbing"))
+        absorbed.append(not inside and episode.terminated)
     return {
         "obs": {n: stack(a, first, config.frame_stack) for n, a in episode.observations.items()},
         "next_obs": {n: stack(a, first + used, config.frame_stack) for n, a in episode.observations.items()},
         "actions": np.stack(actions),
         "valid": np.array(valid),
+        "absorbed": np.array(absorbed),
         "reward": reward,
         "discount": 0.0 if reaches_end and episode.terminated else config.discount**used,
         "is_demo": model.is_demo(episode),
@@ -152,7 +154,12 @@ def check_batch(batch: TensorDict, model: Model, config: ReplayConfig, chunk_len
                 np.testing.assert_array_equal(batch[side, name][b].numpy(), array)
         valid = batch["valid"][b].numpy()
         np.testing.assert_array_equal(valid, want["valid"])
-        np.testing.assert_array_equal(batch["actions"][b].numpy()[valid], want["actions"][valid])
+        shown = valid
+        if config.padding == "absorbing":
+            absorbed = batch["absorbed"][b].numpy()
+            np.testing.assert_array_equal(absorbed, want["absorbed"])
+            shown = valid | absorbed
+        np.testing.assert_array_equal(batch["actions"][b].numpy()[shown], want["actions"][shown])
         assert float(batch["reward"][b]) == pytest.approx(want["reward"], rel=1e-5)
         assert float(batch["discount"][b]) == pytest.approx(want["discount"], rel=1e-6)
         assert bool(batch["is_demo"][b]) == want["is_demo"]
@@ -177,7 +184,7 @@ configs = st.builds(
     n_step=st.integers(1, 4),
     discount=st.sampled_from([0.0, 0.9, 0.99, 1.0]),
     tail=st.sampled_from(["shorten", "exclude"]),
-    padding=st.sampled_from(["mask", "last_action", "zeros"]),
+    padding=st.sampled_from(["mask", "absorbing", "last_action", "zeros"]),
     frame_stack=st.integers(1, 3),
 )
 shapes = st.tuples(st.integers(1, 8), st.booleans(), st.booleans(), st.booleans())

@@ -88,7 +88,11 @@ def test_it_stands_alone():
 @settings(max_examples=60, deadline=None)
 def test_executors_act_as_those_of_training(name, length, gain, favours, data):
     every = data.draw(st.integers(1, length))
-    config = ControlConfig(executor=name, ensemble_gain=gain, ensemble_favours=favours, replan_every=every)
+    read = {
+        "temporal_ensemble": {"ensemble_gain": gain, "ensemble_favours": favours},
+        "receding_horizon": {"replan_every": every},
+    }
+    config = ControlConfig(executor=name, **read.get(name, {}))
     ours = make_executor(config, 1, length, A)
     about = {"name": name, "gain": gain, "favours": favours, "replan_every": length if name == "open_loop" else every}
     theirs = runtime.make_executor(about, length, A)

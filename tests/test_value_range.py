@@ -19,6 +19,7 @@ from zoomrl.agents.drqv2.config import DrQv2ASConfig, DrQv2PlusConfig
 from zoomrl.agents.taco.config import TACOConfig
 from zoomrl.agents.tcrl.config import TCRLConfig
 from zoomrl.cli.train import defaults
+from zoomrl.control.scaling import make_scaler
 from zoomrl.data.episode import Episode
 from zoomrl.demos.store.reader import read_demos
 from zoomrl.demos.store.writer import write_demos
@@ -27,6 +28,8 @@ from zoomrl.math.categorical import outside, support
 from zoomrl.recipes.compose import preset
 from zoomrl.recipes.presets import PRESETS
 from zoomrl.recipes.support import value_range
+from zoomrl.spec import ArraySpec, EnvSpec
+from zoomrl.training.announce import announce_demonstrated
 from zoomrl.training.diagnosis.facts import Facts
 from zoomrl.training.diagnosis.watch import Watch
 from zoomrl.training.run import train
@@ -305,15 +308,33 @@ def test_atoms_of_a_preset_stay_with_its_task():
 def test_values_that_are_too_coarse_are_refused_where_that_is_asked_for(tmp_path):
     demos = demo_set(tmp_path / "demos")
     options = {"agent__v_min": -9.0, "agent__v_max": 9.0, "replay__discount": 0.8, "steps": 0, "offline_updates": 1}
-    with pytest.raises(ConfigError, match=r"agent\.coarse_values=refuse: a success \d+ steps away is worth .*not told"):
+    with pytest.raises(ConfigError, match=r"agent\.coarse_values=refuse: where a demonstration begins .* not told"):
         run(tiny(tmp_path / "refused", demos, agent__coarse_values="refuse", **options))
     result, _ = run(tiny(tmp_path / "warned", demos, **options))
     assert result.finished
     shown = read_demos(demos)
     play = [dataclasses.replace(one, success=False) for one in shown.episodes]
     write_demos(tmp_path / "play", play, shown.spec)
-    with pytest.raises(ConfigError, match="cannot be judged: no demonstration says how many steps a success takes"):
+    with pytest.raises(ConfigError, match="cannot be judged: no demonstration says what a success is worth"):
         run(tiny(tmp_path / "unknown", tmp_path / "play", agent__coarse_values="refuse", **options))
     fine = {**options, "agent__v_min": 0.0, "agent__v_max": 1.0, "agent__atoms": 51}
     result, _ = run(tiny(tmp_path / "fine", demos, agent__coarse_values="refuse", **fine))
     assert result.finished
+
+
+def test_a_fraction_of_successes_that_never_come_is_told(tmp_path):
+    config = tiny(tmp_path, steps=0, agent__normalize="none", replay__success_fraction=0.25)
+    action = ArraySpec((1,), low=(-1.0,), high=(1.0,))
+    silent, telling = (
+        EnvSpec("gym:x", {"state": ArraySpec((1,))}, action, 10.0, 9, reports_success=tells) for tells in (False, True)
+    )
+    scaler = make_scaler(config.control, silent.action, [])
+    won = Episode(
+        {"state": np.zeros((2, 1), np.float32)}, np.zeros((1, 1), np.float32), np.ones(1, np.float32), True, False, True
+    )
+    warned = []
+    for spec, episodes in ((silent, []), (silent, [won]), (telling, [])):
+        said: list[str] = []
+        announce_demonstrated(config, spec, episodes, scaler, said.append)
+        warned.append(any("replay.success_fraction=0.25 finds nothing to sample: gym:x" in line for line in said))
+    assert warned == [True, False, False]

@@ -67,3 +67,13 @@ def widths(config: Any, prefix: str = "", *names: str) -> None:
     for name in names:
         if any(width < 1 for width in getattr(config, name)):
             raise ConfigError(f"{prefix}{name}: layers need at least one unit, got {getattr(config, name)}")
+
+
+def refuse_idle(config: Any, place: str, used: bool, needs: str, *names: str) -> None:
+    """Refuse other values than the defaults in the fields ``names`` unless they are ``used``; says what they need."""
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    for name in names:
+        if not used and getattr(config, name) != defaults[name]:
+            raise ConfigError(
+                f"{place}{name}={getattr(config, name)} has no effect without {needs}; leave it at {defaults[name]}"
+            )

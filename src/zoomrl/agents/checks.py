@@ -21,16 +21,6 @@ def refuse_unused(config: Any) -> None:
             raise ConfigError(f"agent.{name} has no effect on {config.name}; leave it at {default}")
 
 
-def refuse_idle(config: Any, place: str, used: bool, needs: str, *names: str) -> None:
-    """Refuse other values than the defaults in the fields ``names`` unless they are ``used``; says what they need."""
-    defaults = {field.name: field.default for field in dataclasses.fields(config)}
-    for name in names:
-        if not used and getattr(config, name) != defaults[name]:
-            raise ConfigError(
-                f"{place}{name}={getattr(config, name)} has no effect without {needs}; leave it at {defaults[name]}"
-            )
-
-
 def check_learning(config: Any) -> None:
     """Refuse rates that cannot work: ``lr``, ``weight_decay``, ``target_tau``."""
     positive(config, "agent.", "lr")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoomrl.agents.contract import Metrics
+from zoomrl.agents.steps import demonstrated
 from zoomrl.math.categorical import outside
 from zoomrl.math.losses import masked_mean
 
@@ -69,7 +70,7 @@ def input_metrics(batch: Mapping[str, Any], features: Mapping[str, Tensor]) -> M
         batch: ``obs``, ``actions`` [B, T, A] in [-1, 1], ``valid`` [B, T], ``is_demo`` [B].
         features: of its observations, by perception.
     """
-    demo = (batch["valid"] & batch["is_demo"][:, None])[..., None].to(torch.float32)
+    demo = demonstrated(batch)[..., None]
     found = {
         "valid_fraction": batch["valid"].to(torch.float32).mean(),
         "demo_at_bound": masked_mean((batch["actions"].abs() >= AT_BOUND).to(torch.float32), demo),
@@ -80,8 +81,8 @@ def input_metrics(batch: Mapping[str, Any], features: Mapping[str, Tensor]) -> M
         found["state_still"] = still.to(torch.float32).mean()
     if "state" in features:
         # Of demonstrations the scale is taken. A policy that fails leads far away too, but does not begin there.
-        demonstrated = batch["is_demo"][:, None]
-        always = ((features["state"].abs() > FAR) | demonstrated).all(0) & ~demonstrated.all()
+        shown = batch["is_demo"][:, None]
+        always = ((features["state"].abs() > FAR) | shown).all(0) & ~shown.all()
         found["state_far"] = always.to(torch.float32).mean()
     if "rgb" in batch["obs"]:
         images = batch["obs"]["rgb"][:, -1, :, ::_EVERY, ::_EVERY].to(torch.float32) / 255

@@ -120,7 +120,7 @@ def _results(groups: Mapping[str, Sequence[Run]]) -> _Table:
                 _success(successes),
                 _mean(returns),
                 f"{sum(row['episodes'] for row in finals):,}",
-                _duration(sum(seconds) / len(seconds)) if seconds else "",
+                duration(sum(seconds) / len(seconds)) if seconds else "",
             ]
         )
     return table
@@ -150,7 +150,8 @@ def _mean(values: Sequence[float]) -> str:
     return f"{mean:.4g}" + (f" ({interval[0]:.4g} to {interval[1]:.4g})" if interval else "")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """``1 h 05 min``, or below an hour ``5 min 03 s``."""
     hours, minutes = int(seconds // 3600), int(seconds // 60 % 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {int(seconds % 60):02} s"
 

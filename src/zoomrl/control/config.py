@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from zoomrl.errors import ConfigError
 from zoomrl.field_docs import with_field_docs
 from zoomrl.math.schedules import parse_schedule
-from zoomrl.ranges import at_least, choices, within
+from zoomrl.ranges import at_least, choices, refuse_idle, within
+
+_OPTIONS_OF = {"receding_horizon": ("replan_every",), "temporal_ensemble": ("ensemble_gain", "ensemble_favours")}
+"""Options that one executor alone reads."""
 
 
 @with_field_docs
@@ -56,3 +59,11 @@ class ControlConfig:
             parse_schedule(self.noise)
         except ValueError as error:
             raise ConfigError(f"control.noise: {error}") from error
+        for executor, names in _OPTIONS_OF.items():
+            refuse_idle(self, "control.", self.executor == executor, f"control.executor={executor}", *names)
+
+    def with_executor(self, executor: str, **options: Any) -> ControlConfig:
+        """The same with another executor and its ``options``; those of the former one are back at their defaults."""
+        others = [name for other, names in _OPTIONS_OF.items() if other != executor for name in names]
+        idle = {name: getattr(ControlConfig, name) for name in others}
+        return replace(self, **{"executor": executor, **idle, **options})

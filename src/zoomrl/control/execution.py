@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from zoomrl.control.config import ControlConfig
 from zoomrl.errors import ConfigError
 
@@ -29,13 +27,13 @@ def with_execution(control: ControlConfig, execution: str, chunk_length: int) ->
         ConfigError: it is neither.
     """
     if execution == ENSEMBLE:
-        return replace(control, executor="temporal_ensemble")
+        return control.with_executor("temporal_ensemble")
     if not execution.isdecimal() or not 1 <= int(execution) <= chunk_length:
         raise ConfigError(
             f"chunks of {chunk_length} are executed by {ENSEMBLE!r}, or 1 to {chunk_length} actions of each; got "
             f"{execution!r}"
         )
-    return replace(control, executor="receding_horizon", replan_every=int(execution))
+    return control.with_executor("receding_horizon", replan_every=int(execution))
 
 
 def executions(chunk_length: int) -> tuple[str, ...]:

@@ -43,10 +43,11 @@ class ReplayConfig:
     """Discount per agent step."""
     tail: Literal["shorten", "exclude"] = "shorten"
     """Near an episode's end: use fewer than n rewards, or leave those starts out (published)."""
-    padding: Literal["mask", "last_action", "zeros", "hold"] = "mask"
-    """Chunk steps beyond an episode's end: masked out of every loss, or trained as if they were the last action
-    (published for BiGym and HumanoidBench), zeros (published for RLBench), or a command to stay put: no motion where
-    an action is a change of position, the last value elsewhere."""
+    padding: Literal["mask", "absorbing", "last_action", "zeros", "hold"] = "mask"
+    """Chunk steps beyond an episode's end: masked out of every loss; or out of imitation alone, since nothing follows
+    a terminal state, and values may learn that (beyond a time limit nothing is known); or trained as if they were the
+    last action (published for BiGym and HumanoidBench), zeros (published for RLBench), or a command to stay put: no
+    motion where an action is a change of position, the last value elsewhere."""
     frame_stack: int = 1
     """Observations stacked, oldest first; the first one is repeated at an episode's start."""
 

@@ -4,6 +4,7 @@ A batch is a TensorDict [B] with ``obs`` and ``next_obs`` (dicts; ``state`` floa
 [B, F, V, H, W, 3], oldest first), ``actions`` [B, T, A] in [-1, 1], ``valid`` [B, T], ``reward`` [B] (n-step return),
 ``discount`` [B] (gamma^n, 0 at terminal states) and ``is_demo`` [B]. For agents that predict H steps ahead also
 ``sequence``: ``obs`` after each step ([B, H, ...]), ``actions`` [B, H, A], ``reward`` [B, H] and ``valid`` [B, H].
+With ``padding="absorbing"`` also ``absorbed`` [B, T], the steps of chunks beyond a terminal state.
 With ``sampling="priority"`` also ``slot`` [B], by which :meth:`ReplayBuffer.set_priority` knows the samples.
 """
 

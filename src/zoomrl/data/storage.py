@@ -46,6 +46,7 @@ class Windows:
         obs, next_obs: [B, F] slots of the stacked observations.
         actions: [B, T]; steps beyond the episode point at its last action.
         valid: [B, T], which steps may be learnt from.
+        absorbed: [B, T], which steps lie beyond a terminal state; with ``padding="absorbing"``.
         real: [B, T], which steps lie inside the episode.
         rewards: [B, n].
         length: [B], rewards inside the window.
@@ -61,6 +62,7 @@ class Windows:
     next_obs: Tensor
     actions: Tensor
     valid: Tensor
+    absorbed: Tensor | None
     real: Tensor
     rewards: Tensor
     length: Tensor
@@ -145,6 +147,8 @@ class _Gather:
             },
             size,
         )
+        if index.absorbed is not None:
+            batch["absorbed"] = index.absorbed
         if index.sequence is not None:
             batch["sequence"] = _sequence(frames, index.sequence, index.gamma, pinned)
         if index.slot is not None:

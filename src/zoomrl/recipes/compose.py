@@ -106,7 +106,7 @@ def with_agent(config: TrainConfig, name: str) -> dict[str, Any]:
         return fields
     agent = convert(config.agent, AGENT_CONFIGS[name])
     replay, demos, follows = config.replay, config.demos, agent.task_defaults()
-    control = replace(config.control, executor=follows.executor, snap=follows.snap)
+    control = config.control.with_executor(follows.executor, snap=follows.snap)
     if follows.noise is not None:
         control = replace(control, noise=follows.noise)
     elif config.agent.task_defaults().noise is not None:

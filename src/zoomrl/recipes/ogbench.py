@@ -77,7 +77,7 @@ def cqn_as_ogbench_proposals() -> TrainConfig:
 
 
 def bc_ogbench() -> TrainConfig:
-    """Behaviour cloning of chunks for OGBench from state: what imitating all of play makes of a task."""
+    """Behaviour cloning of chunks for OGBench from state: half of all play, half of what of it solves the task."""
     base = cqn_as_ogbench()
     agent = BCConfig(chunk_length=_CHUNK, hidden=(256, 256))
     return replace(base, preset="bc-ogbench", agent=agent, replay=replace(base.replay, n_step=1))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from zoomrl.analysis.report import whole_page
+from zoomrl.analysis.report import duration, whole_page
 from zoomrl.demos.view.markup import Html, element
 from zoomrl.errors import plural
 from zoomrl.reproduce.registration import read_registration
@@ -153,9 +153,9 @@ def _options(options: Mapping[str, Any]) -> str:
 
 def _origin(verdict: Mapping[str, Any]) -> Html:
     versions = ", ".join(f"{name} {version}" for name, version in verdict["versions"].items())
-    hours = sum(cell["seconds"] for cell in verdict["cells"]) / 3600
+    took = duration(sum(cell["seconds"] for cell in verdict["cells"]))
     machine, changed = verdict["hardware"], len(verdict.get("sources", [])) > 1
-    text = f"{versions}. {machine['cores']} cores of {machine['cpu']}, {hours:.1f} hours of cells. Registered "
+    text = f"{versions}. {machine['cores']} cores of {machine['cpu']}, {took} of cells. Registered "
     mixed = f" Cells were made by {len(verdict['sources'])} states of the source." if changed else ""
     return element("p", f"{text}{verdict['registered']['date']}, judged {verdict['date']}.{mixed}", class_="quiet")
 

@@ -16,18 +16,18 @@ from zoomrl.errors import ConfigError
 from zoomrl.spec import EnvSpec
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.diagnosis.facts import Facts, demo_facts
-from zoomrl.training.diagnosis.rules import coarse_values, tells_length
+from zoomrl.training.diagnosis.rules import coarse_values, tells_value
 from zoomrl.training.value_range import check_returns
 
 
 def announce_demonstrated(
     config: TrainConfig, spec: EnvSpec, episodes: Sequence[Episode], scaler: ActionScaler, say: Callable[[str], None]
 ) -> None:
-    """Name action dimensions and state entries that never change, and returns that the agent's atoms do not hold.
+    """Name what never changes in demonstrations, returns that the atoms do not hold, and successes that never come.
 
     Raises:
         ConfigError: with ``agent.coarse_values`` refuse, when the atoms do not tell the value of the first state of a
-            demonstration from 0, or no demonstration says how long a success takes.
+            demonstration from 0, or no demonstration says what a success is worth.
     """
     frozen = [str(dim) for dim in np.flatnonzero(~scaler.movable)]
     if frozen:
@@ -42,14 +42,17 @@ def announce_demonstrated(
             f"state: {len(constant)} of {spec.state_dim} entries have a constant value in the demonstrations, and are "
             f"scaled by their magnitude, at least 1: {name_entries(constant, spec)}"
         )
+    if config.replay.success_fraction and not spec.reports_success and not any(one.success for one in episodes):
+        say(
+            f"warning: replay.success_fraction={config.replay.success_fraction:g} finds nothing to sample: {spec.id} "
+            "tells no success, and no demonstration succeeds"
+        )
     check_returns(config, episodes, say)
     if getattr(config.agent, "coarse_values", "warn") != "refuse":
         return  # a warning comes with the first row of metrics
-    facts = Facts(config, demo_facts(episodes))
-    if not tells_length(facts):
-        raise ConfigError(
-            "agent.coarse_values=refuse cannot be judged: no demonstration says how many steps a success takes"
-        )
+    facts = Facts(config, demo_facts(episodes, config.replay.discount))
+    if not tells_value(facts):
+        raise ConfigError("agent.coarse_values=refuse cannot be judged: no demonstration says what a success is worth")
     if (found := coarse_values(facts)) is not None:
         raise ConfigError(f"agent.coarse_values=refuse: {found.evidence}. {found.advice}")
 

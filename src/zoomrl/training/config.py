@@ -194,6 +194,10 @@ class TrainConfig:
                 f"control.replan_every={self.control.replan_every} exceeds the chunks of {self.agent.name}: "
                 f"agent.chunk_length is {chunk}"
             )
+        if self.control.random_prefix and chunk == 1:
+            raise ConfigError(
+                f"control.random_prefix has no effect on single actions, which {self.agent.name} chooses; leave it at 0"
+            )
         if self.control.random_prefix and not self.steps:
             raise ConfigError("control.random_prefix is about training episodes, and steps=0 makes none")
         if getattr(self.agent, "prefix_targets", False) and self.replay.n_step != 1:
@@ -243,12 +247,15 @@ class TrainConfig:
                 "agent.proposals imitates demonstrations, and there is none: give demos.source, or let successful "
                 "episodes count with replay.relabel_successes"
             )
-        if agent.atom_spacing == "geometric" and self.env.reward == "dense":
-            raise ConfigError("agent.atom_spacing=geometric is for rewards of 0 and 1, and env.reward is dense")
+        below = self.env.reward == "native" and self.env.id.startswith("ogbench:")  # minus a number of objects
+        if agent.atom_spacing == "geometric" and (self.env.reward == "dense" or below):
+            raise ConfigError(
+                f"agent.atom_spacing=geometric is for rewards of 0 and 1; use env.reward=sparse, got {self.env.reward}"
+            )
         if agent.coarse_values == "refuse" and (self.demos.source == "none" or self.env.reward == "dense"):
             raise ConfigError(
-                "agent.coarse_values=refuse compares atoms with the value of a sparse success at the length of "
-                f"demonstrations, and demos.source={self.demos.source}, env.reward={self.env.reward} tell none"
+                "agent.coarse_values=refuse compares atoms with the value that successful demonstrations "
+                f"have at their start, and demos.source={self.demos.source}, env.reward={self.env.reward} tell none"
             )
 
     @property

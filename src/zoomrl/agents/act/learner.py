@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from zoomrl.agents.act.config import ACTConfig
 from zoomrl.agents.act.networks import Policy, Posterior, Sizes
-from zoomrl.agents.bc.learner import demonstrated, imitation_error
+from zoomrl.agents.bc.learner import imitation_error
 from zoomrl.agents.contract import Metrics
 from zoomrl.agents.learner import Learner, Noise, Tensors
 from zoomrl.agents.metrics import batch_metrics
 from zoomrl.agents.optimization import make_optimizer, optimizer_step
+from zoomrl.agents.steps import demonstrated
 from zoomrl.math.divergence import kl_to_standard_normal
 from zoomrl.math.losses import masked_mean
 from zoomrl.nets.perception import Perception

@@ -16,6 +16,7 @@ from zoomrl.agents.contract import Metrics
 from zoomrl.agents.learner import Learner, Noise, Tensors
 from zoomrl.agents.metrics import batch_metrics
 from zoomrl.agents.optimization import make_optimizer, optimizer_step
+from zoomrl.agents.steps import demonstrated
 from zoomrl.math.losses import masked_mean
 from zoomrl.nets.mlp import mlp
 from zoomrl.nets.perception import Perception
@@ -83,11 +84,6 @@ class BC(Learner):
     def _chunk(self, observation: Mapping[str, Tensor], shifts: Tensor | None) -> Tensor:
         features = self.trunk(self.perception(observation, shifts))
         return torch.tanh(self.net(features)).view(-1, self.chunk_length, self.action_dim)
-
-
-def demonstrated(batch: Mapping[str, Any]) -> Tensor:
-    """Weight of each step [B, T]: 1 where it is demonstrated and no padding, else 0."""
-    return (batch["valid"] & batch["is_demo"][:, None]).to(torch.float32)
 
 
 def imitation_error(actions: Tensor, batch: Mapping[str, Any], kind: str, movable: Tensor | None = None) -> Tensor:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
-from zoomrl.agents.checks import check_learning, check_support, refuse_idle
+from zoomrl.agents.checks import check_learning, check_support
 from zoomrl.agents.config import AgentConfig, TaskDefaults
 from zoomrl.errors import ConfigError
 from zoomrl.field_docs import with_field_docs
 from zoomrl.math.schedules import parse_schedule
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
-from zoomrl.ranges import at_least, choices, positive, widths
+from zoomrl.ranges import at_least, choices, positive, refuse_idle, widths
 
 LEAST_ATOMS = 3
 """Even atoms that a value must be away from 0 to be told from it."""
@@ -216,6 +216,7 @@ class CQNASConfig(CQNConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(self, "agent.", chunk_length=1, gru_layers=1)
+        refuse_idle(self, "agent.", self.chunk_length > 1, "chunks of several steps", "prefix_targets")
         if self.prefix_targets and self.representation.kind != "none":
             raise ConfigError(
                 "agent.prefix_targets reads the states that a chunk leads to, and a latent has sequences of its own: "

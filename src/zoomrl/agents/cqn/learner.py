@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from zoomrl.agents.contract import Metrics
 from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
-from zoomrl.agents.cqn.critic import BinValues, CoarseToFineCritic, Target
+from zoomrl.agents.cqn.critic import BinValues, CoarseToFineCritic, Path, Target
 from zoomrl.agents.cqn.imitation import imitation_weight
 from zoomrl.agents.cqn.proposals import Proposer
 from zoomrl.agents.learner import Learner, Noise, Piece, Tensors, network_pieces, sample_shifts
 from zoomrl.agents.metrics import batch_metrics, input_metrics, value_bounds, weight_distance
 from zoomrl.agents.optimization import make_optimizer, optimizer_step, polyak_update
+from zoomrl.agents.steps import demonstrated, valued
 from zoomrl.math.returns import prefix_returns
 
 
@@ -144,7 +145,7 @@ class CQN(Learner):
         target = self.target(batch, noise)
         observation = self.perception(batch["obs"], noise.get("shifts"))
         path = self.critic.along(observation, self.critic.cell(batch["actions"]))
-        weight, demo = self._masks(batch, path.outputs.dtype)
+        weight, demo = self._by_level(valued(batch), path), self._by_level(demonstrated(batch), path)
         loss, metrics = self.critic.losses(path, target, weight, demo, noise["imitation_weight"])
         if self.proposer is not None:
             flow = self.proposer.loss(observation, batch["actions"], demo[:, 0], noise)
@@ -196,18 +197,17 @@ class CQN(Learner):
         features = self.perception(batch["obs"])
         path = self.critic.along(features, self.critic.cell(batch["actions"]))
         found = {} if self.proposer is None else self.proposer.compare(self.critic, features, noise["starts"])
+        data, demo = self._by_level(batch["valid"], path), self._by_level(demonstrated(batch), path)
         return {
             **found,
-            **self.critic.compare_bins(path, *self._masks(batch, path.outputs.dtype)),
+            **self.critic.compare_bins(path, data, demo),
             **input_metrics(batch, features),
             "target_distance": weight_distance(self.critic, self.target_critic),
         }
 
-    def _masks(self, batch: Mapping[str, Any], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Which tokens [B, L, T] are data, and which of them are to be imitated."""
-        # Padded steps of a chunk are no data: they reach no mean.
-        weight = batch["valid"][:, None].expand(-1, self.config.levels, -1).to(dtype)
-        return weight, weight * batch["is_demo"][:, None, None]
+    def _by_level(self, steps: Tensor, path: Path) -> Tensor:
+        """Weights [B, L, T] of the tokens of ``steps`` [B, T]."""
+        return steps[:, None].expand(-1, self.config.levels, -1).to(path.outputs.dtype)
 
     def update_target(self) -> None:
         """``target_critic += target_tau * (critic - target_critic)``."""

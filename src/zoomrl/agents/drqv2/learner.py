@@ -21,6 +21,7 @@ from zoomrl.agents.drqv2.networks import Actor, Body, TwinCritic
 from zoomrl.agents.learner import Learner, Noise, Piece, Tensors, network_pieces, sample_shifts
 from zoomrl.agents.metrics import batch_metrics, clipped_fractions, value_bounds
 from zoomrl.agents.optimization import frozen, make_optimizer, optimizer_step, polyak_update
+from zoomrl.agents.steps import valued
 from zoomrl.math.categorical import support, two_hot
 from zoomrl.math.losses import masked_mean
 from zoomrl.nets.latent_actor_critic import LatentActor, LatentTwinCritic
@@ -139,7 +140,7 @@ class DrQv2(Learner):
         self, features: Mapping[str, Tensor], target: Tensor, batch: Mapping[str, Any]
     ) -> tuple[Tensor, Metrics]:
         """Distance of both critics' outputs on ``features`` to ``target`` [B, T]; what to report."""
-        weight = batch["valid"].to(torch.float32)
+        weight = valued(batch)
         outputs = self._judge(self.critic, features, batch["actions"])
         if self.config.value == "scalar":
             errors = F.mse_loss(outputs[..., 0], target.expand(2, -1, -1), reduction="none")

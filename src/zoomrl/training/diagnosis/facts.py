@@ -17,6 +17,7 @@ from zoomrl.files import read_json
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.rows import METRICS, read_rows
 from zoomrl.training.run_files import DEMONSTRATIONS, HINT, read_config
+from zoomrl.training.value_range import discounted_returns
 
 Row = Mapping[str, Any]
 RECENT = 50
@@ -122,18 +123,21 @@ def read_facts(directory: Path) -> Facts:
     return facts
 
 
-def demo_facts(episodes: Sequence[Episode]) -> dict[str, float]:
+def demo_facts(episodes: Sequence[Episode], discount: float) -> dict[str, float]:
     """Numbers of demonstrations, and of the failed attempts among them.
 
     ``demonstrations`` that are to be imitated, their ``demonstrated_steps``, ``duplicates`` among them (of equal
     actions), the 90 % quantile of their lengths, how many of them have ``failed``, how many succeeded and are
-    ``unrewarded``, how many are ``rewarded``, and their :func:`action_persistence`.
+    ``unrewarded``, how many are ``rewarded``, and their :func:`action_persistence`. Of those that succeeded also the
+    10 % quantile of ``first_value``, the magnitude of the return from the first state at this ``discount``.
     """
     demos = [episode for episode in episodes if episode.is_demo]
     if not demos:
         return {}
     hashes = [hashlib.sha256(episode.actions.tobytes()).digest() for episode in demos]
-    return {
+    values = [abs(float(discounted_returns(one.rewards, discount)[0])) for one in demos if one.success and len(one)]
+    known = {"first_value": float(np.quantile(values, 0.1))} if values else {}
+    return known | {
         "demonstrations": len(demos),
         "demonstrated_steps": sum(len(episode) for episode in demos),
         "duplicates": len(hashes) - len(set(hashes)),

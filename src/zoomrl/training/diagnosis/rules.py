@@ -207,9 +207,9 @@ def clipped_targets(facts: Facts) -> Finding | None:
     return Finding("support-too-narrow", what, advice)
 
 
-def tells_length(facts: Facts) -> bool:
-    """Whether the demonstrations say how many steps a success takes."""
-    return bool(facts.demos.get("length_90")) and not _is_play(facts)
+def tells_value(facts: Facts) -> bool:
+    """Whether the demonstrations say what a success is worth where they begin: play says nothing."""
+    return "first_value" in facts.demos and not _is_play(facts)
 
 
 def coarse_values(facts: Facts) -> Finding | None:
@@ -217,15 +217,13 @@ def coarse_values(facts: Facts) -> Finding | None:
     agent, least = facts.config.agent, facts.config.agent.least_value
     if least is None or facts.config.replay.discount >= 1 or facts.config.env.reward == "dense":
         return None
-    if not tells_length(facts):
+    # A return of 0 is another fault: no reward is learnt from.
+    if not tells_value(facts) or not 0 < facts.demos["first_value"] < least:
         return None
-    length = facts.demos["length_90"]
-    value = facts.config.replay.discount**length
-    if value >= least:
-        return None
+    value = facts.demos["first_value"]
     return Finding(
         "values-too-coarse",
-        f"a success {length:.0f} steps away is worth {value:.2g}, and less than {least:.2g} is not told from 0",
+        f"where a demonstration begins its success is worth {value:.2g}, and less than {least:.2g} is not told from 0",
         "Raise --replay.discount, or lower --agent.v-least"
         if getattr(agent, "atom_spacing", "even") == "geometric"
         else "Raise --replay.discount or --agent.atoms, narrow the support, or use --agent.atom-spacing geometric",
@@ -341,7 +339,8 @@ def trained_padding(facts: Facts) -> Finding | None:
     valid = facts.courses.get("valid_fraction")
     length = facts.demos.get("length_90")
     chunk = getattr(facts.config.agent, "chunk_length", 1)
-    enough = valid is not None and valid.count >= 3 and chunk > 1 and length and facts.config.replay.padding == "mask"
+    masked = facts.config.replay.padding in ("mask", "absorbing")
+    enough = valid is not None and valid.count >= 3 and chunk > 1 and length and masked
     if valid is None or not enough or valid.lowest < 1:
         return None
     return Finding(
