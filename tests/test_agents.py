@@ -221,6 +221,13 @@ def test_what_reaches_the_agent_is_measured_on_the_samples_that_it_is_about():
     assert float(input_metrics(batch, {})["image_change"]) == 0, "the second camera shows the same always"
     images[::2, :, 1] = 51
     assert float(input_metrics(batch, {})["image_change"]) == pytest.approx(0.1)
+    batch = torch.cat([batch, batch])
+    batch["is_demo"] = torch.arange(16) < 8
+    assert float(input_metrics(batch, {})["image_change"]) == pytest.approx(0.1)
+    batch["obs"]["rgb"][8:, :, 0] = 7  # dark in practice, and not in demonstrations
+    assert float(input_metrics(batch, {})["image_change"]) == 0
+    batch["is_demo"] = torch.arange(16) < 9  # the others are too few
+    assert float(input_metrics(batch, {})["image_change"]) > 0.09
 
 
 def test_measuring_changes_no_weight(monkeypatch):

@@ -13,8 +13,9 @@ from toy import demo_set, run, tiny
 from zoomrl.agents.cqn.config import ProposalConfig
 from zoomrl.cli.main import main
 from zoomrl.data.episode import Episode
-from zoomrl.training.diagnosis.facts import LATELY, RECENT, Facts, action_persistence, demo_facts, read_facts
-from zoomrl.training.diagnosis.rules import RULES, Finding, diagnose, not_judged
+from zoomrl.training.diagnosis.facts import FEWEST, LATELY, RECENT, Facts, action_persistence, demo_facts, read_facts
+from zoomrl.training.diagnosis.finding import Finding
+from zoomrl.training.diagnosis.rules import RULES, diagnose, not_judged
 from zoomrl.training.diagnosis.watch import Watch, warnings_of
 
 HEALTHY: dict[str, Any] = {
@@ -25,6 +26,7 @@ HEALTHY: dict[str, Any] = {
     "tied": 0.0,
     "demo_agreement": 0.9,
     "target_distance": 0.02,
+    "demo_fraction": 0.5,
     "valid_fraction": 0.97,
     "demo_at_bound": 0.1,
     "demo_action_size": 0.4,
@@ -42,21 +44,28 @@ DEMOS = {
     "duplicates": 0.0,
     "length_90": 60.0,
     "first_value": 0.55,
+    "lowest_value": 0.0,
+    "highest_value": 1.0,
+    "punished": 0.0,
+    "small_actions": 0.0,
     "failed": 0.0,
     "unrewarded": 0.0,
     "rewarded": 20.0,
     "action_persistence": 0.9,
 }
+EVALUATED = {"episodes": 20, "value_predicted": 0.5, "value_auc": 0.8, "value_rank": 0.6, "returns": [0.0, 1.0]}
 EPISODE = {"kind": "episode", "return": 1.0, "length": 40, "success": True, "terminated": True}
 
 
-def facts(tmp_path, *train: dict[str, Any], demos=(), episodes=(), success=0.9, **changes: Any) -> Facts:
+def facts(tmp_path, *train: dict[str, Any], demos=(), episodes=(), success=0.9, tested=(), **changes: Any) -> Facts:
     """A healthy run with rows of learning, of which the given ones differ in what they name."""
     options = {"agent__v_min": 0.0, "agent__v_max": 1.0, "agent__atoms": 21, "agent__normalize": "demos", **changes}
-    found = Facts(tiny(tmp_path, env__time_limit=50, **options), {**DEMOS, **dict(demos)})
+    found = Facts(tiny(tmp_path, **options), {**DEMOS, **dict(demos)}, time_limit=50)
     for number, row in enumerate(train or ({}, {}, {})):
-        found.add({"kind": "train", **HEALTHY, "updates": 1000 * (number + 1), **row})
-    found.add({"kind": "eval", "updates": 2000, "success_rate": success, "episodes": 20})
+        moved = {"updates": 1000 * (number + 1), "target_norm": 9.0 + number}
+        found.add({"kind": "train", **HEALTHY, **moved, **row})
+    for updates in (1000, 2000):
+        found.add({"kind": "eval", "updates": updates, **EVALUATED, "success_rate": success, **dict(tested)})
     found.add_all(episodes or [EPISODE] * 12)
     return found
 
@@ -66,6 +75,11 @@ def failed(count: int, **changes: Any) -> list[dict[str, Any]]:
 
 
 SICK: dict[str, dict[str, Any]] = {
+    "nothing-learnt": {"train": ({"target_distance": 0.0, "target_norm": 9.0},) * 3},
+    "success-punished": {"demos": {"punished": 20.0}},
+    "over-estimation": {"tested": {"value_predicted": 1.3}},
+    "values-mis-ranked": {"tested": {"value_auc": 0.2, "value_rank": -0.3}, "success": 0.5},
+    "imitated-in-vain": {"success": 0.0},
     "imitation-stops": {"agent__bc_schedule": "linear(1,0,40)", "agent__bc_floor": 0.0, "steps": 100},
     "critic-collapse": {"train": ({}, {"sibling_spread": 0.05})},
     "support-too-narrow": {"train": ({"target_clipped_high": 0.4},)},
@@ -78,7 +92,7 @@ SICK: dict[str, dict[str, Any]] = {
     "constant-inputs": {"train": ({"state_still": 1.0},)},
     "normalizer-of-other-data": {"train": ({"state_far": 0.5},) * LATELY},
     "success-without-reward": {"episodes": [{**EPISODE, "return": 0.0}] * 4},
-    "padding-trained": {"train": ({"valid_fraction": 1.0},) * 3},
+    "padding-trained": {"train": ({"valid_fraction": 1.0},) * FEWEST},
     "few-demonstrations": {"demos": {"demonstrations": 3.0}, "train": ({"demo_agreement": 0.97},), "success": 0.1},
     "demonstrations-duplicated": {"demos": {"duplicates": 2.0}},
     "demonstrations-contradict": {"demos": {"action_persistence": 0.08}},
@@ -127,7 +141,7 @@ def test_every_rule_has_a_case_by_its_name_and_judges_it(tmp_path):
 def test_what_cannot_be_judged_is_named(tmp_path):
     assert not_judged(Facts(tiny(tmp_path))) == [rule.cause for rule in RULES]
     unknown = not_judged(facts(tmp_path))
-    assert unknown == ["actions-mis-scaled", "normalizer-of-other-data"], "three rows are not eight"
+    assert unknown == ["actions-mis-scaled", "normalizer-of-other-data", "padding-trained"], "three rows are not five"
     early = Facts(tiny(tmp_path), dict(DEMOS))
     early.add({"kind": "train", **HEALTHY, "updates": 24})
     assert {"critic-collapse", "divergence", "few-demonstrations", "dead-camera"} < set(not_judged(early))
@@ -218,7 +232,8 @@ def test_bins_of_demonstrations_need_not_be_best_where_proposals_are_chosen(tmp_
 def test_a_critic_that_loses_what_it_imitates_is_told_with_all_the_weight_too(tmp_path):
     """In single rows of healthy runs a fifth was lost."""
     assert diagnose(facts(tmp_path, {}, {"demo_agreement": 0.9 * 0.72})) == []
-    (found,) = diagnose(facts(tmp_path, {}, {"demo_agreement": 0.9 * 0.68}))
+    assert diagnose(facts(tmp_path, {}, {"demo_agreement": 0.9 * 0.68})) == [], "one row may be an accident"
+    (found,) = diagnose(facts(tmp_path, {}, {"demo_agreement": 0.9 * 0.67}, {"demo_agreement": 0.9 * 0.68}))
     assert found.cause == "critic-collapse"
     assert found.advice.startswith("Look at demo_fraction")
 
@@ -244,24 +259,130 @@ def test_weights_that_outrun_a_target_that_follows_learn_too_fast(tmp_path):
     assert found.advice == "Lower --agent.lr"
 
 
+def test_a_support_that_is_too_narrow_is_told_by_demonstrations_or_by_targets(tmp_path):
+    """Where windows hold one reward, few targets are clipped: those without one are values of the support."""
+    (found,) = diagnose(facts(tmp_path, {}, agent__v_max=0.3))
+    assert found.cause == "support-too-narrow"
+    assert "the demonstrations are worth 0 to 1: values beyond it cannot be learnt" in found.evidence
+    assert found.advice.endswith("use --agent.v-min 0 --agent.v-max 1, or --agent.value scalar")
+    costs = {"lowest_value": -30.0, "highest_value": 0.0, "first_value": 30.0}
+    (found,) = diagnose(facts(tmp_path, {"value_bound_low": -41.0, "value_bound_high": -1.0}, demos=costs))
+    assert found.advice.endswith("use --agent.v-min -30 --agent.v-max 0, or --agent.value scalar")
+    known = Facts(tiny(tmp_path, agent__v_min=0.0, agent__v_max=1.0, agent__atoms=21))
+    for highest in (4.0, 9.0, 7.0):
+        known.add({"kind": "train", **HEALTHY, "target_clipped_high": 0.3, "value_bound_high": highest})
+    (found,) = diagnose(known)
+    assert "0% of the targets lie below and 30% above it" in found.evidence
+    assert found.advice == (
+        "Rewards so far allow values from 0 to 9: use --agent.v-min 0 --agent.v-max 9, or --agent.value scalar"
+    )
+
+
+def test_a_success_that_costs_is_told_from_steps_that_do(tmp_path):
+    punished = {**EPISODE, "return": -1.0}
+    (found,) = diagnose(facts(tmp_path, episodes=[punished] * 6 + failed(6)))
+    assert found.cause == "success-punished"
+    assert found.evidence == "successful episodes return -1 at most, and failed ones 0 at least"
+    for episodes in (
+        [punished] * 4 + failed(6),  # few
+        [{**EPISODE, "return": -40.0}] * 6 + failed(6, **{"return": -50.0}),  # each step costs
+        [{**EPISODE, "return": 20.0}] * 6 + failed(6, **{"return": 50.0}),  # an end cuts what is paid by the step
+    ):
+        assert diagnose(facts(tmp_path, episodes=episodes)) == []
+    flipped = [episode(seed, reward=-1.0, steps=30) for seed in range(3)]
+    by_step = dataclasses.replace(episode(5, steps=30), rewards=np.full(30, -1, np.float32))
+    known = demo_facts([*flipped, by_step, episode(6)], 0.9, lambda actions: actions)
+    assert known["punished"] == 3
+    assert known["lowest_value"] == pytest.approx(-(1 - 0.9**30) / 0.1)
+    assert known["highest_value"] == 1.0
+
+
+def test_commands_that_are_small_in_most_dimensions_are_told(tmp_path):
+    ramps = [dataclasses.replace(episode(0, steps=20), actions=np.linspace(-1, 1, 20, dtype=np.float32)[:, None])]
+    small = demo_facts(ramps, 0.9, lambda actions: actions * np.float32(0.19))
+    assert small["small_actions"] == 1.0
+    assert demo_facts(ramps, 0.9, lambda actions: actions * np.float32(0.21))["small_actions"] == 0.0
+    assert demo_facts(ramps, 0.9, np.zeros_like)["small_actions"] == 0.0, "no dimension moves"
+    rows = ({"demo_action_size": 0.06},) * FEWEST
+    (found,) = diagnose(facts(tmp_path, *rows, demos={"small_actions": 1.0}))
+    assert found.evidence == (
+        "demonstrated commands use 6.0% of the action range on average, and in 100% of its dimensions never 20%"
+    )
+    assert diagnose(facts(tmp_path, *rows, demos={"small_actions": 0.5})) == []
+
+
+def test_a_target_that_is_never_updated_is_told_from_weights_that_run_away(tmp_path):
+    rows = [{"target_distance": 0.2 * (at + 1), "target_norm": 9.0} for at in range(3)]
+    (found,) = diagnose(facts(tmp_path, *rows, agent__target_tau=0.02))
+    assert found.cause == "stale-weights"
+    assert found.evidence.endswith("away from the one that learns, and has never moved")
+
+
+def test_squared_errors_may_grow_with_the_values(tmp_path):
+    growing = ({"critic_loss": 0.005}, {"critic_loss": 0.01}, {"critic_loss": 0.017, "q_target_max": 0.9})
+    assert diagnose(facts(tmp_path, *growing, agent__value="scalar")) == []
+    (found,) = diagnose(facts(tmp_path, *growing[:2], {"critic_loss": 5.0, "q_target_max": 0.9}, agent__value="scalar"))
+    assert found.cause == "divergence"
+
+
+def test_one_evaluation_may_find_values_upside_down_by_chance(tmp_path):
+    upside_down = {"value_auc": 0.1, "value_rank": -0.4}
+    found = facts(tmp_path, success=0.5)
+    for at, values in enumerate((upside_down, {}, upside_down)):
+        found.add({"kind": "eval", "updates": 3000 + at, **EVALUATED, "success_rate": 0.5, **values})
+        assert diagnose(found) == []
+    found.add({"kind": "final", "updates": 4000, **EVALUATED, "success_rate": 0.5, **upside_down})
+    assert [one.cause for one in diagnose(found)] == ["values-mis-ranked"]
+
+
+def test_play_need_not_be_foreseen(tmp_path):
+    row = {"sibling_spread": 0.03, "demo_agreement": 0.2}
+    play = {"demos": {"failed": 15.0}, "env__id": "ogbench:scene-task2"}
+    assert diagnose(facts(tmp_path, row, row, **play)) == []
+    (found,) = diagnose(facts(tmp_path, row, row))
+    assert found.cause == "critic-collapse"
+
+
+def test_what_is_not_finite_stands_for_nothing(tmp_path):
+    broken = {"value_bound_high": np.inf, "target_clipped_high": 0.3, "critic_loss": np.nan}
+    (found,) = diagnose(facts(tmp_path, {}, broken))
+    assert found.cause == "support-too-narrow"
+
+
 @pytest.mark.parametrize(
     ("cause", "case"),
     [
+        ("critic-collapse", {"train": ({}, {"demo_agreement": 0.0, "demo_fraction": 0.0})}),  # of no sample
+        ("over-estimation", {"tested": {"value_predicted": 1.05}}),
+        ("over-estimation", {"tested": {"value_predicted": 9.0, "episodes": 5}}),
+        ("over-estimation", {"tested": {"value_predicted": -1.0, "returns": [-9.0, -2.0]}}),  # costs, discounted
+        ("values-mis-ranked", {"tested": {"value_auc": 0.1, "value_rank": -0.3, "episodes": 20}, "success": 0.9}),
+        ("values-mis-ranked", {"tested": {"value_auc": 0.3, "value_rank": -0.3}, "success": 0.5}),
+        ("imitated-in-vain", {"success": 0.0, "demos": {"demonstrations": 5.0}}),  # too few of them
+        ("imitated-in-vain", {"success": 0.0, "train": ({"demo_agreement": 0.6},)}),
+        ("imitated-in-vain", {"success": 0.2}),
+        ("imitated-in-vain", {"success": 0.0, "tested": {"updates": 999}}),  # before anything was imitated
+        ("nothing-learnt", {"train": ({"target_distance": 0.01, "target_norm": 9.0},) * 2}),
         ("critic-collapse", {"train": ({"sibling_spread": 0.01}, {"sibling_spread": 0.001})}),  # it never rose
-        ("actions-mis-scaled", {"train": ({"demo_at_bound": 0.5},) + ({"demo_at_bound": 0.9},) * (LATELY - 1)}),
+        ("actions-mis-scaled", {"train": ({"demo_at_bound": 0.5},) + ({"demo_at_bound": 0.9},) * (FEWEST - 1)}),
         ("values-too-coarse", {"demos": {"first_value": 0.16}}),  # three of twenty intervals are 0.15
         ("values-too-coarse", {"demos": {"first_value": 0.14}, "agent__value": "scalar"}),
-        ("values-too-coarse", {"demos": {"first_value": 0.14, "failed": 15.0}}),  # play
+        ("values-too-coarse", {"demos": {"first_value": 0.14, "failed": 15.0}, "env__id": "ogbench:scene-task2"}),
         ("values-too-coarse", {"demos": {"first_value": 0.0, "rewarded": 0.0}}),  # another fault
-        ("failures-imitated", {"demos": {"failed": 15.0}}),
+        ("failures-imitated", {"demos": {"failed": 15.0}, "env__id": "ogbench:scene-task2"}),
+        ("failures-imitated", {"demos": {"failed": 20.0}}),  # success is not told
         ("no-reward", {"demos": {"rewarded": 0.0}}),  # an episode has one
         ("no-reward", {"episodes": failed(30)}),  # the demonstrations have some
         ("time-limit-as-end", {"episodes": failed(12)}),
         ("normalizer-of-other-data", {"train": ({"state_far": 0.5},) * LATELY, "agent__normalize": "none"}),
-        ("normalizer-of-other-data", {"train": ({"state_far": 0.5},) * (LATELY - 1)}),
-        ("normalizer-of-other-data", {"train": ({"state_far": 0.5},) * 5 + ({},) + ({"state_far": 0.5},) * 7}),
+        ("normalizer-of-other-data", {"train": ({"state_far": 0.5},) * (FEWEST - 1)}),
+        (
+            "normalizer-of-other-data",
+            {"train": ({"state_far": 0.5},) * 5 + ({},) + ({"state_far": 0.5},) * (LATELY - 1)},
+        ),
         ("success-without-reward", {"episodes": [{**EPISODE, "return": 0.0}] * 4, "env__reward": "dense"}),
-        ("padding-trained", {"train": ({"valid_fraction": 1.0},) * 3, "replay__padding": "zeros"}),
+        ("padding-trained", {"train": ({"valid_fraction": 1.0},) * (FEWEST - 1)}),
+        ("padding-trained", {"train": ({"valid_fraction": 1.0},) * FEWEST, "replay__padding": "zeros"}),
         ("few-demonstrations", {"demos": {"demonstrations": 3.0}, "train": ({"demo_agreement": 0.97},)}),
         ("demonstrations-contradict", {"train": ({"demo_agreement": 0.4},) * LATELY}),  # commands are noisy
         (
@@ -279,11 +400,11 @@ def test_what_is_no_fault_is_not_told(tmp_path, cause, case):
 
 
 def test_warnings_are_dated_by_the_rows_that_gave_rise_to_them(tmp_path):
-    known = Facts(tiny(tmp_path, agent__v_min=0.0, agent__v_max=1.0, agent__atoms=21, env__time_limit=50), dict(DEMOS))
+    known = Facts(tiny(tmp_path, agent__v_min=0.0, agent__v_max=1.0, agent__atoms=21), dict(DEMOS))
     bound = [{"kind": "train", **HEALTHY, "demo_at_bound": 0.9, "updates": 100 * (at + 1)} for at in range(LATELY)]
     rows = [*bound, {"kind": "train", **HEALTHY, "updates": 1000}, {**EPISODE, "updates": 1100}]
     rows[-2]["sibling_spread"] = 0.001
-    assert warnings_of(known, rows) == {"actions-mis-scaled": 100 * LATELY, "critic-collapse": 1000}
+    assert warnings_of(known, rows) == {"actions-mis-scaled": 100 * FEWEST, "critic-collapse": 1000}
     assert [one.cause for one in diagnose(known)] == ["critic-collapse"]
 
 
@@ -328,9 +449,12 @@ def episode(seed, success=True, reward=1.0, is_demo=True, steps=4):
 
 
 def test_facts_of_demonstrations():
-    assert demo_facts([], 0.5) == demo_facts([episode(0, is_demo=False)], 0.5) == {}
+    def to_unit(actions):
+        return actions * np.float32([0.5])
+
+    assert demo_facts([], 0.5, to_unit) == demo_facts([episode(0, is_demo=False)], 0.5, to_unit) == {}
     episodes = [episode(0), episode(0), episode(1, success=False), episode(2, reward=0.0, steps=14)]
-    assert demo_facts([*episodes, episode(9, is_demo=False)], 0.5) == {
+    assert demo_facts([*episodes, episode(9, is_demo=False)], 0.5, to_unit) == {
         "first_value": pytest.approx(0.2 * 0.125),  # of 0, 1/8 and 1/8: three steps before the reward
         "demonstrations": 4,
         "demonstrated_steps": 26,
@@ -338,6 +462,10 @@ def test_facts_of_demonstrations():
         "length_90": pytest.approx(11.0),
         "failed": 1,
         "unrewarded": 1,
+        "punished": 0,
+        "lowest_value": 0.0,
+        "highest_value": 1.0,
+        "small_actions": 0.0,
         "rewarded": 3,
         "action_persistence": pytest.approx(action_persistence([one.actions for one in episodes])),
     }
@@ -348,7 +476,8 @@ def test_the_command_tells_what_the_run_has_told(tmp_path, capsys):
     demos = demo_set(tmp_path / "demos")
     config = tiny(tmp_path / "run", demos, agent__v_max=6.0, agent__v_min=5.0, steps=30)
     _, said = run(config)
-    assert "warning: support-too-narrow: 100% of the targets lie below agent.v_min=5" in said
+    told = "the support ends at agent.v_min=5 and agent.v_max=6, and the demonstrations are worth -1.36 to -0.132"
+    assert f"warning: support-too-narrow: {told}: values beyond it cannot be learnt. Rewards so far allow" in said
     kept = read_facts(tmp_path / "run")
     assert kept.demos["demonstrations"] > 0
     assert kept.config.agent == config.agent
@@ -366,6 +495,9 @@ def test_the_command_tells_what_the_run_has_told(tmp_path, capsys):
     judged = len(RULES) - len(answer["not_judged"])
     assert f"{judged} of {len(RULES)} causes could be judged, after {kept.updates} updates" in said
     (tmp_path / "run/metrics.jsonl").unlink()
+    assert main(["diagnose", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().out.startswith("support-too-narrow\n"), "demonstrations are enough for that"
+    (tmp_path / "run/demonstrations.json").unlink()
     assert main(["diagnose", str(tmp_path / "run")]) == 0
     assert capsys.readouterr().out == "no update has been made: there is nothing to judge yet\n"
     assert main(["diagnose", str(tmp_path)]) == 1

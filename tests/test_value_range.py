@@ -117,9 +117,8 @@ def row(low=0.0, high=0.0, bounds=(-1630.0, -0.3)):
 def test_a_run_warns_once_with_the_range_that_rewards_allow(tmp_path):
     config = tiny(tmp_path, agent__v_min=0.0, agent__v_max=1.0)
     (text,) = looked(config, {"loss": 1.0}, row(0.004, 0.005), row(0.98, 0.01), row(1.0))
-    assert "98% of the targets lie below agent.v_min=0" in text
-    assert "1% above agent.v_max=1" in text
-    assert "values from -1.63e+03 to -0.3: use --agent.v-min -1700 --agent.v-max 0" in text
+    assert "agent.v_min=0 and agent.v_max=1, and 98% of the targets lie below and 1% above it" in text
+    assert "values from -1.63e+03 to 0: use --agent.v-min -1700 --agent.v-max 0" in text
     undiscounted = looked(tiny(tmp_path, replay__discount=1.0), row(1.0))
     assert "--agent.v-min" not in undiscounted[0]
     assert looked(tiny(tmp_path, agent=CQNConfig(value="scalar")), row(1.0)) == []
@@ -131,7 +130,7 @@ def test_a_run_says_it_within_its_first_rows(tmp_path):
     config = tiny(tmp_path / "run", agent__v_max=6.0, agent__v_min=5.0, steps=30)
     _, said = run(config)
     assert said.count("agent.v_min=5") == 1
-    assert "100% of the targets lie below" in said
+    assert "100% of the targets lie below and 0% above it" in said
     first = next(r for r in rows(tmp_path / "run") if r["kind"] == "train" and "loss" in r)
     assert first["target_clipped_low"] == 1
     assert first["target_clipped_high"] == 0

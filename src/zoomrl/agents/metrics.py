@@ -59,6 +59,8 @@ AT_BOUND = 0.999
 """Magnitude from which on a command is at the bound of its range."""
 FAR = 5.0
 """Standard deviations from which on a scaled entry of the state is unlike what its scale was taken from."""
+_FEWEST = 8
+"""Samples that say whether what a camera shows changes."""
 _EVERY = 4
 """Rows and columns of images between those that are looked at."""
 
@@ -86,15 +88,31 @@ def input_metrics(batch: Mapping[str, Any], features: Mapping[str, Tensor]) -> M
         found["state_far"] = always.to(torch.float32).mean()
     if "rgb" in batch["obs"]:
         images = batch["obs"]["rgb"][:, -1, :, ::_EVERY, ::_EVERY].to(torch.float32) / 255
-        found["image_change"] = images.std(0, correction=0).flatten(1).mean(1).amin()
+        # A camera that is dark in episodes of practice alone would pass by what demonstrations show.
+        found["image_change"] = torch.minimum(_change(images, batch["is_demo"]), _change(images, ~batch["is_demo"]))
     return found
+
+
+def _change(images: Tensor, which: Tensor) -> Tensor:
+    """Standard deviation of the pixels of ``images`` [B, V, ...] over the samples ``which`` [B], of the stillest view.
+
+    Over all samples where those are too few to tell.
+    """
+    weight = torch.where(which.sum() < _FEWEST, torch.ones_like(which), which).to(images.dtype)
+    weight = (weight / weight.sum()).view(-1, *[1] * (images.ndim - 1))
+    mean = (images * weight).sum(0)
+    return (((images - mean) ** 2) * weight).sum(0).sqrt().flatten(1).mean(1).amin()
 
 
 def weight_distance(one: nn.Module, other: nn.Module) -> Tensor:
     """How far the weights of ``one`` are from those of ``other``, in units of their own norm."""
-    pairs = list(zip(one.parameters(), other.parameters(), strict=True))
-    apart = torch.stack([((a - b) ** 2).sum() for a, b in pairs]).sum()
-    return torch.sqrt(apart / torch.stack([(a**2).sum() for a, _ in pairs]).sum())
+    apart = torch.stack([((a - b) ** 2).sum() for a, b in zip(one.parameters(), other.parameters(), strict=True)])
+    return apart.sum().sqrt() / weight_norm(one)
+
+
+def weight_norm(module: nn.Module) -> Tensor:
+    """Norm of all weights: that of a target which is never updated stays the same."""
+    return torch.stack([(weights**2).sum() for weights in module.parameters()]).sum().sqrt()
 
 
 def batch_metrics(batch: Mapping[str, Any]) -> Metrics:

@@ -15,8 +15,8 @@ from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import ConfigError
 from zoomrl.spec import EnvSpec
 from zoomrl.training.config import TrainConfig
+from zoomrl.training.diagnosis.causes.values import coarse_values, tells_value
 from zoomrl.training.diagnosis.facts import Facts, demo_facts
-from zoomrl.training.diagnosis.rules import coarse_values, tells_value
 from zoomrl.training.value_range import check_returns
 
 
@@ -50,7 +50,7 @@ def announce_demonstrated(
     check_returns(config, episodes, say)
     if getattr(config.agent, "coarse_values", "warn") != "refuse":
         return  # a warning comes with the first row of metrics
-    facts = Facts(config, demo_facts(episodes, config.replay.discount))
+    facts = Facts(config, demo_facts(episodes, config.replay.discount, scaler.to_unit))
     if not tells_value(facts):
         raise ConfigError("agent.coarse_values=refuse cannot be judged: no demonstration says what a success is worth")
     if (found := coarse_values(facts)) is not None:

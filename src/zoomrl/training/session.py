@@ -126,7 +126,8 @@ def run_session(
         checkpoints = Checkpoints(directory, config.checkpoint.keep, run, lock)
         replay = build_replay(config, spec, agent, episodes, scaler, directory, console, device)
         validation = build_validation(config, spec, agent, held, scaler, device)
-        facts = Facts(config, demo_facts(episodes, config.replay.discount))
+        known = demo_facts(episodes, config.replay.discount, scaler.to_unit)
+        facts = Facts(config, known, spec.time_limit)
         del demos, episodes, held  # the replay holds their frames now
         set_threads(config, spec, directory, console, device)
         loaded = checkpoints.load()

@@ -45,7 +45,7 @@ def discounted_returns(rewards: NDArray[np.float32] | Sequence[float], discount:
 
 def propose(low: float, high: float) -> tuple[float, float]:
     """Round numbers around ``low``, ``high`` and 0, which an episode without rewards returns."""
-    v_min, v_max = -_rounded_up(-min(low, 0.0)), _rounded_up(max(high, 0.0))
+    v_min, v_max = 0.0 - _rounded_up(-min(low, 0.0)), _rounded_up(max(high, 0.0))  # 0 and not -0
     return (v_min, v_max) if v_max > v_min else (0.0, 1.0)
 
 

@@ -20,7 +20,7 @@ from zoomrl.agents.cqn.critic import BinValues, CoarseToFineCritic, Path, Target
 from zoomrl.agents.cqn.imitation import imitation_weight
 from zoomrl.agents.cqn.proposals import Proposer
 from zoomrl.agents.learner import Learner, Noise, Piece, Tensors, network_pieces, sample_shifts
-from zoomrl.agents.metrics import batch_metrics, input_metrics, value_bounds, weight_distance
+from zoomrl.agents.metrics import batch_metrics, input_metrics, value_bounds, weight_distance, weight_norm
 from zoomrl.agents.optimization import make_optimizer, optimizer_step, polyak_update
 from zoomrl.agents.steps import demonstrated, valued
 from zoomrl.math.returns import prefix_returns
@@ -203,6 +203,7 @@ class CQN(Learner):
             **self.critic.compare_bins(path, data, demo),
             **input_metrics(batch, features),
             "target_distance": weight_distance(self.critic, self.target_critic),
+            "target_norm": weight_norm(self.target_critic),
         }
 
     def _by_level(self, steps: Tensor, path: Path) -> Tensor:

@@ -10,8 +10,8 @@ from zoomrl.errors import CheckpointError
 from zoomrl.reproduce.experiment import FULL, SMALL, Arm, Claim, Contrast, Experiment, Scale
 from zoomrl.reproduce.experiments.papers import CQN_AS, INDEPENDENT, SMALL_METAWORLD, SMALL_TRAINING, on_bigym
 from zoomrl.reproduce.read import EPISODES, SUCCESS, final_numbers
+from zoomrl.training.diagnosis.causes.imitation import critic_collapse
 from zoomrl.training.diagnosis.facts import Facts, Row, known_before
-from zoomrl.training.diagnosis.rules import critic_collapse
 from zoomrl.training.rows import METRICS, read_rows
 
 SWITCH = 1200

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,17 @@ from zoomrl.data.episode import Episode
 from zoomrl.files import read_json
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.rows import METRICS, read_rows
-from zoomrl.training.run_files import DEMONSTRATIONS, HINT, read_config
+from zoomrl.training.run_files import DEMONSTRATIONS, HINT, POLICY, read_config, read_policy_file
 from zoomrl.training.value_range import discounted_returns
 
 Row = Mapping[str, Any]
+_TESTED = ("updates", "success_rate", "episodes", "value_predicted", "value_auc", "value_rank")
+SMALL = 0.2
+"""Magnitude that commands of some size reach somewhere: a fifth of the range of actions."""
 RECENT = 50
 """Training episodes that are looked at, the newest."""
-LATELY = 8
-"""Rows of learning that say how it has been lately."""
+LATELY, FEWEST = 8, 5
+"""Rows of learning that say how it has been lately: the newest of them, and how many there must be at least."""
 
 
 @dataclass
@@ -45,8 +49,18 @@ class Course:
 
     @property
     def lasting(self) -> float | None:
-        """The lowest of the newest :data:`LATELY` rows; None where there are not as many."""
-        return min(self._lately) if len(self._lately) == LATELY else None
+        """The lowest of the newest :data:`LATELY` rows; None where there are fewer than :data:`FEWEST`."""
+        return min(self._lately) if len(self._lately) >= FEWEST else None
+
+    @property
+    def former(self) -> float | None:
+        """That of the row before the newest."""
+        return self._lately[-2] if len(self._lately) > 1 else None
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether it has not moved over three rows, but for rounding."""
+        return self.count >= 3 and self.highest - self.lowest <= 1e-6 * abs(self.highest)
 
 
 @dataclass
@@ -56,18 +70,22 @@ class Facts:
     Attributes:
         config: of the run.
         demos: of :func:`demo_facts`; empty without demonstrations.
+        time_limit: agent steps of an episode at most.
         updates: gradient steps so far.
         courses: of the numbers of the rows of learning, by name.
-        tested: the newest evaluation that reports success.
+        tested: the newest evaluation that reports success, and the values that it found.
+        tested_before: the one before.
         evaluations: how many there were, the one at the end included.
         episodes: the newest training episodes.
     """
 
     config: TrainConfig
     demos: Mapping[str, float] = field(default_factory=dict)
+    time_limit: int | None = None
     updates: int = 0
     courses: dict[str, Course] = field(default_factory=dict)
-    tested: Row | None = None
+    tested: dict[str, Any] | None = None
+    tested_before: dict[str, Any] | None = None
     evaluations: int = 0
     episodes: deque[Row] = field(default_factory=lambda: deque(maxlen=RECENT))
 
@@ -78,12 +96,16 @@ class Facts:
             self.episodes.append(row)
         elif row["kind"] == "train":
             for name, value in row.items():
-                if isinstance(value, int | float):
+                # What is not finite stands for nothing in rows on disk: live and later are to tell the same.
+                if isinstance(value, int | float) and math.isfinite(value):
                     self._note(name, float(value))
         else:
             self.evaluations += 1
             if row.get("success_rate") is not None:
-                self.tested = {name: row[name] for name in ("success_rate", "episodes")}
+                self.tested_before = self.tested
+                self.tested = {name: row[name] for name in _TESTED if row.get(name) is not None}
+                if row.get("returns"):
+                    self.tested |= {"return_least": min(row["returns"]), "return_most": max(row["returns"])}
 
     def _note(self, name: str, value: float) -> None:
         if name in self.courses:
@@ -97,6 +119,15 @@ class Facts:
         for row in rows:
             self.add(row)
 
+    @property
+    def is_play(self) -> bool:
+        """Whether the demonstrations are play, which leads nowhere and is imitated on purpose.
+
+        That is OGBench's, or a set that tells of no success.
+        """
+        failed = self.demos.get("failed", 0)
+        return bool(failed) and (self.config.env.id.startswith("ogbench:") or failed == self.demos["demonstrations"])
+
     def newest(self, name: str) -> float | None:
         """A number of the newest row of learning that has it."""
         return self.courses[name].newest if name in self.courses else None
@@ -109,7 +140,10 @@ def known_before(directory: Path) -> Facts:
         CheckpointError: it is no run directory, or a file of it is damaged.
     """
     path = directory / DEMONSTRATIONS
-    return Facts(read_config(directory), dict(read_json(path, hint=HINT)) if path.exists() else {})
+    demos = dict(read_json(path, hint=HINT)) if path.exists() else {}
+    policy = directory / POLICY
+    limit = read_policy_file(directory).env_spec(policy).time_limit if policy.exists() else None
+    return Facts(read_config(directory), demos, limit)
 
 
 def read_facts(directory: Path) -> Facts:
@@ -123,20 +157,28 @@ def read_facts(directory: Path) -> Facts:
     return facts
 
 
-def demo_facts(episodes: Sequence[Episode], discount: float) -> dict[str, float]:
+def demo_facts(
+    episodes: Sequence[Episode], discount: float, to_unit: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+) -> dict[str, float]:
     """Numbers of demonstrations, and of the failed attempts among them.
 
     ``demonstrations`` that are to be imitated, their ``demonstrated_steps``, ``duplicates`` among them (of equal
     actions), the 90 % quantile of their lengths, how many of them have ``failed``, how many succeeded and are
-    ``unrewarded``, how many are ``rewarded``, and their :func:`action_persistence`. Of those that succeeded also the
-    10 % quantile of ``first_value``, the magnitude of the return from the first state at this ``discount``.
+    ``unrewarded`` or ``punished`` (nothing in their first half, and less than nothing in all), how many are
+    ``rewarded``, and their :func:`action_persistence`. ``lowest_value`` and ``highest_value`` of any state are the
+    returns from there at this ``discount``; of those that succeeded also the 10 % quantile of ``first_value``, the
+    magnitude of the return from the first state. ``small_actions`` is the fraction of the dimensions that move in
+    which no command, in [-1, 1] units (``to_unit``), is larger than :data:`SMALL`.
     """
     demos = [episode for episode in episodes if episode.is_demo]
     if not demos:
         return {}
     hashes = [hashlib.sha256(episode.actions.tobytes()).digest() for episode in demos]
-    values = [abs(float(discounted_returns(one.rewards, discount)[0])) for one in demos if one.success and len(one)]
-    known = {"first_value": float(np.quantile(values, 0.1))} if values else {}
+    values = [discounted_returns(one.rewards, discount) for one in demos]
+    first = [abs(float(found[0])) for found, one in zip(values, demos, strict=True) if one.success]
+    known = {"first_value": float(np.quantile(first, 0.1))} if first else {}
+    largest = np.abs(to_unit(np.concatenate([one.actions for one in demos])))
+    moving = np.ptp(largest, 0) > 0
     return known | {
         "demonstrations": len(demos),
         "demonstrated_steps": sum(len(episode) for episode in demos),
@@ -144,9 +186,18 @@ def demo_facts(episodes: Sequence[Episode], discount: float) -> dict[str, float]
         "length_90": float(np.quantile([len(episode) for episode in demos], 0.9)),
         "failed": sum(not episode.success for episode in demos),
         "unrewarded": sum(episode.success and not episode.rewards.any() for episode in demos),
+        "punished": sum(episode.success and _punished(episode.rewards) for episode in demos),
         "rewarded": sum(bool(episode.rewards.any()) for episode in demos),
+        "lowest_value": float(min(found.min() for found in values)),
+        "highest_value": float(max(found.max() for found in values)),
+        "small_actions": float((largest.max(0)[moving] < SMALL).mean()) if moving.any() else 0.0,
         "action_persistence": action_persistence([episode.actions for episode in demos]),
     }
+
+
+def _punished(rewards: NDArray[np.float32]) -> bool:
+    """Whether a reward below 0 came for the success, and not for the time that it took."""
+    return not rewards[: len(rewards) // 2].any() and float(rewards.sum()) < 0
 
 
 def action_persistence(actions: Sequence[NDArray[np.float32]]) -> float:
