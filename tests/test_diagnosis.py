@@ -76,7 +76,7 @@ def failed(count: int, **changes: Any) -> list[dict[str, Any]]:
 
 SICK: dict[str, dict[str, Any]] = {
     "nothing-learnt": {"train": ({"target_distance": 0.0, "target_norm": 9.0},) * 3},
-    "success-punished": {"demos": {"punished": 20.0}},
+    "success-punished": {"demos": {"punished": 20.0, "lowest_value": -1.0}},
     "over-estimation": {"tested": {"value_predicted": 1.3}},
     "values-mis-ranked": {"tested": {"value_auc": 0.2, "value_rank": -0.3}, "success": 0.5},
     "imitated-in-vain": {"success": 0.0},

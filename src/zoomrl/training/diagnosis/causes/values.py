@@ -19,8 +19,8 @@ without a fault had 0.29 and more on hard tasks."""
 def clipped_targets(facts: Facts) -> Finding | None:
     """Values lie outside the atoms, and learning moves them to the outermost one."""
     support = facts.config.agent.support
-    if support is None:
-        return None
+    if support is None or facts.demos.get("punished"):
+        return None  # rewards of the wrong sign tell no range
     v_min, v_max, atoms = support
     slack = (v_max - v_min) / (atoms - 1) / 2
     shown, bounds = _shown(facts), _bounds(facts)
