@@ -84,11 +84,11 @@ EXPERIMENT = Experiment(
         "of 128 in place of 256.",
         "The small scale has 15,000 of the 100,000 updates, and of the puzzle task 1, which two presses solve. The "
         "default task 4 takes nine: the pilot solved it in none of 20 episodes after 15,000 updates.",
-        "Half of each batch, also of what is cloned, is of episodes that end with the task solved, where Q-chunking samples all of play alike; "
-        "targets follow by 0.02 at each update, there by 0.005; flows have 5 steps and targets the best of 4 "
-        "proposals. A pilot of one seed (101) on the puzzle's tasks 1 and 4 chose these numbers and that of updates: "
-        "without the half values were about 0 after 10,000 updates; with it task 1 was solved in 20 of 20 episodes "
-        "after 15,000.",
+        "Half of each batch, also of what is cloned, is of episodes that end with the task solved, where "
+        "Q-chunking samples all of play alike; targets follow by 0.02 at each update, there by 0.005; flows have 5 "
+        "steps and targets the best of 4 proposals. A pilot of one seed (101) on the puzzle's tasks 1 and 4 chose "
+        "these numbers and that of updates: without the half values were about 0 after 10,000 updates; with it "
+        "task 1 was solved in 20 of 20 episodes after 15,000.",
         "Critics are CQN-AS's, with the value of a chunk read at its finest level. With proposals the policy is what "
         "imitates: the critic's own imitation losses are off and its temporal-difference loss weighs 1 and not 0.1, "
         "so that the first contrast is of both changes together.",
