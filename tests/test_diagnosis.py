@@ -13,6 +13,7 @@ from toy import demo_set, run, tiny
 from zoomrl.agents.cqn.config import ProposalConfig
 from zoomrl.cli.main import main
 from zoomrl.data.episode import Episode
+from zoomrl.spec import ArraySpec, EnvSpec
 from zoomrl.training.diagnosis.facts import FEWEST, LATELY, RECENT, Facts, action_persistence, demo_facts, read_facts
 from zoomrl.training.diagnosis.finding import Finding
 from zoomrl.training.diagnosis.rules import RULES, diagnose, not_judged
@@ -57,10 +58,14 @@ EVALUATED = {"episodes": 20, "value_predicted": 0.5, "value_auc": 0.8, "value_ra
 EPISODE = {"kind": "episode", "return": 1.0, "length": 40, "success": True, "terminated": True}
 
 
-def facts(tmp_path, *train: dict[str, Any], demos=(), episodes=(), success=0.9, tested=(), **changes: Any) -> Facts:
+def facts(
+    tmp_path, *train: dict[str, Any], demos=(), episodes=(), success=0.9, tested=(), tells=True, **changes: Any
+) -> Facts:
     """A healthy run with rows of learning, of which the given ones differ in what they name."""
     options = {"agent__v_min": 0.0, "agent__v_max": 1.0, "agent__atoms": 21, "agent__normalize": "demos", **changes}
-    found = Facts(tiny(tmp_path, **options), {**DEMOS, **dict(demos)}, time_limit=50)
+    action = ArraySpec((1,), low=(-1.0,), high=(1.0,))
+    spec = EnvSpec("gym:toy", {"state": ArraySpec((2,))}, action, 10.0, 50, reports_success=tells)
+    found = Facts(tiny(tmp_path, **options), {**DEMOS, **dict(demos)}, spec)
     for number, row in enumerate(train or ({}, {}, {})):
         moved = {"updates": 1000 * (number + 1), "target_norm": 9.0 + number}
         found.add({"kind": "train", **HEALTHY, **moved, **row})
@@ -87,7 +92,7 @@ SICK: dict[str, dict[str, Any]] = {
     "no-reward": {"demos": {"rewarded": 0.0}, "episodes": failed(3)},
     "time-limit-as-end": {"episodes": failed(4, terminated=True)},
     "actions-mis-scaled": {"train": ({"demo_at_bound": 0.8},) * LATELY},
-    "failures-imitated": {"demos": {"failed": 3.0}},
+    "failures-imitated": {"demos": {"failed": 20.0}},
     "dead-camera": {"train": ({"image_change": 0.0},)},
     "constant-inputs": {"train": ({"state_still": 1.0},)},
     "normalizer-of-other-data": {"train": ({"state_far": 0.5},) * LATELY},
@@ -302,6 +307,8 @@ def test_commands_that_are_small_in_most_dimensions_are_told(tmp_path):
     small = demo_facts(ramps, 0.9, lambda actions: actions * np.float32(0.19))
     assert small["small_actions"] == 1.0
     assert demo_facts(ramps, 0.9, lambda actions: actions * np.float32(0.21))["small_actions"] == 0.0
+    turning = [dataclasses.replace(ramps[0], actions=np.tile(np.float32([[0.1], [-0.1]]), (10, 1)))]
+    assert demo_facts(turning, 0.9, lambda actions: actions)["small_actions"] == 1.0
     assert demo_facts(ramps, 0.9, np.zeros_like)["small_actions"] == 0.0, "no dimension moves"
     rows = ({"demo_action_size": 0.06},) * FEWEST
     (found,) = diagnose(facts(tmp_path, *rows, demos={"small_actions": 1.0}))
@@ -370,7 +377,7 @@ def test_what_is_not_finite_stands_for_nothing(tmp_path):
         ("values-too-coarse", {"demos": {"first_value": 0.14, "failed": 15.0}, "env__id": "ogbench:scene-task2"}),
         ("values-too-coarse", {"demos": {"first_value": 0.0, "rewarded": 0.0}}),  # another fault
         ("failures-imitated", {"demos": {"failed": 15.0}, "env__id": "ogbench:scene-task2"}),
-        ("failures-imitated", {"demos": {"failed": 20.0}}),  # success is not told
+        ("failures-imitated", {"demos": {"failed": 20.0}, "tells": False}),  # of no episode
         ("no-reward", {"demos": {"rewarded": 0.0}}),  # an episode has one
         ("no-reward", {"episodes": failed(30)}),  # the demonstrations have some
         ("time-limit-as-end", {"episodes": failed(12)}),

@@ -50,7 +50,7 @@ def announce_demonstrated(
     check_returns(config, episodes, say)
     if getattr(config.agent, "coarse_values", "warn") != "refuse":
         return  # a warning comes with the first row of metrics
-    facts = Facts(config, demo_facts(episodes, config.replay.discount, scaler.to_unit))
+    facts = Facts(config, demo_facts(episodes, config.replay.discount, scaler.to_unit), spec)
     if not tells_value(facts):
         raise ConfigError("agent.coarse_values=refuse cannot be judged: no demonstration says what a success is worth")
     if (found := coarse_values(facts)) is not None:

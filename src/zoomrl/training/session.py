@@ -127,7 +127,7 @@ def run_session(
         replay = build_replay(config, spec, agent, episodes, scaler, directory, console, device)
         validation = build_validation(config, spec, agent, held, scaler, device)
         known = demo_facts(episodes, config.replay.discount, scaler.to_unit)
-        facts = Facts(config, known, spec.time_limit)
+        facts = Facts(config, known, spec)
         del demos, episodes, held  # the replay holds their frames now
         set_threads(config, spec, directory, console, device)
         loaded = checkpoints.load()

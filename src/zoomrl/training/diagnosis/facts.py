@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from zoomrl.data.episode import Episode
 from zoomrl.files import read_json
+from zoomrl.spec import EnvSpec
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.rows import METRICS, read_rows
 from zoomrl.training.run_files import DEMONSTRATIONS, HINT, POLICY, read_config, read_policy_file
@@ -70,7 +71,7 @@ class Facts:
     Attributes:
         config: of the run.
         demos: of :func:`demo_facts`; empty without demonstrations.
-        time_limit: agent steps of an episode at most.
+        spec: of the environment; None of a run that has not kept it.
         updates: gradient steps so far.
         courses: of the numbers of the rows of learning, by name.
         tested: the newest evaluation that reports success, and the values that it found.
@@ -81,7 +82,7 @@ class Facts:
 
     config: TrainConfig
     demos: Mapping[str, float] = field(default_factory=dict)
-    time_limit: int | None = None
+    spec: EnvSpec | None = None
     updates: int = 0
     courses: dict[str, Course] = field(default_factory=dict)
     tested: dict[str, Any] | None = None
@@ -123,10 +124,10 @@ class Facts:
     def is_play(self) -> bool:
         """Whether the demonstrations are play, which leads nowhere and is imitated on purpose.
 
-        That is OGBench's, or a set that tells of no success.
+        That is OGBench's, or of an environment that tells no success.
         """
-        failed = self.demos.get("failed", 0)
-        return bool(failed) and (self.config.env.id.startswith("ogbench:") or failed == self.demos["demonstrations"])
+        silent = self.spec is not None and not self.spec.reports_success
+        return bool(self.demos.get("failed", 0)) and (self.config.env.id.startswith("ogbench:") or silent)
 
     def newest(self, name: str) -> float | None:
         """A number of the newest row of learning that has it."""
@@ -142,8 +143,8 @@ def known_before(directory: Path) -> Facts:
     path = directory / DEMONSTRATIONS
     demos = dict(read_json(path, hint=HINT)) if path.exists() else {}
     policy = directory / POLICY
-    limit = read_policy_file(directory).env_spec(policy).time_limit if policy.exists() else None
-    return Facts(read_config(directory), demos, limit)
+    spec = read_policy_file(directory).env_spec(policy) if policy.exists() else None
+    return Facts(read_config(directory), demos, spec)
 
 
 def read_facts(directory: Path) -> Facts:
@@ -177,8 +178,8 @@ def demo_facts(
     values = [discounted_returns(one.rewards, discount) for one in demos]
     first = [abs(float(found[0])) for found, one in zip(values, demos, strict=True) if one.success]
     known = {"first_value": float(np.quantile(first, 0.1))} if first else {}
-    largest = np.abs(to_unit(np.concatenate([one.actions for one in demos])))
-    moving = np.ptp(largest, 0) > 0
+    commands = to_unit(np.concatenate([one.actions for one in demos]))
+    largest = np.abs(commands).max(0)[np.ptp(commands, 0) > 0]
     return known | {
         "demonstrations": len(demos),
         "demonstrated_steps": sum(len(episode) for episode in demos),
@@ -190,7 +191,7 @@ def demo_facts(
         "rewarded": sum(bool(episode.rewards.any()) for episode in demos),
         "lowest_value": float(min(found.min() for found in values)),
         "highest_value": float(max(found.max() for found in values)),
-        "small_actions": float((largest.max(0)[moving] < SMALL).mean()) if moving.any() else 0.0,
+        "small_actions": float((largest < SMALL).mean()) if len(largest) else 0.0,
         "action_persistence": action_persistence([episode.actions for episode in demos]),
     }
 

@@ -55,7 +55,7 @@ def missing_rewards(facts: Facts) -> Finding | None:
 
 def merged_truncation(facts: Facts) -> Finding | None:
     """Time limits are stored as ends of the task."""
-    limit = facts.time_limit
+    limit = facts.spec.time_limit if facts.spec is not None else None
     late = [row for row in facts.episodes if limit and row["length"] >= limit and not row.get("success")]
     ended = sum(bool(row.get("terminated")) for row in late)
     if len(late) < 3 or ended < len(late) / 2:
