@@ -373,7 +373,7 @@ def test_from_play_to_a_run(tmp_path, capsys, monkeypatch) -> None:
     )
     assert main(["demos", "import", "ogbench", "play.npz", "--out", "set", "--env", "ogbench:puzzle-3x3"]) == 0
     said = capsys.readouterr().out
-    assert "train --preset cqn_as-ogbench --env ogbench:puzzle-3x3 --demos set" in said
+    assert "train --preset cqn_as-ogbench-proposals --env ogbench:puzzle-3x3 --demos set" in said
     assert len(read_demos(tmp_path / "set").episodes) == 2
     tiny = [
         "--agent.hidden-dim",

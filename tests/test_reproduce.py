@@ -51,7 +51,7 @@ from zoomrl.reproduce.page import estimate_in_words, in_words, write_page
 from zoomrl.reproduce.registration import register
 from zoomrl.reproduce.registry import MODULES, experiments, find
 from zoomrl.reproduce.sources import source_digest
-from zoomrl.reproduce.verdict import conclude, improvement, interval, judge
+from zoomrl.reproduce.verdict import conclude, improvement, interval, judge, mean_of
 from zoomrl.reproduce.work import Collecting, Work, alone, check_needs, forget_failures, measure_one
 from zoomrl.training.diagnosis.facts import Facts
 from zoomrl.training.rows import sealed_row
@@ -1122,3 +1122,13 @@ def test_the_table_of_verdicts_is_up_to_date():
 def test_the_page_of_the_documentation_names_every_experiment():
     text = reproduce_record.PAGE.read_text()
     assert [name for name in MODULES if f"| `{name}` |" not in text] == []
+
+
+def test_a_mean_success_rate_stays_between_0_and_1():
+    rates = [np.array([0.0, 0.0, 0.1, 0.0]), np.array([1.0, 0.9, 1.0, 1.0])]
+    for metric, bounded in (("success", True), ("score", False)):
+        low, high = (mean_of(metric, [block], [0.0]) for block in rates)
+        assert (low.low == 0) == bounded
+        assert (high.high == 1) == bounded
+        assert low.value == pytest.approx(0.025)
+        assert low.high > 0.1

@@ -145,7 +145,13 @@ class ImportDemos:
                 "--env.image-size 84 --env.image-fit letterbox (or stretch, crop), and train with the same"
             )
         play = env.id.startswith("ogbench:")  # whose presets learn without practice
-        words = ["train", *(("--preset", "cqn_as-ogbench") if play else ()), "--env", env.id, *env_options(env)]
+        words = [
+            "train",
+            *(("--preset", "cqn_as-ogbench-proposals") if play else ()),
+            "--env",
+            env.id,
+            *env_options(env),
+        ]
         words += ["--demos", self.out, *(() if play else ("--demos.episodes", 0))]
         return f"train on them with: {to_type(*words)}"
 

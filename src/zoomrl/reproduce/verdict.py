@@ -217,14 +217,22 @@ def _arms(experiment: Experiment, scale: str, values: Values) -> list[dict[str, 
             floors = {task: _floor(metric, tasks[task].values()) for task in blocks}
             if blocks:
                 each = {
-                    task: {**asdict(interval([block], [floors[task]])), "seeds": len(block)}
+                    task: {**asdict(mean_of(metric, [block], [floors[task]])), "seeds": len(block)}
                     for task, block in blocks.items()
                 }
                 of_all = len(blocks) == len(size.tasks)
-                whole = asdict(interval(list(blocks.values()), list(floors.values()))) if of_all else None
+                whole = asdict(mean_of(metric, list(blocks.values()), list(floors.values()))) if of_all else None
                 metrics[metric] = {"tasks": each, "all": whole}
         found.append({"name": arm.name, "about": arm.about, "metrics": metrics})
     return found
+
+
+def mean_of(metric: str, blocks: Sequence[NDArray[np.float64]], floors: Sequence[float]) -> Estimate:
+    """The mean of an arm; of success rates no bound lies outside of 0 .. 1, which Student's t does not know of."""
+    found = interval(blocks, floors)
+    if metric != SUCCESS:
+        return found
+    return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
 
 
 def _pairs(contrast: Contrast, values: Values, task: str, seeds: Sequence[int]) -> list[tuple[float, float]]:
