@@ -13,6 +13,7 @@ MODULES = {
     "ensemble": "ensemble",
     "bc-terms": "bc_terms",
     "sequence-length": "sequence_length",
+    "padding": "padding",
     "overestimation": "overestimation",
     "n-step": "n_step",
     "torque": "torque",

@@ -7,7 +7,9 @@ from zoomrl.reproduce.experiments.papers import CQN_AS, SMALL_METAWORLD, SMALL_T
 from zoomrl.reproduce.read import final_numbers
 
 LENGTHS = (1, 2, 4, 8, 16)
-_LONGER = Claim(
+TASKS = (*SMALL_METAWORLD[:2], "metaworld:drawer-open")
+TRAINING = {**SMALL_TRAINING, "offline_updates": 800, "steps": 1000, "eval.every": 1000}
+LONGER = Claim(
     "Values of action chunks learn better than values of single actions.",
     f"{CQN_AS}, ablation of the chunk length",
     "success with 16 steps above success with 1 (BiGym; figure only)",
@@ -20,20 +22,15 @@ _TOO_LONG = Claim(
 EXPERIMENT = Experiment(
     name="sequence-length",
     title="How long should action chunks be?",
-    claims=(_LONGER, _TOO_LONG),
+    claims=(LONGER, _TOO_LONG),
     arms=tuple(Arm(f"T-{length}", f"chunks of {length} steps", {"agent.chunk_length": length}) for length in LENGTHS),
     scales={
-        SMALL: Scale(
-            (*SMALL_METAWORLD[:2], "metaworld:drawer-open"),
-            (1, 2, 3, 4),
-            seconds=60,
-            options={**SMALL_TRAINING, "offline_updates": 800, "steps": 1000, "eval.every": 1000},
-        ),
+        SMALL: Scale(TASKS, (1, 2, 3, 4), seconds=60, options=TRAINING),
         FULL: on_bigym(),
     },
     contrasts=(
-        Contrast("4 against 1", "success", "T-4", "T-1", "above", _LONGER, methods=True),
-        Contrast("16 against 1", "success", "T-16", "T-1", "above", _LONGER, methods=True),
+        Contrast("4 against 1", "success", "T-4", "T-1", "above", LONGER, methods=True),
+        Contrast("16 against 1", "success", "T-16", "T-1", "above", LONGER, methods=True),
         Contrast("16 against 4", "success", "T-16", "T-4", "below", _TOO_LONG, methods=True),
     ),
     metrics={"success": "success rate of the evaluation at the end", "return": "mean return of it"},
