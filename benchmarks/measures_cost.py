@@ -16,7 +16,6 @@ from provenance import measure
 from shapes import Case, batch_size, make_agent, make_batch
 from zoomrl.agents.cqn import critic, learner
 from zoomrl.agents.learner import MEASURED_EVERY
-from zoomrl.recipes.compose import preset
 from zoomrl.training.diagnosis.facts import Facts
 from zoomrl.training.diagnosis.rules import diagnose
 
@@ -85,7 +84,7 @@ def _nothing(*_: object) -> dict[str, float]:
 
 def _facts(case: Case, metrics: dict[str, float]) -> Facts:
     demos = {"demonstrations": 20, "demonstrated_steps": 2000, "duplicates": 0, "failed": 0, "length_90": 100}
-    facts = Facts(preset(case.preset), {**demos, "unrewarded": 0, "rewarded": 20, "action_persistence": 0.8})
+    facts = Facts(case.config(), {**demos, "unrewarded": 0, "rewarded": 20, "action_persistence": 0.8})
     for row in range(10):
         facts.add({"kind": "train", "updates": 500 * (row + 1), **metrics})
     facts.add({"kind": "eval", "success_rate": 0.5, "episodes": 20})

@@ -82,7 +82,10 @@ def table(results: list[dict[str, Any]]) -> str:
             ours = "none" if claim["estimate"] is None else f"{what} {estimate_in_words(claim['estimate'])}"
             expected = f"{claim['expected']} {claim['threshold']:g}"
             told = claim["claim"]["published"].replace("|", " ")
-            cells = (link, f"{claim['name']}, {expected}", told, ours, claim["pairs"], claim["verdict"])
+            arms = [f"`{arm}`" for arm in (claim["left"], claim["right"]) if arm]
+            sides = f" {'/' if claim['ratio'] else '-'} ".join(arms)
+            asked = f"{claim['name']}: `{claim['metric']}` of {sides} {expected}"
+            cells = (link, asked, told, ours, claim["pairs"], claim["verdict"])
             lines.append(f"| {' | '.join(map(str, cells))} |")
     if looks:
         names = ", ".join(f"[{one['experiment']}](../../benchmarks/results/{one['name']}.json)" for one in looks)

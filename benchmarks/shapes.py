@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from tensordict import TensorDict
@@ -15,6 +16,7 @@ from zoomrl.agents.cqn.learner import CQN
 from zoomrl.agents.learner import Learner
 from zoomrl.nets.perception import ObservationShape
 from zoomrl.recipes.compose import preset
+from zoomrl.training.config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,12 @@ class Case:
     """What ``--scale small`` divides the batch by."""
     env: str | None = None
     """Task whose numbers are taken; None for the preset's own."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What differs from the recipe, by full name."""
+
+    def config(self) -> TrainConfig:
+        """Of the run that makes such updates."""
+        return preset(self.preset, env=self.env, **self.options)
 
 
 CASES = {
@@ -60,7 +68,7 @@ CASES = {
 
 def batch_size(case: Case, scale: str) -> int:
     """Samples of one update."""
-    full = preset(case.preset, env=case.env).replay.batch_size
+    full = case.config().replay.batch_size
     return full // case.divisor if scale == "small" else full
 
 
@@ -70,7 +78,7 @@ def make_agent(case: Case, device: str = "cpu", *, random_heads: bool = False) -
     Args:
         random_heads: draw the critic's output layers, which begin at zero and would leave every choice tied.
     """
-    config = preset(case.preset, env=case.env)
+    config = case.config()
     stack = config.replay.frame_stack
     shape = ObservationShape(case.state * stack, case.views, stack if case.views else 1, case.size if case.views else 0)
     statistics = (torch.zeros(shape.state), torch.ones(shape.state)) if shape.state else None
@@ -90,7 +98,7 @@ def make_agent(case: Case, device: str = "cpu", *, random_heads: bool = False) -
 
 def make_batch(case: Case, agent: Learner, size: int, device: str = "cpu") -> TensorDict:
     """A batch of the replay's layout with random contents; half of it demonstrations, where the recipe has any."""
-    config, g = preset(case.preset, env=case.env), torch.Generator().manual_seed(0)
+    config, g = case.config(), torch.Generator().manual_seed(0)
     demos = config.demos.source != "none"
     batch = {
         "obs": make_observation(case, size, g),
@@ -107,6 +115,7 @@ def make_batch(case: Case, agent: Learner, size: int, device: str = "cpu") -> Te
             "obs": {name: array.unflatten(0, (size, agent.sequence_length)) for name, array in following.items()},
             "actions": torch.rand(size, agent.sequence_length, case.action_dim, generator=g) * 2 - 1,
             "reward": torch.rand(size, agent.sequence_length, generator=g),
+            "discount": torch.full((size, agent.sequence_length), 0.99),
             "valid": torch.ones(size, agent.sequence_length, dtype=torch.bool),
         }
     return TensorDict(batch, [size]).to(device)
@@ -114,7 +123,7 @@ def make_batch(case: Case, agent: Learner, size: int, device: str = "cpu") -> Te
 
 def updates_of(case: Case, agent: Learner, batch: TensorDict) -> tuple[Callable[[], None], int]:
     """A function that makes as many updates as it takes for all networks to have moved, and how many these are."""
-    rounds = getattr(preset(case.preset, env=case.env).agent, "policy_delay", 1)
+    rounds = getattr(case.config().agent, "policy_delay", 1)
 
     def update() -> None:
         for _ in range(rounds):
@@ -125,7 +134,7 @@ def updates_of(case: Case, agent: Learner, batch: TensorDict) -> tuple[Callable[
 
 def make_observation(case: Case, size: int, generator: torch.Generator) -> dict[str, Tensor]:
     """Random stacked observations of ``size`` environments."""
-    stack, observation = preset(case.preset, env=case.env).replay.frame_stack, {}
+    stack, observation = case.config().replay.frame_stack, {}
     if case.state:
         observation["state"] = torch.randn(size, case.state * stack, generator=generator)
     if case.views:

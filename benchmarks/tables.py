@@ -323,9 +323,9 @@ def overview(page: str) -> str:
     ]
     for file, result in files().items():
         seeds = sorted({len(row.seeds) for row in rows() if row.first.file == file})
-        kind = f"{_span(seeds)}{'' if seeds[0] >= LEAST else ' (look)'}" if seeds else "-"
         if "cells" in result:  # of an experiment
-            kind = str(len({cell["seed"] for cell in result["cells"]}))
+            seeds = [len({cell["seed"] for cell in result["cells"]})]
+        kind = f"{_span(seeds)}{'' if seeds[0] >= LEAST else ' (look)'}" if seeds else "-"
         commands = [line for line in _commands(runs_of(file)) if not line.startswith("#")] or [result["command"]]
         more = f" and {len(commands) - 1} more" if len(commands) > 1 else ""
         shown = f"{_shows(file)}<br>`{commands[0]}`{more}"

@@ -26,7 +26,6 @@ from provenance import RESULTS, keep, provenance
 from shapes import CASES, Case, batch_size, make_agent, make_batch, make_observation, updates_of
 from zoomrl.agents.engine import accelerate
 from zoomrl.errors import ConfigError
-from zoomrl.recipes.compose import preset
 
 SPEEDS, PRECISIONS = ("eager", "compile", "graph"), ("float32", "tf32", "bf16")
 
@@ -118,7 +117,7 @@ def counts(case: Case, size: int, device: str) -> dict[str, float]:
         update()
         return {key: value / rounds for key, value in count(update).items()}
 
-    found, full = counted(size), preset(case.preset).replay.batch_size
+    found, full = counted(size), case.config().replay.batch_size
     result = dict(found)
     half = counted(size // 2) if size < full else found
     for key in ("gflop", "gb"):

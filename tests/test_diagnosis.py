@@ -14,6 +14,7 @@ from zoomrl.agents.cqn.config import ProposalConfig
 from zoomrl.cli.main import main
 from zoomrl.data.episode import Episode
 from zoomrl.spec import ArraySpec, EnvSpec
+from zoomrl.training.diagnosis.causes.inputs import rows_of_padding
 from zoomrl.training.diagnosis.facts import FEWEST, LATELY, RECENT, Facts, action_persistence, demo_facts, read_facts
 from zoomrl.training.diagnosis.finding import Finding
 from zoomrl.training.diagnosis.rules import RULES, diagnose, not_judged
@@ -79,6 +80,7 @@ def failed(count: int, **changes: Any) -> list[dict[str, Any]]:
     return [{**EPISODE, "return": 0.0, "length": 50, "success": False, "terminated": False, **changes}] * count
 
 
+BRIEF = [{**EPISODE, "length": 6}] * 12
 SICK: dict[str, dict[str, Any]] = {
     "nothing-learnt": {"train": ({"target_distance": 0.0, "target_norm": 9.0},) * 3},
     "success-punished": {"demos": {"punished": 20.0, "lowest_value": -1.0}},
@@ -97,7 +99,7 @@ SICK: dict[str, dict[str, Any]] = {
     "constant-inputs": {"train": ({"state_still": 1.0},)},
     "normalizer-of-other-data": {"train": ({"state_far": 0.5},) * LATELY},
     "success-without-reward": {"episodes": [{**EPISODE, "return": 0.0}] * 4},
-    "padding-trained": {"train": ({"valid_fraction": 1.0},) * FEWEST},
+    "padding-trained": {"train": ({"valid_fraction": 1.0},) * FEWEST, "demos": {"length_90": 6.0}, "episodes": BRIEF},
     "few-demonstrations": {"demos": {"demonstrations": 3.0}, "train": ({"demo_agreement": 0.97},), "success": 0.1},
     "demonstrations-duplicated": {"demos": {"duplicates": 2.0}},
     "demonstrations-contradict": {"demos": {"action_persistence": 0.08}},
@@ -388,8 +390,10 @@ def test_what_is_not_finite_stands_for_nothing(tmp_path):
             {"train": ({"state_far": 0.5},) * 5 + ({},) + ({"state_far": 0.5},) * (LATELY - 1)},
         ),
         ("success-without-reward", {"episodes": [{**EPISODE, "return": 0.0}] * 4, "env__reward": "dense"}),
-        ("padding-trained", {"train": ({"valid_fraction": 1.0},) * (FEWEST - 1)}),
-        ("padding-trained", {"train": ({"valid_fraction": 1.0},) * FEWEST, "replay__padding": "zeros"}),
+        ("padding-trained", {**SICK["padding-trained"], "train": ({"valid_fraction": 1.0},) * (FEWEST - 1)}),
+        ("padding-trained", {**SICK["padding-trained"], "replay__padding": "zeros"}),
+        ("padding-trained", {**SICK["padding-trained"], "demos": {"length_90": 118.7}}),  # few of the samples hold some
+        ("padding-trained", {**SICK["padding-trained"], "episodes": failed(3, length=200)}),
         ("few-demonstrations", {"demos": {"demonstrations": 3.0}, "train": ({"demo_agreement": 0.97},)}),
         ("demonstrations-contradict", {"train": ({"demo_agreement": 0.4},) * LATELY}),  # commands are noisy
         (
@@ -404,6 +408,15 @@ def test_what_is_not_finite_stands_for_nothing(tmp_path):
 def test_what_is_no_fault_is_not_told(tmp_path, cause, case):
     found = diagnose(facts(tmp_path, *case.pop("train", ()), **case))
     assert cause not in [one.cause for one in found]
+
+
+@pytest.mark.parametrize(("chunk", "length", "batch"), [(4, 119.0, 64), (2, 500.0, 256), (16, 30.0, 8), (16, 8.0, 64)])
+def test_padding_is_missed_by_chance_in_one_of_a_thousand_runs_at_most(tmp_path, chunk, length, batch):
+    options = {"agent__chunk_length": chunk, "replay__batch_size": batch, "demos": {"length_90": length}}
+    rows = rows_of_padding(facts(tmp_path, episodes=[{**EPISODE, "length": int(length)}], **options))
+    padded = min(1.0, (chunk - 1) / length)  # of the windows that begin at the steps of an episode
+    assert (1 - padded) ** (rows * min(batch, 32)) < 1e-3
+    assert rows == FEWEST or (1 - padded) ** ((rows - 1) * min(batch, 32)) > 1e-4, "no row more than that takes"
 
 
 def test_warnings_are_dated_by_the_rows_that_gave_rise_to_them(tmp_path):

@@ -194,7 +194,7 @@ def test_experiments_are_listed_with_what_they_take(capsys):
     for one in experiments():
         assert one.name in printed
         assert one.title[:40] in printed
-    assert re.search(r"return-to-go .* 120: 0\.4 h ", printed)
+    assert re.search(r"return-to-go .* 120: 1\.6 h ", printed)
     assert re.search(r"resnet .* 8: 0\.1 h ", printed)  # less, and not nothing
 
 
@@ -1093,7 +1093,7 @@ def test_a_verdict_is_kept_with_its_own_origin(tmp_path):
     assert kept["registration"]["seeds"] == [1, 2, 3, 4]
     assert "/some" not in json.dumps(kept)
     line = reproduce_record.table([kept]).splitlines()[2]
-    assert line.startswith("| [toy](../../benchmarks/results/reproduce_toy.json) | more or less, above 0 |")
+    assert line.startswith("| [toy](../../benchmarks/results/reproduce_toy.json) | more or less: `score` of `more` - `base` above 0 |")
     assert line.endswith("| difference 1 (1 to 1) | 4 | agrees |")
     assert "Looks" not in reproduce_record.table([kept])
 

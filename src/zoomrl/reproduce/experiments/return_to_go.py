@@ -192,7 +192,7 @@ EXPERIMENT = Experiment(
         SMALL: Scale(
             ("metaworld:basketball", "metaworld:shelf-place", "metaworld:stick-pull"),
             (1, 2, 3, 4, 5),
-            seconds=11,
+            seconds=47,
             options={"episodes": 60, "noise": 0.3, "time_limit": 200, "discount": 0.99, "updates": 2000},
         ),
         FULL: Scale(

@@ -42,7 +42,7 @@ class Rule:
         look: finds it, or nothing.
         metrics: that rows of learning must hold.
         updates: that must have been made.
-        rows: of learning that must be there.
+        rows: of learning that must be there; of some rules that depends on the run.
         demos: it is about demonstrations.
         episodes: of training that must be there.
         evaluated: an evaluation that reports success must be there.
@@ -52,7 +52,7 @@ class Rule:
     look: Callable[[Facts], Finding | None]
     metrics: tuple[str, ...] = ()
     updates: int = 0
-    rows: int = 1
+    rows: int | Callable[[Facts], int] = 1
     demos: bool = False
     episodes: int = 0
     evaluated: bool = False
@@ -60,8 +60,9 @@ class Rule:
     def judges(self, facts: Facts) -> bool:
         """Whether the evidence is there."""
         counts = [facts.courses[name].count if name in facts.courses else 0 for name in self.metrics]
+        rows = self.rows if isinstance(self.rows, int) else self.rows(facts)
         return (
-            all(count >= self.rows for count in counts)
+            all(count >= rows for count in counts)
             and facts.updates >= self.updates
             and len(facts.episodes) >= self.episodes
             and (bool(facts.demos) or not self.demos)

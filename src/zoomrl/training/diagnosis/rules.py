@@ -25,6 +25,7 @@ from zoomrl.training.diagnosis.causes.inputs import (
     constant_state,
     dead_camera,
     foreign_normalizer,
+    rows_of_padding,
     scaled_actions,
     trained_padding,
 )
@@ -46,7 +47,7 @@ RULES: tuple[Rule, ...] = (
     Rule("dead-camera", dead_camera, ("image_change",), BEGUN),
     Rule("constant-inputs", constant_state, ("state_still",), BEGUN),
     Rule("normalizer-of-other-data", foreign_normalizer, ("state_far",), rows=FEWEST),
-    Rule("padding-trained", trained_padding, ("valid_fraction",), rows=FEWEST, demos=True),
+    Rule("padding-trained", trained_padding, ("valid_fraction",), rows=rows_of_padding, demos=True),
     Rule("demonstrations-duplicated", duplicated_demonstrations, demos=True),
     Rule("stale-weights", stale_weights, ("target_distance",), SETTLED),
     Rule("divergence", divergence, ("critic_loss",), SETTLED, rows=3),

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
+from zoomrl.agents.learner import MEASURED
 from zoomrl.training.diagnosis.facts import FEWEST, SMALL, Facts
 from zoomrl.training.diagnosis.finding import BEGUN, Finding
+
+_EXPECTED = 8
+"""Windows with padding that the samples of some rows hold on average, by which one must have been seen."""
 
 
 def scaled_actions(facts: Facts) -> Finding | None:
@@ -58,14 +64,27 @@ def foreign_normalizer(facts: Facts) -> Finding | None:
     )
 
 
+def rows_of_padding(facts: Facts) -> int:
+    """Rows of learning by which padding must have been seen: in their samples :data:`_EXPECTED` windows hold some.
+
+    It is missed with a probability of e^-8 then.
+    """
+    chunk, longest = getattr(facts.config.agent, "chunk_length", 1), facts.demos.get("length_90", 0.0)
+    if chunk == 1:
+        return FEWEST
+    longest = max(longest, *(float(row["length"]) for row in facts.episodes), 0.0)
+    samples = min(facts.config.replay.batch_size, MEASURED)
+    return max(FEWEST, math.ceil(_EXPECTED * longest / ((chunk - 1) * samples)))
+
+
 def trained_padding(facts: Facts) -> Finding | None:
     """Steps beyond the end of an episode are learnt from."""
     valid = facts.courses.get("valid_fraction")
-    length = facts.demos.get("length_90")
     chunk = getattr(facts.config.agent, "chunk_length", 1)
     masked = facts.config.replay.padding in ("mask", "absorbing")
-    enough = valid is not None and valid.count >= FEWEST and chunk > 1 and length and masked
-    if valid is None or not enough or valid.lowest < 1:
+    if valid is None or chunk == 1 or not facts.demos or not masked:
+        return None
+    if valid.count < rows_of_padding(facts) or valid.lowest < 1:
         return None
     return Finding(
         "padding-trained",
