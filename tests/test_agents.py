@@ -161,7 +161,6 @@ def test_bins_are_compared_as_the_slow_version_does_at_some_updates(config, demo
         ({"bc_schedule": "1", "bc_floor": 0.003}, [2.0, 2.0, 2.0]),
         ({}, [2.0, 1.0, 0.25]),
         ({"bc_schedule": "0.5"}, [1.0, 1.0, 1.0]),
-        ({"bc_lambda": 0.1}, [0.1, 0.1, 0.1]),  # below the floor already
     ],
 )
 def test_the_weight_of_imitation_follows_its_schedule_down_to_its_floor(changes, weights):

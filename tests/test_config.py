@@ -54,13 +54,16 @@ def test_bad_values_are_refused_by_name():
         ({"value": "scalar", "v_min": 0.0, "atom_spacing": "geometric"}, r"without agent.value=categorical"),
         ({"value": "scalar", "coarse_values": "refuse"}, r"agent.coarse_values=refuse has no effect without"),
         ({"chunk_length": 1, "prefix_targets": True}, r"prefix_targets=True has no effect without chunks of several"),
-        ({"bc_lambda": 0.0, "bc_schedule": "0.5"}, r"has no effect without an agent.bc_lambda above 0"),
+        ({"bc_lambda": 0.0, "bc_schedule": "0.5"}, r"has no effect without an agent.bc_lambda above bc_floor"),
+        ({"bc_lambda": 0.002, "bc_schedule": "linear(1,0,9)"}, r"without an agent.bc_lambda above bc_floor"),
         ({"bc_floor": 0.0}, r"agent.bc_floor=0.0 has no effect without an agent.bc_schedule; leave it at 0.003"),
     ):
         with pytest.raises(ConfigError, match=words):
             TrainConfig(agent=CQNASConfig(**fields))
     for changes, words in (
         ({"control.executor": "receding_horizon", "control.replan_every": 5}, r"replan_every=5 exceeds the chunks of"),
+        ({"replay.padding": "absorbing", "agent": "cqn"}, r"padding=absorbing is about values of the later steps"),
+        ({"replay.padding": "absorbing", "agent": "bc"}, r"of a chunk, and bc has none here; leave replay.padding at"),
         ({"control.random_prefix": 5}, r"control.random_prefix=5 exceeds the chunks of cqn_as"),
         ({"control.random_prefix": 2, "steps": 0}, r"is about training episodes, and steps=0 makes none"),
         ({"agent.coarse_values": "refuse", "env.reward": "dense"}, r"env.reward=dense tell none"),

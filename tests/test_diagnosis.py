@@ -155,6 +155,29 @@ def test_what_cannot_be_judged_is_named(tmp_path):
     assert "failures-imitated" not in not_judged(early)
 
 
+def test_what_is_found_is_not_unknown_as_well(tmp_path):
+    """Some causes are told by demonstrations alone, and it takes episodes to say that they are not there."""
+    config = tiny(tmp_path, agent__v_min=0.0, agent__v_max=1.0, agent__atoms=21)
+    early = Facts(config, {**DEMOS, "unrewarded": 2.0})
+    assert [one.cause for one in diagnose(early)] == ["success-without-reward"]
+    assert "success-without-reward" not in not_judged(early)
+    assert "success-punished" in not_judged(early)
+
+
+def test_an_evaluation_of_no_episode_is_none(tmp_path):
+    found = Facts(tiny(tmp_path))
+    found.add_all([{"kind": "final", "updates": 9, "episodes": 0}, {"kind": "eval", "updates": 9, "episodes": 5}])
+    assert found.evaluations == 1
+
+
+def test_without_demonstrations_values_may_come_close_to_one_another(tmp_path):
+    """Seen on a run that had solved its task: nothing but the values keeps bins apart there."""
+    lone = Facts(tiny(tmp_path))
+    lone.add_all({"kind": "train", **HEALTHY, "updates": 800, "sibling_spread": spread} for spread in (0.73, 0.085))
+    assert "critic-collapse" not in [one.cause for one in diagnose(lone)]
+    assert "critic-collapse" in not_judged(lone)
+
+
 def test_without_demonstrations_a_first_reward_may_take_its_time(tmp_path):
     lone = Facts(tiny(tmp_path))
     lone.add({"kind": "train", "updates": 1000})
@@ -518,6 +541,13 @@ def test_the_command_tells_what_the_run_has_told(tmp_path, capsys):
     assert main(["diagnose", str(tmp_path / "run")]) == 0
     assert capsys.readouterr().out.startswith("support-too-narrow\n"), "demonstrations are enough for that"
     (tmp_path / "run/demonstrations.json").unlink()
+    assert main(["diagnose", str(tmp_path / "run")]) == 0
+    assert "metrics.jsonl is not there, though the run has checkpoints" in capsys.readouterr().out
+    (tmp_path / "run/metrics.jsonl").touch()
+    assert main(["diagnose", str(tmp_path / "run")]) == 0
+    assert "metrics.jsonl holds no row that can be read" in capsys.readouterr().out
+    for checkpoint in (tmp_path / "run/checkpoints").iterdir():
+        checkpoint.unlink()
     assert main(["diagnose", str(tmp_path / "run")]) == 0
     assert capsys.readouterr().out == "no update has been made: there is nothing to judge yet\n"
     assert main(["diagnose", str(tmp_path)]) == 1

@@ -11,7 +11,9 @@ from gymnasium.spaces import Box, Dict, Discrete
 
 from zoomrl.cli.env import Environments
 from zoomrl.envs.check import speed as checker_speed
+from zoomrl.envs.check.base import Subject
 from zoomrl.envs.check.check import check_env
+from zoomrl.envs.check.contract import _judge_ends
 from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import ConfigError
 
@@ -402,6 +404,21 @@ def test_a_missing_time_limit_is_named(registered):
     assert [(c.name, c.status) for c in bad(found) if c.group == "as written"] == [("end of an episode", "warning")]
     assert any(c.name == "construction" and "set time_limit" in c.detail for c in bad(found))
     assert not bad(check_env(EnvConfig(id=env_id, time_limit=10), steps=10), "note")
+
+
+@pytest.mark.parametrize(
+    ("ends", "limited", "status"),
+    [
+        ([(463, False, False), (500, False, True)], False, "note"),  # the first was cut by the check's own time
+        ([(500, False, True), (463, False, False)], False, "note"),
+        ([(500, False, False), (500, False, True)], False, "error"),
+        ([(463, False, False), (500, False, False)], True, "ok"),
+        ([(500, False, True), (500, False, True)], False, "ok"),
+    ],
+)
+def test_an_episode_that_goes_on_is_held_against_the_limit(ends, limited, status):
+    subject = Subject(None, None, 500, limited, "zoomrl")
+    assert _judge_ends(subject, ends, True).status == status
 
 
 @pytest.mark.parametrize("env_id", ["gym:Pendulum-v1", "dmc:cartpole-swingup", "metaworld:drawer-open"])

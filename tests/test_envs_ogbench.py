@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import subprocess
 import sys
@@ -73,7 +74,7 @@ def test_names(name: str, expected: tuple[str, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["scene-task6", "scene-task0", "puzzle-3x4", "antmaze-large", "-task1", "scene-noisy-v0"]
+    "name", ["scene-task6", "scene-task0", "scene-task٣", "puzzle-3x4", "antmaze-large", "-task1", "scene-noisy-v0"]
 )
 def test_unknown_names_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="OGBench task"):
@@ -356,6 +357,80 @@ def test_play_becomes_episodes_of_a_task(tmp_path) -> None:
     assert lacking < 0
     assert [e.rewards.tolist() for e in native.episodes] == [[lacking, 0], [lacking, lacking]] * 2
     assert [e.terminated for e in native.episodes] == [True, False] * 2
+
+
+def play_of(task: str, pattern: list[int], trajectories: int = 2) -> dict[str, np.ndarray]:
+    """Arrays of a file of play of the scene, solved where the pattern of each trajectory says so."""
+    env = make(task)
+    env.reset(seed=0)
+    unsolved = env._sim.data.qpos.copy()
+    solved = unsolved.copy()
+    solved[[env._sim.model.joint(name).qposadr[0] for name in ("drawer_slide", "window_slide")]] = -0.16, 0.2
+    rows, count = len(pattern), len(pattern) * trajectories
+    return {
+        "observations": np.arange(count * 40, dtype=np.float32).reshape(count, 40),
+        "actions": np.linspace(-1, 1, count * 5, dtype=np.float32).reshape(-1, 5),
+        "terminals": np.tile([False] * (rows - 1) + [True], trajectories),
+        "qpos": np.stack([(unsolved, solved)[one] for one in pattern * trajectories]).astype(np.float32),
+        "button_states": np.ones((count, 2), np.int64),
+    }
+
+
+SCENE = ImportOptions(env=EnvConfig(id="ogbench:scene-task1"))
+
+
+@pytest.mark.parametrize("name", ["observations", "actions", "qpos", "button_states"])
+@pytest.mark.parametrize("episodes", [0, 1])
+def test_a_flipped_byte_of_an_array_refuses_the_file(tmp_path, name, episodes) -> None:
+    """The checksum is at the end of each array, behind the rows that would have been taken."""
+    arrays, path = play_of("scene-task1", [0, 0, 1, 0, 0]), tmp_path / "play.npz"
+    np.savez(path, **arrays)
+    content = bytearray(path.read_bytes())
+    raw = arrays[name].tobytes()
+    at = content.index(raw) + 8
+    content[at] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DemonstrationError, match="Bad CRC-32"):
+        read("auto", path, dataclasses.replace(SCENE, episodes=episodes))
+
+
+def test_what_is_solved_is_counted_of_what_is_taken(tmp_path) -> None:
+    arrays, path = play_of("scene-task1", [0, 0, 1, 0, 0]), tmp_path / "play.npz"
+    for rows, at in (("observations", 1), ("qpos", 6)):
+        arrays[rows][at, 0] = np.nan
+    np.savez(path, **arrays)
+    found = read("auto", path, SCENE)
+    assert found.meta["solved"].startswith("0 times")
+    assert [(len(one), one.success) for one in found.episodes] == [(1, False)]
+    told = "\n".join(found.faults)
+    assert "trajectory 0 (row 0): " in told
+    assert "trajectory 1: qpos holds NaN or infinity, so that it is not known where it is solved" in told
+    assert "no state of it solves ogbench:scene-task1, so that no reward is in the set" in told
+
+
+@pytest.mark.parametrize(
+    ("changes", "env", "said"),
+    [
+        ({}, {"action_repeat": 2}, "recorded with an action for each step of the simulator: leave out"),
+        ({}, {"id": "ogbench:cube-double-task1"}, "is of another scene than ogbench:cube-double-task1: qpos must"),
+        ({"qpos": slice(1, None)}, {}, "qpos must have 10 rows, as actions has"),
+        ({"button_states": slice(1, None)}, {}, "button_states must have 10 rows"),
+        ({"terminals": str}, {}, "terminals of type <U5, and must say 0 or 1"),
+        (dict.fromkeys(("observations", "actions", "terminals"), slice(0, 0)), {}, "holds no rows"),
+    ],
+)
+def test_files_that_are_not_of_the_task_say_what_is_wrong(tmp_path, changes, env, said) -> None:
+    arrays, path = play_of("scene-task1", [0, 0, 1, 0, 0]), tmp_path / "play.npz"
+    for name, change in changes.items():
+        arrays[name] = arrays[name].astype(str) if change is str else arrays[name][change]
+    np.savez(path, **arrays)
+    with pytest.raises(DemonstrationError, match=said):
+        read("ogbench", path, ImportOptions(env=EnvConfig(**{"id": "ogbench:scene-task1", **env})))
+
+
+def test_a_file_that_is_not_there_is_no_damaged_one(tmp_path) -> None:
+    with pytest.raises(DemonstrationError, match=r"play\.npz cannot be read: No such file"):
+        read("ogbench", tmp_path / "play.npz", SCENE)
 
 
 def test_a_file_without_positions_cannot_be_told(tmp_path) -> None:

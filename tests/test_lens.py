@@ -441,6 +441,25 @@ def test_names_of_strangers_stay_text_and_the_page_runs_its_own_script_alone():
 # ---- what is refused -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("seed", [-1, 2**64])
+def test_a_seed_that_no_generator_takes_is_refused(seed):
+    held = held_of()
+    with pytest.raises(ConfigError, match=r"a seed must lie in 0 .. 2\^64 - 1, got"):
+        Lens(held, seed=seed)
+    with pytest.raises(ConfigError, match="a seed must lie in"):
+        Controller(held.agent, held.config.control, held.scaler, 1, 2, seed)
+    Lens(held, seed=2**64 - 1)
+
+
+def test_what_has_cut_an_episode_off_is_told_of_each():
+    lens, envs = Lens(held_of()), envs_of()
+    cut = dataclasses.replace(demo_of(), terminated=False, truncated=True)
+    page = make_page(lens, "p", [make_part(lens, lens.demonstration(cut, 0), 0)], [])
+    assert "the recording stops: what would have followed" in page
+    record = dataclasses.replace(lens.policy_episode(envs, 5, Renderer(envs, 5)), ended="truncated")
+    assert "the time limit ended it: what would have followed" in make_page(lens, "p", [make_part(lens, record, 0)], [])
+
+
 def test_an_agent_without_bins_is_refused():
     with pytest.raises(ConfigError, match=r"coarse-to-fine agents have \(cqn, cqn_as\).*agent is drqv2"):
         Lens(held_of(DrQv2Config()))
@@ -495,6 +514,11 @@ def test_what_is_not_there_or_is_there_already_is_refused_before_pytorch_is_impo
         (["run"], "lens.html exists already; pass --overwrite, or another --out"),
         (["run/checkpoints/step_10.pt"], "run/lens.html exists already"),
         (["run", "--out", "o.html", "--rrd", "x.rrd"], "x.rrd exists already; pass --overwrite, or another --rrd"),
+        (["run", "--out", "o.html", "--rrd", "o.html"], "--out and --rrd are both o.html; name two files"),
+        (["run", "--out", "run", "--overwrite"], "--out run is a folder; name a file"),
+        (["run", "--out", ""], "--out . is a folder"),
+        (["run", "--out", "x.rrd/deep/o.html"], "x.rrd/deep/o.html cannot be written: Not a directory: x.rrd"),
+        (["x.rrd"], "x.rrd is no checkpoint of a run, which lies in RUN/checkpoints; name the run"),
     ]
     code = "import sys; from zoomrl.cli.main import main\n"
     code += "".join(f"assert main(['lens', *{words!r}]) in (1, 2)\n" for words, _ in tries)
@@ -619,6 +643,10 @@ def test_demonstrations_are_those_of_the_run(run, tmp_path):
     assert "no longer the one that the run learnt from" in first_demonstrations(held.config, held.spec, "f0", 1)[1]
     with pytest.raises(ConfigError, match="holds 3; ask for fewer"):
         first_demonstrations(held.config, held.spec, learnt_from, 4)
+    fewer = dataclasses.replace(held.config, demos=dataclasses.replace(held.config.demos, episodes=2))
+    assert len(first_demonstrations(fewer, held.spec, learnt_from, 2)[0]) == 2
+    with pytest.raises(ConfigError, match="asks for 3 demonstrations, and the run learnt from 2"):
+        first_demonstrations(fewer, held.spec, learnt_from, 3)
     for source, error, words in (
         ("none", ConfigError, "without demonstrations"),
         (str(tmp_path / "gone"), DemonstrationError, "are not at"),

@@ -14,7 +14,7 @@ from rich.console import Console
 from batches import ACTIONS, ONLY_STATE, make_batch
 from toy import demo_set, rows, run, tiny
 from zoomrl.agents.build import assemble
-from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
+from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig, ProposalConfig
 from zoomrl.agents.drqv2.config import DrQv2ASConfig, DrQv2PlusConfig
 from zoomrl.agents.taco.config import TACOConfig
 from zoomrl.agents.tcrl.config import TCRLConfig
@@ -331,9 +331,26 @@ def test_a_fraction_of_successes_that_never_come_is_told(tmp_path):
     won = Episode(
         {"state": np.zeros((2, 1), np.float32)}, np.zeros((1, 1), np.float32), np.ones(1, np.float32), True, False, True
     )
+    steps = dataclasses.replace(config, steps=9)
     warned = []
-    for spec, episodes in ((silent, []), (silent, [won]), (telling, [])):
+    for chosen, spec, episodes in ((steps, silent, []), (steps, silent, [won]), (steps, telling, [])):
         said: list[str] = []
-        announce_demonstrated(config, spec, episodes, scaler, said.append)
+        announce_demonstrated(chosen, spec, episodes, scaler, said.append)
         warned.append(any("replay.success_fraction=0.25 finds nothing to sample: gym:x" in line for line in said))
     assert warned == [True, False, False]
+    announce_demonstrated(config, telling, [], scaler, said.append)
+    assert "success_fraction=0.25 finds nothing to sample: no episode is made, and no" in said[-1]
+    announce_demonstrated(config, telling, [won], scaler, said.append)
+    assert "finds nothing to sample: no episode is made" in said[-1], "nothing further was said"
+
+
+def test_proposals_of_a_policy_that_never_learns_are_told(tmp_path):
+    proposals = ProposalConfig(count=4, greedy=False)
+    config = tiny(tmp_path, agent__normalize="none", agent__proposals=proposals, replay__relabel_successes=True)
+    action = ArraySpec((1,), low=(-1.0,), high=(1.0,))
+    scaler = make_scaler(config.control, action, [])
+    for tells, told in ((False, True), (True, False)):
+        said: list[str] = []
+        spec = EnvSpec("gym:x", {"state": ArraySpec((1,))}, action, 10.0, 9, reports_success=tells)
+        announce_demonstrated(config, spec, [], scaler, said.append)
+        assert any("agent.proposals.count=4: the policy that proposes imitates" in line for line in said) == told

@@ -72,6 +72,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
     # Hundreds of names on a screen help nobody.
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names[:LISTED])}{more}."
+    hint = hint if names else "There is none."
     return ConfigError(f"unknown {kind} {name!r}. {hint}")
 
 

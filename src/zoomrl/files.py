@@ -12,7 +12,7 @@ from typing import IO, Any, TypeVar
 
 import dacite
 
-from zoomrl.errors import CheckpointError, DamagedFileError, ZoomrlError
+from zoomrl.errors import CheckpointError, ConfigError, DamagedFileError, ZoomrlError
 from zoomrl.seal import KEY, is_sealed, sealed, unsealed
 
 MAX_JSON_BYTES = 64 << 20
@@ -155,6 +155,24 @@ def finite_or_null(data: Any) -> Any:
     if isinstance(data, list | tuple):
         return [finite_or_null(value) for value in data]
     return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+def check_output(path: Path, option: str, *, overwrite: bool) -> None:
+    """Make the folder of a file that is to be written after long work, and refuse what cannot be.
+
+    Raises:
+        ConfigError: it is there already, is a folder, or its folder cannot be made or written into.
+    """
+    if path.is_dir():
+        raise ConfigError(f"{option} {path} is a folder; name a file")
+    if path.exists() and not overwrite:
+        raise ConfigError(f"{path} exists already; pass --overwrite, or another {option}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{option} {path} cannot be written: {error.strerror}: {error.filename}") from error
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise ConfigError(f"{option} {path} cannot be written: nothing may be written into {path.parent.absolute()}")
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:

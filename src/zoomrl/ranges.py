@@ -77,3 +77,14 @@ def refuse_idle(config: Any, place: str, used: bool, needs: str, *names: str) ->
             raise ConfigError(
                 f"{place}{name}={getattr(config, name)} has no effect without {needs}; leave it at {defaults[name]}"
             )
+
+
+def check_seed(seed: int) -> int:
+    """A seed of random numbers, refused where their generators do not take it.
+
+    Raises:
+        ConfigError: it is below 0, or has more than 64 bits.
+    """
+    if not 0 <= seed < 2**64:
+        raise ConfigError(f"a seed must lie in 0 .. 2^64 - 1, got {seed}")
+    return seed

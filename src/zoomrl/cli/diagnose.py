@@ -10,6 +10,8 @@ from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
+from zoomrl.errors import plural
+
 
 @dataclass(frozen=True)
 class Diagnose:
@@ -34,16 +36,28 @@ class Diagnose:
             print(json.dumps(seen, indent=2))
             return 0
         if not facts.updates and not found:
-            print("no update has been made: there is nothing to judge yet")
+            print(_nothing(self.run_dir))
             return 0
         for finding in found:
             print(finding.cause)
             for text in (f"{finding.evidence}.", f"{finding.advice}."):
                 print(textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="  "))
         judged = f"{len(RULES) - len(unknown)} of {len(RULES)} causes could be judged"
-        looked = f"{judged}, after {facts.updates:,} updates and {facts.evaluations} evaluations"
+        looked = f"{judged}, after {plural(facts.updates, 'update')} and {plural(facts.evaluations, 'evaluation')}"
         print(looked if found else f"nothing was found; {looked}")
         if unknown:
             text = f"nothing is known yet, or of this agent, of {', '.join(unknown)}"
             print(textwrap.fill(text, 100, subsequent_indent="  "))
         return 0
+
+
+def _nothing(directory: Path) -> str:
+    """Why nothing can be judged: a run that has just begun, or one whose rows are gone."""
+    from zoomrl.training.rows import METRICS
+    from zoomrl.training.run_place import CHECKPOINTS
+
+    if not any((directory / CHECKPOINTS).glob("*.pt")):
+        return "no update has been made: there is nothing to judge yet"
+    path = directory / METRICS
+    what = "holds no row that can be read" if path.exists() else "is not there"
+    return f"{path} {what}, though the run has checkpoints: nothing can be judged without what it has logged"

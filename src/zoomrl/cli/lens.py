@@ -13,6 +13,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from zoomrl.cli.trust import check_code
 from zoomrl.errors import ConfigError, ZoomrlError, plural
+from zoomrl.files import check_output
 from zoomrl.training.run_place import run_directory
 
 if TYPE_CHECKING:
@@ -55,9 +56,11 @@ class ValueLens:
         self._check()
         directory = run_directory(self.path)
         out = self.out or directory / "lens.html"
-        for path, option in ((out, "--out"), (self.rrd, "--rrd")):
-            if path is not None and path.exists() and not self.overwrite:
-                raise ConfigError(f"{path} exists already; pass --overwrite, or another {option}")
+        check_output(out, "--out", overwrite=self.overwrite)
+        if self.rrd is not None:
+            check_output(self.rrd, "--rrd", overwrite=self.overwrite)
+            if self.rrd.absolute() == out.absolute():
+                raise ConfigError(f"--out and --rrd are both {out}; name two files")
         import torch
 
         from zoomrl.deploy.evaluate import episode_seeds

@@ -16,6 +16,7 @@ from zoomrl.control.executor import Executor, RandomPrefix, make_executor
 from zoomrl.control.explore import Explorer
 from zoomrl.control.scaling import ActionScaler
 from zoomrl.control.stack import FrameStack
+from zoomrl.ranges import check_seed
 
 
 class ChunkPolicy(Protocol):
@@ -53,6 +54,7 @@ class Controller:
         seed: int = 0,
         explorer: Explorer | None = None,
     ) -> None:
+        check_seed(seed)
         self._agent = agent
         self._scaler = scaler
         sizes = num_envs, agent.chunk_length, len(scaler.low)

@@ -39,11 +39,12 @@ def check_fit(demos: DemoSet, spec: EnvSpec) -> DemoSet:
         unlike = f" {remedy(spec)}" if any(line.startswith("state entries ") for line in found) else ""
         alone = f" (of a robot without a simulator: --env demos:{demos.path})" if demos.path else ""
         other = f"Name their environment with --env{alone}, or set" if demos.spec.id != spec.id else "Set"
+        again = "collect-play, and import them" if spec.id.startswith("ogbench:") else "collect"
         raise DemonstrationError(
             f"{where} (recorded in {demos.spec.id}) do not fit the environment {spec.id}; "
             f"demonstrations against environment:\n{lines}\n"
             f"{other} the environment up as it was when they were recorded, or collect them again with: "
-            f"zoomrl demos collect.{unlike}"
+            f"zoomrl demos {again}.{unlike}"
         )
     _check_bounds(demos, spec, where)
     episodes = [align(episode, spec, f"{where}: episode {index}") for index, episode in enumerate(demos.episodes)]

@@ -43,9 +43,10 @@ def make_part(lens: Lens, record: EpisodeRecord, number: int) -> Part:
     realised = record.returns[record.at]
     rewards = np.add.reduceat(record.rewards.astype(np.float64), record.at)
     keys = tuple(f"{name}:" for name in _level_names(lens.levels))
+    whole = len(record.at) == record.steps
     plots = [
         ("value", [record.value.astype(np.float64), realised], ("predicted:", "realised return:")),
-        ("reward of a step", [rewards], ("",)),
+        ("reward of a step" if whole else "rewards until the next step that is shown", [rewards], ("",)),
         ("sibling spread", list(spread.T), keys),
     ]
     if record.agreement is not None:
@@ -247,7 +248,8 @@ def _facts(lens: Lens, record: EpisodeRecord) -> Html:
     else:
         facts.append(("executed", _kept(lens, record)))
     if record.ended == "truncated":
-        facts.append(("cut off", "the time limit ended it: what would have followed is not in the realised return"))
+        what = "the recording stops" if record.demonstration else "the time limit ended it"
+        facts.append(("cut off", f"{what}: what would have followed is not in the realised return"))
     if record.demonstration and record.success:
         facts.append(("solved", "known of the episode, not of its steps"))
     facts.append(("shown", "; ".join(record.said)))

@@ -26,6 +26,7 @@ from zoomrl.envs.vector.base import VectorEnv
 from zoomrl.errors import ConfigError, NonFiniteLossError, SimulatorError, WorkerError, plural
 from zoomrl.lens.images import Renderer, observed_views, recorded_views
 from zoomrl.math import grid
+from zoomrl.ranges import check_seed
 from zoomrl.training.policy import TrainedAgent
 from zoomrl.training.value_quality import discounted_returns
 
@@ -193,7 +194,7 @@ class Lens:
         self.movable: NDArray[np.bool_] = held.scaler.movable
         each = self.levels * self.agent.chunk_length * self.agent.action_dim * self.bins
         self.most_steps = max(1, min(most_steps, MAX_VALUES // each))
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator().manual_seed(check_seed(seed))
         self._watched = _Watched(self.agent)
         frames = held.config.replay.frame_stack
         self._stack = FrameStack(1, frames)

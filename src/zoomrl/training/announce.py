@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from rich.console import Console
 
+from zoomrl.agents.cqn.config import CQNConfig
 from zoomrl.control.scaling import ActionScaler
 from zoomrl.data.episode import Episode
 from zoomrl.demos.check.states import constant_entries, name_entries
@@ -42,10 +43,18 @@ def announce_demonstrated(
             f"state: {len(constant)} of {spec.state_dim} entries have a constant value in the demonstrations, and are "
             f"scaled by their magnitude, at least 1: {name_entries(constant, spec)}"
         )
-    if config.replay.success_fraction and not spec.reports_success and not any(one.success for one in episodes):
+    none = "no episode is made" if not config.steps else "" if spec.reports_success else f"{spec.id} tells no success"
+    if config.replay.success_fraction and none and not any(one.success for one in episodes):
         say(
-            f"warning: replay.success_fraction={config.replay.success_fraction:g} finds nothing to sample: {spec.id} "
-            "tells no success, and no demonstration succeeds"
+            f"warning: replay.success_fraction={config.replay.success_fraction:g} finds nothing to sample: {none}, and "
+            "no demonstration succeeds"
+        )
+    proposals = config.agent.proposals.count if isinstance(config.agent, CQNConfig) else 0
+    corrected = config.intervene.source != "none"
+    if proposals and none and not corrected and not any(one.is_demo for one in episodes):
+        say(
+            f"warning: agent.proposals.count={proposals}: the policy that proposes imitates demonstrations and "
+            f"successes, and there are none: {none}. It proposes what it began with"
         )
     check_returns(config, episodes, say)
     if getattr(config.agent, "coarse_values", "warn") != "refuse":

@@ -21,6 +21,7 @@ from zoomrl.errors import CheckpointError, DamagedFileError
 from zoomrl.files import write_atomically
 from zoomrl.seal import check_archive, seal_archive
 from zoomrl.training.lock import Held
+from zoomrl.training.run_place import CHECKPOINTS
 from zoomrl.training.segments import Segments, listed
 
 BEST = "best.pt"
@@ -43,7 +44,7 @@ class Checkpoints:
         self.directory = directory
         self._run = run
         self._held = held
-        self._states = directory / "checkpoints"
+        self._states = directory / CHECKPOINTS
         self._segments = Segments(directory / "replay")
         self._keep = keep
         self._oldest: dict[Path, int] = {}

@@ -211,6 +211,7 @@ class TrainConfig:
                 "replay.tail=exclude leaves out the starts near it: use replay.tail shorten"
             )
         self._check_coarse_to_fine()
+        self._check_padding()
         if self.control.snap and self.agent.grid is None:
             raise ConfigError(f"control.snap needs a zoom grid, and {self.agent.name} has none; turn it off")
         if self.replay.sampling == "priority" and not self.agent.gives_priorities:
@@ -234,6 +235,15 @@ class TrainConfig:
         if self.demos.source == "none" and self.offline_updates:
             raise ConfigError(
                 f"offline_updates={self.offline_updates} needs demonstrations, but demos.source is 'none'"
+            )
+
+    def _check_padding(self) -> None:
+        """Refuse values of steps beyond an episode's end where no agent has any."""
+        valued = not self.agent.imitation and getattr(self.agent, "chunk_length", 1) > 1
+        if self.replay.padding == "absorbing" and not valued:
+            raise ConfigError(
+                "replay.padding=absorbing is about values of the later steps of a chunk, and "
+                f"{self.agent.name} has none here; leave replay.padding at mask"
             )
 
     def _check_coarse_to_fine(self) -> None:

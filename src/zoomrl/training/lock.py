@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from zoomrl.errors import CheckpointError, RunHeldError
 from zoomrl.files import read_record, write_json
+from zoomrl.training.run_place import CHECKPOINTS
 
 LOCK, HOLDER = ".lock", ".holder.json"
 _log = logging.getLogger("zoomrl.training")
@@ -127,6 +128,6 @@ def _read(path: Path) -> Holder | None:
 
 def _remove_half_written(directory: Path) -> None:
     """Files that a killed process was writing: nothing else writes here now."""
-    for folder in (directory, directory / "checkpoints", directory / "replay", directory / "corrections"):
+    for folder in (directory, directory / CHECKPOINTS, directory / "replay", directory / "corrections"):
         for path in folder.glob(".*.tmp"):
             path.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from zoomrl.errors import CheckpointError
 
-CONFIG = "config.json"
+CONFIG, CHECKPOINTS = "config.json", "checkpoints"
 
 
 def run_directory(path: Path) -> Path:
@@ -16,7 +16,10 @@ def run_directory(path: Path) -> Path:
         CheckpointError: there is nothing, or the checkpoint is not there; those that are there are named.
     """
     if path.is_file():
-        return path.parent.parent
+        directory = path.parent.parent
+        if not (directory / CONFIG).exists():
+            raise CheckpointError(f"{path} is no checkpoint of a run, which lies in RUN/{CHECKPOINTS}; name the run")
+        return directory
     if path.suffix == ".pt" and not path.exists():
         there = sorted(one.name for one in path.parent.glob("*.pt"))
         listed = f"{path.parent} holds {', '.join(there)}" if there else "its folder holds none"

@@ -184,8 +184,8 @@ class CQNConfig(AgentConfig):
         categorical, geometric = self.value == "categorical", self.atom_spacing == "geometric"
         refuse_idle(self, "agent.", categorical, "agent.value=categorical", "atom_spacing", "coarse_values")
         refuse_idle(self, "agent.", geometric, "agent.atom_spacing=geometric", "v_least")
-        refuse_idle(self, "agent.", self.bc_lambda > 0, "an agent.bc_lambda above 0", "bc_schedule")
         refuse_idle(self, "agent.", self.bc_schedule != "1", "an agent.bc_schedule", "bc_floor")
+        refuse_idle(self, "agent.", self.bc_lambda > self.bc_floor, "an agent.bc_lambda above bc_floor", "bc_schedule")
         try:
             parse_schedule(self.bc_schedule)
         except ValueError as error:

@@ -185,10 +185,14 @@ class Assembly:
         """Whether as many episodes are there as were asked for."""
         return 0 < self._options.episodes <= len(self._kept)
 
-    def add(self, where: str, load: Callable[[], Raw]) -> None:
-        """Take the trajectory that ``load`` gives, or note why it cannot be: ``where`` says which it is."""
+    def add(self, where: str, load: Callable[[], Raw]) -> bool:
+        """Take the trajectory that ``load`` gives, or note why it cannot be: ``where`` says which it is.
+
+        Returns:
+            Whether it was taken.
+        """
         if self.full:
-            return
+            return False
         try:
             episode = self._episode(load())
             episode.validate()
@@ -196,10 +200,12 @@ class Assembly:
             raise
         except Exception as error:  # a damaged file makes its parser fail in any way
             self.faults.append(f"{where}: {reason(error)}")
+            return False
         else:
             assumed = episode.meta.get("success") == ASSUMED
             self._kept.append(_Kept(where, _shape(episode), episode.actions, episode.is_demo, assumed))
             self._episodes.append(episode)
+            return True
 
     def _episode(self, raw: Raw) -> Episode:
         actions = np.asarray(raw.actions, np.float32)

@@ -208,11 +208,12 @@ def _judge_ends(subject: Subject, ends: list[tuple[int, bool, bool]], hurried: b
         )
     if "still going" not in how:
         return result("ok", detail)
-    if subject.limit is not None and not subject.limited and max(lengths) >= subject.limit:
+    going = max(length for length, way in zip(lengths, how, strict=True) if way == "still going")
+    if subject.limit is not None and not subject.limited and going >= subject.limit:
         return result("error", f"{detail}, beyond the limit of {subject.limit}", "end an episode at its time limit")
     if subject.limit is None:
         return result("warning", f"{detail}, and no time limit is known", "set one with --env.time-limit")
-    if max(lengths) >= subject.limit:
+    if going >= subject.limit:
         return result("ok", f"{detail}; truncated at its limit of {subject.limit} from outside")
     why = "that took long" if hurried else "--steps runs longer episodes"
     return result("note", f"{detail}; the limit is {subject.limit} ({why})")

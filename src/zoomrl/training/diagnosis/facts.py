@@ -101,7 +101,7 @@ class Facts:
                 if isinstance(value, int | float) and math.isfinite(value):
                     self._note(name, float(value))
         else:
-            self.evaluations += 1
+            self.evaluations += row.get("episodes") != 0
             if row.get("success_rate") is not None:
                 self.tested_before = self.tested
                 self.tested = {name: row[name] for name in _TESTED if row.get(name) is not None}

@@ -52,7 +52,7 @@ RULES: tuple[Rule, ...] = (
     Rule("stale-weights", stale_weights, ("target_distance",), SETTLED),
     Rule("divergence", divergence, ("critic_loss",), SETTLED, rows=3),
     Rule("imitation-stops", imitation_stops, demos=True),
-    Rule("critic-collapse", critic_collapse, ("sibling_spread",), SETTLED),
+    Rule("critic-collapse", critic_collapse, ("sibling_spread",), SETTLED, demos=True),
     Rule("choices-tied", tied_choices, ("tied",), SETTLED),
     Rule("demonstrations-contradict", contradicting_demonstrations, demos=True),
     Rule("over-estimation", overestimation, evaluated=True),
@@ -70,5 +70,8 @@ def diagnose(facts: Facts) -> list[Finding]:
 
 
 def not_judged(facts: Facts) -> list[str]:
-    """The causes for which the evidence is not there, so that nothing is known of them."""
-    return [rule.cause for rule in RULES if not rule.judges(facts)]
+    """The causes for which the evidence is not there, so that nothing is known of them.
+
+    Some rules may find a cause with less than what it takes to say that it is not there.
+    """
+    return [rule.cause for rule in RULES if not rule.judges(facts) and rule.look(facts) is None]

@@ -48,6 +48,15 @@ class NpzRows:
         self._part, self._at = part, end
         return np.frombuffer(content, self.dtype).reshape(end - first, *self.shape[1:])
 
+    def finish(self) -> None:
+        """Read to the end, where the archive compares its checksum; zipfile.BadZipFile where it differs.
+
+        Rows that were read before are as they should be only then.
+        """
+        part, self._part = self._part or self._begin(), None
+        while part.read(_STEP):
+            pass
+
     def _begin(self) -> Any:
         part = self._file.open(f"{self._name}.npy")
         version = np.lib.format.read_magic(part)

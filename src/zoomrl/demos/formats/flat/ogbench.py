@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from zoomrl.demos.entries import UNNAMED
 from zoomrl.demos.formats.assemble import Assembly, Raw, reason
 from zoomrl.demos.formats.base import Imported, ImportOptions
 from zoomrl.demos.formats.flat.arrays import Long, Rows, count_sliced, count_whole, declared, of_length, ranges, within
-from zoomrl.demos.formats.flat.npz_rows import open_rows
+from zoomrl.demos.formats.flat.npz_rows import NpzRows, open_rows
 from zoomrl.demos.formats.images import in_slices
 from zoomrl.demos.formats.kinds import kinds
 from zoomrl.demos.store.limits import Budget, regular
@@ -27,6 +27,7 @@ from zoomrl.errors import DemonstrationError, ZoomrlError, plural
 
 OBSERVED = "observations"
 NEEDED = (OBSERVED, "actions", "terminals")
+_PLACES = ("qpos", "button_states")
 _NOT_SEEN = ("actions", "terminals", "rewards", "masks", "next_observations", "valids")
 
 
@@ -55,18 +56,23 @@ def read(path: Path, options: ImportOptions) -> Imported:
             return _read(path, dict(open_rows(file, path)), options)
     except ZoomrlError:
         raise
+    except OSError as error:
+        raise DemonstrationError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # a damaged file makes its parser fail in any way
         raise DemonstrationError(
             f"{path} cannot be read as one of OGBench ({reason(error)}). It is damaged, or of another format"
         ) from error
 
 
-def _read(path: Path, found: dict[str, Long], options: ImportOptions) -> Imported:
+def _read(path: Path, found: dict[str, NpzRows], options: ImportOptions) -> Imported:
     if lacking := [name for name in NEEDED if name not in found]:
         raise DemonstrationError(f"{path} lacks {', '.join(lacking)}: it is none of OGBench")
     count = found["actions"].shape[0]
     arrays = of_length(found, count)
-    if wrong := [name for name in (*NEEDED, "rewards") if name in found and name not in arrays]:
+    if not count or found["terminals"].dtype.kind not in "biuf":
+        what = f"terminals of type {found['terminals'].dtype}, and must say 0 or 1" if count else "no rows"
+        raise DemonstrationError(f"{path} holds {what}")
+    if wrong := [name for name in (*NEEDED, "rewards", *_PLACES) if name in found and name not in arrays]:
         raise DemonstrationError(f"{path}: {', '.join(wrong)} must have {count:,} rows, as actions has")
     assembly = Assembly("ogbench", path, options)
     sorts = kinds(declared({name: array for name, array in arrays.items() if name not in _NOT_SEEN}))
@@ -86,10 +92,19 @@ def _read(path: Path, found: dict[str, Long], options: ImportOptions) -> Importe
     task = _task(options, arrays, path)
     successes = 0
     for number, (first, end) in enumerate(episodes):
-        for begin, stop, outcome in _parts(task, arrays, first, end):
+        if assembly.full:
+            break
+        where = f"{path.name}: trajectory {number}"
+        places = {name: arrays[name][first:end] for name in _PLACES if name in arrays and task is not None}
+        if task is not None and not np.isfinite(places["qpos"]).all():
+            assembly.faults.append(f"{where}: qpos holds NaN or infinity, so that it is not known where it is solved")
+            continue
+        for begin, stop, outcome in _parts(task, places, first, end, path):
             load = partial(_episode, arrays, cameras, state, assembly, number, begin, stop, outcome)
-            assembly.add(f"{path.name}: trajectory {number} (row {begin})", load)
-            successes += outcome is not None and outcome.success
+            if assembly.add(f"{where} (row {begin})", load):
+                successes += outcome is not None and outcome.success
+    for name in {*vectors, *images, *(() if task is None else _PLACES)} & found.keys():
+        found[name].finish()
     if task is not None:
         task.close()
         if not successes:
@@ -128,20 +143,27 @@ def _task(options: ImportOptions, arrays: dict[str, Long], path: Path) -> OGBenc
             f"{path} lacks qpos, by which it is told where {options.env.id} is solved. Of the benchmark's files take "
             "those of its manipulation scenes"
         )
+    if options.env.action_repeat > 1:
+        raise DemonstrationError(
+            f"{path} was recorded with an action for each step of the simulator: leave out "
+            f"--env.action-repeat {options.env.action_repeat}"
+        )
     env = make_env(options.env, num_envs=1, workers="serial")
     assert isinstance(env, OGBenchEnv)
     return env
 
 
 def _parts(
-    task: OGBenchEnv | None, arrays: dict[str, Long], first: int, end: int
+    task: OGBenchEnv | None, places: dict[str, NDArray[Any]], first: int, end: int, path: Path
 ) -> Iterator[tuple[int, int, _Outcome | None]]:
     """The episodes of a trajectory: first row, end, and what came of them as far as that is known."""
     if task is None:
         yield first, end, None
         return
-    buttons = arrays["button_states"][first:end] if "button_states" in arrays else None
-    placed = task.in_place(arrays["qpos"][first:end], buttons)
+    try:
+        placed = task.in_place(places["qpos"], places.get("button_states"))
+    except ValueError as error:
+        raise DemonstrationError(f"{path} is of another scene than {task.env_spec.id}: {error}") from error
     for begin, stop, success in parts_of(np.asarray(placed.all(axis=1)), first):
         yield begin, stop, _Outcome(success, task.rewards(placed[begin - first + 1 : stop - first]))
 

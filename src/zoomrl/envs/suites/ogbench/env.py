@@ -139,7 +139,7 @@ def resolve(name: str) -> tuple[str, int]:
     Raises:
         ConfigError: there is none of that name.
     """
-    parts = re.fullmatch(r"(.+?)(?:-play)?(?:-singletask)?(?:-task(\d+))?(?:-v0)?", name)
+    parts = re.fullmatch(r"(.+?)(?:-play)?(?:-singletask)?(?:-task([0-9]+))?(?:-v0)?", name)
     scene = parts[1] if parts else ""
     if scene in SCENES:
         number = int(parts[2]) if parts and parts[2] else SCENES[scene].default

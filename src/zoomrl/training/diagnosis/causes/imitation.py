@@ -65,14 +65,15 @@ def critic_collapse(facts: Facts) -> Finding | None:
     policy that is dead.
     """
     spread = facts.courses.get("sibling_spread")
-    if spread is None or facts.updates < SETTLED:
+    # Without demonstrations nothing but the values keeps bins apart, and where they matter little they lie close.
+    if spread is None or facts.updates < SETTLED or not facts.demos:
         return None
     agent, weight = facts.config.agent, _imitation_weight(facts)
     nothing = weight is not None and weight < LEAST_WEIGHT
     # Where it chooses among proposals and imitates nothing, demonstrated bins need not be the best.
     rates = nothing and chooses_proposals(agent)
     idle = nothing and not rates
-    agreement = facts.courses.get("demo_agreement") if facts.demos and not rates else None
+    agreement = None if rates else facts.courses.get("demo_agreement")
     whole = getattr(agent, "bc_lambda", 0.0)
     full = weight is None or weight >= whole / 2
     lost = LOST_WITH_WEIGHT if full else LOST
