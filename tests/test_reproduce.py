@@ -1026,6 +1026,7 @@ def test_a_collapse_is_read_from_a_run(tmp_path):
     of = find("bc-terms")
     config = runs(of, "small", tmp_path)["lambda-0-metaworld-coffee-push-s1"]
     write_json(tmp_path / "config.json", config.to_dict())
+    write_json(tmp_path / "demonstrations.json", {"demonstrations": 10, "rewarded": 10, "length_90": 90.0})
     rows = [{"kind": "eval", "updates": 1000, "env_steps": 0, "episodes": 20, "success_rate": 0.5}]
     for updates in range(1064, 2600, 64):
         spread = 0.4 * 0.5 ** (max(0, updates - 1200) / 256)
