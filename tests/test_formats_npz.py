@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from test_formats import make_set
+from zoomrl.cli.main import main
 from zoomrl.demos.formats import ImportOptions, read, write
 from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import ConfigError, DemonstrationError
@@ -167,7 +168,7 @@ def test_the_spec_next_to_npz_files_may_be_damaged(tmp_path):
 # ---- with an environment ---------------------------------------------------------------------------------------------
 
 
-def test_the_environment_gives_bounds_and_name_and_takes_no_state_of_another_length(tmp_path):
+def test_the_environment_gives_bounds_and_name_and_takes_no_state_of_another_length(tmp_path, capsys):
     env = EnvConfig(id="gym:Pendulum-v1")
     plain(tmp_path / "set", 0, actions=np.full((4, 1), 2.0 + 1e-7))
     plain(tmp_path / "set", 1, actions=np.float32([[0], [2.5], [-3], [0]]))
@@ -180,6 +181,11 @@ def test_the_environment_gives_bounds_and_name_and_takes_no_state_of_another_len
     assert len(found.faults) == 1
     assert "episode_1.npz: kept, but 2 of 4 action entries lie beyond the bounds of gym:Pendulum-v1" in found.faults[0]
     assert found.meta["does_not_fit"] == ["control rate 10 Hz against 20 Hz"]
+    words = ["demos", "import", "npz", str(tmp_path / "set"), "--out", str(tmp_path / "as-it-is")]
+    assert main([*words, "--env", "gym:Pendulum-v1", "--control-hz", "10"]) == 0
+    said = capsys.readouterr().out
+    assert "does not fit: control rate 10 Hz against 20 Hz\n" in said
+    assert said.splitlines()[-1].startswith("training on gym:Pendulum-v1 refuses it as it is: import it again")
     plain(tmp_path / "other", 0, state=np.zeros((5, 9)))
     with pytest.raises(DemonstrationError, match="actions have 2 dimensions; gym:Pendulum-v1 takes 1"):
         read("npz", tmp_path / "other", ImportOptions(env=env))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from zoomrl.data.episode import Episode
     from zoomrl.demos.formats import Imported, ImportOptions
 
-_UNSAID = ("format", "source", "versions")
+_UNSAID, _MISFITS = ("format", "source", "versions"), "does_not_fit"
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,8 @@ class ImportDemos:
             print(f"state made of: {list_entries(found.spec.state_entries)}")
         for name, value in found.meta.items():
             if name not in _UNSAID and value not in ({}, [], ""):
-                print(f"{name.replace('_', ' ')}: {value if isinstance(value, str) else json.dumps(value)}")
+                told = "; ".join(value) if name == _MISFITS else value if isinstance(value, str) else json.dumps(value)
+                print(f"{name.replace('_', ' ')}: {told}")
         print(f"wrote {self.out}")
         print(self._next(found))
 
@@ -133,6 +134,11 @@ class ImportDemos:
             return (
                 "its bounds and rates are derived: before training, import it for an environment, whose id stands in "
                 f"place of ID: {again}\nor, of a robot without a simulator, imitate these recordings alone: {alone}"
+            )
+        if _MISFITS in found.meta:
+            return (
+                f"training on {self.env.id} refuses it as it is: import it again with what the environment shows "
+                "(--state, --cameras), or name the environment with the options that it was recorded with"
             )
         rgb = found.spec.observations.get("rgb")
         env = self.env if self.env.id else replace(self.env, id=found.spec.id)
