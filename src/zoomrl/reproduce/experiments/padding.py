@@ -34,7 +34,7 @@ EXPERIMENT = Experiment(
         _long("absorbing", "chunks of 16 steps, valued beyond a terminal state and not imitated"),
         _long("last_action", "chunks of 16 steps, padded with the last action and trained like data"),
     ),
-    scales={SMALL: Scale(TASKS, tuple(range(1, 9)), seconds=60, options=TRAINING, guessed=True), FULL: on_bigym()},
+    scales={SMALL: Scale(TASKS, tuple(range(1, 9)), seconds=74, options=TRAINING), FULL: on_bigym()},
     contrasts=(
         Contrast("absorbing against masks", "success", "absorbing", "mask", "above", _VALUED, methods=True),
         Contrast("trained padding against masks", "success", "last_action", "mask", "above", _PADDED, methods=True),
