@@ -1,4 +1,4 @@
-"""What options of CQN-AS cost, as the time of an update beside that of one without them, taking turns in one run.
+"""What options of CQN-AS cost, as the time of an update next to that of one without them, taking turns in one run.
 
 The network is that of `cqn_as-metaworld`. One thread. Windows and noise are made by the replay and are not timed.
 

@@ -310,7 +310,7 @@ def test_what_cannot_be_told_is_said_at_import_and_refused_in_training(tmp_path,
     words = ["demos", "import", "npz", str(tmp_path), "--env.id", "gym:Reach", "--out"]
     assert main([*words, str(tmp_path / "ours")]) == 0
     said = capsys.readouterr().out
-    assert 'does not fit: ["state entries state 8 against point 2, goal 3, steps 1, near 2"]' in said
+    assert "does not fit: state entries state 8 against point 2, goal 3, steps 1, near 2\n" in said
     assert "success: assumed for 3 of 3 episodes" in said
     config = TrainConfig(demos=DemoConfig(source=str(tmp_path / "ours")))
     with pytest.raises(DemonstrationError, match=r"(?s)state entries state 8 against point 2, goal 3.*--entries"):

@@ -138,7 +138,7 @@ class ImportDemos:
         if _MISFITS in found.meta:
             return (
                 f"training on {self.env.id} refuses it as it is: import it again with what the environment shows "
-                "(--state, --cameras), or name the environment with the options that it was recorded with"
+                "(--state, --cameras, --entries), or name the environment with the options that it was recorded with"
             )
         rgb = found.spec.observations.get("rgb")
         env = self.env if self.env.id else replace(self.env, id=found.spec.id)
