@@ -1,6 +1,7 @@
 """What options of CQN-AS cost, as the time of an update next to that of one without them, taking turns in one run.
 
-The network is that of `cqn_as-metaworld`. One thread. Windows and noise are made by the replay and are not timed.
+The network is that of `cqn_as-metaworld`. One thread. Batches are made before:
+what the replay takes for them is not timed.
 
 Usage: python benchmarks/options_cost.py [--no-write]
 """

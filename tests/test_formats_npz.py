@@ -180,7 +180,7 @@ def test_the_environment_gives_bounds_and_name_and_takes_no_state_of_another_len
     assert found.episodes[1].actions.ravel().tolist() == [0.0, 2.5, -3.0, 0.0]
     assert len(found.faults) == 1
     assert "episode_1.npz: kept, but 2 of 4 action entries lie beyond the bounds of gym:Pendulum-v1" in found.faults[0]
-    assert found.meta["does_not_fit"] == ["control rate 10 Hz against 20 Hz"]
+    assert found.meta["does_not_fit"] == "control rate 10 Hz against 20 Hz"
     words = ["demos", "import", "npz", str(tmp_path / "set"), "--out", str(tmp_path / "as-it-is")]
     assert main([*words, "--env", "gym:Pendulum-v1", "--control-hz", "10"]) == 0
     said = capsys.readouterr().out

@@ -185,6 +185,11 @@ class EnvSpec:
         return found
 
 
+def is_of_play(env_id: str) -> bool:
+    """Whether demonstrations of ``env_id`` are play: of OGBench, which leads nowhere, and is imitated all the same."""
+    return env_id.startswith("ogbench:")
+
+
 def list_entries(entries: Iterable[StateEntry]) -> str:
     """Names and sizes in their order, for messages: ``point 2, goal 3``."""
     return ", ".join(f"{entry.name} {entry.size}" for entry in entries) or "unknown"

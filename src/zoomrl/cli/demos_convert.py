@@ -15,13 +15,13 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 from zoomrl.cli.command import env_options, given_options, to_type
 from zoomrl.envs.config import EnvConfig
 from zoomrl.errors import DemonstrationError, plural
-from zoomrl.spec import list_entries
+from zoomrl.spec import is_of_play, list_entries
 
 if TYPE_CHECKING:
     from zoomrl.data.episode import Episode
     from zoomrl.demos.formats import Imported, ImportOptions
 
-_UNSAID, _MISFITS = ("format", "source", "versions"), "does_not_fit"
+_UNSAID = ("format", "source", "versions")
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,7 @@ class ImportDemos:
             print(f"state made of: {list_entries(found.spec.state_entries)}")
         for name, value in found.meta.items():
             if name not in _UNSAID and value not in ({}, [], ""):
-                told = "; ".join(value) if name == _MISFITS else value if isinstance(value, str) else json.dumps(value)
-                print(f"{name.replace('_', ' ')}: {told}")
+                print(f"{name.replace('_', ' ')}: {value if isinstance(value, str) else json.dumps(value)}")
         print(f"wrote {self.out}")
         print(self._next(found))
 
@@ -135,7 +134,7 @@ class ImportDemos:
                 "its bounds and rates are derived: before training, import it for an environment, whose id stands in "
                 f"place of ID: {again}\nor, of a robot without a simulator, imitate these recordings alone: {alone}"
             )
-        if _MISFITS in found.meta:
+        if "does_not_fit" in found.meta:
             return (
                 f"training on {self.env.id} refuses it as it is: import it again with what the environment shows "
                 "(--state, --cameras, --entries), or name the environment with the options that it was recorded with"
@@ -150,7 +149,7 @@ class ImportDemos:
                 f"its images have {size} pixels, and encoders need squares: before training, import it again with "
                 "--env.image-size 84 --env.image-fit letterbox (or stretch, crop), and train with the same"
             )
-        play = env.id.startswith("ogbench:")  # whose presets learn without practice
+        play = is_of_play(env.id)  # whose presets learn without practice
         words = [
             "train",
             *(("--preset", "cqn_as-ogbench-proposals") if play else ()),

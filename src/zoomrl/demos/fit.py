@@ -10,7 +10,7 @@ from zoomrl.demos.entries import align, align_spec, refusal, remedy, set_entries
 from zoomrl.demos.fit_images import fit_set
 from zoomrl.demos.store.reader import DemoSet
 from zoomrl.errors import DemonstrationError
-from zoomrl.spec import EnvSpec, list_entries
+from zoomrl.spec import EnvSpec, is_of_play, list_entries
 
 BOUND_TOLERANCE = 1e-6
 """How far an action may lie beyond a bound, relative to max(1, |bound|): float32 rounding."""
@@ -39,7 +39,7 @@ def check_fit(demos: DemoSet, spec: EnvSpec) -> DemoSet:
         unlike = f" {remedy(spec)}" if any(line.startswith("state entries ") for line in found) else ""
         alone = f" (of a robot without a simulator: --env demos:{demos.path})" if demos.path else ""
         other = f"Name their environment with --env{alone}, or set" if demos.spec.id != spec.id else "Set"
-        again = "collect-play, and import them" if spec.id.startswith("ogbench:") else "collect"
+        again = "collect-play, and import them" if is_of_play(spec.id) else "collect"
         raise DemonstrationError(
             f"{where} (recorded in {demos.spec.id}) do not fit the environment {spec.id}; "
             f"demonstrations against environment:\n{lines}\n"

@@ -35,6 +35,8 @@ def first_demonstrations(
     source, most = config.demos.source, config.demos.episodes
     if source == "none":
         raise ConfigError("this run learnt without demonstrations (demos.source=none); leave out --demos")
+    if most and count > most:
+        raise ConfigError(f"--demos asks for {count} demonstrations, and the run learnt from {most}; ask for fewer")
     path = scripted_path(config.demos, config.env) if source == "scripted" else Path(source)
     if not path.exists():
         raise DemonstrationError(
@@ -52,8 +54,6 @@ def first_demonstrations(
                 numbers.append(index)
                 episodes.append(episode)
         held = DemoSet(found.spec, episodes, found.meta, digest.hexdigest(), str(path))
-    if most and count > most:
-        raise ConfigError(f"--demos asks for {count} demonstrations, and the run learnt from {most}; ask for fewer")
     if len(episodes) < count:
         raise ConfigError(f"--demos asks for {count} demonstrations, and {path} holds {len(episodes)}; ask for fewer")
     fitting = check_fit(held, spec)

@@ -8,15 +8,15 @@ from typing import Any
 from zoomrl.demos.check.findings import EpisodeAccount, Finding, Rollout, fails
 from zoomrl.demos.entries import is_imported
 from zoomrl.envs.versions import installed_version
-from zoomrl.spec import EnvSpec, list_entries
+from zoomrl.spec import EnvSpec, is_of_play, list_entries
 
 _REPRODUCE = "compare the versions and options of the recording with those used here; the seed may be another's"
 
 
 def judge(account: EpisodeAccount, spec: EnvSpec) -> Iterator[Finding]:
     """What is wrong with one episode, and with its replay where there was one."""
-    play = spec.id.startswith("ogbench:")  # all of it is imitated, on purpose
-    if account.is_demo and not account.success and account.sha256 and spec.reports_success and not play:
+    told = spec.reports_success and not is_of_play(spec.id)
+    if account.is_demo and not account.success and account.sha256 and told:
         yield Finding(
             "warning",
             "demo-without-success",

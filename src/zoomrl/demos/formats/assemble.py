@@ -397,7 +397,7 @@ class Assembly:
                     f"{spec.id}; training refuses them as they are"
                 )
         if self._env and (found := spec.mismatches(self._env)):
-            self.meta["does_not_fit"] = found
+            self.meta["does_not_fit"] = "; ".join(found)
         episodes = self._episodes
         chosen = episodes.only(alike) if isinstance(episodes, Spool) else [episodes[index] for index in alike]
         return Imported(spec, chosen, self.faults, self.meta)

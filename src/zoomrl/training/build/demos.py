@@ -13,7 +13,7 @@ from zoomrl.demos.fit import check_fit
 from zoomrl.demos.fit_images import can_fit
 from zoomrl.demos.store.reader import DemoSet, read_demos
 from zoomrl.errors import ConfigError, DemonstrationError
-from zoomrl.spec import EnvSpec
+from zoomrl.spec import EnvSpec, is_of_play
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.scripted import scripted_demos
 
@@ -28,7 +28,7 @@ def load_demos(config: TrainConfig, spec: EnvSpec, own_env: bool, console: Conso
             "an environment built by make_env has no scripted expert. Set demos.source to the path of a demonstration "
             'set, or to "none".'
         )
-    if source != "scripted" and config.env.id.startswith("ogbench:") and not Path(source).exists():
+    if source != "scripted" and is_of_play(config.env.id) and not Path(source).exists():
         raise DemonstrationError(
             f"no play at {source}: make some with `zoomrl demos collect-play SCENE --out F.npz`, then a set of it with "
             f"`zoomrl demos import ogbench F.npz --out {source} --env {config.env.id}`, or name one with --demos"
@@ -42,7 +42,7 @@ def load_demos(config: TrainConfig, spec: EnvSpec, own_env: bool, console: Conso
         console.print(said, highlight=False)
     check_manifest(demos, spec)
     if demos.spec.id != spec.id:
-        if all(name.startswith("ogbench:") for name in (demos.spec.id, spec.id)):
+        if is_of_play(demos.spec.id) and is_of_play(spec.id):
             raise DemonstrationError(
                 f"the play at {source} was imported for {demos.spec.id}: its rewards are of that task. Import its file "
                 f"once more, for this one: zoomrl demos import ogbench F.npz --out DIR --env {spec.id}"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from zoomrl.data.episode import Episode
 from zoomrl.files import read_json
-from zoomrl.spec import EnvSpec
+from zoomrl.spec import EnvSpec, is_of_play
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.rows import METRICS, read_rows
 from zoomrl.training.run_files import DEMONSTRATIONS, HINT, POLICY, read_config, read_policy_file
@@ -127,7 +127,7 @@ class Facts:
         That is OGBench's, or of an environment that tells no success.
         """
         silent = self.spec is not None and not self.spec.reports_success
-        return bool(self.demos.get("failed", 0)) and (self.config.env.id.startswith("ogbench:") or silent)
+        return bool(self.demos.get("failed", 0)) and (is_of_play(self.config.env.id) or silent)
 
     def newest(self, name: str) -> float | None:
         """A number of the newest row of learning that has it."""
