@@ -67,8 +67,11 @@ def foreign_normalizer(facts: Facts) -> Finding | None:
 def rows_of_padding(facts: Facts) -> int:
     """Rows of learning by which padding must have been seen: in their samples :data:`_EXPECTED` windows hold some.
 
-    It is missed with a probability of e^-8 then.
+    It is missed with a probability of e^-8 then. Where it has been seen, the row is enough.
     """
+    valid = facts.courses.get("valid_fraction")
+    if valid is not None and valid.lowest < 1:
+        return 1
     chunk, longest = getattr(facts.config.agent, "chunk_length", 1), facts.demos.get("length_90", 0.0)
     if chunk == 1:
         return FEWEST
