@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,6 +38,7 @@ from zoomrl.reproduce.cells import (
     check_configs,
     check_numbers,
     failure_file,
+    keep,
     outcomes,
     result_file,
     runs,
@@ -448,7 +450,7 @@ def test_no_number_is_no_result(numbers):
     [
         (
             lambda path, data: path.write_text(path.read_text().replace('"score": 1', '"score": 9')),
-            "Remove it to measure",
+            "Remove it to run",
         ),
         (lambda path, data: path.write_text(json.dumps(data)), "was damaged or edited since. Remove it"),
         (lambda path, data: write_json(path, {**data, "seed": 2}), "is of another cell, .*'seed': 2"),
@@ -481,6 +483,30 @@ def test_a_cell_that_would_run_otherwise_than_registered_is_refused(tmp_path):
         check_configs(of(**{"eval.final_episodes": 77}), "small", tmp_path)
     with pytest.raises(CheckpointError, match=r"steps: .* -> 77"):
         Work(of(steps=77), "small", tmp_path, 1, lambda text: None)
+
+
+def test_numbers_of_a_run_with_another_config_are_refused(tmp_path):
+    """As those of another version, or of a directory with other options, that were copied here."""
+
+    def of(**options):
+        scale = Scale((ENV,), (1,), 1.0, options={**SMALL, **options})
+        return experiment(arms=(Arm("base", ""), Arm("more", "")), measure=None, scale=scale)
+
+    cell = Cell("base", ENV, 1)
+    config = runs(of(), "small", tmp_path)[cell.name]
+    keep(tmp_path, cell, {"score": 3.0}, 1.0, config)
+    found = {one.cell: one for one in outcomes(of(), "small", tmp_path)}
+    assert found[cell].numbers == {"score": 3.0}
+    assert not found[Cell("more", ENV, 1)].over
+    with pytest.raises(CheckpointError, match=r"is of a run with another config.*remove it"):
+        outcomes(of(**{"eval.final_episodes": 77}), "small", tmp_path)
+    keep(tmp_path, cell, {"score": 3.0}, 1.0)
+    with pytest.raises(CheckpointError, match="is of a run with another config"):
+        outcomes(of(), "small", tmp_path)
+    # Where demonstrations lie is no part of it: each machine has a place of its own for them.
+    demos = dataclasses.replace(config.demos, directory="elsewhere")
+    keep(tmp_path, cell, {"score": 4.0}, 1.0, dataclasses.replace(config, demos=demos))
+    assert outcomes(of(), "small", tmp_path)[0].numbers == {"score": 4.0}
 
 
 def test_two_states_of_the_source_are_told(tmp_path, monkeypatch):
@@ -611,6 +637,17 @@ def test_a_whole_experiment_that_trains(tmp_path, monkeypatch, capsys):
     again = read_json(tmp_path / "x" / "verdict.json")
     assert again["cells"] == verdict["cells"]
     assert again["claims"] == verdict["claims"]
+    # Elsewhere, with the numbers of all cells but one and no run: that one is run, and nothing else.
+    shutil.copytree(tmp_path / "x" / "cells", tmp_path / "y" / "cells")
+    shutil.copy(tmp_path / "x" / "registration.json", tmp_path / "y")
+    result_file(tmp_path / "y", Cell("more", ENV, 2)).unlink()
+    assert Reproduce("toy", out=tmp_path / "y").run() == 0
+    elsewhere = read_json(tmp_path / "y" / "verdict.json")
+    assert [path.name for path in (training(of, "small", tmp_path / "y").directory / "runs").iterdir()] == [
+        Cell("more", ENV, 2).name
+    ]
+    assert [cell["numbers"] for cell in elsewhere["cells"]] == [cell["numbers"] for cell in verdict["cells"]]
+    assert elsewhere["claims"] == verdict["claims"]
 
 
 # ---- verdicts ---------------------------------------------------------------------------------------------------

@@ -1,25 +1,30 @@
 """The cells of an experiment on the disk: where each one lies, and what came of it.
 
-``cells/<cell>.json`` are measurements, ``training`` is a sweep with a run for each cell that trains, ``failed/`` holds
-why measurements failed, and ``demos/`` the demonstrations that all of them use.
+``cells/<cell>.json`` are the numbers of the cells that are done, ``training`` is a sweep with a run for each cell that
+trains, ``failed/`` holds why measurements failed, and ``demos/`` the demonstrations that all of them use. The numbers
+are enough to go on elsewhere: a cell that has them is not run again, with or without its run.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from zoomrl.errors import CheckpointError, ConfigError, ZoomrlError
-from zoomrl.files import read_json, read_sealed
+from zoomrl.files import read_json, read_sealed, write_json
 from zoomrl.reproduce.experiment import Cell, Experiment, Numbers, named_for
 from zoomrl.sweep.plan import FILE as SWEEP
 from zoomrl.sweep.plan import Sweep, read_sweep
-from zoomrl.sweep.state import RESULT, finished
+from zoomrl.sweep.state import finished
 from zoomrl.training.config import KNOWN_BY_CONTENT, TrainConfig, flat
+from zoomrl.version import __version__
 
 DEMOS = "demos"
 TRAINING = "training"
@@ -45,7 +50,7 @@ class Outcome:
 
 
 def result_file(directory: Path, cell: Cell) -> Path:
-    """Of a measurement."""
+    """Of a cell that is done."""
     return directory / "cells" / f"{cell.name}.json"
 
 
@@ -106,11 +111,11 @@ def check_configs(experiment: Experiment, scale: str, directory: Path) -> None:
         return
     held = read_sweep(directory / TRAINING).runs
     for name, config in runs(experiment, scale, directory).items():
-        before, after = (flat(one.to_dict()) for one in (held.get(name, config), config))
+        before, after = (_compared(one) for one in (held.get(name, config), config))
         changed = [
             f"{key}: {before.get(key)!r} -> {after.get(key)!r}"
             for key in sorted(before | after)
-            if key not in KNOWN_BY_CONTENT and before.get(key) != after.get(key)
+            if before.get(key) != after.get(key)
         ]
         if changed:
             raise CheckpointError(
@@ -122,10 +127,12 @@ def check_configs(experiment: Experiment, scale: str, directory: Path) -> None:
 def outcomes(experiment: Experiment, scale: str, directory: Path) -> list[Outcome]:
     """Of all cells, in their order. Those that have not come to their end say so."""
     sweep = training(experiment, scale, directory)
-    return [
-        _measured(directory, cell) if experiment.arm(cell.arm).measured else _trained(experiment, sweep, cell)
-        for cell in experiment.cells(experiment.scale(scale))
-    ]
+
+    def outcome(cell: Cell) -> Outcome:
+        measured = experiment.arm(cell.arm).measured
+        return _measured(directory, cell) if measured else _trained(experiment, sweep, directory, cell)
+
+    return [outcome(cell) for cell in experiment.cells(experiment.scale(scale))]
 
 
 def seconds_left(found: Sequence[Outcome], slots: int) -> float | None:
@@ -144,6 +151,25 @@ def seconds_left(found: Sequence[Outcome], slots: int) -> float | None:
     return max(sum(left) / slots, *left) if left else 0.0
 
 
+def keep(directory: Path, cell: Cell, numbers: Numbers, seconds: float, config: TrainConfig | None = None) -> None:
+    """Write the numbers of a cell, and the hash of the config that it was trained with."""
+    path = result_file(directory, cell)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    trained = {} if config is None else {"config": _digest(config)}
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    told = {"numbers": dict(numbers), "seconds": round(seconds, 2), "date": date}
+    write_json(path, {**asdict(cell), "zoomrl": __version__, **trained, **told})
+
+
+def keep_trained(experiment: Experiment, sweep: Sweep, cells: Sequence[Cell], directory: Path) -> None:
+    """Write the numbers of those ``cells`` whose runs have come to their end, and that are not written yet."""
+    for cell in cells:
+        if not result_file(directory, cell).exists():
+            done = _run(experiment, sweep, cell)
+            if done is not None and done.numbers is not None:
+                keep(directory, cell, done.numbers, done.seconds, sweep.runs[cell.name])
+
+
 def check_numbers(numbers: Numbers) -> dict[str, float]:
     """``numbers`` as they are kept.
 
@@ -159,35 +185,64 @@ def check_numbers(numbers: Numbers) -> dict[str, float]:
 
 
 def _measured(directory: Path, cell: Cell) -> Outcome:
-    path, failure = result_file(directory, cell), failure_file(directory, cell)
-    if path.exists():
-        data = read_sealed(path, "Remove it to measure the cell again")
-        if (told := {name: data.get(name) for name in asdict(cell)}) != asdict(cell):
-            raise CheckpointError(f"{path} is of another cell, {told}; remove it to measure this one")
-        return Outcome(cell, _numbers(path, data), seconds=float(data["seconds"]))
+    failure = failure_file(directory, cell)
+    if result_file(directory, cell).exists():
+        return _kept(directory, cell)
     if failure.exists():
         return Outcome(cell, None, f"failed: {read_json(failure).get('message')}")
     return Outcome(cell, None, "not run yet", over=False)
 
 
-def _numbers(path: Path, data: Mapping[str, Any]) -> Numbers:
-    numbers = data.get("numbers")
-    if not isinstance(numbers, dict) or not all(type(value) in (int, float) for value in numbers.values()):
-        raise CheckpointError(f"{path} holds no numbers; remove it to measure the cell again")
-    return numbers
+def _trained(experiment: Experiment, sweep: Sweep, directory: Path, cell: Cell) -> Outcome:
+    done = _run(experiment, sweep, cell)
+    if done is not None:
+        return done
+    if result_file(directory, cell).exists():
+        return _kept(directory, cell, sweep.runs[cell.name])
+    if sweep.failure(cell.name).exists():
+        return Outcome(cell, None, f"failed: {read_json(sweep.failure(cell.name)).get('message')}")
+    begun = sweep.run_dir(cell.name).exists()
+    return Outcome(cell, None, "not at its end" if begun else "not run yet", over=False)
 
 
-def _trained(experiment: Experiment, sweep: Sweep, cell: Cell) -> Outcome:
-    directory, config = sweep.run_dir(cell.name), sweep.runs[cell.name]
-    result = finished(directory, config)
+def _run(experiment: Experiment, sweep: Sweep, cell: Cell) -> Outcome | None:
+    """What came of the run of a cell; None where it has not come to its end here."""
+    directory = sweep.run_dir(cell.name)
+    result = finished(directory, sweep.runs[cell.name])
     if result is None:
-        if sweep.failure(cell.name).exists():
-            return Outcome(cell, None, f"failed: {read_json(sweep.failure(cell.name)).get('message')}")
-        begun = (directory / RESULT).parent.exists()
-        return Outcome(cell, None, "not at its end" if begun else "not run yet", over=False)
+        return None
     assert experiment.read is not None  # or it would have no cells that train
     seconds = float(result.get("training_seconds") or 0.0)
     try:
         return Outcome(cell, check_numbers(experiment.read(directory)), seconds=seconds)
     except (ZoomrlError, ValueError, KeyError, IndexError, TypeError) as error:
         return Outcome(cell, None, f"its run cannot be read: {error}", seconds=seconds)
+
+
+def _kept(directory: Path, cell: Cell, config: TrainConfig | None = None) -> Outcome:
+    path = result_file(directory, cell)
+    data = read_sealed(path, "Remove it to run the cell again")
+    if (told := {name: data.get(name) for name in asdict(cell)}) != asdict(cell):
+        raise CheckpointError(f"{path} is of another cell, {told}; remove it to run this one")
+    if config is not None and data.get("config") != _digest(config):
+        raise CheckpointError(
+            f"{path} is of a run with another config, as with another version's preset or at another scale; remove it "
+            "to run the cell again, or go on with the version of zoomrl that made it"
+        )
+    return Outcome(cell, _numbers(path, data), seconds=float(data["seconds"]))
+
+
+def _numbers(path: Path, data: Mapping[str, Any]) -> Numbers:
+    numbers = data.get("numbers")
+    if not isinstance(numbers, dict) or not all(type(value) in (int, float) for value in numbers.values()):
+        raise CheckpointError(f"{path} holds no numbers; remove it to run the cell again")
+    return numbers
+
+
+def _compared(config: TrainConfig) -> dict[str, Any]:
+    """The fields of ``config`` by which its run is known: all but where demonstrations lie."""
+    return {key: value for key, value in flat(config.to_dict()).items() if key not in KNOWN_BY_CONTENT}
+
+
+def _digest(config: TrainConfig) -> str:
+    return hashlib.sha256(json.dumps(_compared(config), sort_keys=True).encode()).hexdigest()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from zoomrl.reproduce.cells import (
     check_numbers,
     demo_sources,
     failure_file,
+    keep,
+    keep_trained,
     measured_cells,
     outcomes,
     result_file,
@@ -36,7 +39,6 @@ from zoomrl.reproduce.sources import note_source
 from zoomrl.sweep.plan import plan
 from zoomrl.sweep.worker import POLL_S, Worker
 from zoomrl.training.scripted import is_collected
-from zoomrl.version import __version__
 
 RETRIES = 3
 """Times that a cell is begun again whose process was killed."""
@@ -151,16 +153,20 @@ class Work:
         found = outcomes(experiment, scale, directory)
         if not all(one.over for one in found):
             note_source(directory)
-        over = {one.cell for one in found if one.over}
-        left = [cell for cell in measured_cells(experiment, scale) if cell not in over]
-        self._measuring = Measuring(experiment, experiment.scale(scale), directory, slots, left, say)
+        left = [one.cell for one in found if not one.over]
+        measured = [cell for cell in left if experiment.arm(cell.arm).measured]
+        self._measuring = Measuring(experiment, experiment.scale(scale), directory, slots, measured, say)
         self._training: Worker | None = None
+        self._keep: Callable[[], None] = lambda: None
         configs = runs(experiment, scale, directory)
         if configs:
             check_configs(experiment, scale, directory)
             sweep = plan(training(experiment, scale, directory).directory, configs)
             sweep.stop_file.unlink(missing_ok=True)
-            self._training = Worker(sweep, slots, RETRIES, say, tuple(configs))
+            trained = [one.cell for one in found if one.cell.name in configs]
+            self._keep = partial(keep_trained, experiment, sweep, trained, directory)
+            if names := tuple(cell.name for cell in left if cell.name in configs):
+                self._training = Worker(sweep, slots, RETRIES, say, names)
 
     def stop(self) -> None:
         """End soon: runs save a checkpoint, measurements under way are left."""
@@ -171,9 +177,15 @@ class Work:
 
     def run(self, on_poll: Callable[[], None] = lambda: None) -> bool:
         """Work until all is over or :meth:`stop` was called; whether all is over."""
+
+        def poll() -> None:
+            self._keep()
+            on_poll()
+
         done = self._measuring.run(on_poll)
         if done and self._training is not None and not self._stopping:
-            done = self._training.run(on_poll)
+            done = self._training.run(poll)
+        self._keep()
         return done and not self._stopping
 
 
@@ -265,17 +277,14 @@ def measure_one(measure: Measure, arm: Arm, cell: Cell, scale: Scale, directory:
     except Exception as error:  # a measurement runs simulators, which raise what they like
         fail(directory, cell, f"{type(error).__name__}: {error}")
         return
-    path = result_file(directory, cell)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    about = {"arm": cell.arm, "task": cell.task, "seed": cell.seed, "zoomrl": __version__}
-    write_json(path, {**about, "numbers": numbers, "seconds": round(time.monotonic() - began, 2), "date": _now()})
+    keep(directory, cell, numbers, time.monotonic() - began)
 
 
 def fail(directory: Path, cell: Cell, message: str) -> None:
     """Keep that a measurement is not to be tried again, and why."""
     path = failure_file(directory, cell)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"message": message, "date": _now()})
+    write_json(path, {"message": message, "date": datetime.now(UTC).isoformat(timespec="seconds")})
 
 
 @contextmanager
@@ -292,7 +301,3 @@ def _one_thread() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
