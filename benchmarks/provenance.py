@@ -6,7 +6,6 @@ import argparse
 import datetime
 import importlib.metadata
 import json
-import os
 import platform
 import shlex
 import subprocess
@@ -15,8 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
+
+from zoomrl.machine import hardware
 
 LEARNING = ("torch", "torchrl", "tensordict", "numpy")
 SIMULATORS = ("gymnasium", "mujoco", "dm-control", "metaworld", "bigym", "humanoid_bench")
@@ -29,12 +29,7 @@ def provenance(command: list[str], commit: str | None = None) -> dict[str, Any]:
         "command": shlex.join(command),
         "commit": commit or _git("rev-parse", "HEAD"),
         "date": datetime.date.today().isoformat(),
-        "hardware": {
-            "cpu": _cpu(),
-            "cores": os.cpu_count(),
-            "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
-            "system": platform.platform(),
-        },
+        "hardware": hardware(),
         "versions": {"python": platform.python_version()}
         | {p: _version(p) for p in (*LEARNING, *SIMULATORS) if _version(p)},
     }
@@ -66,13 +61,6 @@ def measure(name: str, description: str | None, summary: Callable[[], dict[str, 
     print(json.dumps(result["summary"], indent=1))
     if not options.no_write:
         keep(result)
-
-
-def _cpu() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
 
 
 def _version(package: str) -> str | None:

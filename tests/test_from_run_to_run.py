@@ -117,6 +117,7 @@ def test_the_best_weights_do_not_depend_on_an_interruption_before_their_evaluati
         ({"replay__capacity": 20}, ConfigError, r"replay\.capacity: 35 -> 20, which is less"),
         ({"steps": 20}, ConfigError, "is at step 30 already, beyond steps=20"),
         ({"agent__hidden_dim": 8}, ConfigError, r"do not fit the options of its fork:\n  critic.*\[12.*\[8"),
+        ({"agent__hidden_dim": 8}, ConfigError, r"\nOptions that differ: agent\.hidden_dim: 12 -> 8$"),
         ({"env__time_limit": 11}, CheckpointError, "time_limit 12 against 11"),
     ],
 )

@@ -865,6 +865,8 @@ def test_the_verdict_file_says_where_it_comes_from(tmp_path):
     assert first["improvement"]["value"] == 0.875  # 2 against 1, 2 ties with 2, 3 against 1 and 2
     assert verdict["command"] == "zoomrl reproduce toy --scale small"
     assert {"versions", "hardware", "date", "registered", "deviations"} <= verdict.keys()
+    assert verdict["hardware"].keys() == {"cpu", "cores", "memory_gb", "system"}
+    assert verdict["hardware"]["memory_gb"] > 0.1
     base = next(arm for arm in verdict["arms"] if arm["name"] == "base")
     assert base["metrics"]["score"]["tasks"]["a:one"]["value"] == 1.5
     assert base["metrics"]["score"]["tasks"]["a:one"]["seeds"] == 2

@@ -8,7 +8,6 @@ is no narrower than the episodes alone make it: seeds may have the same rate by 
 from __future__ import annotations
 
 import math
-import os
 import platform
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -25,6 +24,7 @@ from zoomrl.analysis.statistics import CONFIDENCE, Estimate, Sample
 from zoomrl.demos.collect import PACKAGES
 from zoomrl.envs.versions import installed_version
 from zoomrl.files import finite_or_null, write_json
+from zoomrl.machine import hardware
 from zoomrl.reproduce.cells import Outcome, outcomes
 from zoomrl.reproduce.experiment import Contrast, Experiment
 from zoomrl.reproduce.read import EPISODES, SUCCESS
@@ -195,7 +195,7 @@ def conclude(experiment: Experiment, scale: str, directory: Path, command: str) 
         "sources": sources(directory),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": _versions(),
-        "hardware": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.platform()},
+        "hardware": hardware(),
     }
     kept: dict[str, Any] = finite_or_null(result)
     write_json(directory / FILE, kept)
@@ -360,11 +360,3 @@ def _versions() -> dict[str, str]:
     known = {name: installed_version(name) for name in ("torch", *PACKAGES)}
     found = {name: version for name, version in known.items() if version is not None}
     return {**found, "python": platform.python_version(), "zoomrl": __version__}
-
-
-def _cpu() -> str:
-    path = Path("/proc/cpuinfo")
-    for line in path.read_text().splitlines() if path.exists() else ():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,8 @@ def read_origin(
         CheckpointError: the origin has no checkpoint, another environment or demonstrations, or cannot be read.
     """
     directory = Path(config.fork)
-    _check_options(read_config(directory), config)
+    before = read_config(directory)
+    _check_options(before, config)
     check_same(directory, fingerprint, device, scaler, spec)
     source = Checkpoints(directory, config.checkpoint.keep, read_policy_file(directory).run)
     loaded = source.load(resuming=False)
@@ -98,7 +99,9 @@ def read_origin(
             f"{directory} is at step {state['env_steps']:,} already, beyond steps={config.steps}. Ask for more steps"
         )
     if wrong := misfits(saved_weights(state["agent"]), agent.weights("all")):
-        raise ConfigError(f"the weights of {directory} do not fit the options of its fork:{wrong}")
+        changed = _changed(before, config, [key for key in flat(config.to_dict()) if key.startswith("agent.")])
+        options = f"\nOptions that differ: {', '.join(changed)}" if changed else ""
+        raise ConfigError(f"the weights of {directory} do not fit the options of its fork:{wrong}{options}")
     return Origin(directory, path.name, state)
 
 
@@ -128,10 +131,7 @@ def plant(origin: Origin, checkpoints: Checkpoints) -> None:
 
 
 def _check_options(origin: TrainConfig, fork: TrainConfig) -> None:
-    before, after = flat(origin.to_dict()), flat(fork.to_dict())
-    changed = [
-        f"{name}: {before.get(name)!r} -> {after.get(name)!r}" for name in _KEPT if before.get(name) != after.get(name)
-    ]
+    changed = _changed(origin, fork, _KEPT)
     if fork.replay.capacity < origin.replay.capacity:
         changed.append(f"replay.capacity: {origin.replay.capacity:,} -> {fork.replay.capacity:,}, which is less")
     if changed:
@@ -140,6 +140,13 @@ def _check_options(origin: TrainConfig, fork: TrainConfig) -> None:
             + "\n  ".join(changed)
             + "\nStart a new run for these, perhaps with --init-from"
         )
+
+
+def _changed(origin: TrainConfig, fork: TrainConfig, names: Iterable[str]) -> list[str]:
+    before, after = flat(origin.to_dict()), flat(fork.to_dict())
+    return [
+        f"{name}: {before.get(name)!r} -> {after.get(name)!r}" for name in names if before.get(name) != after.get(name)
+    ]
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from zoomrl.envs.image import as_image
 from zoomrl.envs.vector.base import VectorEnv
-from zoomrl.errors import plural
+from zoomrl.errors import ZoomrlError, plural
 from zoomrl.files import write_atomically
 
 MAX_BYTES = 2_000_000_000
@@ -121,8 +121,12 @@ def encode(frames: list[NDArray[np.uint8]], suffix: str, fps: float) -> bytes:
 
 
 def in_one_line(error: BaseException) -> str:
-    """Type and message of ``error``, without the traceback that a worker's error carries below its first line."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    """Type and message of ``error``, without the traceback that a worker's error carries below its first line.
+
+    Messages of our own say enough without a type.
+    """
+    told = str(error) if isinstance(error, ZoomrlError) else f"{type(error).__name__}: {error}"
+    return told.partition("\n")[0]
 
 
 def probe_image(envs: VectorEnv, seed: int) -> NDArray[np.uint8] | str:
