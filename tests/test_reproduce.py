@@ -50,6 +50,7 @@ from zoomrl.reproduce.experiments import bc_terms
 from zoomrl.reproduce.experiments.ensemble import LENGTH, coarse_chunks, replays
 from zoomrl.reproduce.experiments.return_to_go import WINDOW, inputs, windows
 from zoomrl.reproduce.page import estimate_in_words, in_words, write_page
+from zoomrl.reproduce.read import practice_numbers
 from zoomrl.reproduce.registration import register
 from zoomrl.reproduce.registry import MODULES, experiments, find
 from zoomrl.reproduce.sources import source_digest
@@ -648,6 +649,23 @@ def test_a_whole_experiment_that_trains(tmp_path, monkeypatch, capsys):
     ]
     assert [cell["numbers"] for cell in elsewhere["cells"]] == [cell["numbers"] for cell in verdict["cells"]]
     assert elsewhere["claims"] == verdict["claims"]
+
+
+def test_practice_is_read_by_quarters(tmp_path):
+    write_json(
+        tmp_path / "config.json", runs(find("hard-tasks"), "small", tmp_path)["cqn-metaworld-push-wall-s1"].to_dict()
+    )
+    ends = {200: False, 4_800: True, 5_000: False, 5_001: True, 15_000: True, 15_100: True, 20_000: False}
+    final = {"kind": "final", "updates": 9, "env_steps": 20_000, "episodes": 200, "success_rate": 0.25}
+
+    def read(rows):
+        (tmp_path / "metrics.jsonl").write_text("".join(f"{sealed_row(row)}\n" for row in [*rows, final]))
+        return practice_numbers(tmp_path)
+
+    rows = [{"kind": "episode", "env_steps": at, "success": success} for at, success in ends.items()]
+    assert read(rows) == {"success": 0.25, "episodes": 200, "solved": 4, "first_quarter": 1 / 3, "last_quarter": 0.5}
+    assert read(rows[:4]).keys() == {"success", "episodes", "solved", "first_quarter"}, "none ended in the last quarter"
+    assert read([]) == read([{**rows[0], "success": None}]) == {"success": 0.25, "episodes": 200}
 
 
 # ---- verdicts ---------------------------------------------------------------------------------------------------

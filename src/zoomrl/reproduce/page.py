@@ -29,7 +29,7 @@ def write_page(verdict: Mapping[str, Any], directory: Path) -> Path:
     parts = [
         element("header", element("h1", verdict["title"]), element("span", _about(verdict), class_="quiet")),
         element("section", element("h2", "Verdicts"), *_claims(verdict["claims"])),
-        element("section", element("h2", "Arms"), *_arms(verdict, registration)),
+        element("section", element("h2", "Arms"), *_arms(verdict, registration["tasks"])),
         *_missing(verdict),
         element("section", element("h2", "Deviations"), _listed(verdict["deviations"])),
         element("section", element("h2", "Registration"), _registration(registration)),
@@ -102,10 +102,9 @@ def _contrast(one: Mapping[str, Any]) -> Html:
     )
 
 
-def _arms(verdict: Mapping[str, Any], registration: Mapping[str, Any]) -> Iterable[Html]:
+def _arms(verdict: Mapping[str, Any], tasks: Sequence[str]) -> Iterable[Html]:
     """For each metric a table of arms and tasks."""
-    tasks = registration["tasks"]
-    for metric, words in registration["metrics"].items():
+    for metric, words in verdict["metrics"].items():
         arms = [arm for arm in verdict["arms"] if metric in arm["metrics"]]
         if not arms:
             continue

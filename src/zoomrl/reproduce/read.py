@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 
 from zoomrl.errors import CheckpointError
 from zoomrl.training.rows import METRICS, read_rows
+from zoomrl.training.run_files import read_config
 
 SUCCESS, EPISODES = "success", "episodes"
 """Metric of a success rate, and of how many episodes it is one."""
@@ -33,3 +35,27 @@ def final_numbers(directory: Path) -> dict[str, float]:
         raise CheckpointError(f"{directory} has no result of an evaluation at its end")
     found = {name: float(row[key]) for key, name in _FINAL.items() if row.get(key) is not None}
     return {**found, EPISODES: float(row["episodes"])}
+
+
+def practice_numbers(directory: Path) -> dict[str, float]:
+    """Those of :func:`final_numbers`, and of the episodes of training, where any had a result.
+
+    Returns:
+        Also ``solved``, the number of episodes that were solved, and the success rates ``first_quarter`` and
+        ``last_quarter`` of those that ended within the first and the last quarter of the steps.
+
+    Raises:
+        CheckpointError: as of :func:`final_numbers`.
+    """
+    found, steps = final_numbers(directory), read_config(directory).steps
+    episodes = [
+        row for row in read_rows(directory / METRICS) if row["kind"] == "episode" and row.get("success") is not None
+    ]
+    if not episodes:
+        return found
+    found["solved"] = float(sum(row["success"] for row in episodes))
+    for name, low, high in (("first_quarter", 0, steps / 4), ("last_quarter", steps * 3 / 4, steps)):
+        within = [float(row["success"]) for row in episodes if low < row["env_steps"] <= high]
+        if within:
+            found[name] = fmean(within)
+    return found

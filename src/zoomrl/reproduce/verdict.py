@@ -180,6 +180,7 @@ def conclude(experiment: Experiment, scale: str, directory: Path, command: str) 
         "scale": scale,
         "finished": over,
         "claims": claims,
+        "metrics": dict(experiment.metrics),
         "arms": _arms(experiment, scale, values),
         "missing": [
             {"cell": one.cell.name, "why": one.problem, "failed": one.over} for one in found if one.numbers is None

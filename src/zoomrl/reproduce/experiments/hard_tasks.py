@@ -15,7 +15,7 @@ from zoomrl.reproduce.experiments.hard_options import (
     against_base,
 )
 from zoomrl.reproduce.experiments.papers import CQN_AS
-from zoomrl.reproduce.read import final_numbers
+from zoomrl.reproduce.read import practice_numbers
 
 _SIX = tuple(
     f"metaworld:{task}"
@@ -66,6 +66,9 @@ EXPERIMENT = Experiment(
     ),
     metrics={
         "success": "success rate of the 200 episodes at the end",
+        "first_quarter": "success rate of the episodes of training that ended in the first quarter of the steps",
+        "last_quarter": "the same of the last quarter",
+        "solved": "episodes of training that were solved",
         "auc": "probability that a state of a successful episode is valued above one of a failed one",
         "rank": "rank correlation of predicted values with returns",
         "overestimation": "predicted minus realised value of the first state",
@@ -79,5 +82,5 @@ EXPERIMENT = Experiment(
         "may differ by n alone.",
         "Cloning and ACT make their updates on demonstrations alone, and keep the best of their evaluations.",
     ),
-    read=final_numbers,
+    read=practice_numbers,
 )
