@@ -510,6 +510,49 @@ def test_numbers_of_a_run_with_another_config_are_refused(tmp_path):
     assert outcomes(of(), "small", tmp_path)[0].numbers == {"score": 4.0}
 
 
+@pytest.mark.parametrize("parts", [1, 2, 3, 7, 20])
+def test_parts_are_all_cells_once_and_about_equally_many(parts):
+    of = experiment(scale=Scale(("a:one", "a:two"), tuple(range(5)), 1.0))
+    size = of.scale("small")
+    found = [of.part(size, f"{number + 1}/{parts}") for number in range(parts)]
+    assert [cell for part in found for cell in part] == of.part(size, "") == list(of.cells(size))
+    assert max(map(len, found)) - min(map(len, found)) <= 1
+
+
+@pytest.mark.parametrize("which", ["0/2", "3/2", "2", "1/2/3", "-1/2", "a/b", "1/21", "1/0", " 1/2", "1/999999999999"])
+def test_a_part_that_is_none_is_refused_before_anything_is_written(which, tmp_path, monkeypatch):
+    of = experiment(scale=Scale(("a:one", "a:two"), tuple(range(5)), 1.0))
+    monkeypatch.setattr("zoomrl.reproduce.registry.find", lambda name: of)
+    with pytest.raises(ConfigError, match="--part must be K/N with K from 1 to N and N at most 20"):
+        Reproduce("toy", out=tmp_path / "x", part=which).run()
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.long
+def test_parts_of_two_machines_are_judged_together(tmp_path, monkeypatch, capsys):
+    of = experiment()
+    monkeypatch.setattr("zoomrl.reproduce.registry.find", lambda name: of)
+    monkeypatch.setattr("zoomrl.reproduce.work.check_needs", lambda *which: None)
+    for number in (1, 2):
+        place = tmp_path / str(number)
+        assert Reproduce("toy", out=place, part=f"{number}/2", workers=2).run() == 0
+        said = capsys.readouterr()
+        assert "0 of 4 cells over" in said.err
+        assert f"part {number}/2 is over. With the files of {place / 'cells'} of all parts in one" in said.out
+        assert {read_json(path)["seed"] for path in (place / "cells").iterdir()} == {number}
+        assert read_json(place / "verdict.json")["finished"] is False
+        assert Reproduce("toy", out=place, part=f"{number}/2", dry_run=True).run() == 0
+        assert f"4 cells: part {number}/2 of arms" in capsys.readouterr().out
+    for path in (tmp_path / "2" / "cells").iterdir():
+        shutil.copy(path, tmp_path / "1" / "cells")
+    assert Reproduce("toy", out=tmp_path / "1").run() == 0
+    assert "is over" not in capsys.readouterr().out
+    verdict = read_json(tmp_path / "1" / "verdict.json")
+    assert verdict["finished"] is True
+    assert len(verdict["cells"]) == 8
+    assert "--part" not in verdict["command"]
+
+
 def test_two_states_of_the_source_are_told(tmp_path, monkeypatch):
     of, digests = experiment(), iter(["a", "a", "b", "c"])
     register(of, "small", tmp_path)

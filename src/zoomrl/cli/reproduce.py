@@ -48,6 +48,9 @@ class Reproduce:
     """Directory; runs/reproduce/NAME-SCALE without it."""
     workers: int = 0
     """Cells at once, each on one core; 0 is as many as there are cores."""
+    part: Annotated[str, arg(metavar="K/N")] = ""
+    """A part of the cells, such as 2/3 on the second of three machines; all without it. With the files of cells/ of all
+    parts in one directory, the same command without it judges them."""
     retry_failed: FlagCreatePairsOff[bool] = False
     """Try again the cells that failed before."""
     dry_run: FlagCreatePairsOff[bool] = False
@@ -66,14 +69,15 @@ class Reproduce:
                 )
             return _list()
         experiment = find(self.name)
+        experiment.part(experiment.scale(self.scale), self.part)  # refused before anything is written
         out = self.out or Path("runs") / "reproduce" / f"{experiment.name}-{self.scale}"
         if self.dry_run:
-            return _say_what_would_be_run(experiment, self.scale, out)
+            return _say_what_would_be_run(experiment, self.scale, out, self.part)
         return self._reproduce(experiment, out)
 
     def _reproduce(self, experiment: Experiment, out: Path) -> int:
         from zoomrl.reproduce.cells import outcomes
-        from zoomrl.reproduce.page import write_page
+        from zoomrl.reproduce.page import failures, write_page
         from zoomrl.reproduce.registration import register, registration_for
         from zoomrl.reproduce.verdict import conclude
         from zoomrl.reproduce.work import Work, alone, check_needs, forget_failures
@@ -81,7 +85,7 @@ class Reproduce:
         registration_for(experiment, self.scale, out)  # before a lock is laid where something else lies
         with alone(out):
             slots = self.workers or usable_cores()
-            progress = _Progress(experiment, self.scale, out, slots)
+            progress = _Progress(experiment, self.scale, out, slots, self.part)
             if registration_for(experiment, self.scale, out) is None:
                 tasks = plural(len(experiment.scale(self.scale).tasks), "task")
                 progress.say(f"looking for what {tasks} need, before anything is registered ...")
@@ -90,7 +94,7 @@ class Reproduce:
             if self.retry_failed:
                 forget_failures(experiment, self.scale, out)
             progress.say_counts(outcomes(experiment, self.scale, out))
-            work = Work(experiment, self.scale, out, slots, progress.say)
+            work = Work(experiment, self.scale, out, slots, progress.say, self.part)
             with when_stopped(work.stop):
                 done = work.run(progress.poll)
             verdict = conclude(experiment, self.scale, out, self._command(experiment))
@@ -98,23 +102,31 @@ class Reproduce:
         _say_verdict(verdict)
         print(f"{out / 'verdict.json'}\n{out / 'index.html'}")
         if not done:
-            print(f"stopped; the same command goes on: {self._command(experiment)}", file=sys.stderr)
+            part = ("--part", self.part) if self.part else ()
+            print(f"stopped; the same command goes on: {self._command(experiment, *part)}", file=sys.stderr)
             return 128 + signal.SIGINT
-        return 1 if verdict["missing"] else 0
+        failed, coming = failures(verdict)
+        if coming:
+            print(
+                f"part {self.part} is over. With the files of {out / 'cells'} of all parts in one directory, the same "
+                "command judges them without --part"
+            )
+        return 1 if failed else 0
 
-    def _command(self, experiment: Experiment) -> str:
+    def _command(self, experiment: Experiment, *more: str) -> str:
         where = () if self.out is None else ("--out", self.out)
-        return to_type("reproduce", experiment.name, "--scale", self.scale, *where)
+        return to_type("reproduce", experiment.name, "--scale", self.scale, *where, *more)
 
 
 class _Progress:
     """What happens, a line each, and once a minute how far it is."""
 
-    def __init__(self, experiment: Experiment, scale: str, out: Path, slots: int) -> None:
+    def __init__(self, experiment: Experiment, scale: str, out: Path, slots: int, part: str = "") -> None:
         from zoomrl.reproduce.cells import DEMOS
         from zoomrl.reproduce.work import Collecting
 
         self._of, self._slots = (experiment, scale, out), slots
+        self._mine = set(experiment.part(experiment.scale(scale), part))
         self._due = time.monotonic() + _SAY_S
         self._collecting = Collecting(out / DEMOS, self.say)
 
@@ -133,6 +145,7 @@ class _Progress:
         from zoomrl.reproduce.cells import seconds_left
         from zoomrl.sweep.state import seconds_in_words
 
+        found = [one for one in found if one.cell in self._mine]
         over = sum(one.over for one in found)
         failed = sum(one.over and one.numbers is None for one in found)
         left = seconds_left(found, self._slots)
@@ -174,7 +187,7 @@ def _hours(experiment: Experiment, scale: Scale) -> str:
     return f"{max(hours, 0.1):.1f} h{' ?' if scale.guessed else ''}"
 
 
-def _say_what_would_be_run(experiment: Experiment, scale: str, out: Path) -> int:
+def _say_what_would_be_run(experiment: Experiment, scale: str, out: Path, part: str) -> int:
     """What it needs, the cells of each arm, contrasts and stop rule; refused where something else is registered."""
     from rich.console import Console
 
@@ -183,7 +196,8 @@ def _say_what_would_be_run(experiment: Experiment, scale: str, out: Path) -> int
 
     size, held = experiment.scale(scale), registration_for(experiment, scale, out)
     check_configs(experiment, scale, out)
-    found = outcomes(experiment, scale, out)
+    mine = set(experiment.part(size, part))
+    found = [one for one in outcomes(experiment, scale, out) if one.cell in mine]
     suites = ", ".join(sorted({task.partition(":")[0] for task in size.tasks}))
     print(f"{experiment.title} ({experiment.name}, {scale} scale)")
     print(f"it needs: the simulators of {suites}{f'; {size.needs}' if size.needs else ''}")
@@ -195,15 +209,16 @@ def _say_what_would_be_run(experiment: Experiment, scale: str, out: Path) -> int
     print(f"registered: {registered}, in {out / FILE}")
     print(f"tasks: {', '.join(size.tasks)}\nseeds: {', '.join(map(str, size.seeds))}")
     console = Console(width=None if sys.stdout.isatty() else 140, emoji=False, markup=False)
-    console.print(_cells_by_arm(experiment, size, found), _contrasts(experiment.contrasts_of(size)))
+    console.print(_cells_by_arm(experiment, size, found, part), _contrasts(experiment.contrasts_of(size)))
     print(f"stop rule: {experiment.stop_rule}\nnothing was begun")
     return 0
 
 
-def _cells_by_arm(experiment: Experiment, scale: Scale, found: Sequence[Outcome]) -> Table:
+def _cells_by_arm(experiment: Experiment, scale: Scale, found: Sequence[Outcome], part: str) -> Table:
     from rich.table import Table
 
-    table = Table("arm", caption=f"{plural(len(found), 'cell')}: arms x tasks x seeds")
+    which = f"part {part} of arms x tasks x seeds" if part else "arms x tasks x seeds"
+    table = Table("arm", caption=f"{plural(len(found), 'cell')}: {which}")
     for heading in ("tasks", "seeds", "done", "failed", "to do"):
         table.add_column(heading, justify="right")
     for arm in experiment.arms_of(scale):

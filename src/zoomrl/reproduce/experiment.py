@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -240,3 +241,21 @@ class Experiment:
                 for arm in self.arms_of(scale):
                     if task in scale.tasks_of(arm.name):
                         yield Cell(arm.name, task, seed)
+
+    def part(self, scale: Scale, which: str) -> list[Cell]:
+        """The cells of a part such as ``2/3``: whole seeds where the parts are as many; all cells where it is empty.
+
+        Raises:
+            ConfigError: there is no such part.
+        """
+        cells = list(self.cells(scale))
+        if not which:
+            return cells
+        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", which, re.ASCII)
+        number, count = map(int, found.groups()) if found else (0, 0)
+        if not 1 <= number <= count <= len(cells):
+            raise ConfigError(
+                f"--part must be K/N with K from 1 to N and N at most {len(cells)}, the number of cells, such as 2/3; "
+                f"got {which!r}"
+            )
+        return cells[len(cells) * (number - 1) // count : len(cells) * number // count]

@@ -138,22 +138,30 @@ class Collecting:
 
 
 class Work:
-    """All cells of an experiment that are not over.
+    """Cells of an experiment that are not over.
 
     Args:
         experiment, scale, directory: which, and where; it is registered there.
+        part: which of them, as :meth:`Experiment.part` has it.
         slots: cells at once.
         say: prints a line.
     """
 
     def __init__(
-        self, experiment: Experiment, scale: str, directory: Path, slots: int, say: Callable[[str], None]
+        self,
+        experiment: Experiment,
+        scale: str,
+        directory: Path,
+        slots: int,
+        say: Callable[[str], None],
+        part: str = "",
     ) -> None:
         self._stopping = False
+        mine = set(experiment.part(experiment.scale(scale), part))
         found = outcomes(experiment, scale, directory)
-        if not all(one.over for one in found):
+        left = [one.cell for one in found if not one.over and one.cell in mine]
+        if left:
             note_source(directory)
-        left = [one.cell for one in found if not one.over]
         measured = [cell for cell in left if experiment.arm(cell.arm).measured]
         self._measuring = Measuring(experiment, experiment.scale(scale), directory, slots, measured, say)
         self._training: Worker | None = None
@@ -176,7 +184,7 @@ class Work:
             self._training.stop()
 
     def run(self, on_poll: Callable[[], None] = lambda: None) -> bool:
-        """Work until all is over or :meth:`stop` was called; whether all is over."""
+        """Work until all of them are over or :meth:`stop` was called; whether they are."""
 
         def poll() -> None:
             self._keep()
