@@ -381,6 +381,19 @@ def test_constant_dimensions_copies_and_missing_seeds(tmp_path):
     assert f"numpy 0.9 (here {np.__version__})" in message(report, "other-versions")
 
 
+def test_demonstrations_of_which_none_has_a_reward(tmp_path):
+    def kinds(*rewards):
+        episodes = [replace(walked(seed), rewards=np.float32(one)) for seed, one in enumerate(rewards)]
+        survey = survey_set(stored(tmp_path / f"set{len(list(tmp_path.iterdir()))}", episodes))
+        return {f.kind for f in conclude(survey).findings}
+
+    nothing, last, punished = np.zeros(40), np.eye(40)[-1], np.full(40, -1)
+    assert "no-reward" in kinds(nothing, nothing)
+    assert "no-reward" not in kinds(nothing, last)
+    assert "no-reward" not in kinds(punished, punished)
+    assert "no-reward" not in kinds(np.eye(40)[-1] - np.eye(40)[0]), "which sum to 0"
+
+
 def test_recordings_of_others_need_no_seed_and_their_assumed_success_is_shown(tmp_path, capsys):
     made = [replace(walked(0), seed=-1, meta={"success": "assumed"}), replace(walked(1), seed=-1)]
     path = stored(tmp_path / "set", made, meta={"format": "aloha"})

@@ -227,11 +227,22 @@ def conclude(
         demos = {account.index for account in accounts if account.is_demo}
         shown = {index: part for index, part in survey.actions.items() if index in demos}
         if shown:
+            found += _rewards([account for account in accounts if account.index in shown])
             grid = action_checks.fit_grid(shown, spec.action, levels, bins)
             found += action_checks.grid_findings(shown, grid, spec)
         else:
             found.append(Finding("warning", "no-demos", "no episode that can be read is flagged as a demonstration"))
     return Report(survey.path, spec.id, survey.sha256, accounts, ordered(found), grid)
+
+
+def _rewards(demos: Sequence[EpisodeAccount]) -> Iterator[Finding]:
+    if all(account.rewards_sum == account.rewards_last == 0 for account in demos):
+        yield Finding(
+            "warning",
+            "no-reward",
+            "no demonstration has a reward: values learn from them that nothing is worth anything",
+            "see that the reward is that of the task, and that they solve it; imitation alone (bc, act) needs none",
+        )
 
 
 def unmark(survey: Survey, failed: Sequence[int]) -> None:
