@@ -1,8 +1,9 @@
-"""Keep verdicts of ``zoomrl reproduce`` under benchmarks/results/, and write the table of them in the documentation.
+"""Keep verdicts of ``zoomrl reproduce`` under benchmarks/results/, and write the tables of them in the documentation.
 
 Usage: python benchmarks/reproduce_record.py [--commit SHA] [DIR ...]
 
-Without a directory, the table is written from what is kept already.
+Without a directory, the tables are written from what is kept already: that of all verdicts, and those of the arms of
+one experiment, between ``<!-- arms of NAME: METRIC -->`` and ``<!-- end of arms -->`` on any page.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ try:
 except ImportError:  # as a module of the tests
     from benchmarks.provenance import RESULTS, keep, provenance
 
-PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "reproducing.md"
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = DOCS / "how-to" / "reproducing.md"
+ARMS = re.compile(r"(<!-- arms of (\S+): (\S+) -->\n).*?(<!-- end of arms -->)", re.DOTALL)
 TABLE = re.compile(r"(<!-- verdicts: [^\n]* -->\n).*?(<!-- end of verdicts -->)", re.DOTALL)
 
 
@@ -34,8 +37,36 @@ def main() -> None:
     options = parser.parse_args()
     for directory in options.directories:
         print(f"wrote {keep(result(directory, options.commit))}")
-    PAGE.write_text(TABLE.sub(lambda found: found[1] + table(kept()) + found[2], PAGE.read_text()))
-    print(f"wrote the table of {PAGE}")
+    for page in sorted(DOCS.rglob("*.md")):
+        before = page.read_text()
+        if (after := written(before)) != before:
+            page.write_text(after)
+            print(f"wrote the tables of {page}")
+
+
+def written(text: str) -> str:
+    """``text`` of a page with its tables as they are now."""
+    results = {one["name"]: one for one in kept()}
+
+    def arms(found: re.Match[str]) -> str:
+        return found[1] + arms_table(results[f"reproduce_{found[2].replace('-', '_')}"], found[3]) + found[4]
+
+    return ARMS.sub(arms, TABLE.sub(lambda found: found[1] + table(list(results.values())) + found[2], text))
+
+
+def arms_table(result: dict[str, Any], metric: str) -> str:
+    """A line for each arm, a column for each task and, of several, one for their mean."""
+    tasks = result["registration"]["tasks"]
+    heads = ["", *(task.partition(":")[2] for task in tasks), *(["all"] if len(tasks) > 1 else [])]
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    for arm in result["arms"]:
+        if metric not in arm["metrics"]:
+            continue
+        found = arm["metrics"][metric]
+        cells = [estimate_in_words(found["tasks"][task]) if task in found["tasks"] else "-" for task in tasks]
+        whole = [estimate_in_words(found["all"]) if found["all"] else "-"] if len(tasks) > 1 else []
+        lines.append(f"| {' | '.join([arm['about'], *cells, *whole])} |")
+    return "\n".join(lines) + "\n"
 
 
 def result(directory: Path, commit: str | None = None) -> dict[str, Any]:

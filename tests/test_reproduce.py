@@ -1216,10 +1216,36 @@ def test_a_look_is_named_below_the_table_of_verdicts(tmp_path):
     assert lines[-1] == named
 
 
-def test_the_table_of_verdicts_is_up_to_date():
-    found = reproduce_record.TABLE.search(reproduce_record.PAGE.read_text())
-    assert found is not None
-    assert reproduce_record.table(reproduce_record.kept()) in found[0], "run: python benchmarks/reproduce_record.py"
+def test_the_arms_of_an_experiment_are_shown_task_by_task(tmp_path, monkeypatch):
+    scale = Scale(("a:one", "a:two"), (1, 2), 1.0, only={"more": ("a:two",)})
+    of = experiment(arms=(*experiment().arms, Arm("mute", "without", {"more": 5.0}, True)), scale=scale)
+    register(of, "small", tmp_path)
+    measure_all(of, tmp_path)
+    conclude(of, "small", tmp_path, "")
+    result = reproduce_record.result(tmp_path, "abc")
+    del result["arms"][2]["metrics"]["score"]
+    rows = [
+        "|  | one | two | all |",
+        "|---|---|---|---|",
+        "| as it is | 2 (-5 to 8) | 2 (-5 to 8) | 1.5 (-0.0 to 3.0) |",
+        "| with more | - | 2 (-4 to 9) | - |",
+    ]
+    assert reproduce_record.arms_table(result, "score").splitlines() == rows
+    monkeypatch.setattr(reproduce_record, "kept", lambda: [result])
+    page = "Before.\n<!-- arms of toy: score -->\nold\n<!-- end of arms -->\nAfter.\n"
+    table = "\n".join(rows)
+    shown = f"Before.\n<!-- arms of toy: score -->\n{table}\n<!-- end of arms -->\nAfter.\n"
+    assert reproduce_record.written(page) == reproduce_record.written(shown) == shown
+    with pytest.raises(KeyError, match="reproduce_other"):
+        reproduce_record.written(page.replace("toy", "other"))
+
+
+def test_the_tables_of_verdicts_are_up_to_date():
+    pages = {path: path.read_text() for path in reproduce_record.DOCS.rglob("*.md")}
+    assert reproduce_record.TABLE.search(pages[reproduce_record.PAGE]) is not None
+    assert sum(reproduce_record.ARMS.search(text) is not None for text in pages.values()) >= 1
+    stale = [str(path) for path, text in pages.items() if reproduce_record.written(text) != text]
+    assert stale == [], "run: python benchmarks/reproduce_record.py"
 
 
 def test_the_page_of_the_documentation_names_every_experiment():
