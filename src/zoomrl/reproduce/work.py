@@ -42,6 +42,8 @@ from zoomrl.training.scripted import is_collected
 
 RETRIES = 3
 """Times that a cell is begun again whose process was killed."""
+KEEP_S = 2.0
+"""Seconds between two looks for runs that have come to their end."""
 
 
 def check_needs(experiment: Experiment, scale: str, directory: Path) -> None:
@@ -186,8 +188,13 @@ class Work:
     def run(self, on_poll: Callable[[], None] = lambda: None) -> bool:
         """Work until all of them are over or :meth:`stop` was called; whether they are."""
 
+        due = 0.0
+
         def poll() -> None:
-            self._keep()
+            nonlocal due
+            if time.monotonic() >= due:
+                self._keep()
+                due = time.monotonic() + KEEP_S
             on_poll()
 
         done = self._measuring.run(on_poll)

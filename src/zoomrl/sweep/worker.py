@@ -145,6 +145,8 @@ class Worker:
 
     def _fill(self) -> bool:
         """Begin runs while there is room; whether any is not done."""
+        if len(self._processes) >= self.slots:
+            return True  # the others need not be looked at
         left = [name for name in self.names or self.sweep.runs if not self._done(name)]
         for name in left:
             if len(self._processes) >= self.slots:
