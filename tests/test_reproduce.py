@@ -677,7 +677,10 @@ def test_a_whole_experiment_that_trains(tmp_path, monkeypatch, capsys):
     assert "Left is more than right." in page
     assert "://" not in page
     (tmp_path / "x" / "verdict.json").unlink()
+    stale = Cell("more", ENV, 1)
+    keep(tmp_path / "x", stale, {"score": 99.0}, 1.0, sweep.runs[stale.name])
     assert command.run() == 0  # nothing is run again
+    assert read_json(result_file(tmp_path / "x", stale))["numbers"] == {"score": own["more"]}
     again = read_json(tmp_path / "x" / "verdict.json")
     assert again["cells"] == verdict["cells"]
     assert again["claims"] == verdict["claims"]

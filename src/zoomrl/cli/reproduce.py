@@ -93,7 +93,7 @@ class Reproduce:
             register(experiment, self.scale, out)
             if self.retry_failed:
                 forget_failures(experiment, self.scale, out)
-            progress.say_counts(outcomes(experiment, self.scale, out))
+            progress.say_counts(outcomes(experiment, self.scale, out, self.part))
             work = Work(experiment, self.scale, out, slots, progress.say, self.part)
             with when_stopped(work.stop):
                 done = work.run(progress.poll)
@@ -125,8 +125,7 @@ class _Progress:
         from zoomrl.reproduce.cells import DEMOS
         from zoomrl.reproduce.work import Collecting
 
-        self._of, self._slots = (experiment, scale, out), slots
-        self._mine = set(experiment.part(experiment.scale(scale), part))
+        self._of, self._slots = (experiment, scale, out, part), slots
         self._due = time.monotonic() + _SAY_S
         self._collecting = Collecting(out / DEMOS, self.say)
 
@@ -145,7 +144,6 @@ class _Progress:
         from zoomrl.reproduce.cells import seconds_left
         from zoomrl.sweep.state import seconds_in_words
 
-        found = [one for one in found if one.cell in self._mine]
         over = sum(one.over for one in found)
         failed = sum(one.over and one.numbers is None for one in found)
         left = seconds_left(found, self._slots)
@@ -196,8 +194,7 @@ def _say_what_would_be_run(experiment: Experiment, scale: str, out: Path, part: 
 
     size, held = experiment.scale(scale), registration_for(experiment, scale, out)
     check_configs(experiment, scale, out)
-    mine = set(experiment.part(size, part))
-    found = [one for one in outcomes(experiment, scale, out) if one.cell in mine]
+    found = outcomes(experiment, scale, out, part)
     suites = ", ".join(sorted({task.partition(":")[0] for task in size.tasks}))
     print(f"{experiment.title} ({experiment.name}, {scale} scale)")
     print(f"it needs: the simulators of {suites}{f'; {size.needs}' if size.needs else ''}")

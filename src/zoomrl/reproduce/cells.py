@@ -124,15 +124,15 @@ def check_configs(experiment: Experiment, scale: str, directory: Path) -> None:
             )
 
 
-def outcomes(experiment: Experiment, scale: str, directory: Path) -> list[Outcome]:
-    """Of all cells, in their order. Those that have not come to their end say so."""
+def outcomes(experiment: Experiment, scale: str, directory: Path, part: str = "") -> list[Outcome]:
+    """Of all cells, or those of a :meth:`~Experiment.part`, in their order. Those that are not at their end say so."""
     sweep = training(experiment, scale, directory)
 
     def outcome(cell: Cell) -> Outcome:
         measured = experiment.arm(cell.arm).measured
         return _measured(directory, cell) if measured else _trained(experiment, sweep, directory, cell)
 
-    return [outcome(cell) for cell in experiment.cells(experiment.scale(scale))]
+    return [outcome(cell) for cell in experiment.part(experiment.scale(scale), part)]
 
 
 def seconds_left(found: Sequence[Outcome], slots: int) -> float | None:
@@ -168,6 +168,14 @@ def keep_trained(experiment: Experiment, sweep: Sweep, cells: Sequence[Cell], di
             done = _run(experiment, sweep, cell)
             if done is not None and done.numbers is not None:
                 keep(directory, cell, done.numbers, done.seconds, sweep.runs[cell.name])
+
+
+def drop_stale(found: Sequence[Outcome], directory: Path) -> None:
+    """Remove the files of numbers that are read otherwise from their runs today, as after a change of what is read."""
+    for one in found:
+        path = result_file(directory, one.cell)
+        if one.numbers is not None and path.exists() and read_json(path).get("numbers") != one.numbers:
+            path.unlink()
 
 
 def check_numbers(numbers: Numbers) -> dict[str, float]:

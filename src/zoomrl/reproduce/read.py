@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from zoomrl.errors import CheckpointError
 from zoomrl.training.rows import METRICS, read_rows
@@ -30,7 +32,11 @@ def final_numbers(directory: Path) -> dict[str, float]:
     Raises:
         CheckpointError: there was no such evaluation, or all its episodes were lost.
     """
-    row = next((row for row in reversed(read_rows(directory / METRICS)) if row["kind"] == "final"), None)
+    return _final(directory, read_rows(directory / METRICS))
+
+
+def _final(directory: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    row = next((row for row in reversed(rows) if row["kind"] == "final"), None)
     if row is None or not row.get("episodes"):
         raise CheckpointError(f"{directory} has no result of an evaluation at its end")
     found = {name: float(row[key]) for key, name in _FINAL.items() if row.get(key) is not None}
@@ -47,10 +53,9 @@ def practice_numbers(directory: Path) -> dict[str, float]:
     Raises:
         CheckpointError: as of :func:`final_numbers`.
     """
-    found, steps = final_numbers(directory), read_config(directory).steps
-    episodes = [
-        row for row in read_rows(directory / METRICS) if row["kind"] == "episode" and row.get("success") is not None
-    ]
+    rows, steps = read_rows(directory / METRICS), read_config(directory).steps
+    found = _final(directory, rows)
+    episodes = [row for row in rows if row["kind"] == "episode" and row.get("success") is not None]
     if not episodes:
         return found
     found["solved"] = float(sum(row["success"] for row in episodes))

@@ -25,6 +25,7 @@ from zoomrl.reproduce.cells import (
     check_configs,
     check_numbers,
     demo_sources,
+    drop_stale,
     failure_file,
     keep,
     keep_trained,
@@ -159,9 +160,8 @@ class Work:
         part: str = "",
     ) -> None:
         self._stopping = False
-        mine = set(experiment.part(experiment.scale(scale), part))
-        found = outcomes(experiment, scale, directory)
-        left = [one.cell for one in found if not one.over and one.cell in mine]
+        found = outcomes(experiment, scale, directory, part)
+        left = [one.cell for one in found if not one.over]
         if left:
             note_source(directory)
         measured = [cell for cell in left if experiment.arm(cell.arm).measured]
@@ -173,6 +173,7 @@ class Work:
             check_configs(experiment, scale, directory)
             sweep = plan(training(experiment, scale, directory).directory, configs)
             sweep.stop_file.unlink(missing_ok=True)
+            drop_stale(found, directory)
             trained = [one.cell for one in found if one.cell.name in configs]
             self._keep = partial(keep_trained, experiment, sweep, trained, directory)
             if names := tuple(cell.name for cell in left if cell.name in configs):
