@@ -394,6 +394,14 @@ def test_demonstrations_of_which_none_has_a_reward(tmp_path):
     assert "no-reward" not in kinds(np.eye(40)[-1] - np.eye(40)[0]), "which sum to 0"
 
 
+def test_a_warning_is_not_nothing(tmp_path, capsys):
+    paid, unpaid = walked(0), replace(walked(0), rewards=np.zeros(40, np.float32))
+    for episode, verdict in ((paid, "nothing found against it, but"), (unpaid, "no error was found, but")):
+        path = stored(tmp_path / verdict[:7].replace(" ", "-"), [episode])
+        assert main(["demos", "check", str(path), "--no-write", "--no-replay"]) == 0
+        assert f"{verdict} no episode was replayed" in " ".join(capsys.readouterr().out.split())
+
+
 def test_recordings_of_others_need_no_seed_and_their_assumed_success_is_shown(tmp_path, capsys):
     made = [replace(walked(0), seed=-1, meta={"success": "assumed"}), replace(walked(1), seed=-1)]
     path = stored(tmp_path / "set", made, meta={"format": "aloha"})

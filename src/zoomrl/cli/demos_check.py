@@ -214,7 +214,8 @@ def _verdict(report: Report) -> list[str]:
     elif report.replayed:
         verdict = "fit for training"
     else:
-        verdict = "nothing found against it, but no episode was replayed in its environment"
+        found = "no error was found" if report.counts["warning"] else "nothing found against it"
+        verdict = f"{found}, but no episode was replayed in its environment"
     return [f"{counts}; {how}", f"{report.path}: {verdict}"]
 
 
