@@ -1256,9 +1256,9 @@ def test_the_page_of_the_documentation_names_every_experiment():
     assert [name for name in MODULES if f"| `{name}` |" not in text] == []
 
 
-def test_a_mean_success_rate_stays_between_0_and_1():
+def test_the_mean_of_a_fraction_stays_between_0_and_1():
     rates = [np.array([0.0, 0.0, 0.1, 0.0]), np.array([1.0, 0.9, 1.0, 1.0])]
-    for metric, bounded in (("success", True), ("score", False)):
+    for metric, bounded in (("success", True), ("auc", True), ("last_quarter", True), ("score", False)):
         low, high = (mean_of(metric, [block], [0.0]) for block in rates)
         assert (low.low == 0) == bounded
         assert (high.high == 1) == bounded

@@ -13,6 +13,8 @@ from zoomrl.training.run_files import read_config
 
 SUCCESS, EPISODES = "success", "episodes"
 """Metric of a success rate, and of how many episodes it is one."""
+FRACTIONS = frozenset({SUCCESS, "auc", "first_quarter", "last_quarter"})
+"""Metrics that lie within 0 .. 1."""
 _FINAL = {
     "success_rate": SUCCESS,
     "return_mean": "return",

@@ -27,7 +27,7 @@ from zoomrl.files import finite_or_null, write_json
 from zoomrl.machine import hardware
 from zoomrl.reproduce.cells import Outcome, outcomes
 from zoomrl.reproduce.experiment import Contrast, Experiment
-from zoomrl.reproduce.read import EPISODES, SUCCESS
+from zoomrl.reproduce.read import EPISODES, FRACTIONS, SUCCESS
 from zoomrl.reproduce.registration import read_registration
 from zoomrl.reproduce.sources import sources
 from zoomrl.version import __version__
@@ -229,9 +229,9 @@ def _arms(experiment: Experiment, scale: str, values: Values) -> list[dict[str, 
 
 
 def mean_of(metric: str, blocks: Sequence[NDArray[np.float64]], floors: Sequence[float]) -> Estimate:
-    """The mean of an arm; of success rates no bound lies outside of 0 .. 1, which Student's t does not know of."""
+    """The mean of an arm; of fractions no bound lies outside of 0 .. 1, which Student's t does not know of."""
     found = interval(blocks, floors)
-    if metric != SUCCESS:
+    if metric not in FRACTIONS:
         return found
     return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
 
