@@ -50,6 +50,13 @@ def summary():
     return summarise(DemoSet(SPEC, [episode(pair), episode(pair), failed], sha256="ab" * 32), levels=2, bins=2)
 
 
+def test_a_dimension_that_cannot_move_has_no_error():
+    spec = dataclasses.replace(SPEC, action=ArraySpec((2,), "float32", (-1.0, 0.5), (1.0, 0.5)))
+    found = summarise(DemoSet(spec, [episode([[-1.0, 0.5], [1.0, 0.5]])]), levels=2, bins=2).dimensions
+    assert (found[1].max_error, found[1].saturated, found[1].beyond_outermost) == (0.0, 0.0, 0.0)
+    assert found[0].max_error > 0
+
+
 def test_counts(summary):
     assert (summary.episodes, summary.demos, summary.successes) == (3, 2, 2)
     assert summary.lengths == Spread(2, 2, 4, 8)

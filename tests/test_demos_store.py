@@ -20,7 +20,7 @@ from zoomrl.demos.fit import check_fit
 from zoomrl.demos.store.intact import file_hash
 from zoomrl.demos.store.reader import DemoSet, content_hash, read_demos, read_episode, read_intact
 from zoomrl.demos.store.spaces import box_space_json, dict_space_json, parse_observations
-from zoomrl.demos.store.staging import staged
+from zoomrl.demos.store.staging import retired, staged
 from zoomrl.demos.store.writer import write_demos
 from zoomrl.errors import DemonstrationError
 from zoomrl.spec import ArraySpec, EnvSpec
@@ -360,6 +360,28 @@ def test_a_folder_that_another_process_is_writing_is_left_alone(tmp_path):
         assert (folder / "half").exists()
         (tmp_path / "set" / "data").rename(tmp_path / "whole")
     assert (tmp_path / "set" / "data" / "half").exists()
+
+
+def test_a_set_that_another_process_wrote_meanwhile_is_kept(tmp_path):
+    spec = make_spec()
+
+    def slowly():
+        yield make_episode(spec, 2)
+        write_demos(tmp_path / "set", [make_episode(spec, 3)], spec)
+
+    with pytest.raises(DemonstrationError, match="was written by another process meanwhile, and is kept"):
+        write_demos(tmp_path / "set", slowly(), spec)
+    assert [len(episode) for episode in read_demos(tmp_path / "set").episodes] == [3]
+
+
+def test_a_set_that_is_being_replaced_was_not_left_by_a_killed_process(tmp_path):
+    data = tmp_path / "set" / "data"
+    write_demos(tmp_path / "set", [make_episode(make_spec(), 2)], make_spec())
+    with staged(data) as folder:
+        aside = data.with_name(folder.name + ".old")
+        data.rename(aside)
+        assert retired(data) is None
+        aside.rename(data)
 
 
 @pytest.mark.parametrize(

@@ -268,6 +268,8 @@ def test_observations_of_adapters_are_checked(wrong: Any) -> None:
         ({"reward": "much"}, "the reward must be one number, got str 'much'"),
         ({"success": np.array([True, False])}, r"info\['success'\] must be True or False, got bool\[2\]"),
         ({"success": "False"}, r"info\['success'\] must be True or False, got str 'False'"),
+        ({"success": float("nan")}, r"info\['success'\] must be True or False, got nan"),
+        ({"terminated": float("nan")}, r"terminated must be True or False, got nan"),
         ({"terminated": np.zeros(3, bool)}, r"terminated must be True or False, got bool\[3\]"),
         ({"info": [1, 2]}, r"the info of step\(\) must be a dict, got list"),
     ],

@@ -115,3 +115,14 @@ def test_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dm_control.suite", None)
     with pytest.raises(MissingDependencyError, match=r"zoomrl\[dmc\]"):
         make()
+
+
+def test_physics_that_diverges_ends_its_episode_alone() -> None:
+    env = make("walker-walk")
+    last, _ = env.reset(seed=1)
+    env._sim.physics.data.qvel[:] = 1e12
+    seen, reward, terminated, truncated, info = env.step(np.zeros(6, np.float32))
+    assert (reward, terminated, truncated, info["unstable"]) == (0.0, False, True, True)
+    np.testing.assert_array_equal(seen["state"], last["state"])
+    again, _ = env.reset(seed=1)
+    np.testing.assert_array_equal(again["state"], last["state"])

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -67,6 +68,14 @@ def narrow() -> Env:
     env = Moody()
     env.action_space = spaces.Box(-1, 1, (1,))
     env.step = lambda action: (env._obs(), 0.0, False, False, {})  # type: ignore[method-assign]
+    return wrap_gym_env(env, EnvConfig(time_limit=100))
+
+
+def talkative() -> Env:
+    """Its reset tells of a lock, which cannot be sent to another process."""
+    env = Moody()
+    begin = env.reset
+    env.reset = lambda **options: (begin(**options)[0], {"lock": threading.Lock(), "level": 3})  # type: ignore[method-assign]
     return wrap_gym_env(env, EnvConfig(time_limit=100))
 
 
@@ -322,3 +331,10 @@ def test_forkserver() -> None:
     with ProcessVectorEnv([moody], start_method="forkserver") as env:
         env.reset(0, seed=1)
         assert env.step(actions(0)).obs["state"][0, 1] == 1
+
+
+def test_what_a_reset_tells_need_not_be_fit_to_be_sent() -> None:
+    with ProcessVectorEnv([talkative], timeout_s=20) as env:
+        observation, info = env.reset(0, seed=1)
+        assert observation["state"].shape == (2,)
+        assert info == {"level": 3}

@@ -97,6 +97,15 @@ def test_what_d4rl_tells_is_believed(tmp_path):
     assert views.spec.cameras == ("observations",)
 
 
+def test_what_hdf5_never_wrote_is_not_read_as_zeros(tmp_path):
+    path = d4rl(tmp_path)
+    with h5py.File(path, "a") as file:
+        del file["actions"]
+        file.create_dataset("actions", (6, 2), "f4", chunks=(2, 2))[:2] = 0.5
+    with pytest.raises(DemonstrationError, match=r"actions was never written in full: it has 1 of 3 chunks"):
+        read("d4rl", path)
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
@@ -304,12 +313,61 @@ def test_arrays_that_are_not_read_are_named(tmp_path, changes, text):
     assert text in faults[0]
 
 
-@pytest.mark.parametrize("ends", [[6, 2], [2, 2], [2, 7], [], [0, 6]])
-def test_ends_that_do_not_grow_are_refused(tmp_path, ends):
+def test_chunks_of_actions_or_images_that_are_not_there_cost_their_episodes(tmp_path):
+    arrays = {"data/action": numbers(6, 2), "data/state": numbers(6, 3), "data/img": images(6, 16, 16, 3)}
+    root = write_zarr(tmp_path / "a.zarr", arrays | {"meta/episode_ends": np.array([3, 6])})
+    options = ImportOptions(cameras=("img",), state=("state",), image_size=16)
+    assert len(read("zarr", root, options).episodes) == 2
+    (root / "data/state/0.0").unlink()
+    found = read("zarr", root, options)
+    assert len(found.episodes) == 2
+    assert found.meta["not_stored"].startswith("1 of 2 chunks of data/state (data/state/0.0 ...): read as their fill")
+    assert not found.episodes[0].observations["state"][:3].any()
+    (root / "data/action/1.0").unlink()
+    found = read("zarr", root, options)
+    assert found.faults == [
+        "a.zarr: episode 1 (row 3): 1 of 1 chunks of data/action (data/action/1.0 ...) are not stored. Copy the set "
+        "whole, or write empty chunks, too"
+    ]
+    (root / "data/img/0.0.0.0").unlink()
+    with pytest.raises(DemonstrationError, match=r"episode 0 .*chunks of data/img"):
+        read("zarr", root, options)
+
+
+def test_a_linked_folder_of_chunks_and_a_damaged_zip_are_named(tmp_path):
+    arrays = {"data/action": numbers(6, 2), "data/state": numbers(6, 3), "meta/episode_ends": np.array([3, 6])}
+    root = write_zarr(tmp_path / "a.zarr", arrays, separator="/")
+    (root / "data/action/1").rename(tmp_path / "moved")
+    (root / "data/action/1").symlink_to(tmp_path / "moved")
+    with pytest.raises(DemonstrationError, match=r"data/action/1 is a link to a folder, which is not followed"):
+        read("zarr", root)
+    plain = write_zarr(tmp_path / "b.zarr", arrays)
+    for lost, text in (("meta/episode_ends/0", "is damaged"), ("data/action/.zarray", "data/action: .* is damaged")):
+        with zipfile.ZipFile(tmp_path / "c.zarr.zip", "w") as packed:
+            for file in sorted(path for path in plain.rglob("*") if path.is_file()):
+                packed.write(file, file.relative_to(plain).as_posix())
+        content = bytearray((tmp_path / "c.zarr.zip").read_bytes())
+        with zipfile.ZipFile(tmp_path / "c.zarr.zip") as packed:
+            content[packed.getinfo(lost).header_offset + 30 + len(lost) + 1] ^= 4
+        (tmp_path / "c.zarr.zip").write_bytes(content)
+        with pytest.raises(DemonstrationError, match=text):
+            read("auto", tmp_path / "c.zarr.zip")
+
+
+def test_an_episode_of_no_rows_is_named_and_the_others_kept(tmp_path):
+    arrays = {"data/action": numbers(6, 2), "data/state": numbers(6, 3), "meta/episode_ends": np.array([2, 2, 6])}
+    found = read("zarr", write_zarr(tmp_path / "a.zarr", arrays))
+    assert [len(episode) for episode in found.episodes] == [2, 4]
+    assert len(found.faults) == 1
+    assert "episode 1 (row 2)" in found.faults[0]
+
+
+@pytest.mark.parametrize("ends", [[6, 2], [2, 7], []])
+def test_ends_that_fall_are_refused(tmp_path, ends):
     arrays = {"data/action": numbers(6, 2), "data/state": numbers(6, 3), "meta/episode_ends": np.array(ends, np.int64)}
     if not ends:
         arrays["meta/episode_ends"] = np.array([1.5, 6.0])
-    with pytest.raises(DemonstrationError, match=r"meta/episode_ends must (grow|be a list)"):
+    with pytest.raises(DemonstrationError, match=r"meta/episode_ends must (never fall|be a list)"):
         read("zarr", write_zarr(tmp_path / "a.zarr", arrays))
 
 

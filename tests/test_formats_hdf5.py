@@ -341,6 +341,29 @@ def test_maniskill_bit_for_bit_with_what_its_json_says(tmp_path):
     assert read("auto", tmp_path).spec.id == found.spec.id
 
 
+def test_what_maniskill_lists_and_does_not_hold_is_said(tmp_path):
+    path, _ = maniskill(tmp_path)
+    told = json.loads((tmp_path / "t.rgb.json").read_text())
+    told["episodes"][1]["elapsed_steps"] = 7
+    told["episodes"] += [{"episode_id": 3}, {"episode_id": 4}]
+    (tmp_path / "t.rgb.json").write_text(json.dumps(told))
+    found = read("maniskill", path)
+    assert len(found.episodes) == 3
+    assert found.faults == [
+        "traj_1: kept, but it has 5 actions, and elapsed_steps of its JSON file promises 7",
+        "t.rgb.h5: 2 episodes of its JSON file are not there: traj_3, traj_4",
+    ]
+
+
+def test_numbers_that_are_missing_among_episodes_are_said(tmp_path):
+    for index in (0, 1, 4):
+        aloha(tmp_path / "a" / f"episode_{index}.hdf5")
+    line = "2 numbers of its episodes are missing, the first is 2: were they lost?"
+    assert read("aloha", tmp_path / "a").faults == [line]
+    write_file(tmp_path / "r.hdf5", {f"demo_{index}": demo(index)[0] for index in (0, 1, 4)})
+    assert read("robomimic", tmp_path / "r.hdf5").faults == [f"r.hdf5: {line}"]
+
+
 def test_maniskill_without_its_json_and_with_one_that_contradicts(tmp_path):
     path, _ = maniskill(tmp_path, told=False)
     found = read("auto", path)

@@ -330,3 +330,25 @@ def test_a_rate_that_is_none_is_refused(tmp_path, rate):
     foreign(tmp_path / "set", fps=rate)
     with pytest.raises(DemonstrationError, match="frames per second in fps"):
         read("lerobot", tmp_path / "set")
+
+
+def test_lists_of_several_lengths_are_not_joined(tmp_path):
+    foreign(tmp_path / "push")
+    file = tmp_path / "push/data/chunk-000/file-001.parquet"
+    table = pq.read_table(file)
+    rows = table["action"].to_pylist()
+    rows[2:4] = [[0.5], [0.1, 0.2, 0.3]]
+    index = table.column_names.index("action")
+    pq.write_table(table.set_column(index, "action", pa.array(rows, pa.list_(pa.float32()))), file)
+    found = read("lerobot", tmp_path / "push")
+    assert len(found.episodes) == 1
+    assert "its lists have 1 to 3 entries" in found.faults[0]
+
+
+def test_names_of_dimensions_may_be_an_object_without_any(tmp_path):
+    features = {"observation.state": {"dtype": "float32", "shape": [2], "names": {"motors": None}}}
+    foreign(tmp_path / "push")
+    info = json.loads((tmp_path / "push" / INFO).read_text())
+    info["features"] |= features
+    (tmp_path / "push" / INFO).write_text(json.dumps(info))
+    assert len(read("lerobot", tmp_path / "push").episodes) == 2

@@ -163,3 +163,18 @@ def test_batches_in_arrow_are_joined_and_other_formats_refused(tmp_path):
         read("minari", tmp_path / "set")
     with pytest.raises(DemonstrationError, match=r"in Arrow, which is imported first: zoomrl demos import"):
         read_demos(ARROW)
+
+
+def test_seeds_of_64_bits_are_none_and_what_was_never_written_is_named(tmp_path):
+    """Minari's collector takes seeds of 64 bits, where it is given none."""
+    path = write_foreign(tmp_path / "set", terminated=(True, False, True))
+    with h5py.File(path / "data" / "main_data.hdf5", "a") as file:
+        for index, seed in enumerate((np.uint64(2**63 + 5), 7, "None")):
+            file[f"episode_{index}"].attrs["seed"] = seed
+    assert [episode.seed for episode in read_demos(path).episodes] == [-1, 7, -1]
+    with h5py.File(path / "data" / "main_data.hdf5", "a") as file:
+        del file["episode_1/actions"]
+        file["episode_1"].create_dataset("actions", (3, 1), "f4", chunks=(2, 1))[:2] = 1
+    with pytest.raises(DemonstrationError, match=r"actions was never written in full: it has 1 of 2 chunks"):
+        read_demos(path)
+    assert [episode.seed for episode in read("minari", path).episodes] == [-1, -1]

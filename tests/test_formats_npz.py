@@ -206,3 +206,23 @@ def test_a_dimension_that_never_changes_gets_a_range(tmp_path):
     found = read("npz", tmp_path / "set")
     assert found.spec.action == ArraySpec((2,), "float32", (0.0, 4.0), (1.0, 6.0))
     assert "dimensions 1 never change" in found.meta["action_bounds"]
+
+
+def test_flags_come_once_or_one_per_step_and_are_truth_values(tmp_path):
+    solved = np.arange(4) == 1
+    plain(tmp_path / "set", 0, success=solved, terminated=solved, truncated=np.arange(4) == 3, rewards=np.zeros((4, 1)))
+    found = read("npz", tmp_path / "set").episodes[0]
+    assert (found.success, found.terminated, found.truncated) == (True, False, True)
+    assert found.rewards.shape == (4,)
+    for flag, bad in (("success", "False"), ("success", np.nan), ("terminated", "no")):
+        plain(tmp_path / "bad", 0, **{flag: np.asarray(bad)})
+        with pytest.raises(DemonstrationError, match=f"{flag} must be true or false"):
+            read("npz", tmp_path / "bad")
+
+
+def test_a_seed_that_no_environment_takes_is_none_and_a_gap_is_said(tmp_path):
+    for index, seed in ((0, 2**40), (1, 7), (3, -5)):
+        plain(tmp_path / "set", index, seed=seed)
+    found = read("npz", tmp_path / "set")
+    assert [episode.seed for episode in found.episodes] == [-1, 7, -1]
+    assert found.faults == ["1 number of its episodes are missing, the first is 2: were they lost?"]

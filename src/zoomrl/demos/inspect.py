@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoomrl.demos.entries import is_imported
-from zoomrl.demos.outcome import ASSUMED
+from zoomrl.demos.recorded import ASSUMED
 from zoomrl.demos.store.reader import DemoSet
 from zoomrl.errors import ConfigError, DemonstrationError
 from zoomrl.spec import StateEntry, list_entries
@@ -155,9 +155,9 @@ def _spread(values: list[int] | list[float]) -> Spread:
 
 
 def measure_dimension(values: NDArray[np.float64], low: float, high: float, levels: int, bins: int) -> DimensionSummary:
-    """How a grid between ``low`` and ``high``, which differ, fits the values [N] of one action dimension."""
+    """How a grid from ``low`` to ``high`` fits the values [N] of one action dimension; where they are equal, well."""
     half = (high - low) / 2
-    normal = (values - low) / half - 1.0
+    normal = (values - low) / half - 1.0 if half else np.zeros_like(values)
     finest = bins**levels
     centres = (_cells(normal, finest) + 0.5) * 2.0 / finest - 1.0
     return DimensionSummary(

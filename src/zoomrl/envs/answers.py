@@ -26,8 +26,11 @@ def number(value: Any, where: str, what: str) -> float:
 
 
 def truth(value: Any, where: str, what: str) -> bool:
-    """``value``, a truth value, a number or an array of one of them, as a bool; errors as :func:`number`."""
-    return bool(_single(value, where, what, "True or False"))
+    """``value``, a truth value, a finite number or an array of one of them, as a bool; errors as :func:`number`."""
+    found = _single(value, where, what, "True or False")
+    if not np.isfinite(found):  # NaN is no success, and no end
+        raise SimulatorError(f"{where}: {what} must be True or False, got {found}")
+    return bool(found)
 
 
 def check_observation(observation: Any, promised: Mapping[str, ArraySpec], where: str) -> None:

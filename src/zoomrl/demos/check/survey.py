@@ -17,7 +17,7 @@ from zoomrl.demos.check.rollout import build_env, recorded_config, replay_set, w
 from zoomrl.demos.check.states import StateSpread, state_findings
 from zoomrl.demos.entries import set_entries
 from zoomrl.demos.inspect import check_grid
-from zoomrl.demos.outcome import ASSUMED
+from zoomrl.demos.recorded import ASSUMED
 from zoomrl.demos.store import layout
 from zoomrl.demos.store.reader import open_set, update_hash
 from zoomrl.demos.store.writer import write_demos

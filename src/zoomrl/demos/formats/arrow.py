@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from zoomrl.demos.entries import UNNAMED
 from zoomrl.demos.formats.images import Frames, Sized, decode, in_slices, one_by_one
-from zoomrl.demos.outcome import SUCCESS_NAMES, truth
+from zoomrl.demos.formats.lists import check_even
+from zoomrl.demos.recorded import SUCCESS_NAMES, known_seed, truth
 from zoomrl.demos.store import layout
 from zoomrl.demos.store.limits import IMAGES, NUMBERS, Budget, array_size, regular
 from zoomrl.demos.store.reader import derive_spec
@@ -103,7 +104,7 @@ class ArrowSet:
             "terminated": terminated,
             "truncated": bool(_flags(table, "truncations")[steps - 1]) or not terminated,
             "success": _success(table),
-            "seed": told.get("seed", -1) if isinstance(told.get("seed"), int) else -1,
+            "seed": known_seed(told.get("seed", -1)),
             "meta": {"episode": number},
         }
 
@@ -147,6 +148,7 @@ class ArrowSet:
         if column.null_count:
             raise ValueError(f"a column lacks {column.null_count} entries")
         flat = column.flatten() if shape and hasattr(column, "flatten") else column
+        check_even(column)
         if len(flat) != rows * int(np.prod(shape)):
             raise ValueError(f"a column must have the shape {list(shape)} per row, got {len(flat)} numbers in {rows}")
         return np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(rows, *shape)

@@ -19,7 +19,7 @@ from zoomrl.demos.formats.base import USUAL_SIZE, Imported, ImportOptions
 from zoomrl.demos.formats.derive import entries_beyond, env_spec, full_meaning, recorded_bounds, same_array
 from zoomrl.demos.formats.images import Frames, Sized, in_slices
 from zoomrl.demos.formats.spool import Spool
-from zoomrl.demos.outcome import ASSUMED, sparse_success
+from zoomrl.demos.recorded import ASSUMED, sparse_success
 from zoomrl.demos.store.limits import MAX_WIDTH
 from zoomrl.envs.camera import METHOD, Fitting
 from zoomrl.envs.config import crops_of
@@ -236,6 +236,8 @@ class Assembly:
         # What its recorder marked as no demonstration is not assumed to be one.
         success = raw.is_demo is not False if told is None else told
         rewards = raw.rewards
+        if rewards is not None and rewards.shape == (steps, 1):
+            rewards = rewards[:, 0]
         if rewards is None:
             self.meta["rewards"] = "derived: 1 at the end of a successful episode, else 0"
             rewards = np.zeros(steps)

@@ -12,7 +12,7 @@ from zoomrl.demos.entries import set_entries
 from zoomrl.demos.formats.arrow import FORMAT, ArrowSet, data_format
 from zoomrl.demos.formats.assemble import Assembly, Raw
 from zoomrl.demos.formats.base import Imported, ImportOptions
-from zoomrl.demos.outcome import ASSUMED
+from zoomrl.demos.recorded import ASSUMED
 from zoomrl.demos.store.reader import DemoSet, read_intact
 from zoomrl.demos.store.writer import write_demos
 from zoomrl.envs.camera import is_image_array

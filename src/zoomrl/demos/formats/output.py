@@ -83,5 +83,5 @@ def exported(path: Path, marker: str, overwrite: bool) -> Iterator[Path]:
         if not overwrite:
             raise DemonstrationError(f"{path} already holds an exported set; pass --overwrite or another path")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with staged(path) as folder:
+    with staged(path, overwrite) as folder:
         yield folder

@@ -333,9 +333,15 @@ def stored_bytes(dataset: Any, there: int) -> int:
 
 
 def check_whole(dataset: Any, there: int) -> None:
-    """ValueError when ``dataset`` reaches beyond the first ``there`` bytes of its file."""
-    if max((end for _, end, _ in _pieces(dataset.id)), default=0) > there:
+    """ValueError when ``dataset`` reaches beyond the first ``there`` bytes of its file, or was written in part."""
+    pieces = _pieces(dataset.id)
+    if max((end for _, end, _ in pieces), default=0) > there:
         raise ValueError(f"{dataset.name} lies beyond the end of the file, which was cut after {there} bytes")
+    # HDF5 reads what was never written as zeros.
+    if dataset.chunks and dataset.size:
+        whole = math.prod(-(-size // chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True))
+        if len(pieces) < whole:
+            raise ValueError(f"{dataset.name} was never written in full: it has {len(pieces)} of {whole} chunks")
 
 
 def _pieces(array: Any) -> list[tuple[tuple[int, ...], int, int]]:

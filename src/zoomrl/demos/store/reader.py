@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from zoomrl.data.episode import Episode
 from zoomrl.demos.entries import UNNAMED, set_entries
-from zoomrl.demos.outcome import ASSUMED, SUCCESS_NAMES, sparse_success, truth
+from zoomrl.demos.recorded import ASSUMED, SUCCESS_NAMES, known_seed, sparse_success, truth
 from zoomrl.demos.store import layout
 from zoomrl.demos.store.intact import check_intact
 from zoomrl.demos.store.limits import MAX_WIDTH, regular
@@ -141,10 +141,10 @@ def update_hash(digest: Any, episode: Episode) -> None:
 
 
 class _Source:
-    """An open set. ``whole`` refuses arrays that are not all there; without it the set must be complete."""
+    """An open set. ``whole`` refuses arrays that are not all there; unless ``partial`` the set must be complete."""
 
     def __init__(
-        self, file: Any, file_path: Path, metadata: Mapping[str, Any], whole: Callable[[Any], None] | None
+        self, file: Any, file_path: Path, metadata: Mapping[str, Any], whole: Callable[[Any], None], partial: bool
     ) -> None:
         self._file, self._whole = file, whole
         self.faults: list[str] = []
@@ -154,7 +154,7 @@ class _Source:
         self.total_episodes = int(metadata["total_episodes"])
         self.numbers = sorted(int(name[8:]) for name in file if re.fullmatch(r"episode_\d+", name))
         present = len(self.numbers)
-        if present == 0 or (whole is None and present != self.total_episodes):
+        if present == 0 or (not partial and present != self.total_episodes):
             raise DemonstrationError(
                 f"{file_path} holds {present} episodes, its metadata promises {self.total_episodes}, and at "
                 f"least one is needed: the set is incomplete. Copy it again, or {layout.COLLECT_HINT}"
@@ -166,7 +166,7 @@ class _Source:
         self.spec, others = derive_spec(metadata)
         if others:
             line = f"observation {', '.join(others)} must be a Box space"
-            if whole is None:
+            if not partial:
                 raise ValueError(f"{line}; `zoomrl demos import minari` leaves out what is none")
             self.faults.append(f"{file_path}: {line}")
         first = file[layout.episode_key(self.numbers[0])]
@@ -177,9 +177,8 @@ class _Source:
         """Episode ``index``; without observations, which take most of the time, where it need not be ``observed``."""
         try:
             group = self._file[layout.episode_key(index)]
-            if self._whole is not None:
-                for part in _datasets(group):
-                    self._whole(part)
+            for part in _datasets(group):
+                self._whole(part)
             episode = self._ours(group, observed) if self.ours else self._foreign(group, observed)
             episode.validate()
         except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError) as error:
@@ -214,7 +213,7 @@ class _Source:
             truncated=bool(group["truncations"][-1]) or not terminated,
             success=success is not False,
             is_demo=success is not False,
-            seed=int(group.attrs.get("seed", -1)),
+            seed=known_seed(group.attrs.get("seed", -1)),
             meta={} if success is not None else {"success": ASSUMED},
             state_entries=self._entries if observed else (),
         )
@@ -323,12 +322,9 @@ def open_set(path: str | Path, partial: bool = False) -> Iterator[_Source]:
     check_intact(file_path, metadata, partial)
     from zoomrl.demos.store.hdf5 import check_whole, open_hdf5  # formats are built upon this module
 
-    whole: Callable[[Any], None] | None = None
     try:
         file, there, cut = open_hdf5(file_path)
-        if partial:
-            whole = functools.partial(check_whole, there=there)
-        elif cut:
+        if cut and not partial:
             file.close()
             raise OSError(cut[0])
     except OSError as error:
@@ -338,7 +334,7 @@ def open_set(path: str | Path, partial: bool = False) -> Iterator[_Source]:
         ) from error
     with file:
         try:
-            source = _Source(file, file_path, metadata, whole)
+            source = _Source(file, file_path, metadata, functools.partial(check_whole, there=there), partial)
             source.faults += cut
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError, RuntimeError) as error:
             raise DemonstrationError(

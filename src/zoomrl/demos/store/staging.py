@@ -11,11 +11,13 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from zoomrl.errors import DemonstrationError
+
 _PREFIX, _LOCK, _RETIRED = ".writing-", ".lock", ".old"
 
 
 @contextmanager
-def staged(target: Path) -> Iterator[Path]:
+def staged(target: Path, overwrite: bool = True) -> Iterator[Path]:
     """A new folder next to ``target``, which takes its place when the block ends.
 
     When the block fails, or the last step does, ``target`` is what it was. What killed writers left
@@ -23,6 +25,10 @@ def staged(target: Path) -> Iterator[Path]:
 
     Args:
         target: the folder wanted; its parent exists.
+        overwrite: whether it takes the place of what another process has put there meanwhile.
+
+    Raises:
+        DemonstrationError: something lies there at the end, which may not be replaced.
     """
     _clear(target)
     # The lock is there before the folder and after it: a folder whose lock can be had has no writer any more.
@@ -34,6 +40,8 @@ def staged(target: Path) -> Iterator[Path]:
         # As readable as its parent.
         folder.chmod(target.parent.stat().st_mode & 0o777)
         yield folder
+        if not overwrite and target.exists() and any(target.iterdir()):
+            raise DemonstrationError(f"{target} was written by another process meanwhile, and is kept; pass overwrite")
         _swap(folder, target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -42,7 +50,21 @@ def staged(target: Path) -> Iterator[Path]:
 
 def retired(target: Path) -> Path | None:
     """The folder that was at ``target`` until a writer was killed while it replaced it; None where there is none."""
-    return next(iter(sorted(target.parent.glob(f"{_stem(target)}*{_RETIRED}"))), None) if not target.exists() else None
+    found = sorted(target.parent.glob(f"{_stem(target)}*{_RETIRED}"))
+    if target.exists() or any(_written(aside) for aside in found):
+        return None
+    return found[0] if found else None
+
+
+def _written(aside: Path) -> bool:
+    """Whether the writer that moved a folder ``aside`` is still at work."""
+    lock = FileLock(aside.with_name(aside.name.removesuffix(_RETIRED) + _LOCK))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()  # the file stays: by it the next writer finds what was left
+    return False
 
 
 def _stem(target: Path) -> str:

@@ -66,7 +66,7 @@ def write_demos(
     created = not root.exists()
     root.mkdir(parents=True, exist_ok=True)
     try:
-        with staged(target) as folder:
+        with staged(target, overwrite) as folder:
             total_episodes, total_steps, spec = _write_arrays(folder / layout.MAIN_FILE, episodes, spec)
             metadata = _metadata(spec, total_episodes, total_steps, meta or {})
             metadata[layout.FILE_KEY] = description(folder / layout.MAIN_FILE)

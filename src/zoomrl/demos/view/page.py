@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from zoomrl.data.episode import Episode
-from zoomrl.demos.outcome import ASSUMED, success_in_words
+from zoomrl.demos.recorded import ASSUMED, success_in_words
 from zoomrl.demos.view import svg
 from zoomrl.demos.view.content import Content, make_content, page_data
 from zoomrl.demos.view.document import bar, brief, definitions, lines, whole

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoomrl.data.episode import Episode
-from zoomrl.demos.outcome import success_in_words
+from zoomrl.demos.recorded import success_in_words
 from zoomrl.demos.view.content import views
 from zoomrl.demos.view.images import jpeg
 from zoomrl.demos.view.markup import plain

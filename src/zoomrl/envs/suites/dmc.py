@@ -42,6 +42,7 @@ class DMCEnv(SceneEnv):
         limit = episode_limit(env_id, config.time_limit, config.action_repeat, _CONTROL_STEPS, native_is_hard=True)
         # A few tasks also sample their model from this seed; a fixed one keeps the model the same everywhere.
         self._sim: Any = _suite().load(domain, task, task_kwargs={"random": 0})
+        self._unstable = import_optional("dm_control.rl.control", "dmc").PhysicsError
         actions = self._sim.action_spec()
         shows_state = config.state == "full" or (config.state == "auto" and not config.cameras)
         entries = tuple(StateEntry(name, int(np.prod(e.shape))) for name, e in self._sim.observation_spec().items())
@@ -80,7 +81,11 @@ class DMCEnv(SceneEnv):
         return {}
 
     def _advance(self, action: NDArray[np.float32]) -> ControlStep:
-        now = self._sim.step(action.astype(np.float64))
+        try:
+            now = self._sim.step(action.astype(np.float64))
+        except self._unstable:
+            # The episode ends with what was seen last: nothing beyond it has any meaning.
+            return ControlStep(0.0, truncated=True, info={"unstable": True})
         self._entries = now.observation
         ended = now.last()
         return ControlStep(

@@ -21,6 +21,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from zoomrl.envs.base import Env
+from zoomrl.envs.isolation.channel import scalars
 from zoomrl.envs.vector.base import outcome_of
 from zoomrl.errors import ZoomrlError
 
@@ -96,7 +97,8 @@ def _handle(env: Env, name: str, argument: Any) -> Any:
     if name == "step":
         return outcome_of(env.step(argument))
     if name == "reset":
-        return env.reset(seed=argument)
+        observation, info = env.reset(seed=argument)
+        return observation, scalars(info)
     if name == "render":
         return env.render()
     raise ValueError(f"unknown request {name!r}")

@@ -154,11 +154,13 @@ def checked_ends(ends: NDArray[Any], count: int, what: str) -> list[tuple[int, i
     """First row and end of each episode, of which ``ends`` [K] lists the ends in ``count`` rows.
 
     Raises:
-        DemonstrationError: it is no list of growing whole numbers up to ``count``.
+        DemonstrationError: it is no list of whole numbers that never fall, up to ``count``.
     """
     if ends.ndim != 1 or ends.dtype.kind not in "iu" or not len(ends):
         raise DemonstrationError(f"{what} must be a list of whole numbers, got {ends.dtype}{list(ends.shape)}")
     stops: Sequence[int] = [0, *(int(end) for end in ends)]
-    if any(end <= first for first, end in itertools.pairwise(stops)) or stops[-1] > count:
-        raise DemonstrationError(f"{what} must grow up to the {count:,} rows at most, got {list(stops[1:6])} ...")
+    if any(end < first for first, end in itertools.pairwise(stops)) or stops[-1] > count:
+        raise DemonstrationError(
+            f"{what} must never fall, and reach the {count:,} rows at most, got {list(stops[1:6])} ..."
+        )
     return list(itertools.pairwise(stops))

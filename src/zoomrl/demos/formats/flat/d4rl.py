@@ -18,7 +18,7 @@ from zoomrl.demos.formats.flat.arrays import Long, Rows, count_sliced, count_who
 from zoomrl.demos.formats.hdf5.groups import BROKEN, arrays_of, opened
 from zoomrl.demos.formats.images import in_slices
 from zoomrl.demos.formats.kinds import kinds
-from zoomrl.demos.outcome import SUCCESS_NAMES, truth
+from zoomrl.demos.recorded import SUCCESS_NAMES, truth
 from zoomrl.demos.store.hdf5 import examined, stored_bytes
 from zoomrl.demos.store.limits import Budget
 from zoomrl.errors import DemonstrationError, plural
@@ -70,7 +70,8 @@ def _read(path: Path, file: Any, there: int, cut: list[str], options: ImportOpti
             assembly.faults.append(f"{path.name}: {name}: {reason(error)}")
     lacking = [name for name in (OBSERVED, "actions", "terminals") if name not in found]
     if lacking:
-        raise DemonstrationError(f"{path} lacks {', '.join(lacking)}: it is none of D4RL, or damaged")
+        lines = "".join(f"\n  - {fault}" for fault in assembly.faults)
+        raise DemonstrationError(f"{path} lacks {', '.join(lacking)}: it is none of D4RL, or damaged{lines}")
     count = found["actions"].shape[0]
     arrays = of_length(found, count)
     if wrong := [name for name in (OBSERVED, *_FLAT, _NEXT) if name in found and name not in arrays]:

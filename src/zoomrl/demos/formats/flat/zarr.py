@@ -12,7 +12,6 @@ from zoomrl.demos.entries import UNNAMED
 from zoomrl.demos.formats.assemble import Assembly, Raw
 from zoomrl.demos.formats.base import Imported, ImportOptions
 from zoomrl.demos.formats.flat.arrays import (
-    Long,
     Rows,
     checked_ends,
     count_sliced,
@@ -55,13 +54,13 @@ def read(path: Path, options: ImportOptions) -> Imported:
 
 
 def _read(path: Path, found: dict[str, ZarrArray], faults: list[str], options: ImportOptions) -> Imported:
-    below: dict[str, Long] = {n.removeprefix("data/"): a for n, a in found.items() if n.startswith("data/")}
+    below: dict[str, ZarrArray] = {n.removeprefix("data/"): a for n, a in found.items() if n.startswith("data/")}
     action = next((name for name in _ACTIONS if name in below), None)
     if action is None or ENDS not in found:
         lines = "".join(f"\n  - {fault}" for fault in faults)
         raise DemonstrationError(f"{path} must hold data/action and {ENDS}, as diffusion-policy writes them{lines}")
     count = below[action].shape[0]
-    arrays = of_length(below, count)
+    arrays = {name: below[name] for name in of_length(below, count)}
     budget = Budget()
     with within(budget, path):
         count_whole(budget, {ENDS: found[ENDS]})
@@ -80,6 +79,8 @@ def _read(path: Path, found: dict[str, ZarrArray], faults: list[str], options: I
     state = assembly.choose_state(sorts.numbers, default, sorts.numbers)
     vectors = {name: arrays[name] for name in (action, rewards, *state) if name}
     images = {name: arrays[name] for name in cameras}
+    if left := [lacking for name in (*state, rewards) if name and (lacking := arrays[name].lacking(0, count))]:
+        assembly.meta["not_stored"] = f"{', '.join(left)}: read as their fill value, which a lost chunk would be, too"
     with within(budget, path):
         count_sliced(budget, vectors, images, max(end - first for first, end in episodes), assembly.image_size)
     for number, (first, end) in enumerate(episodes):
@@ -89,7 +90,7 @@ def _read(path: Path, found: dict[str, ZarrArray], faults: list[str], options: I
 
 
 def _episode(
-    arrays: dict[str, Long],
+    arrays: dict[str, ZarrArray],
     action: str,
     rewards: str | None,
     cameras: list[str],
@@ -99,10 +100,14 @@ def _episode(
     first: int,
     end: int,
 ) -> Raw:
+    # A writer may leave out chunks of zeros. Nobody records such actions or images: there a chunk was lost.
+    for name in (action, *cameras):
+        if lost := arrays[name].lacking(first, end):
+            raise ValueError(f"{lost} are not stored. Copy the set whole, or write empty chunks, too")
     return Raw(
         actions=arrays[action][first:end],
         state={name: arrays[name][first:end] for name in state},
         views=[in_slices(Rows(arrays[name], first, end), assembly.sized(name)) for name in cameras],
-        rewards=arrays[rewards][first:end].ravel() if rewards else None,
+        rewards=arrays[rewards][first:end] if rewards else None,
         meta={"episode": number, "first_row": first},
     )

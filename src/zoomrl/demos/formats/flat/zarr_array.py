@@ -10,7 +10,7 @@ import math
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,11 @@ class Store:
             self._zip.close()
 
     def read(self, key: str, limit: int) -> bytes | None:
-        """Content of a file, None where it is not there; ValueError for more than ``limit`` bytes, or a link out."""
+        """Content of a file, None where it is not there.
+
+        Raises:
+            ValueError: for more than ``limit`` bytes, a link out, or a part of a ZIP file that is damaged.
+        """
         if key not in self.sizes:
             return None
         if self._zip is None:
@@ -74,13 +78,18 @@ class Store:
             raise ValueError(
                 f"{key} holds more than {limit:,} bytes, or is packed in another way than stored, deflated"
             )
-        with self._zip.open(member) as part:
-            return part.read(limit + 1)
+        try:
+            with self._zip.open(member) as part:
+                return part.read(limit + 1)
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise ValueError(f"{key} is damaged ({error})") from error
 
     @staticmethod
     def _listed(path: Path) -> dict[str, int]:
         found: dict[str, int] = {}
         for file in path.rglob("*"):
+            if file.is_symlink() and file.is_dir():
+                raise DemonstrationError(f"{file} is a link to a folder, which is not followed: copy the set whole")
             if file.is_symlink() or not file.is_dir():
                 found[file.relative_to(path).as_posix()] = file.lstat().st_size
             if len(found) > _MAX_FILES:
@@ -123,14 +132,19 @@ class ZarrArray:
         row = max(1, math.prod(self.shape[1:]) * self.dtype.itemsize)
         return max(self._chunks[0], -(-self._row_chunk // row))
 
+    def lacking(self, first: int, end: int) -> str:
+        """What of the rows ``first`` to ``end`` no chunk holds, in words; "" where all is stored.
+
+        Writers may leave out what is the fill value all over, and a chunk that was lost looks the same.
+        """
+        places = list(self._places(first, end))
+        lost = [key for key in map(self._file, places) if key not in self._store.sizes]
+        return f"{len(lost)} of {len(places)} chunks of {self.name} ({lost[0]} ...)" if lost else ""
+
     def __getitem__(self, rows: slice) -> NDArray[Any]:
         first, end, _ = rows.indices(self.shape[0])
         out = np.full((max(0, end - first), *self.shape[1:]), self._fill, self.dtype)
-        if end <= first:
-            return out
-        grids = [range(first // self._chunks[0], (end - 1) // self._chunks[0] + 1)]
-        grids += [range(-(-size // chunk)) for size, chunk in zip(self.shape[1:], self._chunks[1:], strict=True)]
-        for place in product(*grids):
+        for place in self._places(first, end):
             chunk = self._chunk(place)
             if chunk is None:
                 continue
@@ -142,6 +156,17 @@ class ZarrArray:
             part[...] = chunk[tuple(source)]
         return out
 
+    def _places(self, first: int, end: int) -> Iterator[tuple[int, ...]]:
+        """Where in the grid the chunks of these rows are."""
+        if end <= first:
+            return iter(())
+        grids = [range(first // self._chunks[0], (end - 1) // self._chunks[0] + 1)]
+        grids += [range(-(-size // chunk)) for size, chunk in zip(self.shape[1:], self._chunks[1:], strict=True)]
+        return product(*grids)
+
+    def _file(self, place: tuple[int, ...]) -> str:
+        return f"{self.name}/{self._key(place)}"
+
     def _chunk(self, place: tuple[int, ...]) -> NDArray[Any] | None:
         """One chunk, None where it is not stored. The last one is kept: the next rows often lie in it."""
         if self._last is None or self._last[0] != place:
@@ -149,7 +174,7 @@ class ZarrArray:
         return self._last[1]
 
     def _read(self, place: tuple[int, ...]) -> NDArray[Any] | None:
-        key = f"{self.name}/{self._key(place)}"
+        key = self._file(place)
         limit = self._row_chunk
         content = self._store.read(key, limit + limit // 8 + (1 << 16))
         if content is None:

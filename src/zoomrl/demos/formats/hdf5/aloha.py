@@ -21,12 +21,12 @@ from zoomrl.demos.formats.hdf5.groups import (
     choose,
     files_at,
     images,
-    known_seed,
     optional,
     stated_success,
 )
 from zoomrl.demos.formats.images import Frames, Sized, decode, one_by_one
 from zoomrl.demos.formats.kinds import Array, kinds
+from zoomrl.demos.recorded import gaps, known_seed
 from zoomrl.demos.store.hdf5 import count, examined, load, open_hdf5
 from zoomrl.demos.store.limits import Budget, regular
 from zoomrl.errors import DemonstrationError, ZoomrlError, unknown_name
@@ -55,6 +55,7 @@ def read(path: Path, options: ImportOptions) -> Imported:
     actions = options.action or (ACTION,)
     files = sorted(files_at(path), key=_number)
     assembly = Assembly("aloha", path, options)
+    assembly.faults.extend(gaps([name.stem for name in files], ""))
     budget = Budget()
     chosen: tuple[list[str], list[str]] | None = None
     for name in files:

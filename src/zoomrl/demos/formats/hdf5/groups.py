@@ -7,16 +7,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from zoomrl.demos.formats.assemble import Assembly, reason
 from zoomrl.demos.formats.images import Frames, Sized, in_slices
 from zoomrl.demos.formats.kinds import Array
-from zoomrl.demos.outcome import SUCCESS_NAMES, truth
+from zoomrl.demos.recorded import SUCCESS_NAMES, truth
 from zoomrl.demos.store.hdf5 import count, examined, load, open_hdf5
 from zoomrl.demos.store.limits import Budget, regular
-from zoomrl.envs.base import MAX_SEED
 from zoomrl.errors import DemonstrationError, ZoomrlError
 
 SUFFIXES = (".hdf5", ".h5")
@@ -127,13 +125,6 @@ def stated_success(group: Any, there: int) -> bool | None:
         if name in group:
             return truth(load(group[name], there), name)
     return None
-
-
-def known_seed(value: Any) -> int:
-    """A recorded reset seed; -1 where it is none that an environment takes."""
-    seed = np.asarray(value)
-    known = seed.dtype.kind in "iu" and seed.size == 1 and 0 <= int(seed.ravel()[0]) < MAX_SEED
-    return int(seed.ravel()[0]) if known else -1
 
 
 def text_of(value: Any) -> str:

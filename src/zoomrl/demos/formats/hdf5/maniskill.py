@@ -20,18 +20,19 @@ from zoomrl.demos.formats.hdf5.groups import (
     files_at,
     flag,
     images,
-    known_seed,
     numbered,
     opened,
     optional,
     stated_success,
 )
 from zoomrl.demos.formats.kinds import kinds
+from zoomrl.demos.recorded import known_seed
 from zoomrl.demos.store.hdf5 import load
 from zoomrl.demos.store.limits import Budget, regular
-from zoomrl.errors import DemonstrationError
+from zoomrl.errors import DemonstrationError, plural
 from zoomrl.files import read_json
 
+_LISTED = 5
 _COLOURS = re.compile(r"sensor_data/(.+)/rgb")
 _FLAGS = ("terminated", "truncated", "success", "rewards")
 _REPLAYED = "python -m mani_skill.trajectory.replay_trajectory --traj-path {} --obs-mode state --save-traj"
@@ -79,6 +80,9 @@ def _read(path: Path, file: Any, there: int, cut: list[str], options: ImportOpti
     for one in names:
         told_of = episodes.get(int(one.removeprefix("traj_")), {})
         assembly.add(f"{path.name}: {one}", partial(_episode, file, one, there, cameras, state, told_of, assembly))
+    if lost := [number for number in episodes if isinstance(number, int) and f"traj_{number}" not in names]:
+        lines = ", ".join(f"traj_{number}" for number in lost[:_LISTED])
+        assembly.faults.append(f"{path.name}: {plural(len(lost), 'episode')} of its JSON file are not there: {lines}")
     return assembly.result()
 
 
@@ -124,8 +128,12 @@ def _episode(
 ) -> Raw:
     group = file[name]
     observed = group["obs"]
-    if hasattr(group["actions"], "keys"):
+    taken, told_steps = group["actions"], told.get("elapsed_steps")
+    if hasattr(taken, "keys"):
         raise ValueError("its actions are a group, of several robots; one array of actions is read")
+    if isinstance(told_steps, int) and told_steps != len(taken):
+        line = f"kept, but it has {len(taken)} actions, and elapsed_steps of its JSON file promises {told_steps}"
+        assembly.faults.append(f"{name}: {line}")
     if hasattr(observed, "dtype"):
         parts = {UNNAMED: load(observed, there)} if state else {}
     else:
@@ -133,7 +141,7 @@ def _episode(
     success = told.get("success")
     terminated, truncated = flag(group, "terminated", there), flag(group, "truncated", there)
     return Raw(
-        actions=load(group["actions"], there),
+        actions=load(taken, there),
         state=parts,
         views=[images(observed, key, there, assembly.sized(key)) for key in cameras],
         rewards=optional(group, "rewards", there),

@@ -24,7 +24,6 @@ from zoomrl.demos.formats.hdf5.groups import (
     files_at,
     flag,
     images,
-    known_seed,
     numbered,
     opened,
     optional,
@@ -33,6 +32,7 @@ from zoomrl.demos.formats.hdf5.groups import (
 )
 from zoomrl.demos.formats.images import Frames, SizedOf, as_levels
 from zoomrl.demos.formats.kinds import kinds
+from zoomrl.demos.recorded import gaps, known_seed
 from zoomrl.demos.store.hdf5 import checked, load
 from zoomrl.demos.store.limits import Budget
 from zoomrl.errors import ConfigError, DemonstrationError, unknown_name
@@ -121,7 +121,7 @@ class _Set:
             raise DemonstrationError(f"{path} holds no data/demo_0, data/demo_1 ...: it is not a robomimic file")
         if not any("obs" in _group(data, name) for name in names) and any("states" in _group(data, n) for n in names):
             raise DemonstrationError(f"{path} {_STATES_ONLY}")
-        faults = list(cut)
+        faults = [*cut, *gaps(names, f"{path.name}: ")]
         env_args = _json(data, "env_args", "the name of the environment and its control rate are not taken", faults)
         task = _task(data, faults)
         chosen = self._listed_in(file, names, there)

@@ -42,8 +42,9 @@ def dimension_groups(names: Any, length: int) -> dict[str, slice]:
     Dimensions that are counted from 0 under one name, such as ``goal_0`` and ``goal_1``, are one entry. Empty where
     there are no names for all dimensions, two are alike, or there is one count and nothing more.
     """
-    listed = [name for axis in names.values() for name in axis] if isinstance(names, dict) else names
-    if not isinstance(listed, list) or len(listed) != length or not all(isinstance(name, str) for name in listed):
+    axes = names.values() if isinstance(names, dict) else [names]
+    listed = [name for axis in axes if isinstance(axis, list) for name in axis]
+    if len(listed) != length or not all(isinstance(name, str) for name in listed):
         return {}
     groups: dict[str, slice] = {}
     first = 0

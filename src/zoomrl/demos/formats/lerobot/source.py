@@ -20,8 +20,9 @@ from zoomrl.demos.formats.lerobot.info import Info
 from zoomrl.demos.formats.lerobot.listed import Layout, Listed
 from zoomrl.demos.formats.lerobot.tasks import read_tasks
 from zoomrl.demos.formats.lerobot.video import read_frames
+from zoomrl.demos.formats.lists import check_even
 from zoomrl.demos.formats.output import Provenance
-from zoomrl.demos.outcome import truth
+from zoomrl.demos.recorded import truth
 from zoomrl.demos.store.limits import IMAGES, NUMBERS, VIDEO, Budget, regular
 from zoomrl.files import parse_json
 
@@ -151,6 +152,7 @@ class Source:
         if flat.null_count:
             raise ValueError(f"{key} lacks {flat.null_count} entries")
         while pa.types.is_nested(flat.type):
+            check_even(flat)
             flat = flat.flatten()
         length = math.prod(self._info.features[key].shape) if key in self._info.features else 1
         if len(flat) != len(column) * length:

@@ -2,7 +2,7 @@
 
 Arrays of an episode: ``actions`` [T, A]; ``state`` [T + 1, S] or [T, S]; any camera uint8 [T + 1 or T, H, W, C] or [..,
 C, H, W]; and, where known, ``rewards`` [T] and the scalars ``terminated``, ``truncated``, ``success``, ``is_demo``,
-``seed``. Nothing is unpickled.
+``seed``; flags may come one per step, too. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zoomrl.demos.entries import UNNAMED
 from zoomrl.demos.formats.assemble import Assembly, Raw, reason
 from zoomrl.demos.formats.base import Imported, ImportOptions
 from zoomrl.demos.formats.npz.file import FLAGS, declared_arrays, open_arrays, write_episode
 from zoomrl.demos.formats.output import Provenance, check_exportable, exported, provenance_text, read_provenance
+from zoomrl.demos.recorded import gaps, known_seed, truth
 from zoomrl.demos.store.limits import Budget, regular
 from zoomrl.demos.store.reader import DemoSet
 from zoomrl.envs.camera import is_image_array
@@ -47,7 +49,7 @@ def read(path: Path, options: ImportOptions) -> Imported:
     assembly = Assembly("npz", path, options, own=own.spec if own else None)
     if own:
         assembly.meta["recorded"] = own.meta
-    assembly.faults.extend(fault)
+    assembly.faults.extend([*fault, *gaps([file.stem for file in files], "")])
     cameras, state = _choices(files, assembly)
     budget = Budget()
     for file in files:
@@ -105,13 +107,19 @@ def _is_camera(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
 
 def _episode(file: Path, cameras: list[str], state: list[str], budget: Budget) -> Raw:
     with open_arrays(regular(file, file.parent), budget) as arrays:
-        flags: dict[str, Any] = {name: bool(arrays[name]) if name in arrays else None for name in FLAGS}
+        flags = {name: _flag(arrays[name], name) if name in arrays else None for name in FLAGS}
         return Raw(
             actions=arrays["actions"],
             state={name: arrays[name] for name in state},
             views=[arrays[name] for name in cameras],
             rewards=arrays.get("rewards"),
-            seed=int(arrays["seed"]) if "seed" in arrays else -1,
+            seed=known_seed(arrays.get("seed", -1)),
             meta=parse_json(str(arrays["meta"]), "meta") if "meta" in arrays else {},
             **flags,
         )
+
+
+def _flag(value: NDArray[Any], name: str) -> bool:
+    """One flag, or one per step: how the episode ended is said by the last, its outcome by any."""
+    ends = name in ("terminated", "truncated") and value.ndim == 1 and value.size > 0
+    return truth(value[-1] if ends else value, name)
