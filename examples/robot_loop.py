@@ -10,8 +10,9 @@ What it takes care of:
 * **Rate.** Ticks lie on a fixed grid of time, so that a late one does not move those after it.
 * **Late actions.** An action that comes more than ``max_age`` seconds after its observation is not sent: the robot
   holds. After ``max_late`` of them in a row the loop ends.
-* **Dead man's switch.** A thread of its own stops the robot when the switch is let go, or when no tick has come for
-  ``watchdog`` seconds, whatever the loop is doing. It goes on when the switch is held again, with a new chunk.
+* **Dead man's switch.** A thread of its own stops the robot when the switch is let go or cannot be read, or when no
+  tick has come for ``watchdog`` seconds, whatever the loop is doing. A stop that fails is tried again, and nothing is
+  commanded while that thread is silent. The loop goes on when the switch is held again.
 * **Executor.** Chunks in flight are dropped when an episode begins, after a stop and after a correction: they were
   made for another course of things.
 * **Corrections.** A person's action replaces the policy's for as long as there is one, and is written down in the form
@@ -22,7 +23,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import math
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -34,6 +37,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
+log = logging.getLogger("robot_loop")
 
 
 class Robot(Protocol):
@@ -57,6 +61,9 @@ class Policy(Protocol):
 
     def reset(self) -> None:
         """An episode begins."""
+
+    def replan(self) -> None:
+        """Drop the chunk in flight, and keep what was observed."""
 
     def act(self, observation: Mapping[str, Any]) -> Array:
         """The action [A] for an observation."""
@@ -96,10 +103,10 @@ class Watchdog:
 
     def __init__(self, robot: Robot, held: Callable[[], bool], seconds: float) -> None:
         self._robot, self._held, self._seconds = robot, held, seconds
-        self._fed = time.monotonic()
+        self._fed = self._looked = time.monotonic()
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._stopped = False
+        self._stopped = self._still = False
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def __enter__(self) -> Watchdog:
@@ -108,13 +115,15 @@ class Watchdog:
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
-        self._thread.join()
         self._robot.stop()
+        self._thread.join(self._seconds)  # it may hang in the switch
 
     def command(self, send: Callable[[], None]) -> bool:
         """Send a command unless the robot was stopped: the two never come in the wrong order."""
         with self._lock:
             self._fed = time.monotonic()
+            if not self._stopped and self._fed - self._looked > self._seconds:
+                self._halt("nobody has looked at the switch for a while")
             if self._stopped:
                 return False
             send()
@@ -126,20 +135,43 @@ class Watchdog:
         return self._stopped
 
     def release(self) -> bool:
-        """Let the robot go on, where the switch is held again."""
+        """Let the robot go on, where it has stopped and the switch is held again."""
         with self._lock:
             self._fed = time.monotonic()
-            if self._held():
-                self._stopped = False
+            if self._still and self._is_held() and self._fed - self._looked <= self._seconds:
+                self._stopped = self._still = False
             return not self._stopped
 
     def _watch(self) -> None:
         while not self._ended.wait(0.005):
             overdue = time.monotonic() - self._fed > self._seconds
-            if not self._stopped and (overdue or not self._held()):
+            released = not self._is_held()
+            self._looked = time.monotonic()
+            if self._stopped:
+                if not self._still:
+                    with self._lock:
+                        self._halt("once more")
+            elif overdue or released:
                 with self._lock:
-                    self._stopped = True
-                    self._robot.stop()
+                    self._halt("the switch was let go" if released else "no tick has come for a while")
+
+    def _is_held(self) -> bool:
+        """A switch that cannot be read is one that was let go."""
+        try:
+            return self._held()
+        except Exception:
+            log.exception("the switch cannot be read")
+            return False
+
+    def _halt(self, why: str) -> None:
+        """Stop the robot. Where that fails, it is tried again at the next look."""
+        self._stopped, self._still = True, False
+        try:
+            self._robot.stop()
+        except Exception:
+            log.exception("the robot could not be stopped (%s)", why)
+        else:
+            self._still = True
 
 
 def control(
@@ -153,6 +185,7 @@ def control(
     person: Person = lambda observation, proposed: None,
     corrections: IO[str] | None = None,
     episode: int = 0,
+    bounds: tuple[Array, Array] | None = None,
     done: Callable[[Mapping[str, Any]], bool] = lambda observation: False,
 ) -> Outcome:
     """Run one episode.
@@ -167,7 +200,11 @@ def control(
         person: who may take over.
         corrections: file for a line per corrected tick.
         episode: number of this one, for these lines.
+        bounds: lowest and highest actions [A], to which a person's are clipped.
         done: whether an observation ends the episode.
+
+    Raises:
+        ValueError: a person's action holds NaN or infinity. The robot is stopped.
     """
     outcome, late_in_a_row, period = Outcome(), 0, 1 / hz
     policy.reset()
@@ -194,13 +231,16 @@ def control(
             taken = person(observation, action)
             if taken is not None:
                 action = np.asarray(taken, np.float32)
+                if not np.isfinite(action).all():
+                    raise ValueError(f"a person's action must be finite, got {action.tolist()}")
+                action = action if bounds is None else np.clip(action, *bounds)
             age = time.monotonic() - seen
             outcome.ticks += 1
             outcome.milliseconds.append(1e3 * age)
             if age > limits.max_age:
                 outcome.late, late_in_a_row = outcome.late + 1, late_in_a_row + 1
                 watchdog.command(robot.hold)
-                policy.reset()  # the rest of its chunk is as old
+                policy.replan()  # the rest of its chunk is as old
                 if late_in_a_row >= limits.max_late:
                     outcome.ended = f"{late_in_a_row} late actions in a row"
                     break
@@ -209,7 +249,7 @@ def control(
             sent = watchdog.command(partial(robot.command, action))
             if sent and taken is not None:
                 outcome.corrected += 1
-                policy.reset()  # it proposes anew from where the person has led
+                policy.replan()  # it proposes anew from where the person has led
                 if corrections is not None:
                     line = {"episode": episode, "step": outcome.ticks - 1, "action": action.tolist()}
                     corrections.write(json.dumps(line) + "\n")
@@ -279,7 +319,8 @@ def main() -> None:
     try:
         from zoomrl import runtime
     except ImportError:
-        import policy as runtime  # type: ignore[import-not-found,no-redef]  # policy.py of the bundle, next to this file
+        sys.path.insert(0, str(options.bundle))  # for its policy.py
+        import policy as runtime  # type: ignore[import-not-found,no-redef]
     try:
         policy = runtime.load_policy(options.bundle)
     except runtime.BundleError as error:
@@ -291,9 +332,12 @@ def main() -> None:
     robot = Pendulum()
     hz = policy.facts["control_hz"] or robot.hz
     try:
-        outcome = control(robot, policy, hz, Limits(max_age=1 / hz), seconds=options.seconds)
+        bounds = tuple(np.asarray(policy.facts["action"][side], np.float32) for side in ("low", "high"))
+        outcome = control(robot, policy, hz, Limits(max_age=1 / hz), seconds=options.seconds, bounds=bounds)
     finally:
         robot.close()
+    if not outcome.ticks:
+        raise SystemExit(f"error: there was no tick in {options.seconds:g} s (ended by {outcome.ended})")
     median, worst = np.median(outcome.milliseconds), max(outcome.milliseconds)
     print(f"{outcome.ticks} ticks at {hz:g} Hz, {outcome.late} late; {median:.2f} ms (median), {worst:.2f} ms (worst)")
     print(f"ended by {outcome.ended}; cosine of the angle at the end: {robot.observe()['state'][0]:.2f}")

@@ -33,7 +33,7 @@ from zoomrl.deploy.load import BundlePolicy, _Controller
 from zoomrl.deploy.onnx import write_onnx
 from zoomrl.deploy.parity import Parity, _compare_bins, compare, mcnemar
 from zoomrl.errors import CheckpointError, ConfigError, MissingDependencyError, ZoomrlError
-from zoomrl.files import read_json
+from zoomrl.files import read_json, write_json
 from zoomrl.nets.perception import ObservationShape
 from zoomrl.spec import ArraySpec, EnvSpec
 from zoomrl.training.policy import load_agent
@@ -401,6 +401,116 @@ def test_a_bundle_holds_what_it_should(bundle, trained):
     assert str(trained.parent) not in (bundle / runtime.POLICY).read_text(), "nothing of this machine"
     assert str(trained.parent) not in (bundle / CARD).read_text()
     assert len({(bundle / name).stat().st_mode & 0o044 for name in (WEIGHTS, CODE)}) == 1, "read by the same people"
+
+
+def test_a_bundle_that_was_changed_or_mixed_is_refused(bundle, tmp_path):
+    def flipped(content):
+        return content[:-40] + bytes([content[-40] ^ 1]) + content[-39:]
+
+    def tuned(content):
+        return content.replace(b'"gain": 0.01', b'"gain": 0.05')
+
+    for name, change, text in (
+        (runtime.POLICY, tuned, "was changed since it was exported"),
+        (runtime.GRAPH, flipped, "is damaged, or of another bundle"),
+    ):
+        folder = tmp_path / name
+        shutil.copytree(bundle, folder)
+        content = (folder / name).read_bytes()
+        assert change(content) != content
+        (folder / name).write_bytes(change(content))
+        with pytest.raises(runtime.BundleError, match=text):
+            runtime.load_policy(folder)
+        with pytest.raises(CheckpointError, match=text):
+            load_policy(folder)
+
+
+def test_facts_that_lack_what_is_needed_are_named(bundle, tmp_path):
+    shutil.copytree(bundle, tmp_path / "b")
+    facts = json.loads((bundle / runtime.POLICY).read_text())
+    del facts["executor"], facts["digest"]
+    (tmp_path / "b" / runtime.POLICY).write_text(json.dumps(facts))
+    with pytest.raises(runtime.BundleError, match=r"policy\.json is not what `zoomrl export` writes \(KeyError"):
+        runtime.load_policy(tmp_path / "b")
+
+
+class _Nothing:
+    """A graph that answers with NaN."""
+
+    def __init__(self, facts):
+        self.answers = {"actions": np.full((1, facts["chunk_length"], facts["action"]["size"]), np.nan, np.float32)}
+
+    def run(self, names, feed):
+        return [self.answers.get(name, np.zeros(1, np.float32)) for name in names]
+
+
+def test_no_action_that_is_not_finite_reaches_a_robot(bundle):
+    policy = runtime.load_policy(bundle)
+    policy._graph = _Nothing(policy.facts)
+    shape = policy.facts["observations"]["state"]["shape"]
+    for act in (policy.act, policy.chunk):
+        with pytest.raises(runtime.ActionError, match="the graph answered with"):
+            act({"state": np.zeros(shape, np.float32)})
+
+
+def test_nan_is_no_parity():
+    graph = graph_of("td3", ONLY_STATE)
+
+    class Broken:
+        def sample_noise(self):
+            return {}
+
+        def infer(self, stacked, noise):
+            return np.full((1, ACTIONS), np.nan, np.float32)
+
+    found = compare(graph, Broken(), observations(graph, 2))  # type: ignore[arg-type]
+    assert found.largest_difference == np.inf
+    assert not found.holds
+
+
+def test_frames_between_chunks_are_stacked_and_a_replan_keeps_them(bundle):
+    chunked, stepped = (runtime.load_policy(bundle) for _ in range(2))
+    rng = np.random.default_rng(0)
+    states = [rng.normal(size=chunked.facts["observations"]["state"]["shape"]).astype(np.float32) for _ in range(3)]
+    for policy in (chunked, stepped):
+        policy.chunk({"state": states[0]})
+    stepped.chunk({"state": states[1]})
+    chunked.observe({"state": states[1]})
+    np.testing.assert_array_equal(chunked.chunk({"state": states[2]}), stepped.chunk({"state": states[2]}))
+    fresh, led = (runtime.load_policy(bundle) for _ in range(2))
+    for state in states[:2]:
+        led.act({"state": state})
+        fresh.observe({"state": state})
+    led.replan()
+    np.testing.assert_array_equal(led.act({"state": states[2]}), fresh.act({"state": states[2]}))
+
+
+def test_observations_of_several_environments_are_read_before_any_acts(bundle):
+    policies = load_policy(bundle, num_envs=2)
+    shape = policies.facts["observations"]["state"]["shape"]
+    right = np.zeros((2, *shape), np.float32)
+    for count in (1, 3):
+        with pytest.raises(
+            runtime.ObservationError, match=rf"'state' must have 2 rows, one of each environment, got {count}"
+        ):
+            policies.act({"state": np.zeros((count, *shape), np.float32)})
+    broken = right.copy()
+    broken[1] = np.nan
+    with pytest.raises(runtime.ObservationError, match="must be finite"):
+        policies.act({"state": broken})
+    again = load_policy(bundle, num_envs=2)
+    np.testing.assert_array_equal(policies.act({"state": right, "step": 3}), again.act(right))
+
+
+def test_the_result_of_other_weights_is_not_told(trained, tmp_path):
+    pytest.importorskip("onnxscript")
+    shutil.copytree(trained, tmp_path / "run")
+    told = json.loads((export(tmp_path / "run", tmp_path / "a", observations=0).folder / runtime.POLICY).read_text())
+    assert told["training"]["result"]["episodes"] > 0
+    result = read_json(tmp_path / "run" / "result.json")
+    write_json(tmp_path / "run" / "result.json", {**result, "updates": result["updates"] + 1})
+    told = json.loads((export(tmp_path / "run", tmp_path / "b", observations=0).folder / runtime.POLICY).read_text())
+    assert told["training"]["result"] is None
 
 
 def test_the_weights_are_those_of_the_run(bundle, trained):

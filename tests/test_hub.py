@@ -26,6 +26,13 @@ from zoomrl.errors import ZoomrlError
 folder, out = map(Path, sys.argv[1:3])
 print(push(folder, "me/reach", private=True))
 print(pull("me/reach", out))
+stray = out.parent / "stray"
+stray.mkdir()
+(stray / "README.md").write_text("mine")
+try:
+    pull("me/reach", stray)
+except ZoomrlError as error:
+    print(error)
 print(pull("me/reach"))
 for name in ("me/nothing",):
     try:
@@ -68,7 +75,12 @@ def test_a_bundle_goes_to_the_hub_and_comes_back(bundle, tmp_path):
         words = [sys.executable, "-c", SCRIPT, str(bundle), str(tmp_path / "out")]
         done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
-        address, out, cached, missing, refused = done.stdout.splitlines()
+        address, out, kept, cached, missing, refused = done.stdout.splitlines()
+        assert (
+            kept
+            == f"{tmp_path / 'stray'} exists and is no bundle of `zoomrl export`; it is left alone, name another folder"
+        )
+        assert (tmp_path / "stray" / "README.md").read_text() == "mine"
         assert address.startswith(f"{there.address}/me/reach/commit/")
         sent = there.files["me/reach"]
         assert there.private == {"me/reach": True}
@@ -100,8 +112,9 @@ def test_names_of_the_hub_are_told_from_folders(tmp_path, monkeypatch):
     assert not is_hub_name("./lift")
     assert not is_hub_name("/lift")
     assert not is_hub_name("lift")
-    (tmp_path / "bundles").mkdir()
-    assert not is_hub_name("bundles/lift"), "there is a folder of that name"
+    assert not is_hub_name("bundles/lift"), "a bundle that is not there"
+    (tmp_path / "owner").mkdir()
+    assert not is_hub_name("owner/lift"), "there is a folder of that name"
     with pytest.raises(CheckpointError, match="there is nothing at bundles/lift"):
         bundle_folder("bundles/lift")
     (tmp_path / "runs" / "lift").mkdir(parents=True)

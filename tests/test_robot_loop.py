@@ -56,10 +56,13 @@ class Policy:
     """Counts its steps since the last reset, and may be slow."""
 
     def __init__(self, slow=()):
-        self.slow, self.calls, self.resets, self.step = set(slow), 0, 0, 0
+        self.slow, self.calls, self.resets, self.replans, self.step = set(slow), 0, 0, 0, 0
 
     def reset(self):
         self.resets, self.step = self.resets + 1, 0
+
+    def replan(self):
+        self.replans, self.step = self.replans + 1, 0
 
     def act(self, observation):
         if self.calls in self.slow:
@@ -87,6 +90,7 @@ def test_late_actions_are_not_sent(loop):
     assert sent[:5] == [1, 2, 3, 4, 5]
     assert sent[5] == 1, "a new chunk, and not the rest of the late one"
     assert len(robot.told("hold")) == 1
+    assert (policy.resets, policy.replans) == (1, 1), "what was observed is not forgotten"
     assert 8 <= outcome.ticks <= 21, "ticks that went by are left out, not made up for"
 
 
@@ -117,6 +121,74 @@ def test_the_switch_stops_the_robot_at_once_and_lets_it_go_on(loop):
     assert after[0] == 1, "it begins anew"
     assert outcome.stops == 1
     assert outcome.ended == "time"
+
+
+def test_a_switch_that_cannot_be_read_is_one_that_was_let_go(loop):
+    robot, began = Robot(), time.monotonic()
+
+    def held():
+        if time.monotonic() - began > 0.2:
+            raise OSError("unplugged")
+        return True
+
+    outcome = loop.control(robot, Policy(), 50.0, loop.Limits(max_age=0.1), seconds=0.6, held=held)
+    assert outcome.ended == "stopped"
+    stop = robot.told("stop")[0][0]
+    assert stop - began < 0.5
+    assert not [entry for entry in robot.told("command") if entry[0] > stop]
+
+
+def test_a_stop_that_fails_is_tried_again(loop):
+    class Busy(Robot):
+        fails = 3
+
+        def stop(self):
+            self.fails -= 1
+            if self.fails >= 0:
+                raise OSError("bus busy")
+            super().stop()
+
+    robot, began = Busy(), time.monotonic()
+
+    def held():
+        return time.monotonic() - began < 0.2
+
+    outcome = loop.control(robot, Policy(), 50.0, loop.Limits(max_age=0.1), seconds=0.5, held=held)
+    assert (outcome.ended, outcome.stops, robot.fails < 0) == ("stopped", 1, True)
+    assert not [entry for entry in robot.told("command") if entry[0] > began + 0.4]
+
+
+def test_a_switch_that_hangs_stops_the_robot(loop):
+    robot, began, stuck = Robot(), time.monotonic(), threading.Event()
+
+    def held():
+        if time.monotonic() - began > 0.2:
+            stuck.wait(3.0)
+        return True
+
+    limits = loop.Limits(max_age=0.1, watchdog=0.15)
+    thread = threading.Thread(
+        target=loop.control, args=(robot, Policy(), 50.0, limits), kwargs={"seconds": 0.8, "held": held}, daemon=True
+    )
+    thread.start()
+    time.sleep(0.9)
+    assert robot.told("stop")[0][0] - began < 0.7
+    assert not [entry for entry in robot.told("command") if entry[0] > began + 0.7]
+    stuck.set()
+    thread.join(5)
+
+
+def test_a_persons_action_is_clipped_and_must_be_finite(loop):
+    robot, policy = Robot(), Policy()
+    one = np.ones(1, np.float32)
+    options = {"seconds": 0.1, "bounds": (-one, one)}
+    loop.control(robot, policy, 50.0, loop.Limits(max_age=0.1), person=lambda seen, proposed: 99 * one, **options)
+    assert {entry[2] for entry in robot.told("command")} == {1.0}
+    with pytest.raises(ValueError, match=r"a person's action must be finite"):
+        loop.control(
+            robot, policy, 50.0, loop.Limits(max_age=0.1), person=lambda seen, proposed: np.nan * one, **options
+        )
+    assert robot.log[-1][1] == "stop"
 
 
 def test_a_switch_that_stays_open_ends_the_episode(loop):

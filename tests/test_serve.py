@@ -126,6 +126,17 @@ def test_each_client_has_an_executor_and_episodes_of_its_own(folder):
         assert ask(two, state=np.full(3, 2.0))["step"] == 1, "the other client's episode goes on"
 
 
+def test_a_client_may_drop_the_chunk_in_flight_or_only_show_what_it_sees(folder):
+    with serving(folder) as server, client(server) as one:
+        assert ask(one, state=np.full(3, 1.0))["actions"][0, 1] == 0
+        assert ask(one, state=np.full(3, 2.0), observe=True)["observe"] is True
+        assert ask(one, replan=True) == {"replan": True}
+        answer = ask(one, state=np.full(3, 3.0))
+        assert (answer["actions"][0, 0], answer["actions"][0, 1]) == (pytest.approx(0.03), 0), "a new chunk"
+        assert answer["step"] == 2, "of the same episode"
+        assert ask(one, state=np.full(3, 4.0), replan=True)["actions"][0, 0] == pytest.approx(0.04)
+
+
 def test_a_whole_chunk_and_time_stamps(folder):
     with serving(folder) as server, client(server) as one:
         before = time.time()

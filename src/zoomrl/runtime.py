@@ -14,7 +14,9 @@ What happens between two calls lies here: stacks of observations, the executor o
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +27,7 @@ from numpy.typing import NDArray
 
 FORMAT, VERSION = "zoomrl-policy", 1
 POLICY, GRAPH = "policy.json", "model.onnx"
+_SEAL = re.compile(rb',\n  "digest": "([0-9a-f]{64})"\n}\n\Z')
 Floats = NDArray[np.float32]
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -36,6 +39,10 @@ class BundleError(Exception):
 
 class ObservationError(ValueError):
     """An observation that is not what the policy learnt from. Says what was expected and what came."""
+
+
+class ActionError(ArithmeticError):
+    """The graph answered with NaN or infinity, which no robot may be told."""
 
 
 def load_policy(folder: str | Path, *, threads: int = 1, seed: int = 0) -> Policy:
@@ -71,8 +78,12 @@ class Policy:
 
     def __init__(self, folder: Path, *, threads: int = 1, seed: int = 0) -> None:
         self.facts = _facts(folder)
+        _check_file(folder / GRAPH, self.facts)
         self._graph = _session(folder / GRAPH, threads)
-        self._prepare(seed)
+        try:
+            self._prepare(seed)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BundleError(f"{folder / POLICY} is not what `zoomrl export` writes ({error!r})") from error
 
     def _prepare(self, seed: int) -> None:
         facts = self.facts
@@ -101,8 +112,23 @@ class Policy:
     def reset(self) -> None:
         """Begin an episode: drop chunks in flight and stacked observations."""
         self._stack.reset()
-        self._executor.reset()
+        self.replan()
         self.value = None
+
+    def replan(self) -> None:
+        """Drop chunks in flight, as after a person has led the robot elsewhere; what was observed stays stacked."""
+        self._executor.reset()
+
+    def observe(self, observation: Mapping[str, Any] | NDArray[Any]) -> None:
+        """Stack an observation without an action: of the steps between two calls of :meth:`chunk`.
+
+        Args:
+            observation: as for :meth:`act`.
+
+        Raises:
+            ObservationError: as :meth:`act`.
+        """
+        self._stack.push(self.read(observation))
 
     def act(self, observation: Mapping[str, Any] | NDArray[Any]) -> Floats:
         """Action for the newest observation.
@@ -118,14 +144,18 @@ class Policy:
 
         Raises:
             ObservationError: something is missing, has another shape, or holds NaN or infinity.
+            ActionError: the graph answers with NaN or infinity.
         """
         stacked = self._stack.push(self.read(observation))
         self.replanned = self._executor.needs_chunk()
         chunk = self.infer(stacked) if self.replanned else None
-        return np.clip(self._executor.step(chunk), self._low, self._high)
+        return self._within(self._executor.step(chunk))
 
     def chunk(self, observation: Mapping[str, Any] | NDArray[Any]) -> Floats:
         """The whole action chunk for the newest observation, for programs that execute it themselves.
+
+        Policies that stack frames (``facts["frame_stack"]`` above 1) need the observations in between, too: pass them
+        to :meth:`observe`.
 
         Args:
             observation: as for :meth:`act`.
@@ -134,9 +164,16 @@ class Policy:
             float32 [T, A], in the environment's units and within its bounds.
 
         Raises:
-            ObservationError: as :meth:`act`.
+            ObservationError, ActionError: as :meth:`act`.
         """
-        return np.clip(self.infer(self._stack.push(self.read(observation))), self._low, self._high)
+        return self._within(self.infer(self._stack.push(self.read(observation))))
+
+    def _within(self, actions: Floats) -> Floats:
+        if not np.isfinite(actions).all():
+            raise ActionError(
+                f"the graph answered with {actions.tolist()}: it is damaged, or its weights are not finite"
+            )
+        return np.clip(actions, self._low, self._high)
 
     def infer(self, stacked: Mapping[str, NDArray[Any]], noise: Mapping[str, NDArray[Any]] | None = None) -> Floats:
         """The action chunk [T, A] for stacked observations, in the environment's units, not clipped to its bounds.
@@ -264,14 +301,28 @@ def _array(name: str, value: Any) -> NDArray[Any]:
 def _facts(folder: Path) -> dict[str, Any]:
     path = folder / POLICY
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        facts = json.loads(content)
     except (OSError, ValueError) as error:
         raise BundleError(f"{folder} holds no bundle: {path} cannot be read ({error})") from error
+    seal = _SEAL.search(content)
+    if seal and hashlib.sha256(content[: seal.start()] + b"\n}\n").hexdigest().encode() != seal[1]:
+        raise BundleError(
+            f"{path} was changed since it was exported: its content does not match the checksum in its last line. "
+            "Export it again; if you changed it on purpose, remove that line and the comma before it"
+        )
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise BundleError(f"{folder} holds no bundle: {path} is not one of `zoomrl export`")
     if facts.get("version") != VERSION:
         raise BundleError(f"{folder} is a bundle of version {facts.get('version')}; this reads version {VERSION}")
     return facts
+
+
+def _check_file(path: Path, facts: Mapping[str, Any]) -> None:
+    """BundleError where ``path`` is not the file that was exported with ``facts``; bundles of before do not say."""
+    wanted = (facts.get("files") or {}).get(path.name)
+    if wanted and path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
+        raise BundleError(f"{path} is damaged, or of another bundle than {POLICY} next to it: copy or export it again")
 
 
 def _session(path: Path, threads: int) -> Any:

@@ -92,7 +92,7 @@ def _trained(facts: Mapping[str, Any]) -> str:
     training, result = facts["training"], facts["training"]["result"]
     made = f"{training['env_steps']:,} environment steps"
     if not training["env_steps"]:
-        made = f"{training['updates']:,} updates on demonstrations alone"
+        made = f"{training['updates']:,} updates, and no environment step"
     lines = ["## Training\n", f"{made}, seed {training['seed']}."]
     if result and result.get("success_rate") is not None:
         low, high = result["success_low"], result["success_high"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -118,6 +119,7 @@ def export(
         # Its writer leaves it to its owner alone; the others may be read by whoever may read the folder.
         (folder / WEIGHTS).chmod((folder / CODE).stat().st_mode)
         facts = describe(held, trained.config, directory, graph, step)
+        facts["files"] = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())}
         write_json(folder / runtime.POLICY, facts)
         parity = success = None
         met: list[Arrays] = []

@@ -137,12 +137,14 @@ def _executor(control: ControlConfig, chunk_length: int) -> dict[str, Any]:
 
 
 def _training(held: TrainedAgent, trained: TrainConfig, run: Path) -> dict[str, Any]:
-    """Where the weights come from. The result of the run is told where it was executed as this bundle is."""
+    """Where the weights come from. The run's result is told where it is theirs, executed as this bundle is."""
     config = trained.to_dict()
     options = {name: value for name, value in config.items() if name not in (*_PRIVATE, "env")}
     options["demos"] = _without_places(options["demos"])
     same = held.config.control == trained.control
     result = read_json(run / RESULT) if same and (run / RESULT).exists() else {}
+    if (result.get("env_steps"), result.get("updates")) != (held.env_steps, held.updates):
+        result = {}  # of other weights: the run went on, or this is an earlier checkpoint
     policy = read_policy_file(run)
     kept = ("episodes", "success_rate", "success_low", "success_high", "return_mean", "return_low", "return_high")
     return {

@@ -40,7 +40,12 @@ def push(folder: Path, name: str, *, private: bool = False, message: str = "") -
     try:
         hub.create_repo(name, repo_type="model", private=private, exist_ok=True)
         done = hub.upload_folder(
-            repo_id=name, folder_path=str(folder), allow_patterns=list(FILES), commit_message=summary
+            repo_id=name,
+            folder_path=str(folder),
+            allow_patterns=list(FILES),
+            # Of a bundle that was there before.
+            delete_patterns=[file for file in FILES if not (folder / file).exists()],
+            commit_message=summary,
         )
     except Exception as error:  # of the library, of what it speaks HTTP with, of the system
         raise ZoomrlError(f"the hub did not take {folder} as {name}: {_reason(error)}. {_LOGIN}") from error
@@ -59,9 +64,12 @@ def pull(name: str, out: Path | None = None, *, revision: str | None = None) -> 
         The folder.
 
     Raises:
-        ConfigError, MissingDependencyError, ZoomrlError: as for :func:`push`.
+        ConfigError: as for :func:`push`; or something else than a bundle lies at ``out``.
+        MissingDependencyError, ZoomrlError: as for :func:`push`.
     """
     hub = _hub(name)
+    if out is not None and out.exists() and not (out / POLICY).is_file() and (out.is_file() or any(out.iterdir())):
+        raise ConfigError(f"{out} exists and is no bundle of `zoomrl export`; it is left alone, name another folder")
     try:
         place = None if out is None else str(out)
         found = hub.snapshot_download(name, revision=revision, local_dir=place, allow_patterns=list(FILES))

@@ -82,7 +82,8 @@ class BundlePolicy:
         if len(policies) == 1:
             return policies[0].act(observation)
         if not isinstance(observation, Mapping):
-            return np.stack([policy.act(observation[index]) for index, policy in enumerate(policies)])
+            only = "state" if "state" in self.facts["observations"] else "rgb"
+            observation = {only: observation}
         return self.controller.act(observation)
 
 
@@ -99,7 +100,19 @@ class _Controller:
                 policy.reset()
 
     def act(self, observation: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        rows = [{name: array[index] for name, array in observation.items()} for index in range(len(self.policies))]
+        given = {name: np.asarray(value) for name, value in observation.items()}
+        wrong = [name for name, array in given.items() if array.ndim and len(array) != len(self.policies)]
+        if wrong:
+            came = len(given[wrong[0]])
+            raise runtime.ObservationError(
+                f"{wrong[0]!r} must have {len(self.policies)} rows, one of each environment, got {came}"
+            )
+        parts = {name: array for name, array in given.items() if array.ndim}  # a single number is of no environment
+        # All are read before any acts: one that is refused leaves the others as they were.
+        rows = [
+            policy.read({name: array[index] for name, array in parts.items()})
+            for index, policy in enumerate(self.policies)
+        ]
         actions = np.stack([policy.act(row) for policy, row in zip(self.policies, rows, strict=True)])
         values = [policy.value if policy.replanned else math.nan for policy in self.policies]
         told = any(policy.replanned and policy.value is not None for policy in self.policies)

@@ -90,6 +90,7 @@ def compare(graph: ActingGraph, policy: Policy, observations: Iterable[Mapping[s
         theirs = policy.infer(observation, noise)
         found.milliseconds.append(1e3 * (time.perf_counter() - began))
         difference = np.abs(ours - theirs)[:, moving] / half[moving]
+        difference[~np.isfinite(difference)] = math.inf  # NaN would be no difference at all
         found.observations += 1
         if isinstance(agent, CQN):
             same = _compare_bins(found, graph, agent, arrays, (ours, theirs))[:, moving]

@@ -9,6 +9,8 @@ from zoomrl.deploy.hub import pull
 from zoomrl.errors import CheckpointError, command_line
 from zoomrl.runtime import GRAPH, POLICY
 
+_OWN_FOLDERS = ("runs", "bundles")
+"""Where runs and bundles lie by default: no owners."""
 _HUB_NAME = re.compile(r"(\w[\w.-]*)/[\w.-]+")
 
 
@@ -20,7 +22,7 @@ def is_bundle(path: Path) -> bool:
 def is_hub_name(source: str | Path) -> bool:
     """Whether ``source`` is owner/name on the hub: there is nothing here by that name, nor a folder called owner."""
     found = _HUB_NAME.fullmatch(str(source))
-    return found is not None and not Path(source).exists() and not Path(found[1]).exists() and found[1] != "runs"
+    return found is not None and not Path(found[1]).exists() and found[1] not in _OWN_FOLDERS
 
 
 def bundle_folder(source: str) -> Path:

@@ -29,9 +29,13 @@ from zoomrl.runtime import BundleError, ObservationError, Policy, load_policy
 
 log = logging.getLogger("zoomrl.deploy")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-CONTROL = ("reset", "episode", "chunk", "time")
+CONTROL = ("reset", "episode", "replan", "observe", "chunk", "time")
 """Names in a message that are no observations."""
-_PLACES = {"time": (int, float), "reset": (bool,), "chunk": (bool,), "episode": (int, str)}
+_PLACES = {
+    **dict.fromkeys(("reset", "replan", "observe", "chunk"), (bool,)),
+    "time": (int, float),
+    "episode": (int, str),
+}
 _LONGEST_NAME = 200
 
 
@@ -140,9 +144,10 @@ class Server:
     def metadata(self) -> dict[str, Any]:
         """What a client is told first."""
         facts = self._policy.facts
-        kept = ("format", "version", "agent", "chunk_length", "observations", "action", "executor", "control_hz")
+        kept = ("format", "version", "agent", "chunk_length", "frame_stack", "observations", "action", "executor")
         return {
             **{name: facts[name] for name in kept},
+            "control_hz": facts["control_hz"],
             "environment": facts["environment"]["id"],
             "env_steps": facts["training"]["env_steps"],
             "action_horizon": 1,
@@ -235,9 +240,15 @@ class _Client:
             self._policy.reset()
             self._steps = 0
         self._episode = control.get("episode", self._episode)
-        if not message and control.get("reset"):
-            return pack({"reset": True, **_echo(control)})
-        reply = self._chunk(message) if control.get("chunk") else self._action(message)
+        if control.get("replan"):
+            self._policy.replan()
+        if not message and (control.get("reset") or control.get("replan")):
+            return pack({**{name: True for name in ("reset", "replan") if control.get(name)}, **_echo(control)})
+        if control.get("observe"):
+            self._policy.observe(message)
+            reply: dict[str, Any] = {"observe": True}
+        else:
+            reply = self._chunk(message) if control.get("chunk") else self._action(message)
         self._steps += 1
         milliseconds = 1e3 * (time.perf_counter() - began)
         reply |= {"step": self._steps - 1, "server_timing": {"infer_ms": milliseconds}}

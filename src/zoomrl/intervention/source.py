@@ -57,7 +57,10 @@ class Recording:
             raise ConfigError(
                 f"intervene.source: there is no file {file}. Name a file of recorded corrections, 'keyboard' or 'none'"
             )
-        text = file.read_text(encoding="utf-8")
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"intervene.source: {file} cannot be read as text ({error})") from error
         self.sha256 = hashlib.sha256(text.encode()).hexdigest()
         """Of the content: a run goes on with the same corrections alone."""
         self._actions: dict[tuple[int, int], Array] = {}
