@@ -7,9 +7,11 @@ import torch
 from tensordict import TensorDict
 
 from slow_cqn import SlowCQN
+from zoomrl.agents.act.transformer import EncoderStack
 from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
 from zoomrl.agents.cqn.imitation import imitation_weight
 from zoomrl.agents.cqn.learner import CQN
+from zoomrl.agents.drqv2.config import DrQv2Config
 from zoomrl.agents.learner import MEASURED, MEASURED_EVERY
 from zoomrl.agents.metrics import input_metrics
 from zoomrl.errors import CheckpointError, ConfigError
@@ -279,6 +281,39 @@ def test_a_batch_without_demonstrations_has_finite_losses():
     assert all(torch.isfinite(v) for v in metrics.values())
     assert metrics["dominance_loss"] == 0
     assert metrics["margin_loss"] == 0
+
+
+def test_what_has_no_weight_is_not_reported_as_learnt():
+    for changes, missing in (
+        ({"bc_lambda": 0.0}, {"margin_loss", "dominance_loss"}),
+        ({"critic_lambda": 0.0}, {"critic_loss"}),
+    ):
+        metrics = CQN(CQNASConfig(**TINY, **changes), SHAPE, ACTIONS).update(make_batch(4))
+        losses = {"margin_loss", "dominance_loss", "critic_loss"}
+        assert losses - set(metrics) == missing
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bc_margin": -1.0}, r"agent\.bc_margin must be at least 0"),
+        ({"bc_lambda": 0.0, "bc_margin": 0.3}, r"bc_margin=0\.3 has no effect without an agent\.bc_lambda above 0"),
+        ({"optimizer": "adam", "weight_decay": 0.3}, r"weight_decay=0\.3 has no effect without agent\.optimizer=adamw"),
+    ],
+)
+def test_options_that_would_do_nothing_or_harm_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        CQNConfig(**changes)
+    CQNConfig(optimizer="adam", weight_decay=0.0)
+    with pytest.raises(ConfigError, match=r"weight_decay=0\.3 has no effect"):
+        DrQv2Config(weight_decay=0.3)
+
+
+def test_a_dropout_too_small_for_16_bits_keeps_everything():
+    stack = EncoderStack(8, 2, 8, 1, 1e-6)
+    kept = stack.sample_noise(4, 3, torch.Generator().manual_seed(0))
+    assert kept is not None
+    assert kept.float().mean() > 0.999
 
 
 def test_zero_heads_start_with_equal_values_and_uniform_actions():

@@ -148,12 +148,19 @@ def test_snapping_needs_a_grid():
         TrainConfig(agent=DrQv2PlusConfig(), control=ControlConfig(snap=True))
 
 
+LATENT = RepresentationConfig("self_predictive", fsq_levels=(2, 4))
+
+
 @pytest.mark.parametrize(
     ("name", "agent", "value"),
     [
         ("agent.horizon", CQNASConfig(chunk_length=7), 7),
         ("agent.refresh", TD7Config(target_interval=9), 9),
-        ("agent.representation.levels", IQRLConfig(representation=RepresentationConfig(fsq_levels=(2, 4))), (2, 4)),
+        (
+            "agent.representation.levels",
+            IQRLConfig(representation=RepresentationConfig("self_predictive", fsq_levels=(2, 4))),
+            (2, 4),
+        ),
     ],
 )
 def test_a_config_with_an_earlier_name_is_read(name, agent, value):

@@ -321,9 +321,16 @@ def test_refusals():
     with pytest.raises(ConfigError, match="multiple of the number of channels"):
         TD3Config(representation=RepresentationConfig(kind="self_predictive", dim=7))
     with pytest.raises(ConfigError, match="2 or more"):
-        TD3Config(representation=RepresentationConfig(fsq_levels=(1, 8)))
+        TD3Config(representation=RepresentationConfig("self_predictive", fsq_levels=(1, 8)))
     with pytest.raises(ConfigError, match=r"representation\.decay must be above 0"):
         CQNConfig(representation=RepresentationConfig(decay=0))
+    with pytest.raises(ConfigError, match=r"representation\.horizon=9 has no effect without .*kind=self_predictive"):
+        TD3Config(representation=RepresentationConfig(horizon=9))
+    with pytest.raises(ConfigError, match=r"fsq_levels=\(4, 4\) has no effect without agent\.representation\.quantise"):
+        RepresentationConfig("self_predictive", quantise=False, fsq_levels=(4, 4))
+    with pytest.raises(ConfigError, match=r"representation\.weight_decay=0\.5 has no effect without .*adamw"):
+        RepresentationConfig("self_predictive", optimizer="adam", weight_decay=0.5)
+    RepresentationConfig("self_predictive", optimizer="adam", weight_decay=0.0)
     with pytest.raises(ConfigError, match="kind must be self_predictive"):
         TCRLConfig(representation=RepresentationConfig())
 

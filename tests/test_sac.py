@@ -168,7 +168,8 @@ def test_the_target_entropy_is_minus_the_action_dimensions_unless_told():
     assert make(SACConfig(**TINY, target_entropy=1.5), ONLY_STATE).target_entropy == 1.5
     with pytest.raises(ConfigError, match=r"stays below 2\.079"):
         make(SACConfig(**TINY, target_entropy=2.1), ONLY_STATE)
-    make(SACConfig(**TINY, target_entropy=2.1, learn_temperature=False), ONLY_STATE)
+    with pytest.raises(ConfigError, match=r"target_entropy=2\.1 has no effect without agent\.learn_temperature"):
+        SACConfig(**TINY, target_entropy=2.1, learn_temperature=False)
 
 
 def test_temperature_zero_ignores_the_entropy_and_can_be_saved():

@@ -300,7 +300,11 @@ def test_a_policy_that_has_learnt_nothing_is_judged_too():
 
 
 def test_without_checkpoints_the_newest_policy_is_evaluated():
-    agent = make(TD7Config(**TINY, checkpoints=False, first_episodes=2))
+    agent = make(TD7Config(**TINY, checkpoints=False))
+    with pytest.raises(ConfigError, match=r"first_episodes=2 has no effect without agent\.checkpoints"):
+        TD7Config(checkpoints=False, first_episodes=2)
+    with pytest.raises(ConfigError, match=r"reset_weight must be at most 1"):
+        TD7Config(reset_weight=5)
     agent.update(batch_of(0))
     assert agent.episode_ended(5.0)
     assert agent.episode_ended(1.0)

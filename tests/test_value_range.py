@@ -321,6 +321,23 @@ def test_values_that_are_too_coarse_are_refused_where_that_is_asked_for(tmp_path
     assert result.finished
 
 
+@pytest.mark.parametrize(("executor", "length", "told"), [("temporal_ensemble", 3, 1), ("open_loop", 3, 0)])
+def test_proposals_that_the_ensemble_would_average_are_told(tmp_path, executor, length, told):
+    demos = demo_set(tmp_path / "demos")
+    config = tiny(
+        tmp_path,
+        demos,
+        agent__proposals=ProposalConfig(count=3),
+        agent__chunk_length=length,
+        control__executor=executor,
+    )
+    said: list[str] = []
+    found = read_demos(demos)
+    scaler = make_scaler(config.control, found.spec.action, [])
+    announce_demonstrated(config, found.spec, found.episodes, scaler, said.append)
+    assert sum("chunks that are proposed anew at every step are averaged" in line for line in said) == told
+
+
 def test_a_fraction_of_successes_that_never_come_is_told(tmp_path):
     config = tiny(tmp_path, steps=0, agent__normalize="none", replay__success_fraction=0.25)
     action = ArraySpec((1,), low=(-1.0,), high=(1.0,))

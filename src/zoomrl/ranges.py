@@ -79,6 +79,14 @@ def refuse_idle(config: Any, place: str, used: bool, needs: str, *names: str) ->
             )
 
 
+def refuse_idle_decay(config: Any, place: str) -> None:
+    """Refuse a ``weight_decay`` with ``optimizer`` Adam, which takes none, unless it is 0 or the default."""
+    if config.weight_decay:
+        refuse_idle(
+            config, place, config.optimizer == "adamw", f"{place}optimizer=adamw (0 says so, too)", "weight_decay"
+        )
+
+
 def check_seed(seed: int) -> int:
     """A seed of random numbers, refused where their generators do not take it.
 

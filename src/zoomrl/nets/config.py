@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
 from zoomrl.errors import ConfigError
 from zoomrl.field_docs import with_field_docs
-from zoomrl.ranges import at_least, choices, positive, widths
+from zoomrl.ranges import at_least, choices, positive, refuse_idle, refuse_idle_decay, widths
 
 
 @with_field_docs
@@ -31,7 +32,8 @@ class EncoderConfig:
     share_views: bool = False
     """One network for all views; otherwise one for each view (published)."""
     layers: int = 0
-    """Extra layers (Linear to the hidden width, LayerNorm, SiLU) in each image trunk."""
+    """Extra layers (Linear, LayerNorm, SiLU) in each image trunk: as wide as the hidden layers in CQN and DrQ-v2, and
+    feature_dim elsewhere."""
     feature_dim: int = 64
     """Width of the image trunks."""
     shift: int = 4
@@ -113,6 +115,10 @@ class RepresentationConfig:
         positive(self, place, "lr", "clip")
         positive(self, place, "decay", "target_tau", most=1)
         widths(self, place, "encoder_hidden", "model_hidden")
+        learnt = [each.name for each in dataclasses.fields(self) if each.name != "kind"]
+        refuse_idle(self, place, self.kind != "none", f"{place}kind=self_predictive", *learnt)
+        refuse_idle(self, place, self.quantise, f"{place}quantise", "fsq_levels")
+        refuse_idle_decay(self, place)
         if self.quantise and (not self.fsq_levels or min(self.fsq_levels) < 2):
             raise ConfigError(f"{place}fsq_levels must be 2 or more for each channel, got {self.fsq_levels}")
         if self.quantise and self.dim % len(self.fsq_levels):

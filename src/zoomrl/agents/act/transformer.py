@@ -119,7 +119,9 @@ class _Stack(nn.Module):
         # Four 16-bit numbers from each sampled one: on a CPU a quarter of the time of sampling each by itself.
         words = torch.empty(-(-shape.numel() // 4), dtype=torch.int64, device=generator.device)
         bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)
-        return (bits[: shape.numel()] < round((1 - self.dropout) * 2**16) - 2**15).view(shape)
+        # 2**15 is beyond 16 bits: compared with it, nothing would be kept.
+        bound = min(round((1 - self.dropout) * 2**16) - 2**15, 2**15 - 1)
+        return (bits[: shape.numel()] < bound).view(shape)
 
 
 class EncoderStack(_Stack):

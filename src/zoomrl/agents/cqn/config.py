@@ -11,7 +11,7 @@ from zoomrl.errors import ConfigError
 from zoomrl.field_docs import with_field_docs
 from zoomrl.math.schedules import parse_schedule
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
-from zoomrl.ranges import at_least, choices, positive, refuse_idle, widths
+from zoomrl.ranges import at_least, choices, positive, refuse_idle, refuse_idle_decay, widths
 
 LEAST_ATOMS = 3
 """Even atoms that a value must be away from 0 to be told from it."""
@@ -139,7 +139,8 @@ class CQNConfig(AgentConfig):
     act_with: Literal["target", "online"] = "target"
     """Critic that acts, in training and evaluation."""
     tie_threshold: float = 1e-4
-    """Where the values of all bins lie within this, one of them is chosen at random; 0 always takes the first best."""
+    """Where the values of all bins lie within this, one of them is chosen at random; 0 always takes the first best.
+    With geometric atoms, keep it well below v_least (1 - gamma): what a step is worth where values are least."""
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -180,9 +181,11 @@ class CQNConfig(AgentConfig):
                 "geometric atoms lie at 0 and from agent.v_least to agent.v_max, three or more: agent.v_min must be 0, "
                 f"got v_min={self.v_min:g}, v_least={self.v_least:g}, v_max={self.v_max:g}, atoms={self.atoms}"
             )
-        at_least(self, "agent.", critic_lambda=0, bc_lambda=0, bc_floor=0, trunk_dim=0)
+        at_least(self, "agent.", critic_lambda=0, bc_lambda=0, bc_floor=0, bc_margin=0, trunk_dim=0)
+        refuse_idle_decay(self, "agent.")
         categorical, geometric = self.value == "categorical", self.atom_spacing == "geometric"
         refuse_idle(self, "agent.", categorical, "agent.value=categorical", "atom_spacing", "coarse_values")
+        refuse_idle(self, "agent.", self.bc_lambda > 0, "an agent.bc_lambda above 0", "bc_margin")
         refuse_idle(self, "agent.", geometric, "agent.atom_spacing=geometric", "v_least")
         refuse_idle(self, "agent.", self.bc_schedule != "1", "an agent.bc_schedule", "bc_floor")
         refuse_idle(self, "agent.", self.bc_lambda > self.bc_floor, "an agent.bc_lambda above bc_floor", "bc_schedule")

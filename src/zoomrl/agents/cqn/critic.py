@@ -290,7 +290,10 @@ class CoarseToFineCritic(CoarseToFineNetwork):
         td, dominance, margin = sums.unbind()
         td = td / max(config.critic_lambda, 1e-12)
         dominance, margin = (part / imitation_weight.clamp(min=1e-12) for part in (dominance, margin))
-        parts = {"critic_loss": td, "dominance_loss": dominance, "margin_loss": margin}
+        # Sums of a weight that is 0 say nothing: 0 would read as a loss that has been learnt away.
+        parts = {"critic_loss": td} if config.critic_lambda > 0 else {}
+        if config.bc_lambda > 0:
+            parts |= {"dominance_loss": dominance, "margin_loss": margin}
         reported = _report(self.atoms @ wanted, weight) | clipped_fractions(mean, weight, self.atoms)
         return loss, parts | reported
 

@@ -9,7 +9,7 @@ from zoomrl.agents.checks import check_learning, check_support
 from zoomrl.agents.config import AgentConfig
 from zoomrl.field_docs import with_field_docs
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
-from zoomrl.ranges import at_least, choices
+from zoomrl.ranges import at_least, choices, refuse_idle_decay
 
 
 @with_field_docs
@@ -77,6 +77,7 @@ class DrQv2Config(AgentConfig):
         check_learning(self)
         check_support(self)
         at_least(self, "agent.", noise_clip=0, bc_lambda=0, trunk_dim=0)
+        refuse_idle_decay(self, "agent.")
 
 
 @with_field_docs

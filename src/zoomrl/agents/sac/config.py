@@ -10,7 +10,7 @@ from zoomrl.agents.config import AgentConfig, TaskDefaults
 from zoomrl.errors import ConfigError
 from zoomrl.field_docs import with_field_docs
 from zoomrl.nets.config import EncoderConfig, RepresentationConfig
-from zoomrl.ranges import at_least, choices, widths
+from zoomrl.ranges import at_least, choices, refuse_idle, widths
 
 
 @with_field_docs
@@ -74,3 +74,4 @@ class SACConfig(AgentConfig):
             )
         widths(self, "agent.", "hidden")
         check_learning(self)
+        refuse_idle(self, "agent.", self.learn_temperature, "agent.learn_temperature", "target_entropy")

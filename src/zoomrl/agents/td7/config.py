@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from zoomrl.agents.config import AgentConfig, TaskDefaults
+from zoomrl.errors import ConfigError
 from zoomrl.field_docs import with_field_docs
-from zoomrl.ranges import at_least, choices, positive
+from zoomrl.ranges import at_least, choices, positive, refuse_idle
 
 
 @with_field_docs
@@ -88,4 +89,8 @@ class TD7Config(AgentConfig):
             checkpoint_after=0,
             reset_weight=0,
         )
+        if self.reset_weight > 1:
+            raise ConfigError(f"agent.reset_weight must be at most 1: it lowers the bar, got {self.reset_weight}")
+        judged = ("first_episodes", "later_episodes", "checkpoint_after", "reset_weight")
+        refuse_idle(self, "agent.", self.checkpoints, "agent.checkpoints", *judged)
         positive(self, "agent.", "lr")

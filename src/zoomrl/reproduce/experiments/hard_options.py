@@ -99,6 +99,8 @@ EXPERIMENT = Experiment(
         "may differ by n alone.",
         "What SEAR reports is an efficiency about 20 % higher.",
         "In the arm with proposals, evaluations of the recorded small scale began from the same noise at every step.",
+        "Proposals are executed by the temporal ensemble, as all arms are: it averages chunks that were proposed "
+        "apart, and Q-chunking executes each by itself.",
     ),
     read=final_numbers,
 )

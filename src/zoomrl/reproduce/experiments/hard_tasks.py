@@ -32,8 +32,11 @@ _PRACTISE = Claim(
     f"{CQN_AS}, on BiGym and RLBench",
     "CQN-AS above ACT and behaviour cloning (figures only)",
 )
-_RANDOM = "proposals-random"
-_PROPOSED = next(arm for arm in OPTIONS if arm.name == "proposals")
+_OPEN, _PROPOSED, _RANDOM = "open-loop", "proposals", "proposals-random"
+_WHOLE: dict[str, object] = {"control.executor": "open_loop"}
+"""What is proposed is executed as it is: the temporal ensemble would average chunks that were proposed apart."""
+_ALONE = tuple(arm for arm in OPTIONS if arm.name != _PROPOSED)
+_PROPOSALS = _WHOLE | next(arm for arm in OPTIONS if arm.name == _PROPOSED).options
 EXPERIMENT = Experiment(
     name="hard-tasks",
     title="Does anything learn hard tasks better than CQN-AS?",
@@ -43,8 +46,10 @@ EXPERIMENT = Experiment(
         Arm("act", "ACT", {"preset": "act-metaworld-hard"}),
         Arm("cqn", "CQN", {"preset": "cqn-metaworld-hard"}),
         Arm(BASE, "CQN-AS with chunks of 4"),
-        *OPTIONS,
-        Arm(_RANDOM, "any of these chunks", {**_PROPOSED.options, "agent.proposals.choose": "random"}),
+        *_ALONE,
+        Arm(_OPEN, "CQN-AS of which whole chunks are executed", _WHOLE),
+        Arm(_PROPOSED, "the same with the best of 16 chunks that a flow proposes", _PROPOSALS),
+        Arm(_RANDOM, "any of these chunks", {**_PROPOSALS, "agent.proposals.choose": "random"}),
     ),
     scales={
         SMALL: Scale(
@@ -61,8 +66,9 @@ EXPERIMENT = Experiment(
         Contrast("CQN-AS against CQN", "success", BASE, "cqn", "above", _CHUNKS, methods=True),
         Contrast("CQN-AS against ACT", "success", BASE, "act", "above", _PRACTISE, methods=True),
         Contrast("CQN-AS against cloning", "success", BASE, "bc", "above", _PRACTISE, methods=True),
-        *(against_base(arm.name) for arm in OPTIONS),
-        Contrast("the critic's choice", "success", "proposals", _RANDOM, "above", PROPOSALS, methods=True),
+        *(against_base(arm.name) for arm in _ALONE),
+        Contrast("proposals against whole chunks", "success", _PROPOSED, _OPEN, "above", PROPOSALS, methods=True),
+        Contrast("the critic's choice", "success", _PROPOSED, _RANDOM, "above", PROPOSALS, methods=True),
     ),
     metrics={
         "success": "success rate of the 200 episodes at the end",
