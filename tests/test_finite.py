@@ -381,21 +381,22 @@ def test_a_number_that_is_not_finite_is_null_in_a_row_and_nowhere_else(tmp_path)
     class Sink:
         taken: Any = None
 
-        def scalars(self, kind: str, values: Any, env_steps: int) -> None:
+        def scalars(self, kind: str, values: Any, env_steps: int, updates: int) -> None:
             self.taken = values
 
         def close(self) -> None: ...
 
     sink = Sink()
-    logger = Logger(tmp_path, lambda _: [sink])
+    logger = Logger(tmp_path, lambda *_: [sink])
     logger.open()
-    logger.write("train", {"env_steps": 3, "norm": math.nan, "rank": math.inf, "loss": 0.5, "returns": [1.0, math.nan]})
+    counters = {"env_steps": 3, "updates": 2}
+    logger.write("train", {**counters, "norm": math.nan, "rank": math.inf, "loss": 0.5, "returns": [1.0, math.nan]})
     logger.close()
     (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
     row = json.loads(line, parse_constant=pytest.fail)
     assert row.pop("digest")
-    assert row == {"kind": "train", "env_steps": 3, "norm": None, "rank": None, "loss": 0.5, "returns": [1.0, None]}
-    assert sink.taken == {"env_steps": 3.0, "loss": 0.5}
+    assert row == {"kind": "train", **counters, "norm": None, "rank": None, "loss": 0.5, "returns": [1.0, None]}
+    assert sink.taken == {"env_steps": 3.0, "updates": 2.0, "loss": 0.5}
 
 
 # ---- a policy in use ---------------------------------------------------------------------------------------

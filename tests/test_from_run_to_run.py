@@ -23,6 +23,7 @@ from zoomrl.agents.build import assemble
 from zoomrl.agents.cqn.config import CQNASConfig, CQNConfig
 from zoomrl.agents.registry import AGENT_CONFIGS
 from zoomrl.agents.td3.config import IQRLConfig
+from zoomrl.agents.td7.config import TD7Config
 from zoomrl.cli.tree import parse
 from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.math.schedules import schedule
@@ -155,6 +156,39 @@ def test_the_optimizer_of_a_fork_is_its_own(origin, demos, tmp_path):
     run(tiny(tmp_path / "new", demos, **changes, steps=4))
     forked, new = (of_module(tmp_path / name, "optimizer")["param_groups"] for name in ("fork", "new"))
     assert forked == new
+
+
+def test_a_fork_whose_checkpoints_are_lost_is_not_begun_again(origin, demos, tmp_path):
+    config = dataclasses.replace(tiny(tmp_path / "fork", demos, steps=36), fork=str(origin))
+    assert run(config)[0].finished
+    for path in (tmp_path / "fork" / "checkpoints").glob("step_*.pt"):
+        path.unlink()
+    before = content(tmp_path / "fork")
+    with pytest.raises(CheckpointError, match=r"holds a run .* but no checkpoint to resume it from"):
+        run(config)
+    assert content(tmp_path / "fork").items() >= before.items()
+
+
+def test_a_fork_that_begins_to_evaluate_offline_does_so_at_multiples(demos, tmp_path):
+    run(tiny(tmp_path / "origin", demos, steps=0, offline_updates=20))
+    changes: dict[str, Any] = {"steps": 0, "offline_updates": 30, "offline_eval_every": 4}
+    run(dataclasses.replace(tiny(tmp_path / "fork", demos, **changes), fork=str(tmp_path / "origin")))
+    assert [row["updates"] for row in rows(tmp_path / "fork") if row["kind"] == "eval"] == [24, 28, 30]
+
+
+def test_priorities_go_on_in_the_slots_that_they_had(demos, tmp_path):
+    changes: dict[str, Any] = {"replay__sampling": "priority", "offline_updates": 0, "replay__n_step": 1}
+    changes |= {"replay__frame_stack": 1, "agent": TD7Config(hidden_dim=12)}
+    run(tiny(tmp_path / "origin", demos, steps=30, **changes))
+    for options, told in (
+        ({"replay__capacity": 70}, r"replay\.capacity: 35 -> 70"),
+        ({"demos__episodes": 1}, r"demos\.episodes: .* -> 1"),
+    ):
+        config = tiny(tmp_path / "fork", demos, steps=40, **changes, **options)
+        with pytest.raises(ConfigError, match=told):
+            run(dataclasses.replace(config, fork=str(tmp_path / "origin")))
+    fine = dataclasses.replace(tiny(tmp_path / "fork", demos, steps=40, **changes), fork=str(tmp_path / "origin"))
+    assert run(fine)[0].finished
 
 
 def test_a_fork_needs_a_run_with_a_checkpoint(demos, tmp_path):

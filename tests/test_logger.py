@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from zoomrl.errors import BrokenDependencyError
+from zoomrl.errors import BrokenDependencyError, CheckpointError
 from zoomrl.recipes.compose import preset
 from zoomrl.training.config import LogConfig
 from zoomrl.training.logger import Logger
@@ -23,14 +23,14 @@ def config(**log):
 
 
 def row(step, **values):
-    return {"env_steps": step, "agent_steps": step, "updates": 0, **values}
+    return {"env_steps": step, "agent_steps": step, "updates": 0} | values
 
 
-def opened(directory, state=None, sinks=lambda _: [], env_steps=0, say=None):
+def opened(directory, state=None, sinks=lambda *_: [], env_steps=0, updates=0, say=None):
     logger = Logger(directory, sinks, say) if say else Logger(directory, sinks)
     if state:
         logger.load_state_dict(state)
-    logger.open(env_steps)
+    logger.open(env_steps, updates)
     return logger
 
 
@@ -53,15 +53,42 @@ def test_tensorboard_holds_the_numbers_and_a_resumed_run_replaces_later_ones(tmp
         logger.write("train", row(step, loss=float(step), note="text is left out"))
     logger.close()
     logger = opened(tmp_path, sinks=partial(make_sinks, config(), tmp_path), env_steps=20)
-    logger.write("train", row(20, loss=-1.0))
+    logger.write("train", row(25, loss=-1.0))
     logger.close()
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert "train/note" not in events.Tags()["scalars"]
-    assert [(e.step, e.value) for e in events.Scalars("train/loss")] == [(10, 10.0), (20, -1.0)]
+    wanted = [(10, 10.0), (20, 20.0), (25, -1.0)]
+    assert [(e.step, e.value) for e in events.Scalars("train/loss")] == wanted, "the row at the checkpoint stays"
+
+
+def test_what_is_learnt_before_the_first_step_lies_over_updates(tmp_path):
+    make = partial(make_sinks, config(), tmp_path)
+    logger = opened(tmp_path, sinks=make)
+    logger.write("eval", row(0, success=0.0))
+    for updates in (5, 10, 15):
+        logger.write("train", row(0, updates=updates, loss=float(updates)))
+    logger.close()
+    logger = opened(tmp_path, sinks=make, updates=10)
+    logger.write("train", row(0, updates=20, loss=20.0))
+    logger.write("train", row(3, updates=20, loss=-1.0))
+    logger.close()
+    online = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(e.step, e.value) for e in online.Scalars("train/loss")] == [(3, -1.0)]
+    assert [e.step for e in online.Scalars("eval/success")] == [0]
+    offline = EventAccumulator(str(tmp_path / "tensorboard" / "offline")).Reload()
+    assert [(e.step, e.value) for e in offline.Scalars("train/loss")] == [(5, 5.0), (10, 10.0), (20, 20.0)]
+
+
+def test_a_full_disk_is_said_in_words_that_closing_does_not_replace(tmp_path):
+    logger = opened(tmp_path)
+    logger._file = open("/dev/full", "ab")  # noqa: SIM115 - the logger closes it
+    with pytest.raises(CheckpointError, match=r"could not write .*metrics\.jsonl: No space left on device\. Earlier"):
+        logger.write("train", row(1))
+    logger.close()
 
 
 def test_no_sink_without_request(tmp_path):
-    assert make_sinks(config(tensorboard=False), tmp_path, 0) == []
+    assert make_sinks(config(tensorboard=False), tmp_path, 0, 0) == []
     assert not (tmp_path / "tensorboard").exists()
 
 
@@ -124,7 +151,7 @@ def test_wandb_offline(tmp_path, monkeypatch):
 def test_missing_wandb_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "wandb", None)
     with pytest.raises(ImportError, match=r"zoomrl\[wandb\].*pip install -e .*\[wandb\]"):
-        make_sinks(config(tensorboard=False, wandb="x"), tmp_path, 0)
+        make_sinks(config(tensorboard=False, wandb="x"), tmp_path, 0, 0)
 
 
 def written(directory, *steps):
@@ -169,7 +196,7 @@ class Flaky:
     def __init__(self):
         self.rows = 0
 
-    def scalars(self, kind, values, env_steps):
+    def scalars(self, kind, values, env_steps, updates):
         self.rows += 1
         if self.rows == 2:
             raise ConnectionError("gone")
@@ -180,7 +207,7 @@ class Flaky:
 
 def test_a_sink_that_fails_is_said_once_and_the_rows_go_on(tmp_path):
     heard, sink = [], Flaky()
-    logger = opened(tmp_path, sinks=lambda _: [sink], say=heard.append)
+    logger = opened(tmp_path, sinks=lambda *_: [sink], say=heard.append)
     for step in range(4):
         logger.write("train", row(step))
     logger.close()

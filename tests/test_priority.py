@@ -369,6 +369,27 @@ def test_a_wrapped_ring_comes_back_to_its_place():
     assert_same(first.sample(), again.sample())
 
 
+@pytest.mark.parametrize("shown", [0, 1, 3])
+def test_a_protected_region_of_another_size_is_not_written_over(shown):
+    """A fork may have more demonstrations, or fewer, than the run whose episodes it goes on with."""
+    config = dataclasses.replace(BY_PRIORITY, capacity=20, sampling="episode")
+    first = ReplayBuffer(config, SPEC, 1, [coded(90, 4)], to_unit, seed=1)
+    for number in range(5):
+        first.add(coded(number, 6))
+    demos = [coded(91 + number, 4) for number in range(shown)]
+    again, alone = (ReplayBuffer(config, SPEC, 1, demos, to_unit, seed=2) for _ in range(2))
+    again.load_segments([first.segment(first.oldest)], first.oldest)
+    for row in alone.rows:
+        slots = alone._table.indices(row)
+        assert torch.equal(again._storage.frames["obs"]["state"][slots], alone._storage.frames["obs"]["state"][slots])
+    before, after = first.segment(first.oldest), again.segment(first.oldest)
+    for name in ("serial", "length", "obs/state", "action", "reward"):
+        np.testing.assert_array_equal(before[name], after[name])
+    assert again.oldest == first.oldest
+    again.add(coded(5, 6))
+    again.sample()
+
+
 def test_segments_of_older_versions_are_loaded():
     """They do not say where their episodes were, and nothing depended on it."""
     config = dataclasses.replace(BY_PRIORITY, capacity=20, sampling="episode")

@@ -7,6 +7,8 @@ back exactly.
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -250,6 +252,22 @@ def test_disk_storage_can_be_opened_again_with_another_size(tmp_path):
             model.add(episode)
         check_batch(replay.sample(), model, config, 2)
         assert len(list((tmp_path / "frames").rglob("*.memmap"))) > 0
+
+
+def test_frames_on_disk_have_their_room_from_the_start(tmp_path, monkeypatch):
+    """A file with holes ends the process by a signal once the disk is full."""
+    config = ReplayConfig(capacity=5000, storage="disk", batch_size=16)
+    ReplayBuffer(config, SPEC, 2, [], to_unit, directory=tmp_path / "frames")
+    files = list((tmp_path / "frames").rglob("*.memmap"))
+    assert files
+    assert all(512 * file.stat().st_blocks >= file.stat().st_size for file in files)
+
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(ConfigError, match=r"replay\.storage=disk needs .* GB, for which there is no room \(No space"):
+        ReplayBuffer(config, SPEC, 2, [], to_unit, directory=tmp_path / "other")
 
 
 @pytest.mark.long

@@ -24,7 +24,7 @@ from torchrl.data import ImmutableDatasetWriter
 from zoomrl.data.config import ReplayConfig
 from zoomrl.data.episode import Episode
 from zoomrl.data.sampler import WindowSampler, held
-from zoomrl.data.storage import CPU, make_storage
+from zoomrl.data.storage import CPU, DiskStorage, make_storage
 from zoomrl.data.table import EpisodeTable, Row
 from zoomrl.errors import ConfigError
 from zoomrl.spec import EnvSpec
@@ -48,7 +48,8 @@ class ReplayBuffer:
         reserved_frames: frames of the protected region that are kept free for later (see :meth:`protect`).
 
     Raises:
-        ConfigError: ``storage="gpu"`` without a GPU, or ``padding="hold"`` where actions have no known meaning.
+        ConfigError: ``storage="gpu"`` without a GPU, ``storage="disk"`` without room, or ``padding="hold"`` where
+            actions have no known meaning.
         ValueError: a demonstration is inconsistent or not finite.
     """
 
@@ -90,6 +91,8 @@ class ReplayBuffer:
             "reward": torch.zeros(1),
         }
         self._write(torch.tensor([self._table.slots - 1]), blank)
+        if isinstance(self._storage, DiskStorage):
+            self._storage.reserve()
         for episode in demos:
             self.protect(episode)
 
@@ -194,12 +197,13 @@ class ReplayBuffer:
         arrays |= {name: _frames_at(frames[name], slots) for name in ("action", "reward")}
         for name in ("serial", "start", "length", "terminated", "truncated", "success", "is_demo", "seed"):
             arrays[name] = np.array([getattr(row, name) for row in rows])
-        return arrays
+        return arrays | {"protected": np.array(self._table.protected)}
 
     def load_segments(self, segments: Iterable[Segment], oldest: int) -> None:
         """Add the saved episodes from serial number ``oldest`` on, in order, into an empty ring.
 
-        They come to the very slots that they had, by which priorities are saved.
+        They come to the places in the ring that they had. Where the protected region and the capacity are those of
+        then, these are the very slots, by which priorities are saved.
         """
         for segment in segments:
             ends = np.cumsum(segment["length"] + 1)
@@ -213,9 +217,10 @@ class ReplayBuffer:
                     "action": torch.from_numpy(segment["action"][rows]),
                     "reward": torch.from_numpy(segment["reward"][rows]),
                 }
-                # Segments of older versions do not say where their episodes were; nothing depended on it.
-                start = int(segment["start"][index]) if "start" in segment else self._table.protected
-                self._table.restart_at(serial, start)
+                # Segments of older versions do not say where their episodes, or the ring, were: nothing depended on it,
+                # and a fork, whose region may have another size, keeps its priorities by refusing that.
+                before = int(segment.get("protected", self._table.protected))
+                self._table.restart_at(serial, int(segment["start"][index]) - before if "start" in segment else 0)
                 flags = {n: bool(segment[n][index]) for n in ("terminated", "truncated", "success", "is_demo")}
                 slots = self._table.append(length, seed=int(segment["seed"][index]), **flags)
                 self.sampler.enter(slots)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tensordict import TensorDict
 from torch import Tensor
 from torchrl.data import LazyMemmapStorage, LazyTensorStorage
 
+from zoomrl.errors import ConfigError
 from zoomrl.math.returns import n_step
 
 CPU = torch.device("cpu")
@@ -169,7 +171,28 @@ class RamStorage(_Gather, LazyTensorStorage):
 
 
 class DiskStorage(_Gather, LazyMemmapStorage):
-    """Frames in a memory-mapped file."""
+    """Frames in memory-mapped files."""
+
+    def reserve(self) -> None:
+        """Take all the room that the files will need.
+
+        They are full of holes at first. A disk that is full when one of these is written ends the process by a signal,
+        without a word.
+
+        Raises:
+            ConfigError: there is not enough.
+        """
+        arrays = [array for _, array in self.frames.items(include_nested=True, leaves_only=True)]
+        total = sum(array.numel() * array.element_size() for array in arrays)
+        try:
+            for array in arrays:
+                with open(array.filename, "r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, array.numel() * array.element_size())
+        except OSError as error:
+            raise ConfigError(
+                f"replay.storage=disk needs {total / 1e9:.3g} GB, for which there is no room ({error.strerror}). Free "
+                "some, or lower replay.capacity"
+            ) from error
 
 
 def make_storage(kind: str, slots: int, directory: Path | None, device: torch.device = CPU) -> RamStorage | DiskStorage:

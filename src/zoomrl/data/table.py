@@ -176,13 +176,14 @@ class EpisodeTable:
             )
         return self._pools[which]
 
-    def restart_at(self, added: int, start: int) -> None:
+    def restart_at(self, added: int, offset: int) -> None:
         """Continue an earlier run whose evicted episodes are not loaded again.
 
         Args:
             added: serial number of the next episode.
-            start: slot of its first frame, where the ring is still empty; it follows the others where it is not.
+            offset: of its first frame from the beginning of the ring, where this is still empty; it follows the others
+                where it is not.
         """
         self.added = added
         if not self._ring:
-            self._head = start - self.protected
+            self._head = offset % self.capacity

@@ -20,7 +20,8 @@ from zoomrl.training.run_place import CONFIG
 def claim(config: TrainConfig, directory: Path) -> None:
     """Refuse a directory that holds another run, or of this run something but nothing that can be resumed."""
     checkpoints = Checkpoints(directory, config.checkpoint.keep)
-    traces = [*checkpoints.traces(), *(name for name in (METRICS, RESULT) if _has_content(directory / name))]
+    rows = [name for name in (METRICS, RESULT) if _has_content(directory / name)]
+    traces = [*checkpoints.traces(), *rows]
     if not (directory / CONFIG).exists():
         if traces:
             raise CheckpointError(
@@ -40,7 +41,9 @@ def claim(config: TrainConfig, directory: Path) -> None:
             f"{directory} holds this run already, and resume is off. Choose another --run-dir, or delete "
             f"that directory."
         )
-    if traces and checkpoints.newest() is None and not config.fork:  # its checkpoint is copied last
+    # A fork that was killed while it copied has segments alone: its checkpoint comes last, and rows after that.
+    copied = config.fork and not rows and not any(name.endswith(".damaged") for name in traces)
+    if traces and checkpoints.newest() is None and not copied:
         raise CheckpointError(
             f"{directory} holds a run ({', '.join(traces)}) but no checkpoint to resume it from. Restore one from a "
             "copy, or choose another --run-dir; nothing was changed"

@@ -42,6 +42,8 @@ _KEPT = (
     "intervene.env",
 )
 """Options that what was saved depends on."""
+_SLOTS = ("replay.capacity", "demos.episodes", "demos.validation", "intervene.capacity")
+"""Options that decide in which slots episodes lie, by which priorities are saved."""
 _BEGUN_ANEW: dict[str, Any] = {
     "best": None,
     "best_at": None,
@@ -131,8 +133,9 @@ def plant(origin: Origin, checkpoints: Checkpoints) -> None:
 
 
 def _check_options(origin: TrainConfig, fork: TrainConfig) -> None:
-    changed = _changed(origin, fork, _KEPT)
-    if fork.replay.capacity < origin.replay.capacity:
+    by_slot = fork.replay.sampling == "priority"
+    changed = _changed(origin, fork, (*_KEPT, *_SLOTS) if by_slot else _KEPT)
+    if fork.replay.capacity < origin.replay.capacity and not by_slot:
         changed.append(f"replay.capacity: {origin.replay.capacity:,} -> {fork.replay.capacity:,}, which is less")
     if changed:
         raise ConfigError(

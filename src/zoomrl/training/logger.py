@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -26,14 +27,14 @@ class Logger(Callback):
 
     Args:
         directory: of the run.
-        make_sinks: makes the further places, given the environment step that a resumed run continues at.
+        make_sinks: makes the further places, given the environment step and the update that a resumed run continues at.
         say: prints a line for the user: rows that are lost, or not those that were written, are told.
     """
 
     def __init__(
         self,
         directory: Path,
-        make_sinks: Callable[[int], list[Sink]] = lambda env_steps: [],
+        make_sinks: Callable[[int, int], list[Sink]] = lambda env_steps, updates: [],
         say: Callable[[str], None] = _log.warning,
     ) -> None:
         self.path = directory / METRICS
@@ -44,7 +45,7 @@ class Logger(Callback):
         self._file: BufferedWriter | None = None
         self._sinks: list[Sink] = []
 
-    def open(self, env_steps: int = 0) -> None:
+    def open(self, env_steps: int = 0, updates: int = 0) -> None:
         """Begin to write, behind the rows that the loaded state counts; later ones are no part of the run."""
         kept = self._kept(self._position)
         self._digest = hashlib.sha256(kept)
@@ -55,11 +56,11 @@ class Logger(Callback):
         with open(self.path, "ab") as file:
             file.truncate(len(kept))
         self._file = open(self.path, "ab")  # noqa: SIM115 - lives as long as the logger
-        self._sinks = self._make_sinks(env_steps)
+        self._sinks = self._make_sinks(env_steps, updates)
 
     def on_start(self, run: Run) -> None:
         """Open the file and the further places."""
-        self.open(run.counters["env_steps"])
+        self.open(run.counters["env_steps"], run.counters["updates"])
 
     def on_episode(self, run: Run, episode: Episode, row: Mapping[str, Any]) -> None:
         """Write its row."""
@@ -108,7 +109,7 @@ class Logger(Callback):
         numbers = {k: float(v) for k, v in finite.items() if isinstance(v, int | float)}
         for sink in list(self._sinks):
             try:
-                sink.scalars(kind, numbers, int(row["env_steps"]))
+                sink.scalars(kind, numbers, int(row["env_steps"]), int(row["updates"]))
             except Exception as error:  # a service or library of others: learning does not depend on it
                 self._sinks.remove(sink)
                 self._say(f"{sink.name} gets no more rows ({in_brief(error)}); {self.path} goes on")
@@ -133,7 +134,8 @@ class Logger(Callback):
         file, sinks = self._file, self._sinks
         self._file, self._sinks = None, []
         if file is not None:
-            file.close()
+            with contextlib.suppress(OSError):  # only what could not be written is still there, and that was said
+                file.close()
         for sink in sinks:
             try:
                 sink.close()

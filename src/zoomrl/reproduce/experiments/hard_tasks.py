@@ -36,7 +36,7 @@ _OPEN, _PROPOSED, _RANDOM = "open-loop", "proposals", "proposals-random"
 _WHOLE: dict[str, object] = {"control.executor": "open_loop"}
 """What is proposed is executed as it is: the temporal ensemble would average chunks that were proposed apart."""
 _ALONE = tuple(arm for arm in OPTIONS if arm.name != _PROPOSED)
-_PROPOSALS = _WHOLE | next(arm for arm in OPTIONS if arm.name == _PROPOSED).options
+_PROPOSALS = {**_WHOLE, **next(arm for arm in OPTIONS if arm.name == _PROPOSED).options}
 EXPERIMENT = Experiment(
     name="hard-tasks",
     title="Does anything learn hard tasks better than CQN-AS?",

@@ -37,7 +37,7 @@ class CsvFiles:
             self._columns[kind] = list(dict.fromkeys(name for row in rows for name in row))
             self._write(kind)
 
-    def scalars(self, kind: str, values: Mapping[str, float], env_steps: int) -> None:
+    def scalars(self, kind: str, values: Mapping[str, float], env_steps: int, updates: int) -> None:
         """Append a row; a number that no earlier row had makes a new column, and the file is written anew."""
         row = {name: _cell(value) for name, value in values.items()}
         self._rows.setdefault(kind, []).append(row)

@@ -20,11 +20,11 @@ def check_sinks(config: TrainConfig) -> None:
             import_optional(name, name)
 
 
-def make_sinks(config: TrainConfig, directory: Path, env_steps: int) -> list[Sink]:
-    """The sinks that ``config.log`` asks for; ``env_steps`` is where a resumed run continues."""
+def make_sinks(config: TrainConfig, directory: Path, env_steps: int, updates: int) -> list[Sink]:
+    """The sinks that ``config.log`` asks for; a resumed run continues at ``env_steps`` and ``updates``."""
     sinks: list[Sink] = []
     if config.log.tensorboard:
-        sinks.append(TensorBoard(directory / "tensorboard", env_steps))
+        sinks.append(TensorBoard(directory / "tensorboard", env_steps, updates))
     if config.log.csv:
         sinks.append(CsvFiles(directory))
     if config.log.wandb:

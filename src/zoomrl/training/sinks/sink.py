@@ -12,8 +12,8 @@ class Sink(Protocol):
     name: str
     """By which the user knows it."""
 
-    def scalars(self, kind: str, values: Mapping[str, float], env_steps: int) -> None:
-        """Take the numbers of one row."""
+    def scalars(self, kind: str, values: Mapping[str, float], env_steps: int, updates: int) -> None:
+        """Take the numbers of one row. Before the first environment step, ``updates`` alone tell rows apart."""
         ...
 
     def close(self) -> None:

@@ -39,9 +39,12 @@ class Trackio:
                 f"Trackio could not start ({in_brief(error)}). To do without it, leave log.trackio empty"
             ) from error
 
-    def scalars(self, kind: str, values: Mapping[str, float], env_steps: int) -> None:
-        """Log each as ``kind/name`` at the environment step."""
-        self._run.log({f"{kind}/{name}": value for name, value in values.items()}, step=env_steps)
+    def scalars(self, kind: str, values: Mapping[str, float], env_steps: int, updates: int) -> None:
+        """Log each as ``kind/name`` at the step, before the first as ``offline/kind/name`` at the update."""
+        offline = not env_steps and updates > 0
+        place = f"offline/{kind}" if offline else kind
+        step = updates if offline else env_steps
+        self._run.log({f"{place}/{name}": value for name, value in values.items()}, step=step)
 
     def close(self) -> None:
         """End the run there."""

@@ -46,9 +46,10 @@ class WandB:
                 "to do without it, leave log.wandb empty"
             ) from error
 
-    def scalars(self, kind: str, values: Mapping[str, float], env_steps: int) -> None:
-        """Log each as ``kind/name``."""
-        self._run.log({f"{kind}/{name}": value for name, value in values.items()} | {"env_steps": env_steps})
+    def scalars(self, kind: str, values: Mapping[str, float], env_steps: int, updates: int) -> None:
+        """Log each as ``kind/name``, with both axes."""
+        axes = {"env_steps": env_steps, "updates": updates}
+        self._run.log({f"{kind}/{name}": value for name, value in values.items()} | axes)
 
     def close(self) -> None:
         """End the run there."""
