@@ -333,8 +333,9 @@ class Trainer:
         # A resumed run may ask for other intervals.
         self._next_eval = min(state["next_eval"], _following(self.env_steps, self.config.eval.every))
         self._next_offline_eval = state["next_offline_eval"]
-        if self._next_offline_eval < self.updates:  # of a fork, whose origin made no such evaluations
-            self._next_offline_eval = _following(self.updates, self.config.offline_eval_every)
+        every, offline = self.config.offline_eval_every, self.updates < self.config.offline_updates
+        if every and offline and self._next_offline_eval < self.updates:  # a fork of a run without such evaluations
+            self._next_offline_eval = _following(self.updates, every)
         self._next_log = min(state["next_log"], _following(self.env_steps, self.config.log.every))
         self._next_checkpoint = min(state["next_checkpoint"], self.env_steps + self.config.checkpoint.every)
         self._step_over = state.get("step_over", True)
