@@ -305,7 +305,7 @@ def test_options_that_are_mentioned_exist(page):
 
     # Options of other programs that the pages mention.
     known = known_options() | {"--no-install-recommends", "--no-deps", "--no-build-isolation"}
-    known |= {"--head", "--port", "--address", "--shm-size"}
+    known |= {"--head", "--port", "--address", "--shm-size", "--logdir"}
     known |= {f"--{old}".replace("_", "-") for old in RENAMED if page.name == "CHANGELOG.md"}
     known |= {name for action in parser()._actions for name in action.option_strings}
     mentioned = set(re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", TABLE.sub("", page.read_text())))

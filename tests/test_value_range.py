@@ -321,6 +321,14 @@ def test_values_that_are_too_coarse_are_refused_where_that_is_asked_for(tmp_path
     assert result.finished
 
 
+def test_demonstrations_that_are_left_out_are_told(tmp_path):
+    demos = demo_set(tmp_path / "demos")
+    held = len(read_demos(demos).demos)
+    for asked, told in ((1, f"1 of the {held} demonstrations are used (--demos.episodes 0 uses all)"), (0, None)):
+        _, said = run(tiny(tmp_path / str(asked), demos, demos__episodes=asked, steps=4))
+        assert (told in said) if told else ("demonstrations are used" not in said)
+
+
 @pytest.mark.parametrize(("executor", "length", "told"), [("temporal_ensemble", 3, 1), ("open_loop", 3, 0)])
 def test_proposals_that_the_ensemble_would_average_are_told(tmp_path, executor, length, told):
     demos = demo_set(tmp_path / "demos")

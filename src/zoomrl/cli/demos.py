@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 class CollectDemos:
     """Record demonstrations from a scripted expert (Meta-World has one for every task, BiGym for four)."""
 
-    out: Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="(default: where `zoomrl train` looks)")] = None
+    out: Annotated[
+        Path | None,
+        arg(
+            metavar="PATH",
+            help_behavior_hint="(default: where a run with these very options looks)",
+        ),
+    ] = None
     """Folder to write, in Minari's format."""
     episodes: int = 20
     """Successful episodes to record; failed attempts among them are kept too, and marked."""

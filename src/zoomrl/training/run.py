@@ -33,7 +33,7 @@ def train(
         console: where progress is shown; standard error by default.
 
     Returns:
-        What came of it. A signal (SIGTERM, Ctrl-C) ends it too, after a checkpoint: ``finished`` is then False.
+        What came of it. A signal (SIGTERM, Ctrl-C) ends it too, after a checkpoint, and ``finished`` is then False.
 
     Raises:
         ConfigError: an option or combination that cannot work.

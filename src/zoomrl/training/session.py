@@ -101,7 +101,7 @@ def run_session(
                 make_vector_env(config.env, config.eval.num_envs, make_env, apart_from=envs)
             )
         demos = load_demos(config, spec, make_env is not None, console)
-        episodes, held = hold_out(choose_episodes(config, demos), config.demos.validation)
+        episodes, held = hold_out(choose_episodes(config, demos, say), config.demos.validation)
         scaler = make_scaler(config.control, spec.action, episodes, spec.action_meaning)
         check_demonstrated(config, episodes)
         announce_demonstrated(config, spec, episodes, scaler, say)

@@ -58,7 +58,7 @@ def check_env(
         make: builds an environment.
 
     Returns:
-        What was looked at, in order: each with ``group``, ``name``, ``status`` ("ok", "note", "warning" or "error"),
+        What was looked at, in order, each with ``group``, ``name``, ``status`` ("ok", "note", "warning" or "error"),
         ``detail`` (what was found), ``fix`` (what to change) and ``trace`` (of an exception).
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -53,8 +53,8 @@ def load_demos(config: TrainConfig, spec: EnvSpec, own_env: bool, console: Conso
     return demos
 
 
-def choose_episodes(config: TrainConfig, demos: DemoSet | None) -> list[Episode]:
-    """The first ``demos.episodes`` demonstrations and the failed attempts among them."""
+def choose_episodes(config: TrainConfig, demos: DemoSet | None, say: Callable[[str], None]) -> list[Episode]:
+    """The first ``demos.episodes`` demonstrations and the failed attempts among them; what is left out is said."""
     if demos is None:
         return []
     limit = config.demos.episodes or len(demos.episodes)
@@ -70,6 +70,8 @@ def choose_episodes(config: TrainConfig, demos: DemoSet | None) -> list[Episode]
             f"that are marked as such. "
             "Ask for fewer, or for 0 to use all."
         )
+    if found < len(demos.demos):
+        say(f"{found} of the {len(demos.demos)} demonstrations are used (--demos.episodes 0 uses all)")
     return chosen
 
 

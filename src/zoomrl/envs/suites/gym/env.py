@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -236,6 +237,8 @@ def make_gym_env(name: str, config: EnvConfig) -> GymEnv:
     options: dict[str, Any] = {"max_episode_steps": -1, "disable_env_checker": True}
     if can_render(registered):
         options["render_mode"] = "rgb_array"
+        # No window is opened: pygame complains of a missing desktop otherwise, in words that look like ours.
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     try:
         env = gymnasium.make(registered, **options)
     except gymnasium.error.DependencyNotInstalled as error:
