@@ -491,6 +491,22 @@ def test_corrections_are_imported_with_the_entries_of_their_environment(tmp_path
     assert found.episodes
 
 
+class Diverging(ToyEnv):
+    """NaN at the fifth step of every episode."""
+
+    def _show(self):
+        return super()._show() if self.clock != 5 else np.full(3, np.nan, np.float32)
+
+
+@pytest.mark.long
+def test_corrections_outlive_an_episode_that_is_lost(tmp_path):
+    config = tiny(tmp_path / "run", intervene__source=recording(tmp_path / "stream.jsonl", STREAM))
+    train(config, make_env=Diverging, console=Console(quiet=True))
+    kept = kept_episodes(tmp_path / "run")
+    assert [stretch.actions.tolist() for stretch in kept[:2]] == [[[0.5, -1.5], [1.0, 2.0]], [[-0.25, 0.25]]]
+    assert all(np.isfinite(stretch.observations["state"]).all() for stretch in kept)
+
+
 @pytest.mark.long
 def test_a_correction_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     def full(path, episode, cameras):

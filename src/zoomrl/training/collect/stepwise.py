@@ -170,7 +170,10 @@ class StepwiseCollector:
         self._controller.reset(np.arange(self.num_envs) == index)
 
     def _lose(self, index: int, why: str) -> None:
-        """Drop what environment ``index`` is in: counted, and said by name."""
+        """Drop what environment ``index`` is in: counted, and said by name. A person's corrections in it are kept."""
+        builder = self._builders[index]
+        if self._corrector is not None and index == self._corrector.env and builder is not None and len(builder):
+            self._corrector.keep(builder.build(terminated=False, truncated=True))
         self._builders[index] = None
         self.episodes_lost += 1
         self._say(f"environment {index} {why}")
