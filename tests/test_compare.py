@@ -341,6 +341,28 @@ def test_runs_are_found_and_grouped(tmp_path):
         read_scores(tmp_path / "two")
 
 
+def test_what_was_learnt_from_is_a_condition_and_names_are_printed_as_they_are(tmp_path, capsys):
+    for seed in (1, 2):
+        run_of(tmp_path / "[old]" / f"s{seed}", seed, 0.5)
+        run_of(tmp_path / "new" / f"s{seed}", seed, 0.9, **{"demos.source": "/data/expert"})
+        run_of(tmp_path / "else" / f"s{seed}", seed, 0.9, **{"demos.source": "/copy/expert"})
+    folders = [str(tmp_path / name) for name in ("new", "[old]", "else")]
+    assert main(["compare", *folders[:2]]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "not comparable: new against [old]" in said
+    assert "demos.source expert against scripted" in said
+    assert main(["compare", folders[0], folders[2]]) == 0
+    assert "not comparable" not in capsys.readouterr().out, "a copy of the same set"
+    assert main(["compare", *folders[:2], "--accept", "demos.source"]) == 0
+    assert "not comparable" not in capsys.readouterr().out
+    assert main(["compare", *folders[:2], "--accept", "demos.sauce"]) == 2
+    assert "unknown condition 'demos.sauce'. Did you mean demos.source" in capsys.readouterr().err
+    for seed in (1, 2):
+        run_of(tmp_path / "x" / "new" / f"s{seed}", seed, 0.2)
+    assert main(["compare", folders[0], str(tmp_path / "x" / "new")]) == 2
+    assert "two methods have one name (new, new)" in capsys.readouterr().err
+
+
 def test_the_command_line_compares(tmp_path, capsys):
     for seed in range(1, 5):
         run_of(tmp_path / "ours" / f"s{seed}", seed, 0.9 + 0.02 * seed)

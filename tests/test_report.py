@@ -129,6 +129,12 @@ def test_videos_beyond_the_limit_show_their_first_image(sweep, tmp_path, monkeyp
         (sweep / "runs" / "a-s2" / "video.mp4").unlink()
 
 
+def test_a_run_is_found_from_the_folder_that_holds_it(sweep, tmp_path, monkeypatch):
+    for folder, name in ((sweep / "runs", "a-s1"), (sweep / "runs" / "a-s1", ".")):
+        monkeypatch.chdir(folder)
+        assert report([Path(name)], tmp_path / "a.html").exists()
+
+
 def test_the_command_writes_both(sweep, tmp_path, capsys):
     out = tmp_path / "r.html"
     assert main(["report", str(sweep), "--out", str(out), "--csv", str(tmp_path / "r.csv")]) == 0

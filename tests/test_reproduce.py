@@ -37,6 +37,7 @@ from zoomrl.reproduce.cells import (
     Outcome,
     check_configs,
     check_numbers,
+    drop_stale,
     failure_file,
     keep,
     outcomes,
@@ -50,7 +51,7 @@ from zoomrl.reproduce.experiments import bc_terms
 from zoomrl.reproduce.experiments.ensemble import LENGTH, coarse_chunks, replays
 from zoomrl.reproduce.experiments.return_to_go import WINDOW, inputs, windows
 from zoomrl.reproduce.page import estimate_in_words, in_words, write_page
-from zoomrl.reproduce.read import practice_numbers
+from zoomrl.reproduce.read import EPISODES, SUCCESS, practice_numbers
 from zoomrl.reproduce.registration import register
 from zoomrl.reproduce.registry import MODULES, experiments, find
 from zoomrl.reproduce.sources import source_digest
@@ -619,6 +620,24 @@ def work_on(directory):
     Work(experiment(), "small", Path(directory), 1, lambda text: None).run()
 
 
+def test_a_kept_cell_counts_where_its_run_cannot_be_read_and_a_damaged_one_gives_way(tmp_path, monkeypatch):
+    of = experiment(
+        arms=(Arm("base", ""), Arm("more", "")), measure=None, scale=Scale((ENV,), (1,), 1.0, options=SMALL)
+    )
+    register(of, "small", tmp_path)
+    cell = Cell("base", ENV, 1)
+    keep(tmp_path, cell, {"x": 3.0}, 5.0, runs(of, "small", tmp_path)[cell.name])
+    broken = {cell.name: Outcome(cell, None, "its run cannot be read: x")}
+    monkeypatch.setattr("zoomrl.reproduce.cells._run", lambda of, sweep, cell: broken.get(cell.name))
+    assert outcomes(of, "small", tmp_path)[0].numbers == {"x": 3.0}
+    result_file(tmp_path, cell).write_text("")
+    broken[cell.name] = Outcome(cell, {"x": 4.0})
+    found = outcomes(of, "small", tmp_path)
+    assert found[0].numbers == {"x": 4.0}
+    drop_stale(found, tmp_path)
+    assert not result_file(tmp_path, cell).exists()
+
+
 @pytest.mark.long
 def test_a_stop_leaves_what_is_under_way(tmp_path):
     register(experiment(), "small", tmp_path)
@@ -766,6 +785,22 @@ def test_the_pairs_that_are_said_to_be_needed_would_decide():
     whole = (whole - whole.mean(1, keepdims=True)) / whole.std(1, ddof=1, keepdims=True)
     spread = (noise * 0.5).std(1, ddof=1, keepdims=True)
     assert judged(whole * spread + 0.3, whole * 0).verdict == "agrees"
+
+
+def test_as_many_pairs_as_the_episodes_ask_for_are_named():
+    """Seeds that agree by chance hide what 20 episodes alone make of a success rate."""
+
+    tasks = ("a:one", "a:two")
+
+    def cells(rate):
+        return {task: {seed: {SUCCESS: rate, EPISODES: 20.0} for seed in (1, 2, 3, 4)} for task in tasks}
+
+    asked = Contrast("x", SUCCESS, "left", "right", "above", CLAIM)
+    found = judge(asked, {"left": cells(0.90), "right": cells(0.85)}, tasks, (1, 2, 3, 4), True)
+    assert found.verdict == "underpowered"
+    variance = (0.9 * 0.1 + 0.85 * 0.15) / 20  # of one pair
+    assert found.pairs_needed > 8
+    assert found.pairs_needed == pytest.approx(4 * variance / 0.05**2, rel=0.3)
 
 
 def test_more_pairs_than_anybody_counts_are_not_told():

@@ -24,6 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zoomrl.cli.main import main
+from zoomrl.cli.sweep import _Display
 from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.files import write_json
 from zoomrl.recipes.grid import Grid, parse_option, parse_seeds, read_grid
@@ -636,14 +637,14 @@ def test_choices_and_ranges_that_are_none():
             axis_of("x", (text,))
 
 
-def searched(directory, trials, scores, *, seeds=(1,), at_once=2, stop_after=0):
+def searched(directory, trials, scores, *, seeds=(1,), at_once=2, stop_after=0, steps=(60, 70), fixed=None):
     """A search for the lr nearest to 1e-2, whose runs are not trained but told by ``scores``."""
     from zoomrl.sweep import search as searching
     from zoomrl.sweep import space as space_of
 
     space = {
         "agent.lr": space_of.axis_of("agent.lr", ("log(1e-4,1)",)),
-        "steps": space_of.Axis("choice", choices=(60, 70)),
+        "steps": space_of.Axis("choice", choices=steps),
     }
     rounds = []
 
@@ -657,7 +658,10 @@ def searched(directory, trials, scores, *, seeds=(1,), at_once=2, stop_after=0):
             return False
         for name in names:
             score = scores(sweep.runs[name])
-            if score is not None:
+            if score == "lost":
+                sweep.run_dir(name).mkdir(parents=True, exist_ok=True)
+                write_json(sweep.run_dir(name) / "result.json", {"env_steps": 70, "updates": 1, "episodes": 0})
+            elif score is not None:
                 sweep.run_dir(name).mkdir(parents=True, exist_ok=True)
                 result = {"env_steps": 70, "updates": 1, "success_rate": score}
                 write_json(sweep.run_dir(name) / "result.json", result)
@@ -665,7 +669,7 @@ def searched(directory, trials, scores, *, seeds=(1,), at_once=2, stop_after=0):
                 worker.fail(sweep, name, "broken")
         return True
 
-    done = searching.search(directory, trials, space, runs_of, work, at_once=at_once)
+    done = searching.search(directory, trials, space, runs_of, work, fixed=fixed, at_once=at_once)
     return done, rounds, searching.best_values(directory, space), searching.open_study(directory)
 
 
@@ -701,6 +705,38 @@ def test_trials_of_several_seeds_are_means_and_failed_ones_count_as_none(tmp_pat
     *_, best, study = searched(tmp_path / "f", 3, lambda config: None)
     assert best is None
     assert [trial.state.name for trial in study.trials] == ["FAIL"] * 3
+
+
+def test_a_search_goes_on_with_what_it_was_of_alone(tmp_path):
+    pytest.importorskip("optuna")
+    searched(tmp_path / "s", 3, near, fixed={"preset": "a"})
+    with pytest.raises(ConfigError, match=r"was of something else.*: steps: 60,70 -> 60,80\. Choose another directory"):
+        searched(tmp_path / "s", 6, near, steps=(60, 80), fixed={"preset": "a"})
+    with pytest.raises(ConfigError, match=r"preset: a -> b"):
+        searched(tmp_path / "s", 6, near, fixed={"preset": "b"})
+    assert len(read_sweep(tmp_path / "s").runs) == 3
+
+
+def test_a_trial_whose_evaluation_was_lost_ends_no_search(tmp_path):
+    pytest.importorskip("optuna")
+    done, *_, study = searched(tmp_path / "s", 3, lambda config: "lost" if config.steps == 60 else 0.5)
+    assert done
+    assert {trial.state.name for trial in study.trials} <= {"FAIL", "COMPLETE"}
+
+
+def test_a_run_that_is_there_under_another_name_is_not_trained_again(tmp_path):
+    first = grid(seeds=(1, 2)).runs()
+    plan(tmp_path / "s", first)
+    again = {f"toy-{name}": config for name, config in first.items()}
+    with pytest.raises(ConfigError, match=r"the run toy-s1 is in .* already, as s1: names hold an axis once it has"):
+        plan(tmp_path / "s", again)
+    assert read_sweep(tmp_path / "s").runs.keys() == first.keys()
+
+
+def test_messages_of_failed_runs_are_printed_as_they_are(tmp_path, capsys):
+    display = _Display(plan(tmp_path / "s", grid(seeds=(1,)).runs()))
+    display.say("s1: failed: no [/data/x]; pip install 'zoomrl[stats]'")
+    assert "no [/data/x]; pip install 'zoomrl[stats]'" in capsys.readouterr().err
 
 
 def test_one_process_proposes(tmp_path):

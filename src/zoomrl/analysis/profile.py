@@ -47,7 +47,8 @@ def plot_profiles(methods: Sequence[Scores], out: str | Path) -> Path:
         figure = Figure(figsize=(6.0, 4.0), dpi=150, layout="constrained")
         axes = figure.add_subplot()
         for name, (fraction, lowest, highest) in profiles(scores, thresholds).items():
-            (line,) = axes.plot(thresholds, fraction, linewidth=2, label=name)
+            # A label that begins with _ would be left out of the legend.
+            (line,) = axes.plot(thresholds, fraction, linewidth=2, label=f" {name}")
             axes.fill_between(thresholds, lowest, highest, color=line.get_color(), alpha=0.16, linewidth=0)
         axes.set_xlabel("Success rate of a run" if success else "Return of a run")
         axes.set_ylabel("Fraction of runs above it, mean over tasks")

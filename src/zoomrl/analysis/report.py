@@ -267,7 +267,7 @@ def _failures(runs: Sequence[Run], directories: Sequence[Path]) -> Html:
         lost = _last(run, "episodes_lost")
         if lost:
             table.rows.append([name, f"{plural(lost, 'episode')} lost: the simulator showed NaN, or its worker died"])
-        failed = run.directory.parents[1] / "failed" / f"{name}.json"
+        failed = run.directory.absolute().parent.parent / "failed" / f"{name}.json"
         if failed.exists():
             try:
                 table.rows.append([name, f"failed: {read_json(failed).get('message')}"])

@@ -19,6 +19,7 @@ CONDITIONS = (
     "env.state",
     "env.control_hz",
     "env.terminate_on_success",
+    "demos.source",
     "demos.episodes",
     "demos.noise",
     "eval.keep_best",
@@ -115,7 +116,9 @@ def _scores(name: str, runs: Sequence[Run], metric: str) -> Scores:
             continue
         if metric == "success" and "success_rate" not in row:
             raise ConfigError(f"{run.directory} reports no success; compare returns with --metric return")
-        value = row["success_rate"] if metric == "success" else row["return_mean"]
+        value = row["success_rate"] if metric == "success" else row.get("return_mean")
+        if value is None:
+            raise ConfigError(f"{run.directory} has no finite return at its end, which can be compared with nothing")
         successes = sum(row["successes"]) if metric == "success" else None
         if seed in tasks.setdefault(task, {}):
             raise ConfigError(
@@ -123,7 +126,7 @@ def _scores(name: str, runs: Sequence[Run], metric: str) -> Scores:
                 "them apart with --by OPTION, or move one away"
             )
         tasks[task][seed] = Score(float(value), int(row["episodes"]), successes, run.directory)
-        options = {key: value for key, value in flat(run.config).items() if key in CONDITIONS}
+        options = _conditions(run.config)
         before = conditions.setdefault(task, options)
         if different := [key for key in options if before.get(key) != options[key]]:
             raise ConfigError(
@@ -134,3 +137,12 @@ def _scores(name: str, runs: Sequence[Run], metric: str) -> Scores:
     if not tasks:
         raise CheckpointError(f"no run of {name} has reached its end yet: {', '.join(map(str, unfinished[:3]))}")
     return Scores(name, metric, tasks, conditions, tuple(unfinished))
+
+
+def _conditions(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that have an effect. Sets are known by the names of their folders, wherever these lie."""
+    found = {key: value for key, value in flat(config).items() if key in CONDITIONS}
+    found["demos.source"] = Path(str(found.get("demos.source", "none"))).name
+    if found["demos.source"] == "none":
+        found = {key: value for key, value in found.items() if key not in ("demos.episodes", "demos.noise")}
+    return found

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from zoomrl.errors import ConfigError, plural
+from zoomrl.errors import ConfigError, plural, unknown_name
 from zoomrl.files import finite_or_null
 
 if TYPE_CHECKING:
@@ -51,13 +51,21 @@ class Compare:
         """Compare and print."""
         from zoomrl.analysis.compare import compare, compare_with
         from zoomrl.analysis.references import reference, reference_names
-        from zoomrl.analysis.scores import read_scores
+        from zoomrl.analysis.scores import CONDITIONS, read_scores
 
         if self.list_references:
             print("\n".join(f"{name:<28} {reference(name).benchmark}" for name in reference_names()))
             return 0
         metric = "" if self.metric == "auto" else self.metric
+        known = {*CONDITIONS, *(key for name in self.reference for key in reference(name).conditions)}
+        if unknown := sorted(set(self.accept) - known):
+            raise unknown_name("condition", unknown[0], sorted(known))
         methods = [scores for path in self.runs for scores in read_scores(path, self.by, metric)]
+        if len(set(names := [one.name for one in methods])) < len(names):
+            raise ConfigError(
+                f"two methods have one name ({', '.join(sorted(names))}), by which tables and plots tell them apart: "
+                "rename a folder, or tell them apart by --by OPTION"
+            )
         if not methods or (len(methods) == 1 and not self.reference):
             if len(methods) == 1 and self.by:
                 raise ConfigError(f"all runs have the same {self.by}: there are no two methods to compare")
@@ -101,6 +109,7 @@ def _show(methods: Sequence[Scores], found: Sequence[Comparison]) -> None:
 
 
 def _aggregates(methods: Sequence[Scores]) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
     from zoomrl.analysis.compare import matrix_of
@@ -116,19 +125,21 @@ def _aggregates(methods: Sequence[Scores]) -> Table:
         matrix, without = matrix_of(scores)
         found = aggregates(matrix)
         cells = [_written(found[name], scores.metric) for name in ("iqm", "mean", "median")]
-        table.add_row(scores.name, str(matrix.shape[1]), str(matrix.shape[0]), *cells)
+        table.add_row(escape(scores.name), str(matrix.shape[1]), str(matrix.shape[0]), *cells)
         if without:
             left_out.append(f"{scores.name}: {plural(without, 'run')} of tasks with more seeds than others left out")
-    table.caption = "; ".join(left_out) or None
+    table.caption = escape("; ".join(left_out)) or None
     return table
 
 
 def _tasks(one: Comparison) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"{one.names[0]} against {one.names[1]}")
+    names = [escape(name) for name in one.names]
+    table = Table(title=f"{names[0]} against {names[1]}")
     table.add_column("task")
-    for heading in ("seeds", one.names[0], one.names[1], "difference"):
+    for heading in ("seeds", *names, "difference"):
         table.add_column(heading, justify="right")
     for row in one.rows:
         counts = f"{row.seeds[0]}, {row.seeds[1] or 'unknown'}" if row.seeds[0] != row.seeds[1] else str(row.seeds[0])
@@ -138,7 +149,9 @@ def _tasks(one: Comparison) -> Table:
 
 
 def _verdict(one: Comparison) -> list[str]:
-    lines = [f"[bold {_COLOURS[one.verdict]}]{one.verdict}[/]: {one.names[0]} against {one.names[1]}"]
+    from rich.markup import escape
+
+    lines = [f"[bold {_COLOURS[one.verdict]}]{one.verdict}[/]: " + escape(f"{one.names[0]} against {one.names[1]}")]
     if one.difference is not None:
         margin = f"{100 * one.margin:g} points" if one.metric == "success" else f"{one.margin:.4g}"
         difference = _written(one.difference, one.metric, signed=True)
@@ -146,7 +159,7 @@ def _verdict(one: Comparison) -> list[str]:
     if one.improvement is not None:
         better = one.improvement
         lines.append(f"probability of improvement: {better.value:.2f} ({better.low:.2f} to {better.high:.2f})")
-    lines += [f"  {why}" for why in one.why[:10]]
+    lines += [escape(f"  {why}") for why in one.why[:10]]
     if one.seeds_needed:
         lines.append(f"about {one.seeds_needed:,} seeds of each task would narrow the interval to the margin")
     return lines

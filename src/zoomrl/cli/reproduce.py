@@ -76,7 +76,7 @@ class Reproduce:
         return self._reproduce(experiment, out)
 
     def _reproduce(self, experiment: Experiment, out: Path) -> int:
-        from zoomrl.reproduce.cells import outcomes
+        from zoomrl.reproduce.cells import TRAINING, outcomes
         from zoomrl.reproduce.page import failures, write_page
         from zoomrl.reproduce.registration import register, registration_for
         from zoomrl.reproduce.verdict import conclude
@@ -86,9 +86,10 @@ class Reproduce:
         with alone(out):
             slots = self.workers or usable_cores()
             progress = _Progress(experiment, self.scale, out, slots, self.part)
-            if registration_for(experiment, self.scale, out) is None:
+            begun = registration_for(experiment, self.scale, out) is not None and (out / TRAINING).exists()
+            if not begun and not all(one.over for one in outcomes(experiment, self.scale, out, self.part)):
                 tasks = plural(len(experiment.scale(self.scale).tasks), "task")
-                progress.say(f"looking for what {tasks} need, before anything is registered ...")
+                progress.say(f"looking for what {tasks} need, before anything is run ...")
                 check_needs(experiment, self.scale, out)
             register(experiment, self.scale, out)
             if self.retry_failed:

@@ -121,6 +121,8 @@ class Sweep:
         grid = self.grid()
         if self.backend == "slurm" or self.dry_run:
             raise ConfigError("a search waits for results: use --backend local or ray, and leave --dry-run out")
+        if self.retry_failed:
+            raise ConfigError("a trial that failed is over, and others are proposed: leave --retry-failed out")
         if self.trials < 1:
             raise ConfigError(f"--trials must be at least 1, got {self.trials}")
         axes = {name: axis_of(name, values) for name, values in grid.options.items()}
@@ -133,7 +135,10 @@ class Sweep:
 
         def runs_of(values: Mapping[str, Any]) -> dict[int, TrainConfig]:
             options = {**grid.options, **{name: (value,) for name, value in values.items()}}
-            return {config.seed: config for config in replace(grid, options=options).runs().values()}
+            found = {config.seed: config for config in replace(grid, options=options).runs().values()}
+            if not all(config.eval.final_episodes for config in found.values()):
+                raise ConfigError("a search chooses by the last evaluation of a run: eval.final_episodes must not be 0")
+            return found
 
         def work(sweep: Planned, names: tuple[str, ...]) -> bool:
             left = [name for name in _left(sweep) if name in names]
@@ -142,7 +147,9 @@ class Sweep:
 
         (self.out / "stop").unlink(missing_ok=True)
         at_once = max(1, (self.workers or usable_cores()) // len(grid.seeds))
-        if not search(self.out, self.trials, space, runs_of, work, at_once=at_once, say=print):
+        fixed = {name: str(value) for name, value in grid.options.items() if name not in space}
+        fixed |= {"preset": grid.preset[0], "agent": str(grid.agent), "env": str(grid.env)}
+        if not search(self.out, self.trials, space, runs_of, work, fixed=fixed, at_once=at_once, say=print):
             print(f"stopped; the same command goes on: {to_type('sweep', *sys.argv[2:])}", file=sys.stderr)
             return 128 + signal.SIGINT
         best = best_values(self.out, space)
@@ -287,7 +294,7 @@ class _Display:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def refresh(self) -> None:
         """Show what has changed, at most every two seconds."""

@@ -174,8 +174,16 @@ def drop_stale(found: Sequence[Outcome], directory: Path) -> None:
     """Remove the files of numbers that are read otherwise from their runs today, as after a change of what is read."""
     for one in found:
         path = result_file(directory, one.cell)
-        if one.numbers is not None and path.exists() and read_json(path).get("numbers") != one.numbers:
+        if one.numbers is not None and path.exists() and _stored(path) != one.numbers:
             path.unlink()
+
+
+def _stored(path: Path) -> Any:
+    """The numbers in a file; None where it cannot be read."""
+    try:
+        return read_json(path).get("numbers")
+    except (CheckpointError, OSError):
+        return None
 
 
 def check_numbers(numbers: Numbers) -> dict[str, float]:
@@ -202,10 +210,10 @@ def _measured(directory: Path, cell: Cell) -> Outcome:
 
 
 def _trained(experiment: Experiment, sweep: Sweep, directory: Path, cell: Cell) -> Outcome:
-    done = _run(experiment, sweep, cell)
-    if done is not None:
+    done, kept = _run(experiment, sweep, cell), result_file(directory, cell).exists()
+    if done is not None and (done.numbers is not None or not kept):
         return done
-    if result_file(directory, cell).exists():
+    if kept:
         return _kept(directory, cell, sweep.runs[cell.name])
     if sweep.failure(cell.name).exists():
         return Outcome(cell, None, f"failed: {read_json(sweep.failure(cell.name)).get('message')}")

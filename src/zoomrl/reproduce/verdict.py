@@ -116,7 +116,7 @@ def judge(
             verdict = "underpowered"
     needed = None
     if verdict == "underpowered":
-        needed = _pairs_needed(compared, abs(decided.value - threshold))
+        needed = _pairs_needed(compared, floors, abs(decided.value - threshold))
     better = improvement(blocks) if contrast.methods and contrast.right else None
     return Judged(contrast.name, verdict, count, missing, shown, better, needed)
 
@@ -342,11 +342,15 @@ def _side(estimate: Estimate, threshold: float, expected: str) -> Verdict:
     return "agrees" if (estimate.low > threshold) == (expected == "above") else "differs"
 
 
-def _pairs_needed(blocks: Sequence[NDArray[np.float64]], margin: float) -> int | None:
-    """Pairs with which an interval around the same mean would not cross the threshold; None where that is unknown."""
+def _pairs_needed(blocks: Sequence[NDArray[np.float64]], floors: Sequence[float], margin: float) -> int | None:
+    """Pairs with which an interval around the same mean would not cross the threshold; None where that is unknown.
+
+    That of Student's t alone: where the bootstrap's is wider, as many pairs as there are may seem enough, and none are
+    named.
+    """
     seeds = max(len(block) for block in blocks)
-    count = statistics.seeds_needed(_sample(blocks), seeds, margin)
-    return count * len(blocks) if 0 < count < statistics.MOST_SEEDS else None
+    count = statistics.seeds_needed(_sample(blocks, floors), seeds, margin)
+    return count * len(blocks) if seeds < count < statistics.MOST_SEEDS else None
 
 
 def _exceeds(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:

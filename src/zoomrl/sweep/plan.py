@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from zoomrl.errors import CheckpointError, ConfigError
 from zoomrl.files import read_json, write_json
-from zoomrl.training.config import TrainConfig, differences
+from zoomrl.training.config import TrainConfig, differences, flat
 from zoomrl.version import __version__
 
 FILE = "sweep.json"
@@ -55,17 +56,18 @@ class Sweep:
         return self.directory / STOP
 
 
-def plan(directory: Path, runs: Mapping[str, TrainConfig], *, write: bool = True) -> Sweep:
+def plan(directory: Path, runs: Mapping[str, TrainConfig], *, write: bool = True, repeats: bool = False) -> Sweep:
     """The sweep in ``directory`` with ``runs``; more runs than it had before are added to it.
 
     Args:
         directory: of the sweep.
         runs: config of each by its name; one that has not begun yet may have others than before.
         write: keep it; else nothing is written.
+        repeats: a run may be that of another name once more, as trials of a search are.
 
     Raises:
         CheckpointError: it has a run of the same name with another config; nothing is changed then.
-        ConfigError: the directory holds something else.
+        ConfigError: the directory holds something else, or a run under another name.
     """
     path = directory / FILE
     if not path.exists():
@@ -81,12 +83,27 @@ def plan(directory: Path, runs: Mapping[str, TrainConfig], *, write: bool = True
                 f"{directory} has a run {name} with other options: {'; '.join(changed)}. Choose another directory with "
                 "--out"
             )
+    if not repeats:
+        _check_not_trained_twice(directory, held, runs)
     every = {**held, **runs}
     if write and (not path.exists() or dict(every) != dict(held)):
         directory.mkdir(parents=True, exist_ok=True)
         listed = {name: config.to_dict() for name, config in every.items()}
         write_json(path, {"format": _FORMAT, "zoomrl": __version__, "runs": listed})
     return Sweep(directory, every)
+
+
+def _check_not_trained_twice(directory: Path, held: Mapping[str, TrainConfig], runs: Mapping[str, TrainConfig]) -> None:
+    """Refuse runs that are there under other names: an axis is part of a name once it has several values."""
+    written = {name: json.dumps(flat(config.to_dict()), sort_keys=True) for name, config in {**held, **runs}.items()}
+    by_config = {written[name]: name for name in held}
+    for name in runs:
+        other = by_config.get(written[name])
+        if other is not None and other != name and name not in held:
+            raise ConfigError(
+                f"the run {name} is in {directory} already, as {other}: names hold an axis once it has several values. "
+                "Sweep the values that are new in a directory of their own, with --out"
+            )
 
 
 def read_sweep(directory: Path) -> Sweep:

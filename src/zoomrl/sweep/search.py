@@ -24,6 +24,7 @@ from zoomrl.training.config import TrainConfig
 JOURNAL = "optuna.log"
 LOCK = ".search.lock"
 STUDY = "sweep"
+_OF = "of"
 PRUNER = "zoomrl.sweep.pruning:Pruning"
 _NAME = re.compile(r"t(\d+)-s(\d+)")
 
@@ -35,6 +36,7 @@ def search(
     runs_of: Callable[[Mapping[str, Any]], Mapping[int, TrainConfig]],
     work: Callable[[Sweep, tuple[str, ...]], bool],
     *,
+    fixed: Mapping[str, str] | None = None,
     at_once: int = 1,
     seed: int = 0,
     say: Callable[[str], None] = lambda text: None,
@@ -47,17 +49,19 @@ def search(
         space: full name of an option -> where it is searched.
         runs_of: the configs of a trial by seed, from the values that it proposes.
         work: trains runs of the sweep by name; whether all are done.
+        fixed: what all trials share, by name: a search goes on with the same alone.
         at_once: trials that are proposed before their results are known, so that all workers have work.
         seed: of the proposals.
         say: prints a line.
 
     Raises:
         MissingDependencyError: without the extra ``zoomrl[search]``.
-        ConfigError: another process searches there.
+        ConfigError: another process searches there, or what was searched there is something else.
     """
     plan(directory, {})  # nobody else's directory, from here on
     with _alone(directory):
         study = open_study(directory, seed)
+        _check_same(study, {**(fixed or {}), **{name: axis.text for name, axis in space.items()}})
         states = import_optional("optuna", "search").trial.TrialState
 
         def running() -> list[int]:
@@ -72,9 +76,8 @@ def search(
                 values = {name: axis.proposed(trial, name) for name, axis in space.items()}
                 runs = {_run(trial.number, seed): config for seed, config in runs_of(values).items()}
                 # Of several seeds, no one of them can end a trial.
-                plan(
-                    directory, {name: _prunable(config) if len(runs) == 1 else config for name, config in runs.items()}
-                )
+                planned = {name: _prunable(one) if len(runs) == 1 else one for name, one in runs.items()}
+                plan(directory, planned, repeats=True)
                 say(f"trial {trial.number}: " + ", ".join(f"{name} {value}" for name, value in values.items()))
             begun = running()
             if not begun:
@@ -84,6 +87,21 @@ def search(
                 return False
             for number in begun:
                 _tell(study, number, sweep, say)
+
+
+def _check_same(study: Any, now: Mapping[str, str]) -> None:
+    """Keep what is searched, and what is fixed, with the study; ConfigError where it is not what is kept there."""
+    before = study.user_attrs.get(_OF)
+    if before is None:
+        study.set_user_attr(_OF, dict(now))
+        return
+    names = sorted(before.keys() | now.keys())
+    changed = [f"{name}: {before.get(name)} -> {now.get(name)}" for name in names if before.get(name) != now.get(name)]
+    if changed:
+        raise ConfigError(
+            f"the search that is there was of something else, with which its trials cannot be compared: "
+            f"{'; '.join(changed)}. Choose another directory with --out"
+        )
 
 
 @contextmanager
@@ -135,7 +153,12 @@ def _tell(study: Any, number: int, sweep: Sweep, say: Callable[[str], None]) -> 
             say(f"trial {number}: failed")
             return
         rate = result.get("success_rate")
-        scores.append(float(rate if rate is not None else result["return_mean"]))
+        score = rate if rate is not None else result.get("return_mean")
+        if score is None:
+            study.tell(number, state=optuna.trial.TrialState.FAIL)
+            say(f"trial {number}: all episodes of its evaluation were lost")
+            return
+        scores.append(float(score))
         pruned |= str(result.get("end_reason", "")).startswith("pruned")
     value = sum(scores) / len(scores)
     study.tell(number, value, state=optuna.trial.TrialState.PRUNED if pruned else None)

@@ -27,6 +27,11 @@ class Axis:
     high: float = 0.0
     choices: tuple[Any, ...] = ()
 
+    @property
+    def text(self) -> str:
+        """What is searched, as it is typed."""
+        return ",".join(map(str, self.choices)) if self.kind == "choice" else f"{self.kind}({self.low:g},{self.high:g})"
+
     def proposed(self, trial: Any, name: str) -> Any:
         """The value that ``trial`` takes."""
         if self.kind == "choice":

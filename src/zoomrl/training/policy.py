@@ -98,9 +98,15 @@ class Policy:
                     "zoomrl.wrap_gym_env(your_environment, config) shows"
                 )
             given = np.asarray(named[name])
+            if given.dtype.kind not in "fiub":
+                raise ValueError(f"observation {name!r} must be numbers, got {given.dtype}")
             if np.issubdtype(spec.dtype, np.integer) and not np.issubdtype(given.dtype, np.integer):
                 # Images in 0..1 would all become black.
                 raise ValueError(f"observation {name!r} must be {spec.dtype} (0 to 255 for images), got {given.dtype}")
+            if spec.dtype == "uint8" and given.dtype != np.uint8 and given.size:
+                low, high = int(given.min()), int(given.max())
+                if low < 0 or high > 255:  # they would come back at the other end
+                    raise ValueError(f"observation {name!r} must lie in 0 .. 255, got {low} to {high}")
             with np.errstate(over="ignore"):  # refused below
                 array = given.astype(spec.dtype, copy=False)
             expected = spec.shape if self._num_envs == 1 else (self._num_envs, *spec.shape)
