@@ -41,7 +41,7 @@ def test_json_tells_what_a_program_needs(capsys, monkeypatch):
     expected |= {"Meta-World", "DeepMind Control", "MuJoCo", "TensorBoard", "wandb", "ffmpeg"}
     assert expected <= set(by_name)
     assert all(set(c) == {"group", "name", "status", "detail", "fix", "facts"} for c in report["checks"])
-    assert {"version", "threads", "cuda", "gpu", "cpu_products"} <= set(by_name["torch"]["facts"])
+    assert {"version", "threads", "cuda", "gpu", "cpu_matmuls"} <= set(by_name["torch"]["facts"])
     # Whatever is not as it should be comes with its remedy.
     assert all(c["fix"] for c in report["checks"] if c["status"] != "ok")
 

@@ -44,6 +44,7 @@ from zoomrl.reproduce.cells import (
     result_file,
     runs,
     seconds_left,
+    trained_with,
     training,
 )
 from zoomrl.reproduce.experiment import Arm, Cell, Claim, Contrast, Experiment, Scale
@@ -380,6 +381,16 @@ def test_a_measurement_is_kept_and_a_failure_is_named(tmp_path):
     assert not failure_file(tmp_path, Cell("more", "a:two", 2)).exists()
 
 
+def test_a_measurement_of_other_options_is_not_taken(tmp_path):
+    of = experiment()
+    cell = next(iter(of.cells(of.scale("small"))))
+    measure_all(of, tmp_path, [cell])
+    assert outcomes(of, "small", tmp_path)[0].numbers == {"score": 1.0}
+    arms = (Arm("base", "as it is", {"more": 0.5}, measured=True), of.arms[1])
+    with pytest.raises(CheckpointError, match=r"was made with another config"):
+        outcomes(experiment(arms=arms), "small", tmp_path)
+
+
 def test_the_time_left_is_that_of_the_arms_cells():
     def of(arm, seconds=None, over=True):
         numbers = None if seconds is None else {"score": 1.0}
@@ -496,18 +507,18 @@ def test_numbers_of_a_run_with_another_config_are_refused(tmp_path):
 
     cell = Cell("base", ENV, 1)
     config = runs(of(), "small", tmp_path)[cell.name]
-    keep(tmp_path, cell, {"score": 3.0}, 1.0, config)
+    keep(tmp_path, cell, {"score": 3.0}, 1.0, trained_with(config))
     found = {one.cell: one for one in outcomes(of(), "small", tmp_path)}
     assert found[cell].numbers == {"score": 3.0}
     assert not found[Cell("more", ENV, 1)].over
-    with pytest.raises(CheckpointError, match=r"is of a run with another config.*remove it"):
+    with pytest.raises(CheckpointError, match=r"was made with another config.*remove it"):
         outcomes(of(**{"eval.final_episodes": 77}), "small", tmp_path)
-    keep(tmp_path, cell, {"score": 3.0}, 1.0)
-    with pytest.raises(CheckpointError, match="is of a run with another config"):
+    keep(tmp_path, cell, {"score": 3.0}, 1.0, "")
+    with pytest.raises(CheckpointError, match="was made with another config"):
         outcomes(of(), "small", tmp_path)
     # Where demonstrations lie is no part of it: each machine has a place of its own for them.
     demos = dataclasses.replace(config.demos, directory="elsewhere")
-    keep(tmp_path, cell, {"score": 4.0}, 1.0, dataclasses.replace(config, demos=demos))
+    keep(tmp_path, cell, {"score": 4.0}, 1.0, trained_with(dataclasses.replace(config, demos=demos)))
     assert outcomes(of(), "small", tmp_path)[0].numbers == {"score": 4.0}
 
 
@@ -626,7 +637,7 @@ def test_a_kept_cell_counts_where_its_run_cannot_be_read_and_a_damaged_one_gives
     )
     register(of, "small", tmp_path)
     cell = Cell("base", ENV, 1)
-    keep(tmp_path, cell, {"x": 3.0}, 5.0, runs(of, "small", tmp_path)[cell.name])
+    keep(tmp_path, cell, {"x": 3.0}, 5.0, trained_with(runs(of, "small", tmp_path)[cell.name]))
     broken = {cell.name: Outcome(cell, None, "its run cannot be read: x")}
     monkeypatch.setattr("zoomrl.reproduce.cells._run", lambda of, sweep, cell: broken.get(cell.name))
     assert outcomes(of, "small", tmp_path)[0].numbers == {"x": 3.0}
@@ -697,7 +708,7 @@ def test_a_whole_experiment_that_trains(tmp_path, monkeypatch, capsys):
     assert "://" not in page
     (tmp_path / "x" / "verdict.json").unlink()
     stale = Cell("more", ENV, 1)
-    keep(tmp_path / "x", stale, {"score": 99.0}, 1.0, sweep.runs[stale.name])
+    keep(tmp_path / "x", stale, {"score": 99.0}, 1.0, trained_with(sweep.runs[stale.name]))
     assert command.run() == 0  # nothing is run again
     assert read_json(result_file(tmp_path / "x", stale))["numbers"] == {"score": own["more"]}
     again = read_json(tmp_path / "x" / "verdict.json")

@@ -20,7 +20,7 @@ from zoomrl.agents.taco.config import TACOConfig
 from zoomrl.agents.tcrl.config import TCRLConfig
 from zoomrl.cli.train import defaults
 from zoomrl.control.scaling import make_scaler
-from zoomrl.data.episode import Episode
+from zoomrl.data.episode import Episode, discounted_returns
 from zoomrl.demos.store.reader import read_demos
 from zoomrl.demos.store.writer import write_demos
 from zoomrl.errors import ConfigError
@@ -33,7 +33,7 @@ from zoomrl.training.announce import announce_demonstrated
 from zoomrl.training.diagnosis.facts import Facts
 from zoomrl.training.diagnosis.watch import Watch
 from zoomrl.training.run import train
-from zoomrl.training.value_range import check_returns, discounted_returns, propose
+from zoomrl.training.value_range import check_returns, propose
 
 SMALL = {"hidden_dim": 6, "trunk_dim": 0, "v_min": -1.0, "v_max": 1.0, "atoms": 5}
 SCALAR_BY_DEFAULT = {**SMALL, "value": "categorical"}

@@ -213,7 +213,7 @@ def _torch() -> Diagnosis:
     gpu = torch.cuda.get_device_name(0) if cuda else None
     library = "oneDNN" if ONEDNN else "PyTorch's default"
     facts = {"version": torch.__version__, "threads": torch.get_num_threads(), "cuda": cuda, "gpu": gpu}
-    facts["cpu_products"] = library
+    facts["cpu_matmuls"] = library
     detail = f"{torch.__version__}, {torch.get_num_threads()} threads, CPU matmuls by {library}, {gpu or 'no CUDA'}"
     return Diagnosis("core", "torch", "ok", detail, facts=facts)
 

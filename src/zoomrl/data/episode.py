@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -163,3 +163,12 @@ class EpisodeBuilder:
 def _copied(observation: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     # Environments may write the next observation into the same array.
     return {name: np.array(array) for name, array in observation.items()}
+
+
+def discounted_returns(rewards: Sequence[float] | NDArray[np.float32], discount: float) -> NDArray[np.float64]:
+    """Discounted sum of ``rewards`` [T] from each step to the end: [T]. The same for every n of n-step targets."""
+    returns = np.zeros(len(rewards))
+    following = 0.0
+    for step in range(len(rewards) - 1, -1, -1):
+        following = returns[step] = float(rewards[step]) + discount * following
+    return returns

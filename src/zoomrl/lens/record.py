@@ -19,7 +19,7 @@ from zoomrl.control.chunk import ActionChunk
 from zoomrl.control.controller import Controller
 from zoomrl.control.scaling import ActionScaler
 from zoomrl.control.stack import FrameStack
-from zoomrl.data.episode import Episode
+from zoomrl.data.episode import Episode, discounted_returns
 from zoomrl.data.finite import simulator_fault
 from zoomrl.demos.view.content import ordinal
 from zoomrl.envs.vector.base import VectorEnv
@@ -28,7 +28,6 @@ from zoomrl.lens.images import Renderer, observed_views, recorded_views
 from zoomrl.math import grid
 from zoomrl.ranges import check_seed
 from zoomrl.training.policy import TrainedAgent
-from zoomrl.training.value_quality import discounted_returns
 
 MAX_BINS = 100
 """Bins of a level that can be told apart on a page."""

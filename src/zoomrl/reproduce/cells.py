@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 
 from zoomrl.errors import CheckpointError, ConfigError, ZoomrlError
 from zoomrl.files import read_json, read_sealed, write_json
-from zoomrl.reproduce.experiment import Cell, Experiment, Numbers, named_for
+from zoomrl.reproduce.experiment import Arm, Cell, Experiment, Numbers, Scale, named_for
 from zoomrl.sweep.plan import FILE as SWEEP
 from zoomrl.sweep.plan import Sweep, read_sweep
 from zoomrl.sweep.state import finished
@@ -126,13 +126,15 @@ def check_configs(experiment: Experiment, scale: str, directory: Path) -> None:
 
 def outcomes(experiment: Experiment, scale: str, directory: Path, part: str = "") -> list[Outcome]:
     """Of all cells, or those of a :meth:`~Experiment.part`, in their order. Those that are not at their end say so."""
-    sweep = training(experiment, scale, directory)
+    sweep, size = training(experiment, scale, directory), experiment.scale(scale)
 
     def outcome(cell: Cell) -> Outcome:
-        measured = experiment.arm(cell.arm).measured
-        return _measured(directory, cell) if measured else _trained(experiment, sweep, directory, cell)
+        arm = experiment.arm(cell.arm)
+        if arm.measured:
+            return _measured(directory, cell, measured_with(arm, size))
+        return _trained(experiment, sweep, directory, cell)
 
-    return [outcome(cell) for cell in experiment.part(experiment.scale(scale), part)]
+    return [outcome(cell) for cell in experiment.part(size, part)]
 
 
 def seconds_left(found: Sequence[Outcome], slots: int) -> float | None:
@@ -151,14 +153,23 @@ def seconds_left(found: Sequence[Outcome], slots: int) -> float | None:
     return max(sum(left) / slots, *left) if left else 0.0
 
 
-def keep(directory: Path, cell: Cell, numbers: Numbers, seconds: float, config: TrainConfig | None = None) -> None:
-    """Write the numbers of a cell, and the hash of the config that it was trained with."""
+def keep(directory: Path, cell: Cell, numbers: Numbers, seconds: float, made_with: str) -> None:
+    """Write the numbers of a cell, with :func:`trained_with` or :func:`measured_with`."""
     path = result_file(directory, cell)
     path.parent.mkdir(parents=True, exist_ok=True)
-    trained = {} if config is None else {"config": _digest(config)}
     date = datetime.now(UTC).isoformat(timespec="seconds")
-    told = {"numbers": dict(numbers), "seconds": round(seconds, 2), "date": date}
-    write_json(path, {**asdict(cell), "zoomrl": __version__, **trained, **told})
+    told = {"config": made_with, "numbers": dict(numbers), "seconds": round(seconds, 2), "date": date}
+    write_json(path, {**asdict(cell), "zoomrl": __version__, **told})
+
+
+def trained_with(config: TrainConfig) -> str:
+    """Hash of the config of a cell that is trained."""
+    return _hash(_compared(config))
+
+
+def measured_with(arm: Arm, scale: Scale) -> str:
+    """Hash of the options of a cell that is measured."""
+    return _hash({"arm": dict(arm.options), "scale": dict(scale.options)})
 
 
 def keep_trained(experiment: Experiment, sweep: Sweep, cells: Sequence[Cell], directory: Path) -> None:
@@ -167,7 +178,7 @@ def keep_trained(experiment: Experiment, sweep: Sweep, cells: Sequence[Cell], di
         if not result_file(directory, cell).exists():
             done = _run(experiment, sweep, cell)
             if done is not None and done.numbers is not None:
-                keep(directory, cell, done.numbers, done.seconds, sweep.runs[cell.name])
+                keep(directory, cell, done.numbers, done.seconds, trained_with(sweep.runs[cell.name]))
 
 
 def drop_stale(found: Sequence[Outcome], directory: Path) -> None:
@@ -200,10 +211,10 @@ def check_numbers(numbers: Numbers) -> dict[str, float]:
     return {name: float(value) for name, value in numbers.items()}
 
 
-def _measured(directory: Path, cell: Cell) -> Outcome:
+def _measured(directory: Path, cell: Cell, made_with: str) -> Outcome:
     failure = failure_file(directory, cell)
     if result_file(directory, cell).exists():
-        return _kept(directory, cell)
+        return _kept(directory, cell, {made_with, None})  # of earlier versions
     if failure.exists():
         return Outcome(cell, None, f"failed: {read_json(failure).get('message')}")
     return Outcome(cell, None, "not run yet", over=False)
@@ -214,7 +225,7 @@ def _trained(experiment: Experiment, sweep: Sweep, directory: Path, cell: Cell) 
     if done is not None and (done.numbers is not None or not kept):
         return done
     if kept:
-        return _kept(directory, cell, sweep.runs[cell.name])
+        return _kept(directory, cell, {trained_with(sweep.runs[cell.name])})
     if sweep.failure(cell.name).exists():
         return Outcome(cell, None, f"failed: {read_json(sweep.failure(cell.name)).get('message')}")
     begun = sweep.run_dir(cell.name).exists()
@@ -235,15 +246,15 @@ def _run(experiment: Experiment, sweep: Sweep, cell: Cell) -> Outcome | None:
         return Outcome(cell, None, f"its run cannot be read: {error}", seconds=seconds)
 
 
-def _kept(directory: Path, cell: Cell, config: TrainConfig | None = None) -> Outcome:
+def _kept(directory: Path, cell: Cell, made_with: Collection[str | None]) -> Outcome:
     path = result_file(directory, cell)
     data = read_sealed(path, "Remove it to run the cell again")
     if (told := {name: data.get(name) for name in asdict(cell)}) != asdict(cell):
         raise CheckpointError(f"{path} is of another cell, {told}; remove it to run this one")
-    if config is not None and data.get("config") != _digest(config):
+    if data.get("config") not in made_with:
         raise CheckpointError(
-            f"{path} is of a run with another config, as with another version's preset or at another scale; remove it "
-            "to run the cell again, or go on with the version of zoomrl that made it"
+            f"{path} was made with another config, as that of another version's preset or another scale; remove it to "
+            "run the cell again, or go on with the version of zoomrl that made it"
         )
     return Outcome(cell, _numbers(path, data), seconds=float(data["seconds"]))
 
@@ -260,5 +271,5 @@ def _compared(config: TrainConfig) -> dict[str, Any]:
     return {key: value for key, value in flat(config.to_dict()).items() if key not in KNOWN_BY_CONTENT}
 
 
-def _digest(config: TrainConfig) -> str:
-    return hashlib.sha256(json.dumps(_compared(config), sort_keys=True).encode()).hexdigest()
+def _hash(options: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode()).hexdigest()

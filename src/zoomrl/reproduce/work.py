@@ -30,6 +30,7 @@ from zoomrl.reproduce.cells import (
     keep,
     keep_trained,
     measured_cells,
+    measured_with,
     outcomes,
     result_file,
     runs,
@@ -293,7 +294,7 @@ def measure_one(measure: Measure, arm: Arm, cell: Cell, scale: Scale, directory:
     except Exception as error:  # a measurement runs simulators, which raise what they like
         fail(directory, cell, f"{type(error).__name__}: {error}")
         return
-    keep(directory, cell, numbers, time.monotonic() - began)
+    keep(directory, cell, numbers, time.monotonic() - began, measured_with(arm, scale))
 
 
 def fail(directory: Path, cell: Cell, message: str) -> None:

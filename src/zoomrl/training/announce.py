@@ -56,7 +56,7 @@ def announce_demonstrated(
             f"warning: agent.proposals.count={proposals}: the policy that proposes imitates demonstrations and "
             f"successes, and there are none: {none}. It proposes what it began with"
         )
-    if proposals and config.control.executor == "temporal_ensemble" and getattr(config.agent, "chunk_length", 1) > 1:
+    if proposals and config.control.executor == "temporal_ensemble" and config.agent.chunk_length > 1:
         say(
             f"warning: agent.proposals.count={proposals} with control.executor=temporal_ensemble: chunks that are "
             "proposed anew at every step are averaged, and the mean of several ways to act may be none of them; "

@@ -183,7 +183,7 @@ class TrainConfig:
             )
         if self.collect.lag:
             self._check_collect()
-        chunk = getattr(self.agent, "chunk_length", 1)
+        chunk = self.agent.chunk_length
         if self.control.random_prefix > chunk:
             raise ConfigError(
                 f"control.random_prefix={self.control.random_prefix} exceeds the chunks of {self.agent.name}: "
@@ -239,7 +239,7 @@ class TrainConfig:
 
     def _check_padding(self) -> None:
         """Refuse values of steps beyond an episode's end where no agent has any."""
-        valued = not self.agent.imitation and getattr(self.agent, "chunk_length", 1) > 1
+        valued = not self.agent.imitation and self.agent.chunk_length > 1
         if self.replay.padding == "absorbing" and not valued:
             raise ConfigError(
                 "replay.padding=absorbing is about values of the later steps of a chunk, and "

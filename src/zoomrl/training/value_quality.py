@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from zoomrl.data.episode import discounted_returns
+
 
 @dataclass(frozen=True)
 class Valued:
@@ -44,14 +46,6 @@ class Tracked:
         """What is known once the episode is over."""
         returns = np.append(discounted_returns(self._rewards, discount), 0.0)
         return Valued(self._predicted, returns[self._steps].tolist())
-
-
-def discounted_returns(rewards: Sequence[float] | NDArray[np.float32], discount: float) -> NDArray[np.float64]:
-    """Discounted sum of ``rewards`` [N] from each step to the last: [N]."""
-    returns = np.zeros(len(rewards) + 1)
-    for step in range(len(rewards) - 1, -1, -1):
-        returns[step] = rewards[step] + discount * returns[step + 1]
-    return returns[:-1]
 
 
 def value_quality(episodes: Sequence[Valued], successes: Sequence[bool]) -> dict[str, float]:

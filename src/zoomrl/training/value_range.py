@@ -6,12 +6,9 @@ Targets beyond the atoms are moved to the outermost one: learning goes on and lo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
-import numpy as np
-from numpy.typing import NDArray
-
-from zoomrl.data.episode import Episode
+from zoomrl.data.episode import Episode, discounted_returns
 from zoomrl.training.config import TrainConfig
 
 Say = Callable[[str], None]
@@ -32,15 +29,6 @@ def check_returns(config: TrainConfig, episodes: Iterable[Episode], say: Say) ->
             f"warning: discounted returns of the demonstrations reach from {low:.3g} to {high:.3g}, beyond "
             f"agent.v_min={v_min:g} and agent.v_max={v_max:g}: such values cannot be learnt. {range_advice(low, high)}"
         )
-
-
-def discounted_returns(rewards: NDArray[np.float32] | Sequence[float], discount: float) -> NDArray[np.float64]:
-    """Discounted sum of the rewards [T] from each step to the end: [T]. The same for every n of n-step targets."""
-    returns = np.zeros(len(rewards))
-    following = 0.0
-    for step in range(len(rewards) - 1, -1, -1):
-        following = returns[step] = float(rewards[step]) + discount * following
-    return returns
 
 
 def propose(low: float, high: float) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor, nn
 
-from zoomrl.data.episode import Episode
+from zoomrl.data.episode import Episode, discounted_returns
 from zoomrl.demos.config import DemoConfig
 from zoomrl.demos.store.reader import read_demos
 from zoomrl.envs.config import EnvConfig
@@ -66,9 +66,7 @@ def windows(episodes: Sequence[Episode], discount: float) -> Windows:
     found: list[tuple[NDArray[np.float32] | np.float32, ...]] = []
     origins: list[int] = []
     for number, episode in enumerate(episodes):
-        togo = np.zeros(len(episode) + 1, np.float64)
-        for step in range(len(episode) - 1, -1, -1):
-            togo[step] = episode.rewards[step] + discount * togo[step + 1]
+        togo = np.append(discounted_returns(episode.rewards, discount), 0.0)
         for start in range(WINDOW, len(episode) - WINDOW + 1):
             past = episode.actions[start - WINDOW : start][::-1]
             future = episode.actions[start : start + WINDOW]

@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoomrl.data.episode import Episode
+from zoomrl.data.episode import Episode, discounted_returns
 from zoomrl.files import read_json
 from zoomrl.spec import EnvSpec, is_of_play
 from zoomrl.training.config import TrainConfig
 from zoomrl.training.rows import METRICS, read_rows
 from zoomrl.training.run_files import DEMONSTRATIONS, HINT, POLICY, read_config, read_policy_file
-from zoomrl.training.value_range import discounted_returns
 
 Row = Mapping[str, Any]
 _TESTED = ("updates", "success_rate", "episodes", "value_predicted", "value_auc", "value_rank")

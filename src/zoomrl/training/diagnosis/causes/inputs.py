@@ -72,7 +72,7 @@ def rows_of_padding(facts: Facts) -> int:
     valid = facts.courses.get("valid_fraction")
     if valid is not None and valid.lowest < 1:
         return 1
-    chunk, longest = getattr(facts.config.agent, "chunk_length", 1), facts.demos.get("length_90", 0.0)
+    chunk, longest = facts.config.agent.chunk_length, facts.demos.get("length_90", 0.0)
     if chunk == 1:
         return FEWEST
     longest = max(longest, *(float(row["length"]) for row in facts.episodes), 0.0)
@@ -83,7 +83,7 @@ def rows_of_padding(facts: Facts) -> int:
 def trained_padding(facts: Facts) -> Finding | None:
     """Steps beyond the end of an episode are learnt from."""
     valid = facts.courses.get("valid_fraction")
-    chunk = getattr(facts.config.agent, "chunk_length", 1)
+    chunk = facts.config.agent.chunk_length
     masked = facts.config.replay.padding in ("mask", "absorbing")
     if valid is None or chunk == 1 or not facts.demos or not masked:
         return None
