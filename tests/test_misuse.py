@@ -220,6 +220,14 @@ def test_a_policy_refuses_images_of_floats_and_raw_observations(tmp_path):
     assert policy.act(shown).shape == (2,)
     with pytest.raises(ValueError, match=r"'rgb' must be uint8 .* got float64"):
         policy.act({**shown, "rgb": shown["rgb"] / 255})
+    for level, told in ((300, "got 200 to 300"), (-1, "got -1 to 200")):
+        wide = shown["rgb"].astype(np.int64)
+        wide[0, 0, 0, 0] = level
+        with pytest.raises(ValueError, match=rf"'rgb' must lie in 0 \.\. 255, {told}"):
+            policy.act({**shown, "rgb": wide})
+    assert policy.act({**shown, "rgb": shown["rgb"].astype(np.int64)}).shape == (2,)
+    with pytest.raises(ValueError, match=r"'state' must be numbers, got <U1"):
+        policy.act({**shown, "state": np.array(["1"])})
     with pytest.raises(ValueError, match=r"'rgb': uint8\[1, 16, 16, 3\].*got \['front', 'time'\].*wrap_gym_env"):
         policy.act({"time": shown["state"], "front": shown["rgb"][0]})
 
