@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -731,6 +732,51 @@ def test_a_run_that_is_there_under_another_name_is_not_trained_again(tmp_path):
     with pytest.raises(ConfigError, match=r"the run toy-s1 is in .* already, as s1: names hold an axis once it has"):
         plan(tmp_path / "s", again)
     assert read_sweep(tmp_path / "s").runs.keys() == first.keys()
+
+
+def test_what_is_asked_of_slurm_is_what_the_options_say(tmp_path, monkeypatch, capsys):
+    submitit = pytest.importorskip("submitit")
+    asked = {}
+
+    class Executor:
+        def __init__(self, folder, cluster):
+            asked.update(folder=folder, cluster=cluster, jobs=0)
+
+        def update_parameters(self, **parameters):
+            asked.update(parameters)
+
+        def batch(self):
+            return contextlib.nullcontext()
+
+        def submit(self, work):
+            asked["jobs"] += 1
+            return types.SimpleNamespace(job_id=f"7_{asked['jobs']}")
+
+    monkeypatch.setattr(submitit, "AutoExecutor", Executor)
+    monkeypatch.setattr("zoomrl.sweep.predict.predict", lambda *_: {})
+    words = ("--backend", "slurm", "--slurm-partition", "gpu", "--slurm-minutes", "90", "--slurm-jobs", "2")
+    words += ("--slurm-set", "account=lab", "qos=low", "--workers", "3")
+    assert main(command(tmp_path / "s", "1-2", *words)[3:]) == 0
+    assert "submitted: 7_1, 7_2" in capsys.readouterr().out
+    assert (asked["cluster"], asked["timeout_min"], asked["slurm_partition"]) == ("slurm", 90, "gpu")
+    assert asked["slurm_additional_parameters"] == {"account": "lab", "qos": "low"}
+    assert (asked["slurm_array_parallelism"], asked["cpus_per_task"]) == (2, 3)
+    assert main(command(tmp_path / "t", "1", "--backend", "slurm", "--slurm-set", "account")[3:]) == 2
+    assert "NAME=VALUE" in capsys.readouterr().err
+
+
+def test_the_cluster_of_ray_is_the_one_that_is_named(tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    found = {}
+
+    def work(sweep, left, needs, **options):
+        found.update(options, left=left)
+        return True
+
+    monkeypatch.setattr("zoomrl.sweep.on_ray.work", work)
+    monkeypatch.setattr("zoomrl.sweep.predict.predict", lambda *_: {})
+    main(command(tmp_path / "s", "1-2", "--backend", "ray", "--ray-address", "10.0.0.1:6379", "--retries", "5")[3:])
+    assert (found["address"], found["retries"], found["left"]) == ("10.0.0.1:6379", 5, ("s1", "s2"))
 
 
 def test_messages_of_failed_runs_are_printed_as_they_are(tmp_path, capsys):
