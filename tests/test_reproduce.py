@@ -391,6 +391,23 @@ def test_a_measurement_of_other_options_is_not_taken(tmp_path):
         outcomes(experiment(arms=arms), "small", tmp_path)
 
 
+def test_cells_say_where_they_were_made_and_the_page_names_each_machine_once(tmp_path, monkeypatch):
+    of = experiment()
+    register(of, "small", tmp_path)
+    cells = list(of.cells(of.scale("small")))
+    measure_all(of, tmp_path, cells[:3])
+    there = {"cpu": "Another CPU", "cores": 64, "memory_gb": 512.0, "system": "Linux"}
+    monkeypatch.setattr("zoomrl.reproduce.cells.hardware", lambda: there)
+    measure_all(of, tmp_path, cells[3:])
+    verdict = conclude(of, "small", tmp_path, "")
+    assert [one["source"] for one in verdict["made_on"]] == [source_digest()] * 2
+    assert there in [one["hardware"] for one in verdict["made_on"]]
+    page = write_page(verdict, tmp_path).read_text()
+    assert page.count("64 cores of Another CPU") == 1
+    assert page.count(" cores of ") == 2
+    assert "states of the source" not in page
+
+
 def test_the_time_left_is_that_of_the_arms_cells():
     def of(arm, seconds=None, over=True):
         numbers = None if seconds is None else {"score": 1.0}
@@ -571,6 +588,7 @@ def test_two_states_of_the_source_are_told(tmp_path, monkeypatch):
     monkeypatch.setattr("zoomrl.reproduce.sources.source_digest", lambda: next(digests))
     for _ in range(3):
         Work(of, "small", tmp_path, 1, lambda text: None)
+    monkeypatch.setattr("zoomrl.reproduce.cells.source_digest", lambda: "b")
     measure_all(of, tmp_path)
     Work(of, "small", tmp_path, 1, lambda text: None)  # which has nothing to do
     verdict = conclude(of, "small", tmp_path, "")

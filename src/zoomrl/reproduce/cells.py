@@ -17,9 +17,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from zoomrl.envs.versions import installed_version
 from zoomrl.errors import CheckpointError, ConfigError, ZoomrlError
 from zoomrl.files import read_json, read_sealed, write_json
+from zoomrl.machine import hardware
 from zoomrl.reproduce.experiment import Arm, Cell, Experiment, Numbers, Scale, named_for
+from zoomrl.reproduce.sources import source_digest
 from zoomrl.sweep.plan import FILE as SWEEP
 from zoomrl.sweep.plan import Sweep, read_sweep
 from zoomrl.sweep.state import finished
@@ -154,12 +157,28 @@ def seconds_left(found: Sequence[Outcome], slots: int) -> float | None:
 
 
 def keep(directory: Path, cell: Cell, numbers: Numbers, seconds: float, made_with: str) -> None:
-    """Write the numbers of a cell, with :func:`trained_with` or :func:`measured_with`."""
+    """Write the numbers of a cell, with :func:`trained_with` or :func:`measured_with`, and where they were made."""
     path = result_file(directory, cell)
     path.parent.mkdir(parents=True, exist_ok=True)
-    date = datetime.now(UTC).isoformat(timespec="seconds")
-    told = {"config": made_with, "numbers": dict(numbers), "seconds": round(seconds, 2), "date": date}
-    write_json(path, {**asdict(cell), "zoomrl": __version__, **told})
+    told = {
+        "zoomrl": __version__,
+        "config": made_with,
+        "made_on": {"source": source_digest(), "hardware": hardware(), "torch": installed_version("torch")},
+        "numbers": dict(numbers),
+        "seconds": round(seconds, 2),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    write_json(path, asdict(cell) | told)
+
+
+def made_on(directory: Path) -> list[dict[str, Any]]:
+    """Where the kept cells of ``directory`` were made: source, hardware and version of torch, each once."""
+    found: list[dict[str, Any]] = []
+    for path in sorted((directory / "cells").glob("*.json")):
+        told = read_json(path).get("made_on")  # files of earlier versions do not say
+        if told and told not in found:
+            found.append(told)
+    return found
 
 
 def trained_with(config: TrainConfig) -> str:

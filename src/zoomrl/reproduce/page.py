@@ -153,10 +153,16 @@ def _options(options: Mapping[str, Any]) -> str:
 def _origin(verdict: Mapping[str, Any]) -> Html:
     versions = ", ".join(f"{name} {version}" for name, version in verdict["versions"].items())
     took = duration(sum(cell["seconds"] for cell in verdict["cells"]))
-    machine, changed = verdict["hardware"], len(verdict.get("sources", [])) > 1
-    text = f"{versions}. {machine['cores']} cores of {machine['cpu']}, {took} of cells. Registered "
-    mixed = f" Cells were made by {len(verdict['sources'])} states of the source." if changed else ""
+    made_on = verdict.get("made_on", [])
+    machines = dict.fromkeys(_machine(one["hardware"]) for one in made_on) or {_machine(verdict["hardware"]): None}
+    sources = {one["digest_of_source"] for one in verdict.get("sources", [])} | {one["source"] for one in made_on}
+    text = f"{versions}. {'; '.join(machines)}, {took} of cells. Registered "
+    mixed = f" Cells were made by {len(sources)} states of the source." if len(sources) > 1 else ""
     return element("p", f"{text}{verdict['registered']['date']}, judged {verdict['date']}.{mixed}", class_="quiet")
+
+
+def _machine(hardware: Mapping[str, Any]) -> str:
+    return f"{hardware['cores']} cores of {hardware['cpu']}"
 
 
 def _listed(lines: Iterable[str]) -> Html:

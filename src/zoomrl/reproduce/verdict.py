@@ -25,7 +25,7 @@ from zoomrl.demos.collect import PACKAGES
 from zoomrl.envs.versions import installed_version
 from zoomrl.files import finite_or_null, write_json
 from zoomrl.machine import hardware
-from zoomrl.reproduce.cells import Outcome, outcomes
+from zoomrl.reproduce.cells import Outcome, made_on, outcomes
 from zoomrl.reproduce.experiment import Contrast, Experiment
 from zoomrl.reproduce.read import EPISODES, FRACTIONS, SUCCESS
 from zoomrl.reproduce.registration import read_registration
@@ -194,6 +194,7 @@ def conclude(experiment: Experiment, scale: str, directory: Path, command: str) 
         "command": command,
         "registered": {name: registration[name] for name in ("date", "zoomrl")},
         "sources": sources(directory),
+        "made_on": made_on(directory),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": _versions(),
         "hardware": hardware(),
