@@ -174,7 +174,7 @@ class DiskStorage(_Gather, LazyMemmapStorage):
     """Frames in memory-mapped files."""
 
     def reserve(self) -> None:
-        """Take all the room that the files will need.
+        """Take all the room that the files will need, where the system can.
 
         They are full of holes at first. A disk that is full when one of these is written ends the process by a signal,
         without a word.
@@ -182,6 +182,8 @@ class DiskStorage(_Gather, LazyMemmapStorage):
         Raises:
             ConfigError: there is not enough.
         """
+        if not hasattr(os, "posix_fallocate"):  # macOS and Windows have none
+            return
         arrays = [array for _, array in self.frames.items(include_nested=True, leaves_only=True)]
         total = sum(array.numel() * array.element_size() for array in arrays)
         try:
