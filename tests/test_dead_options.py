@@ -112,6 +112,9 @@ def variant(config: AgentConfig, changes: dict[str, Any]) -> AgentConfig | None:
         group, dot, field = name.rpartition(".")
         if (group or field) in own:
             (parts.setdefault(group, {}) if dot else taken)[field] = value
+    latent = parts.get("representation", {})
+    if latent and latent.get("kind", config.representation.kind) == "none":
+        del parts["representation"]  # what is small of a latent is refused without one
     # At once: some are refused without others.
     taken |= {group: dataclasses.replace(getattr(config, group), **values) for group, values in parts.items()}
     return config.replaced(**taken)

@@ -41,7 +41,7 @@ WRONG = [
     (EncoderConfig, {"shift": -1}, "agent.encoder.shift must be at least 0"),
     (RepresentationConfig, {"target_tau": 1.5}, "agent.representation.target_tau must be above 0 and at most 1"),
     (RepresentationConfig, {"lr": NAN}, "agent.representation.lr must be positive"),
-    (RepresentationConfig, {"dim": 7}, r"agent.representation.dim \(7\) must be a multiple"),
+    (RepresentationConfig, {"kind": "self_predictive", "dim": 7}, r"agent.representation.dim \(7\) must be a multiple"),
     (TrainConfig, {"steps": -1}, "steps must be at least 0"),
     (TrainConfig, {"precision_tolerance": NAN}, "precision_tolerance must be at least 0"),
 ]

@@ -92,7 +92,10 @@ def _trained(facts: Mapping[str, Any]) -> str:
     training, result = facts["training"], facts["training"]["result"]
     made = f"{training['env_steps']:,} environment steps"
     if not training["env_steps"]:
-        made = f"{training['updates']:,} updates, and no environment step"
+        shown = (
+            "on demonstrations alone" if training["updates"] and training["demos_sha256"] else "and no environment step"
+        )
+        made = f"{training['updates']:,} updates {shown}"
     lines = ["## Training\n", f"{made}, seed {training['seed']}."]
     if result and result.get("success_rate") is not None:
         low, high = result["success_low"], result["success_high"]
