@@ -197,7 +197,7 @@ class ReplayBuffer:
         arrays |= {name: _frames_at(frames[name], slots) for name in ("action", "reward")}
         for name in ("serial", "start", "length", "terminated", "truncated", "success", "is_demo", "seed"):
             arrays[name] = np.array([getattr(row, name) for row in rows])
-        return arrays | {"protected": np.array(self._table.protected)}
+        return arrays | {"protected": np.full(len(rows), self._table.protected)}
 
     def load_segments(self, segments: Iterable[Segment], oldest: int) -> None:
         """Add the saved episodes from serial number ``oldest`` on, in order, into an empty ring.
@@ -219,7 +219,7 @@ class ReplayBuffer:
                 }
                 # Segments of older versions do not say where their episodes, or the ring, were: nothing depended on it,
                 # and a fork, whose region may have another size, keeps its priorities by refusing that.
-                before = int(segment.get("protected", self._table.protected))
+                before = int(segment["protected"][index]) if "protected" in segment else self._table.protected
                 self._table.restart_at(serial, int(segment["start"][index]) - before if "start" in segment else 0)
                 flags = {n: bool(segment[n][index]) for n in ("terminated", "truncated", "success", "is_demo")}
                 slots = self._table.append(length, seed=int(segment["seed"][index]), **flags)
