@@ -217,8 +217,7 @@ class ReplayBuffer:
                     "action": torch.from_numpy(segment["action"][rows]),
                     "reward": torch.from_numpy(segment["reward"][rows]),
                 }
-                # Segments of older versions do not say where their episodes, or the ring, were: nothing depended on it,
-                # and a fork, whose region may have another size, keeps its priorities by refusing that.
+                # Segments of older versions do not say where their episodes, or the ring, were: nothing depended on it.
                 before = int(segment["protected"][index]) if "protected" in segment else self._table.protected
                 self._table.restart_at(serial, int(segment["start"][index]) - before if "start" in segment else 0)
                 flags = {n: bool(segment[n][index]) for n in ("terminated", "truncated", "success", "is_demo")}

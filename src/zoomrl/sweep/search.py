@@ -99,7 +99,7 @@ def _check_same(study: Any, now: Mapping[str, str]) -> None:
     changed = [f"{name}: {before.get(name)} -> {now.get(name)}" for name in names if before.get(name) != now.get(name)]
     if changed:
         raise ConfigError(
-            f"the search that is there was of something else, with which its trials cannot be compared: "
+            "the search that is there was of something else, with which its trials cannot be compared: "
             f"{'; '.join(changed)}. Choose another directory with --out"
         )
 
